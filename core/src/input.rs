@@ -1,0 +1,84 @@
+//! What happens to a broker: the inputs of [`crate::broker::Broker::step`].
+
+use crate::ids::{ConnId, ListenerId, Lsn, OpId, RequestNumber};
+use crate::door::ClientRequest;
+use alloc::string::String;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A client connected.
+    ConnOpened {
+        /// The connection.
+        conn: ConnId,
+        /// The listener it came through.
+        listener: ListenerId,
+        /// The other end, for logs: address and port.
+        peer: String,
+    },
+    /// A client's request, decoded and checked at the door.
+    Request {
+        /// The connection.
+        conn: ConnId,
+        /// Its place among the connection's requests, from 0 without gaps.
+        number: RequestNumber,
+        /// What it asks for.
+        request: ClientRequest,
+    },
+    /// A connection ended, from either side. Nothing more is sent to it.
+    ConnClosed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// How far the journal got. Both ends only grow; `synced` never passes `written`.
+    Durable {
+        /// The last lsn handed to the operating system.
+        written: Lsn,
+        /// The last lsn on disk.
+        synced: Lsn,
+    },
+    /// A look-up in the store ended.
+    ReadDone {
+        /// The operation, as in [`crate::output::Output::Read`].
+        op: OpId,
+        /// What was found.
+        result: ReadResult,
+    },
+    /// A store command ended.
+    StoreDone {
+        /// The operation, as in [`crate::output::Output::Store`].
+        op: OpId,
+        /// Done, or why not: the node goes on and the command is tried again later.
+        result: Result<(), String>,
+    },
+    /// A write or sync of the journal failed, or a disk is gone: the node halts (SAFETY J10).
+    DiskFailed {
+        /// What the operating system said.
+        reason: String,
+    },
+    /// Room that is left on the fullest disk, in bytes. Sent at start, when it changes much, and when room ran out.
+    Space {
+        /// Bytes that may still be written.
+        free_bytes: u64,
+    },
+    /// The time named by [`crate::broker::Broker::wake_at`] has come; may be late or spurious.
+    Wake,
+    /// Stop in order.
+    Stop,
+}
+
+/// The outcome of a look-up in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadResult {
+    /// The record asked for.
+    Found {
+        /// Its offset.
+        offset: crate::ids::Offset,
+        /// Its timestamp in ms since the epoch.
+        timestamp_ms: i64,
+    },
+    /// There is none.
+    NotFound,
+    /// The bytes cannot be read or are damaged.
+    Failed,
+}

@@ -1,0 +1,147 @@
+//! What a broker asks for: the outputs of [`crate::broker::Broker::step`].
+//!
+//! A driver has one ordering rule: *in order*. It takes what an output refers to when it takes the output, before any
+//! later one (SAFETY R8). All [`Output::Journal`] entries of one step go into one group.
+
+use crate::cluster::snapshot::Snapshot;
+use crate::ids::{ConnId, Generation, Offset, OpId, RequestNumber, TopicPartition, Uuid};
+use crate::journal::Entry;
+use crate::records::BatchHeader;
+use crate::wire::Response;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// The collected consequences of one or more steps.
+pub type Outputs = Vec<Output>;
+
+/// One consequence.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Answer a request.
+    Reply {
+        /// The connection.
+        conn: ConnId,
+        /// The request. Replies of a connection leave in this order, whatever order they come in (SAFETY K1).
+        number: RequestNumber,
+        /// The answer, or `None` where Kafka sends none (acks=0): the number is then simply done.
+        response: Option<Box<Reply>>,
+    },
+    /// End a connection, after the replies that were given before.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// Append an entry to the journal; entries are numbered in order.
+    Journal {
+        /// The entry.
+        entry: Entry,
+        /// For an append: the stamped header, and the batch as the client sent it.
+        batch: Option<(BatchHeader, Bytes)>,
+    },
+    /// Look something up in the store and report with `ReadDone`.
+    Read {
+        /// The operation.
+        op: OpId,
+        /// Where to look: offsets `extent.from` up to `extent.to`.
+        extent: Extent,
+        /// What to look for.
+        look: Look,
+    },
+    /// Do something to the store and report with `StoreDone`.
+    Store {
+        /// The operation.
+        op: OpId,
+        /// What.
+        command: StoreCommand,
+    },
+    /// The broker has ended; no further step is allowed.
+    Halt {
+        /// Why.
+        reason: HaltReason,
+    },
+}
+
+/// An answer, with the record bytes still to be filled in by the driver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The answer.
+    pub response: Response,
+    /// Record bytes to put into a Fetch response before it is encoded.
+    pub fills: Vec<Fill>,
+    /// In a Fetch response: the bytes that all fills together may take. The first non-empty one may exceed it (KIP-74).
+    pub fill_bytes_max: u32,
+    /// Close the connection after this reply.
+    pub close: bool,
+    /// Do not read from the connection for this long, in ms (KIP-219).
+    pub throttle_ms: u32,
+}
+
+/// One partition's part of a Fetch response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// Index into `responses`.
+    pub topic: usize,
+    /// Index into its `partitions`.
+    pub partition: usize,
+    /// What to read.
+    pub extent: Extent,
+    /// Take the partition out of the response if nothing fits: an incremental fetch session has nothing else to say
+    /// about it (KIP-227).
+    pub omit_if_empty: bool,
+}
+
+/// A run of record batches of one partition: a lease on bytes that are there when the output is taken (SAFETY R8).
+/// Starts with the batch that holds `from`, ends before `to` at the latest and never splits a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The life of its log.
+    pub generation: Generation,
+    /// The first offset wanted.
+    pub from: Offset,
+    /// The offset before which the run ends; a batch boundary.
+    pub to: Offset,
+    /// The most bytes wanted; the first batch may exceed it (KIP-74).
+    pub bytes_max: u32,
+}
+
+/// What to look for in an extent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The first record whose timestamp is at least this, in ms.
+    Timestamp(i64),
+    /// The first record with the greatest timestamp (KIP-734).
+    MaxTimestamp,
+}
+
+/// A change to the store beyond appending.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreCommand {
+    /// Write the snapshot once every batch up to `snapshot.through` is in synced segments, then release the journal
+    /// files it covers (SAFETY J9). Until it is done no other snapshot is asked for.
+    Snapshot {
+        /// The core's part of it.
+        snapshot: Box<Snapshot>,
+    },
+    /// Remove everything of a deleted topic. Repeatable; doing it for a topic that has nothing is success.
+    Drop {
+        /// The topic.
+        topic_id: Uuid,
+        /// Its partitions are 0 up to this.
+        partitions: i32,
+    },
+}
+
+/// Why a broker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HaltReason {
+    /// It was asked to, and everything is on disk.
+    Stopped,
+    /// A disk failed (SAFETY J10).
+    DiskFailed(String),
+}

@@ -1,0 +1,1 @@
+//! The bare world: cores on an event queue over modelled disks.

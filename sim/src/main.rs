@@ -1,0 +1,3 @@
+//! The `seedlog-sim` binary.
+
+fn main() {}
