@@ -1,0 +1,55 @@
+//! A log's numbers in the form that is kept on disk and sent to a follower that is reset.
+//!
+//! The form is postcard of [`LogSnapshot`]; whoever stores it adds the format version that every durable structure has.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Generation, Offset};
+use crate::log::epochs::EpochCache;
+use crate::log::producers::ProducerTable;
+use crate::log::sizes::Sizes;
+use crate::log::{ActiveSegment, Log};
+
+/// All of a [`Log`]. Appending what followed gives the same log as appending everything (S15).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSnapshot {
+    /// Offset of the first record that still exists.
+    pub start: Offset,
+    /// Offset that the next record takes.
+    pub end: Offset,
+    /// Rewrites so far.
+    pub generation: Generation,
+    /// Leader epochs.
+    pub epochs: EpochCache,
+    /// Idempotent producers, with what can be taken back.
+    pub producers: ProducerTable,
+    /// Byte marks.
+    pub sizes: Sizes,
+    /// The segment that is being filled.
+    pub active: ActiveSegment,
+}
+
+impl Log {
+    /// Copies all of it.
+    #[must_use]
+    pub fn to_snapshot(&self) -> LogSnapshot {
+        LogSnapshot {
+            start: self.start,
+            end: self.end,
+            generation: self.generation,
+            epochs: self.epochs.clone(),
+            producers: self.producers.clone(),
+            sizes: self.sizes.clone(),
+            active: self.active,
+        }
+    }
+
+    /// The log as it was. Panics when the numbers contradict each other: whoever read them has checked their CRC.
+    #[must_use]
+    pub fn from_snapshot(snapshot: LogSnapshot) -> Self {
+        let LogSnapshot { start, end, generation, epochs, producers, sizes, active } = snapshot;
+        let log = Self { start, end, generation, epochs, producers, sizes, active };
+        log.check_invariants();
+        log
+    }
+}

@@ -1,0 +1,16 @@
+//! Kafka's record batches, magic 2, as bytes: parse and check a header, stamp one, walk batches, read and build records.
+//!
+//! Nothing here keeps state or knows of partitions; `log` turns headers into a log's numbers. Older message formats are
+//! refused at the door (KIP-896), so no other layout exists in Seedlog. The layout is that of KIP-98.
+
+mod batch;
+mod build;
+mod iter;
+mod varint;
+
+pub use batch::{
+    Attributes, BATCH_HEADER_BYTES, BatchError, BatchHeader, Batches, Compression, NO_TIMESTAMP,
+    ProducedBatch, TimestampType, check_batch, next_sequence, stamped_header, verify_crc,
+};
+pub use build::{BatchBuilder, Header};
+pub use iter::{Headers, Record, RecordError, RecordIter, find_by_timestamp, max_timestamp_record};
