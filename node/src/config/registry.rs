@@ -1,0 +1,415 @@
+//! The one table of settings. Everything that asks "which keys exist, of what type, with what default, meaning what?"
+//! reads it: the loader, `--show-config`, `seedlog config explain`, DescribeConfigs and the documentation. The keys that are
+//! known by name only are its second half, in `accepted.rs`.
+
+use super::accepted::ACCEPTED;
+use super::listeners::{parse_admin_listener, parse_endpoints, parse_protocol_map};
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The key, as Kafka spells it where Kafka has it.
+    pub key: &'static str,
+    /// What its values look like.
+    pub kind: Kind,
+    /// The value when nobody sets it; `None` for "not set" or "computed from other settings", as `doc` says.
+    pub default: Option<&'static str>,
+    /// What it does, in a sentence or two.
+    pub doc: &'static str,
+    /// The first release that knows the key.
+    pub since: &'static str,
+    /// Whether setting it changes anything.
+    pub status: Status,
+}
+
+/// Whether setting a key changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It does.
+    Used,
+    /// Kafka knows it, Seedlog does not use it: one warning line names it.
+    Accepted,
+}
+
+/// What the values of a setting look like: its type and its validator in one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number of 16 bits.
+    Short(i64, i64),
+    /// A whole number of 32 bits, between the two.
+    Int(i64, i64),
+    /// A whole number of 64 bits, between the two.
+    Long(i64, i64),
+    /// A decimal number.
+    Double,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// Some of a few words, separated by commas.
+    Choices(&'static [&'static str]),
+    /// Any text.
+    Text,
+    /// Up to 64 letters, digits, `-` and `_`.
+    Name,
+    /// Text that is never printed.
+    Secret,
+    /// Texts separated by commas.
+    List,
+    /// `NAME://host:port`, separated by commas.
+    Endpoints,
+    /// `NAME:PROTOCOL`, separated by commas.
+    ProtocolMap,
+    /// `host:port` on loopback, or `off`.
+    AdminListener,
+}
+
+pub(super) const SHORT: Kind = Kind::Short(i16::MIN as i64, i16::MAX as i64);
+pub(super) const INT: Kind = Kind::Int(i32::MIN as i64, i32::MAX as i64);
+pub(super) const LONG: Kind = Kind::Long(i64::MIN, i64::MAX);
+const INT_MAX: i64 = i32::MAX as i64;
+const KIB: i64 = 1024;
+const MIB: i64 = 1024 * KIB;
+const GIB: i64 = 1024 * MIB;
+const YEAR_MS: i64 = 366 * 24 * 3600 * 1000;
+
+const fn used(key: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Entry {
+    Entry { key, kind, default, doc, since: "0.1", status: Status::Used }
+}
+
+pub(super) const fn known(key: &'static str, kind: Kind, default: Option<&'static str>) -> Entry {
+    let doc = "Known from Kafka and not used by Seedlog; the default is Kafka's.";
+    Entry { key, kind, default, doc, since: "0.1", status: Status::Accepted }
+}
+
+/// Every key that changes something, in order.
+const USED: &[Entry] = &[
+    used(
+        "admin.listener",
+        Kind::AdminListener,
+        Some("127.0.0.1:9644"),
+        "Where /metrics, /healthz, /readyz and /version answer, on loopback only because the port asks for no \
+         password; `off` closes it, port 0 takes any free one.",
+    ),
+    used(
+        "advertised.listeners",
+        Kind::Endpoints,
+        None,
+        "The addresses that clients are told to connect to, one for each listener. Not set: those of `listeners`, with \
+         this machine's name where a listener has no host.",
+    ),
+    used(
+        "auto.create.topics.enable",
+        Kind::Boolean,
+        Some("true"),
+        "Whether a producer's or consumer's first word of a topic creates it.",
+    ),
+    used("broker.id", Kind::Int(-1, INT_MAX), Some("-1"), "Kafka's older name of node.id; -1 means not set."),
+    used("broker.rack", Kind::Text, None, "The rack, zone or room of this node, told to clients."),
+    used(
+        "cluster.id",
+        Kind::Name,
+        None,
+        "The id of the cluster that this node belongs to. Not set: the one that was chosen when the data folder was \
+         founded. Set: a data folder of another cluster is refused.",
+    ),
+    used(
+        "cold.read.threads",
+        Kind::Int(1, 64),
+        Some("2"),
+        "Threads that read records which are no longer in memory.",
+    ),
+    used(
+        "connections.max.idle.ms",
+        Kind::Long(-1, YEAR_MS),
+        Some("600000"),
+        "A connection on which nothing happens for so long is closed; -1 means never.",
+    ),
+    used(
+        "controller.listener.names",
+        Kind::List,
+        None,
+        "Which of `listeners` are for controllers. They are not opened while a cluster is one node.",
+    ),
+    used(
+        "default.replication.factor",
+        Kind::Int(1, 32767),
+        Some("1"),
+        "Replicas of a topic that is created without a number: min(3, nodes), which is 1 while a cluster is one node.",
+    ),
+    used(
+        "disk.direct.io",
+        Kind::Choice(&["auto", "true", "false"]),
+        Some("auto"),
+        "Whether the journal bypasses the page cache. `auto` does where the file system allows it.",
+    ),
+    used(
+        "disk.free.bytes.min",
+        Kind::Long(0, i64::MAX),
+        Some("268435456"),
+        "Records are refused while the disk has less free than this.",
+    ),
+    used(
+        "fetch.max.bytes",
+        Kind::Int(1024, INT_MAX),
+        Some("57671680"),
+        "The most record bytes in one fetch response, whatever the client asks for.",
+    ),
+    used(
+        "flush",
+        Kind::Choice(&["always", "interval"]),
+        Some("always"),
+        "When records are acknowledged: `always` after they are on the disk, `interval` after they are written, \
+         with a sync every flush.interval.ms. `interval` can lose acknowledged records in a power cut.",
+    ),
+    used(
+        "flush.interval.ms",
+        Kind::Long(1, 3_600_000),
+        Some("1000"),
+        "Time between two syncs with flush=interval.",
+    ),
+    used(
+        "group.bytes.max",
+        Kind::Int(64 * KIB, 64 * MIB),
+        Some("4194304"),
+        "The most bytes that go to the journal in one write, and so the room for the largest record batch.",
+    ),
+    used(
+        "journal.bytes.max",
+        Kind::Long(4 * MIB, 1024 * GIB),
+        Some("1073741824"),
+        "The most disk that the journal takes; above it, producers wait until segments are written.",
+    ),
+    used(
+        "journal.file.bytes",
+        Kind::Long(MIB, GIB),
+        Some("67108864"),
+        "The size of one journal file; a multiple of 4096.",
+    ),
+    used(
+        "listener.security.protocol.map",
+        Kind::ProtocolMap,
+        Some("PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"),
+        "The security protocol of each listener's name. This release speaks PLAINTEXT only.",
+    ),
+    used(
+        "listeners",
+        Kind::Endpoints,
+        Some("PLAINTEXT://127.0.0.1:9092"),
+        "Where clients connect, as NAME://host:port. No host means every interface, port 0 any free one.",
+    ),
+    used("log.dir", Kind::Text, Some("seedlog-data"), "The data folder, when log.dirs is not set."),
+    used("log.dirs", Kind::List, None, "The data folder; this release takes one. Not set: that of log.dir."),
+    used(
+        "log.index.interval.bytes",
+        Kind::Int(0, INT_MAX),
+        Some("4096"),
+        "A segment's index has an entry about every so many bytes of records.",
+    ),
+    used(
+        "log.message.timestamp.after.max.ms",
+        Kind::Long(0, i64::MAX),
+        Some("3600000"),
+        "A record whose timestamp is further in the future than this is refused (with CreateTime).",
+    ),
+    used(
+        "log.message.timestamp.before.max.ms",
+        Kind::Long(0, i64::MAX),
+        Some("9223372036854775807"),
+        "A record whose timestamp is further in the past than this is refused (with CreateTime).",
+    ),
+    used(
+        "log.message.timestamp.type",
+        Kind::Choice(&["CreateTime", "LogAppendTime"]),
+        Some("CreateTime"),
+        "Whether a record keeps its producer's timestamp or gets the time of its append.",
+    ),
+    used(
+        "log.segment.bytes",
+        Kind::Int(MIB, INT_MAX),
+        Some("1073741824"),
+        "A segment file is closed when the next batch would make it larger than this.",
+    ),
+    used("max.connections", Kind::Int(1, INT_MAX), Some("10000"), "The most client connections at once."),
+    used(
+        "max.connections.per.ip",
+        Kind::Int(1, INT_MAX),
+        Some("2500"),
+        "The most client connections from one address at once.",
+    ),
+    used(
+        "max.incremental.fetch.session.cache.slots",
+        Kind::Int(0, 1_000_000),
+        Some("1000"),
+        "The most fetch sessions that are remembered (KIP-227); 0 turns them off.",
+    ),
+    used(
+        "memory.budget.bytes",
+        Kind::Long(64 * MIB, 1024 * GIB),
+        Some("536870912"),
+        "What the node may hold in memory for requests, replies, recent records and its own state together.",
+    ),
+    used(
+        "memory.tail.cache.bytes",
+        Kind::Long(8 * MIB, 1024 * GIB),
+        None,
+        "The part of memory.budget.bytes that keeps the newest records. Not set: a quarter of it.",
+    ),
+    used(
+        "message.max.bytes",
+        Kind::Int(0, INT_MAX),
+        Some("1048588"),
+        "The largest record batch that a topic takes, unless the topic says otherwise.",
+    ),
+    used(
+        "min.insync.replicas",
+        Kind::Int(1, 32767),
+        Some("1"),
+        "How many replicas must have a record with acks=all before it is acknowledged: a majority of the replicas, \
+         which is 1 while a cluster is one node.",
+    ),
+    used("node.id", Kind::Int(0, INT_MAX), Some("1"), "The number of this node, unique in its cluster."),
+    used(
+        "num.partitions",
+        Kind::Int(1, 100_000),
+        Some("1"),
+        "Partitions of a topic created without a number.",
+    ),
+    used(
+        "process.roles",
+        Kind::Choices(&["broker", "controller"]),
+        Some("broker,controller"),
+        "What this node does. This release runs both roles in every node.",
+    ),
+    used(
+        "producer.id.expiration.ms",
+        Kind::Int(1, INT_MAX),
+        Some("86400000"),
+        "How long a silent idempotent producer is remembered; its duplicates are recognised for so long.",
+    ),
+    used(
+        "socket.request.max.bytes",
+        Kind::Int(1024, INT_MAX),
+        Some("104857600"),
+        "The largest request that is read; a longer one closes its connection.",
+    ),
+];
+
+/// Keys of earlier Kafka releases; the advice stands in the error.
+const REMOVED: &[&str] = &[
+    "advertised.host.name",
+    "advertised.port",
+    "broker.id.generation.enable",
+    "control.plane.listener.name",
+    "controlled.shutdown.max.retries",
+    "controlled.shutdown.retry.backoff.ms",
+    "delegation.token.master.key",
+    "host.name",
+    "inter.broker.protocol.version",
+    "leader.imbalance.per.broker.percentage",
+    "log.message.downconversion.enable",
+    "log.message.format.version",
+    "log.message.timestamp.difference.max.ms",
+    "offsets.commit.required.acks",
+    "port",
+    "reserved.broker.max.id",
+];
+
+/// The beginnings of keys that Kafka hands to plug-ins or to one listener. What they set is not used.
+const PREFIXES: &[&str] =
+    &["listener.name.", "security.", "ssl.", "sasl.", "config.providers.", "rlmm.config.", "rsm.config."];
+
+/// What a key is to Seedlog.
+#[derive(Debug, Clone, Copy)]
+pub enum Lookup {
+    /// It is in the table.
+    Known(&'static Entry),
+    /// It begins with one of Kafka's open prefixes: accepted, not used.
+    Prefixed,
+    /// Kafka had it before 4.0.
+    Removed,
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// Every entry: first those that are used, then those that are accepted, each in order of its key.
+pub fn entries() -> impl Iterator<Item = &'static Entry> + Clone {
+    USED.iter().chain(ACCEPTED)
+}
+
+/// The entry of a key.
+pub fn find(key: &str) -> Option<&'static Entry> {
+    entries().find(|entry| entry.key == key)
+}
+
+/// What a key is to Seedlog.
+pub fn lookup(key: &str) -> Lookup {
+    if let Some(entry) = find(key) {
+        return Lookup::Known(entry);
+    }
+    if key.starts_with("zookeeper.") || key.starts_with("password.encoder.") || REMOVED.contains(&key) {
+        return Lookup::Removed;
+    }
+    if PREFIXES.iter().any(|prefix| key.len() > prefix.len() && key.starts_with(prefix)) {
+        return Lookup::Prefixed;
+    }
+    Lookup::Unknown
+}
+
+impl Kind {
+    /// Says what is allowed when `value` is not.
+    pub fn check(self, value: &str) -> Result<(), String> {
+        match self {
+            Self::Boolean => one_of(value, &["true", "false"], true),
+            Self::Short(min, max) | Self::Int(min, max) | Self::Long(min, max) => whole(value, min, max),
+            Self::Double => match value.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(()),
+                Ok(_) | Err(_) => Err(format!("a decimal number such as 0.5{}", comment_hint(value))),
+            },
+            Self::Choice(words) => one_of(value, words, false),
+            Self::Choices(words) => match split_list(value).as_slice() {
+                [] => Err(format!("one or more of: {}", words.join(", "))),
+                items => items.iter().try_for_each(|item| one_of(item, words, false)),
+            },
+            Self::Name => {
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+                let good = (1..=64).contains(&value.len()) && value.bytes().all(plain);
+                if good { Ok(()) } else { Err("1 to 64 letters, digits, - and _".to_owned()) }
+            }
+            Self::Text | Self::Secret | Self::List => Ok(()),
+            Self::Endpoints => parse_endpoints(value).map(drop),
+            Self::ProtocolMap => parse_protocol_map(value).map(drop),
+            Self::AdminListener => parse_admin_listener(value).map(drop),
+        }
+    }
+
+    /// Whether values must never be printed.
+    pub fn is_secret(self) -> bool {
+        self == Self::Secret
+    }
+}
+
+/// The items of a comma-separated list, without blanks around them and without empty ones.
+pub fn split_list(value: &str) -> Vec<&str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
+}
+
+fn whole(value: &str, min: i64, max: i64) -> Result<(), String> {
+    match value.parse::<i64>() {
+        Ok(number) if (min..=max).contains(&number) => Ok(()),
+        Ok(_) => Err(format!("a whole number from {min} to {max}")),
+        Err(_) => Err(format!("a whole number from {min} to {max}{}", comment_hint(value))),
+    }
+}
+
+fn one_of(value: &str, words: &[&str], any_case: bool) -> Result<(), String> {
+    let equal = |word: &&str| **word == *value || (any_case && word.eq_ignore_ascii_case(value));
+    if words.iter().any(equal) {
+        return Ok(());
+    }
+    Err(format!("one of: {}{}", words.join(", "), comment_hint(value)))
+}
+
+fn comment_hint(value: &str) -> &'static str {
+    if value.contains('#') { " (a comment needs a line of its own)" } else { "" }
+}

@@ -1,0 +1,4 @@
+//! The Seedlog node: sockets, files, clocks and the command line around the core.
+
+pub mod codec;
+pub mod config;
