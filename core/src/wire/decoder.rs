@@ -6,6 +6,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::mem;
 
+/// Arrays may take so many bytes of memory for each byte of the frame. A count that lies is found out by comparing it
+/// with the bytes that remain; this is for counts that are true but of tiny elements, such as a million empty strings.
+/// A message with names of one letter stays below.
+const MEMORY_PER_BYTE_MAX: usize = 16;
+
+/// What small frames may take beyond that.
+const MEMORY_FREE_BYTES: usize = 64 * 1024;
+
 /// Reads one message in one version from one frame.
 pub struct Decoder {
     frame: Bytes,
@@ -134,7 +142,7 @@ impl Decoder {
         if count > self.remaining() / element_min {
             return Err(WireError::Count { place: self.place, at: self.at, count });
         }
-        self.reserved = self.reserved.saturating_add(count.saturating_mul(size_of::<T>()));
+        self.reserve(count.saturating_mul(size_of::<T>()))?;
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(T::decode(self)?);
@@ -227,10 +235,25 @@ impl Decoder {
         self.end - self.at
     }
 
-    /// Bytes of memory reserved for arrays so far: all that decoding ever allocates.
+    /// Bytes of memory taken for arrays so far: all that decoding ever allocates.
     #[must_use]
     pub fn reserved(&self) -> usize {
         self.reserved
+    }
+
+    /// What `reserved` may come to for this frame.
+    #[must_use]
+    pub fn reserved_max(&self) -> usize {
+        MEMORY_FREE_BYTES.saturating_add(self.frame.len().saturating_mul(MEMORY_PER_BYTE_MAX))
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), WireError> {
+        let reserved = self.reserved.saturating_add(bytes);
+        if reserved > self.reserved_max() {
+            return Err(WireError::Memory { place: self.place, at: self.at });
+        }
+        self.reserved = reserved;
+        Ok(())
     }
 
     fn need(&self, bytes: usize) -> Result<(), WireError> {

@@ -41,6 +41,13 @@ pub enum WireError {
         /// The number as sent.
         count: usize,
     },
+    /// Arrays of tiny elements would take far more memory than the frame has bytes.
+    Memory {
+        /// The field being read.
+        place: &'static str,
+        /// Where the first element would start.
+        at: usize,
+    },
     /// Null in a version in which the field cannot be null.
     Null {
         /// The field being read or written.
@@ -107,6 +114,9 @@ impl fmt::Display for WireError {
             }
             Self::Count { place, at, count } => {
                 write!(f, "{place}: {count} elements cannot fit into the bytes after byte {at}")
+            }
+            Self::Memory { place, at } => {
+                write!(f, "{place}: the array at byte {at} takes too much memory for a frame of this size")
             }
             Self::Null { place } => write!(f, "{place}: null is not permitted in this version"),
             Self::Utf8 { place, at } => write!(f, "{place}: string at byte {at} is not UTF-8"),
