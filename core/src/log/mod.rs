@@ -2,7 +2,8 @@
 //! where. Record bytes live in the journal and the segments; replication, commitment and roles are `replica`'s.
 //!
 //! `check_append` and `plan_*` only look. `append`, `truncate_to`, `advance_start`, `begin_epoch`, `expire` and `roll` apply
-//! what the journal holds; leader, follower and recovery call the same ones in the same order and get equal logs.
+//! what the journal holds; leader, follower and recovery call the same ones in the same order and get equal logs. No clock
+//! enters: what depends on time was decided before it was journaled.
 
 mod epochs;
 mod producers;

@@ -155,7 +155,8 @@ pub struct ProducerTable {
 }
 
 impl ProducerTable {
-    /// Decides about a client's batch with a producer id. `log_was_ever_written` tells an empty log from an emptied one.
+    /// Decides about a client's batch with a producer id. `first_sequence_zero`: a producer that is not known
+    /// here must begin at 0.
     ///
     /// # Errors
     /// `InvalidProducerEpoch`, `OutOfOrderSequence`, `TransactionOpen`, `TooManyProducers`.
@@ -222,11 +223,15 @@ impl ProducerTable {
         };
         let (last_append, transaction_start) = (state.last_append, state.transaction_start);
         let mut dropped = None;
+        // Coordinators write under a producer's id without sequences: nothing to recognise later.
+        let pushed = !header.is_control() && header.base_sequence >= 0;
         if header.is_control() {
             // A marker ends the transaction; with a new epoch it also starts the sequences anew (KIP-890).
             state.transaction_start = None;
         } else {
-            dropped = state.push(KeptBatch::of(header));
+            if pushed {
+                dropped = state.push(KeptBatch::of(header));
+            }
             if header.is_transactional() && transaction_start.is_none() {
                 state.transaction_start = Some(header.base_offset);
             }
@@ -234,7 +239,7 @@ impl ProducerTable {
         state.last_append = append_time;
         let change = match replaced {
             Some(previous) => Change::Replaced { previous },
-            None => Change::Same { pushed: !header.is_control(), dropped, last_append, transaction_start },
+            None => Change::Same { pushed, dropped, last_append, transaction_start },
         };
         self.remember(Undo {
             base_offset: header.base_offset,
@@ -344,6 +349,11 @@ impl ProducerTable {
                 state.batches().is_sorted_by(|a, b| a.last_offset() < b.base_offset),
                 "kept batches are in order"
             );
+            let gapless = state
+                .batches()
+                .windows(2)
+                .all(|pair| pair[1].base_sequence == next_sequence(pair[0].last_sequence(), 1));
+            assert!(gapless, "kept sequences have no gaps");
             assert!(
                 state.transaction_start.is_none_or(|start| start < log_end),
                 "a transaction begins in the log"
