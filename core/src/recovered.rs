@@ -131,9 +131,10 @@ impl<'a> Replay<'a> {
         if let Some(snapshot) = snapshot {
             state.end = snapshot.through;
             state.boot = snapshot.boot;
+            let listed = snapshot.partitions.into_iter().map(restore_partition);
+            state.partitions = every_partition(&snapshot.image).chain(listed).collect();
             state.image = snapshot.image;
             state.drops = snapshot.drops.into_iter().collect();
-            state.partitions = snapshot.partitions.into_iter().map(restore_partition).collect();
         }
         Self { state, holes, proven: BTreeMap::new() }
     }
@@ -144,13 +145,15 @@ impl<'a> Replay<'a> {
         file: &[u8],
         visit: &mut dyn FnMut(u64, u64, &Located),
     ) -> Result<(), Refusal> {
-        let unreadable = Refusal::Contradiction(group.prefix.first_lsn, "its group changed while it was read");
+        let unreadable =
+            Refusal::Contradiction(group.prefix.first_lsn, "its group changed while it was read");
         let start = usize::try_from(group.position).ok().filter(|&start| start < file.len());
         let Some(bytes) = start.map(|start| &file[start..]) else {
             return Err(unreadable);
         };
         let entries = group.prefix.entries(bytes).map_err(|_| unreadable)?;
-        for located in entries.iter().filter(|located| located.lsn > self.state.end) {
+        let known = self.state.end;
+        for located in entries.iter().filter(|located| located.lsn > known) {
             let damaged = group.damaged.contains(&located.lsn);
             self.entry(located, bytes, damaged)?;
             self.state.end = located.lsn;
@@ -170,7 +173,7 @@ impl<'a> Replay<'a> {
                 if *start > held.log.end() {
                     held.lose(*start);
                 } else if held.damage.is_none() {
-                    held.log.assign_epoch(*epoch, *start);
+                    held.log.begin_epoch(*epoch);
                     self.proven.insert(*partition, lsn);
                 }
             }
@@ -178,12 +181,13 @@ impl<'a> Replay<'a> {
                 if *offset != self.state.image.end() {
                     return Err(Refusal::MetadataLost(self.state.image.end()));
                 }
-                let record = MetadataRecord::decode(record).map_err(|what| Refusal::Contradiction(lsn, what))?;
+                let record =
+                    MetadataRecord::decode(record).map_err(|what| Refusal::Contradiction(lsn, what))?;
                 self.metadata(*offset, &record);
             }
             Entry::ProducersExpired { partition, producers } => {
                 if let Some(held) = self.held(*partition) {
-                    held.log.expire_producers(producers);
+                    held.log.expire(producers);
                 }
             }
             Entry::Dropped { topic_id } => {
@@ -220,7 +224,13 @@ impl<'a> Replay<'a> {
         let Some(Ok(header)) = header else {
             return Err(Refusal::Contradiction(located.lsn, "its batch has no valid header"));
         };
-        held.log.append(&header, append.roll);
+        if !held.log.follows(&header) {
+            return Err(Refusal::Contradiction(located.lsn, "its batch does not follow its log"));
+        }
+        if append.roll {
+            held.log.roll();
+        }
+        held.log.append(&header, append.append_time);
         self.proven.insert(append.partition, located.lsn);
         Ok(())
     }
@@ -281,6 +291,15 @@ impl RecoveredPartition {
         let from = self.damage.map_or(self.log.end(), |damage| damage.from);
         self.damage = Some(Damage { from, to: Some(to) });
     }
+}
+
+/// Partitions without any history, which a snapshot leaves out.
+fn every_partition(image: &Image) -> impl Iterator<Item = (TopicPartition, RecoveredPartition)> {
+    image.topics().iter().flat_map(|(&topic_id, topic)| {
+        (0..).zip(&topic.partitions).map(move |(index, _)| {
+            (TopicPartition { topic_id, partition: PartitionIndex(index) }, RecoveredPartition::default())
+        })
+    })
 }
 
 fn restore_partition(held: PartitionSnapshot) -> (TopicPartition, RecoveredPartition) {

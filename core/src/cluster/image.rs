@@ -1,8 +1,11 @@
 //! The cluster as the metadata log describes it up to some offset.
 
+use crate::cluster::decide::normalized;
 use crate::cluster::records::MetadataRecord;
 use crate::cluster::topic_config::TopicConfig;
-use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicPartition, Uuid};
+use crate::ids::{
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicPartition, Uuid,
+};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -48,6 +51,8 @@ pub struct TopicImage {
 pub struct Image {
     topics: BTreeMap<Uuid, TopicImage>,
     names: BTreeMap<String, Uuid>,
+    /// Names by their form with `_` for `.`, where they have either.
+    normalized: BTreeMap<String, String>,
     brokers: BTreeMap<NodeId, BrokerImage>,
     next_producer_id: ProducerId,
     epoch: LeaderEpoch,
@@ -85,6 +90,9 @@ impl Image {
                 let old = self.topics.insert(*topic_id, topic);
                 assert!(old.is_none(), "a topic id is drawn once");
                 self.names.insert(name.clone(), *topic_id);
+                if let Some(normal) = normalized(name) {
+                    self.normalized.insert(normal, name.clone());
+                }
             }
             MetadataRecord::Partition { topic_id, partition, replicas, leader, leader_epoch } => {
                 let topic = self.topics.get_mut(topic_id).expect("a partition's record follows its topic's");
@@ -99,6 +107,9 @@ impl Image {
             MetadataRecord::RemoveTopic { topic_id } => {
                 let topic = self.topics.remove(topic_id).expect("a topic that is removed exists");
                 self.names.remove(&topic.name);
+                if let Some(normal) = normalized(&topic.name) {
+                    self.normalized.remove(&normal);
+                }
                 self.partitions -= topic.partitions.len();
             }
             MetadataRecord::ProducerIds { next } => {
@@ -161,6 +172,12 @@ impl Image {
     pub fn topic_named(&self, name: &str) -> Option<(Uuid, &TopicImage)> {
         let topic_id = *self.names.get(name)?;
         Some((topic_id, self.topics.get(&topic_id).expect("a name stands for a topic that exists")))
+    }
+
+    /// The topic whose name has this form with `_` for `.`.
+    #[must_use]
+    pub fn colliding(&self, normal: &str) -> Option<&str> {
+        self.normalized.get(normal).map(String::as_str)
     }
 
     /// A partition.

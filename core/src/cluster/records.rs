@@ -71,7 +71,8 @@ impl MetadataRecord {
     /// The record's bytes in the metadata log.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, alloc::vec![FORMAT]).expect("in-memory serialisation of plain data cannot fail")
+        postcard::to_extend(self, alloc::vec![FORMAT])
+            .expect("in-memory serialisation of plain data cannot fail")
     }
 
     /// Reads [`MetadataRecord::encode`]'s bytes.

@@ -2,7 +2,7 @@
 
 use crate::config::TopicDefaults;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use serde::{Deserialize, Serialize};
 
 /// Settings given when the topic was created; `None` follows the broker.
@@ -20,6 +20,17 @@ pub struct TopicConfig {
     pub timestamp_after_ms_max: Option<i64>,
     /// `min.insync.replicas`.
     pub min_insync_replicas: Option<i32>,
+}
+
+/// One setting in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The value in Kafka's spelling.
+    pub value: String,
+    /// The topic's own, not the broker's default.
+    pub own: bool,
 }
 
 /// Keys that Kafka 4.3 knows and that do not behave yet: refused, never silently ignored.
@@ -89,6 +100,34 @@ impl TopicConfig {
             _ => return Err(format!("Unknown topic config name: {key}")),
         }
         Ok(())
+    }
+
+    /// The settings in force by Kafka's names, for answers.
+    #[must_use]
+    pub fn describe(&self, defaults: &TopicDefaults) -> [Setting; 6] {
+        let now = self.resolve(defaults);
+        let stamp = if now.log_append_time { "LogAppendTime" } else { "CreateTime" };
+        let setting = |name, value, own| Setting { name, value, own };
+        [
+            setting("segment.bytes", now.segment_bytes.to_string(), self.segment_bytes.is_some()),
+            setting("max.message.bytes", now.message_bytes_max.to_string(), self.message_bytes_max.is_some()),
+            setting("message.timestamp.type", stamp.to_string(), self.log_append_time.is_some()),
+            setting(
+                "message.timestamp.before.max.ms",
+                now.timestamp_before_ms_max.to_string(),
+                self.timestamp_before_ms_max.is_some(),
+            ),
+            setting(
+                "message.timestamp.after.max.ms",
+                now.timestamp_after_ms_max.to_string(),
+                self.timestamp_after_ms_max.is_some(),
+            ),
+            setting(
+                "min.insync.replicas",
+                now.min_insync_replicas.to_string(),
+                self.min_insync_replicas.is_some(),
+            ),
+        ]
     }
 
     /// The settings in force, given the broker's defaults.

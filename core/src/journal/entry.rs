@@ -1,6 +1,7 @@
 //! What a journal entry can say. An entry names its effects completely, so that replaying it needs no clock and no choice.
 
 use crate::ids::{LeaderEpoch, Lsn, Offset, ProducerId, TopicPartition, Uuid};
+use crate::time::WallMs;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,8 @@ pub struct AppendEntry {
     pub batch_bytes: u32,
     /// The batch's CRC-32C as stored in its header.
     pub crc: u32,
+    /// The leader's wall clock at the append: what expiry and segment age count from on every replica.
+    pub append_time: WallMs,
     /// The batch opens a new segment.
     pub roll: bool,
 }

@@ -234,7 +234,8 @@ impl GroupPrefix {
         let mut rest = table;
         let mut payload_at = u32::try_from(PREFIX_BYTES).expect("a small constant");
         for index in 0..self.entries {
-            let (entry, after) = postcard::take_from_bytes::<Entry>(rest).map_err(|_| FormatError::Invalid)?;
+            let (entry, after) =
+                postcard::take_from_bytes::<Entry>(rest).map_err(|_| FormatError::Invalid)?;
             rest = after;
             let next = payload_at.checked_add(entry.payload_bytes()).filter(|&next| next <= self.table_at);
             let next = next.ok_or(FormatError::Invalid)?;
@@ -336,7 +337,8 @@ impl<B: GroupBuffer> GroupWriter<B> {
         }
         // Serialising into the vector that is there avoids an allocation an entry.
         let table = core::mem::take(&mut self.table);
-        self.table = postcard::to_extend(entry, table).expect("in-memory serialisation of plain data cannot fail");
+        self.table =
+            postcard::to_extend(entry, table).expect("in-memory serialisation of plain data cannot fail");
         self.entries += 1;
         Placed { lsn, at, bytes: entry.payload_bytes() }
     }

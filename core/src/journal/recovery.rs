@@ -214,7 +214,12 @@ impl Plan {
         self.metadata_end = Some(prefix.metadata_end);
         if prefix.entries > 0 {
             self.end = prefix.last_lsn();
-            self.groups.push(GroupRef { seq, position: group.position, prefix, damaged: group.damaged.clone() });
+            self.groups.push(GroupRef {
+                seq,
+                position: group.position,
+                prefix,
+                damaged: group.damaged.clone(),
+            });
         }
         true
     }
@@ -230,7 +235,9 @@ fn current_groups(scans: &[FileScan]) -> Vec<(u64, &ScannedGroup)> {
             let younger = scans[index + 1..].iter().find_map(|scan| scan.header);
             let end = groups.last().map_or(0, |(_, group)| group.prefix.last_lsn().0);
             if younger.is_some_and(|younger| younger.first_lsn.0 > end + 1) {
-                groups.extend(scan.groups.iter().filter(|group| group.prefix.first_lsn.0 > end).map(|g| (scan.seq, g)));
+                groups.extend(
+                    scan.groups.iter().filter(|group| group.prefix.first_lsn.0 > end).map(|g| (scan.seq, g)),
+                );
             }
             continue;
         };

@@ -85,18 +85,24 @@ impl FileScan {
     /// Checks the record bytes of every group against the table and the batches' own CRCs.
     pub fn verify(&mut self, file: &[u8]) {
         for group in &mut self.groups {
-            let start = usize::try_from(group.position).expect("a file that is in memory has positions in usize");
+            let start =
+                usize::try_from(group.position).expect("a file that is in memory has positions in usize");
             let bytes = file.get(start..).unwrap_or(&[]);
             let entries = group.prefix.entries(bytes).unwrap_or_default();
-            group.damaged =
-                entries.iter().filter(|found| !payload_is_intact(found, bytes)).map(|found| found.lsn).collect();
+            group.damaged = entries
+                .iter()
+                .filter(|found| !payload_is_intact(found, bytes))
+                .map(|found| found.lsn)
+                .collect();
         }
     }
 
     /// Bytes of the file that may hold groups of this life: up to the end of the last one found.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.groups.last().map_or(FILE_HEADER_BYTES as u64, |last| last.position + last.prefix.padded_bytes() as u64)
+        self.groups
+            .last()
+            .map_or(FILE_HEADER_BYTES as u64, |last| last.position + last.prefix.padded_bytes() as u64)
     }
 }
 

@@ -1,0 +1,530 @@
+//! The broker: one event in, all its consequences out.
+//!
+//! `step` is one match; each arm's work is in the file named after what it is about. Shared here: the journal's progress,
+//! the timers, and what is done once at the end of a step.
+
+mod fetch;
+mod metadata;
+mod offsets;
+mod produce;
+mod startup;
+
+use crate::cluster::image::Image;
+use crate::cluster::records::MetadataRecord;
+use crate::cluster::snapshot::Snapshot;
+use crate::config::{Config, FlushMode};
+use crate::door::{ClientBody, ClientRequest};
+use crate::errors::ErrorCode;
+use crate::fetch::{SessionKey, Sessions};
+use crate::ids::{
+    ConnId, LeaderEpoch, ListenerId, Lsn, Offset, OpId, ProducerId, RequestNumber, TopicPartition, Uuid,
+};
+use crate::input::{Input, ReadResult};
+use crate::journal::Entry;
+use crate::museum::exhibit;
+use crate::output::{HaltReason, Output, Outputs, Reply, StoreCommand};
+use crate::replica::{Replica, WaiterId};
+use crate::rng::Random;
+use crate::time::{MonoMs, Now};
+use crate::wire::Response;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use offsets::OffsetsWait;
+use produce::ProduceWait;
+
+/// The broker of one node.
+#[derive(Debug)]
+pub struct Broker {
+    config: Config,
+    random: Random,
+    now: Now,
+    phase: Phase,
+    /// Number of this run.
+    boot: u64,
+    journal: JournalProgress,
+    /// The controller's copy of the metadata: its own records show at once (SAFETY Q3).
+    working: Image,
+    /// What brokers act on: committed records only.
+    committed: Image,
+    /// Answers that leave when the metadata is committed up to their offset (SAFETY C1).
+    undecided: VecDeque<(Offset, Pending)>,
+    producer_ids: ProducerIds,
+    replicas: BTreeMap<TopicPartition, Replica>,
+    /// Partitions with producers that may expire.
+    with_producers: BTreeSet<TopicPartition>,
+    conns: BTreeMap<ConnId, Conn>,
+    produce_waits: BTreeMap<WaiterId, ProduceWait>,
+    sessions: Sessions,
+    offsets_waits: BTreeMap<WaiterId, OffsetsWait>,
+    /// Look-ups in the store: which request and which of its parts each is for.
+    reads: BTreeMap<OpId, (WaiterId, usize)>,
+    drops: BTreeMap<Uuid, Drop>,
+    drop_ops: BTreeMap<OpId, Uuid>,
+    timers: BTreeSet<(MonoMs, Timer)>,
+    next_number: u64,
+    snapshot_op: Option<OpId>,
+    disk_is_full: bool,
+    /// Partitions whose high watermark moved in this step.
+    moved: Vec<TopicPartition>,
+}
+
+/// Where the broker is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was done yet: the first step registers.
+    New,
+    /// The registration is not committed yet.
+    Registering,
+    /// It serves.
+    Serving,
+    /// Its last entry is in the journal and not on disk yet.
+    Stopping { last: Lsn },
+    /// It has ended.
+    Halted,
+}
+
+/// How far the journal got, and what waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct JournalProgress {
+    /// The last entry given out.
+    last: Lsn,
+    written: Lsn,
+    synced: Lsn,
+    /// Data appends that are not durable yet.
+    data: VecDeque<(Lsn, TopicPartition)>,
+    /// Metadata records that are not committed yet.
+    metadata: VecDeque<(Lsn, Offset, MetadataRecord)>,
+    /// Bytes given out since the last snapshot.
+    bytes_since_snapshot: u64,
+}
+
+/// A client's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Conn {
+    listener: ListenerId,
+    waiters: BTreeSet<WaiterId>,
+    fetches: BTreeSet<SessionKey>,
+}
+
+/// An answer that waits for metadata to be committed.
+#[derive(Debug, Clone, PartialEq)]
+enum Pending {
+    /// It is written already.
+    Ready { conn: ConnId, number: RequestNumber, response: Box<Response> },
+    /// Describe topics once those that the request creates are there.
+    Metadata { conn: ConnId, number: RequestNumber, request: Box<ClientRequest> },
+}
+
+/// Producer ids that this broker may give out (SAFETY K2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct ProducerIds {
+    next: ProducerId,
+    /// The end of the block.
+    end: ProducerId,
+    /// A new block is being committed.
+    asked: bool,
+    /// Requests that wait for it.
+    waiting: VecDeque<(ConnId, RequestNumber)>,
+}
+
+/// A deleted topic whose files are being removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Drop {
+    partitions: i32,
+    op: Option<OpId>,
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Start,
+    Produce(WaiterId),
+    Fetch(SessionKey),
+    Drop(Uuid),
+    ProducerExpiry,
+}
+
+/// How often producers are looked at for expiry, in ms (Kafka's producer.id.expiration.check.interval.ms).
+const PRODUCER_EXPIRY_CHECK_MS: u64 = 600_000;
+/// How long after a failed removal of files it is tried again, in ms.
+const DROP_RETRY_MS: u64 = 10_000;
+
+impl Broker {
+    /// Applies one event. Never fails, never blocks, never calls out. All consequences land in `out`.
+    ///
+    /// # Panics
+    /// On our own defects, and when the driver breaks its contract (a step after `Halt`, `Durable` beyond what was given
+    /// out, a request of an unknown connection).
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Outputs) {
+        assert!(self.phase != Phase::Halted, "no step is allowed after Halt");
+        assert!(now.mono >= self.now.mono, "the monotonic clock never goes back");
+        self.now = now;
+        if self.phase == Phase::New {
+            self.register(out);
+        }
+        match input {
+            Input::ConnOpened { conn, listener, .. } => self.on_conn_opened(conn, listener),
+            Input::Request { conn, number, request } => self.on_request(conn, number, request, out),
+            Input::ConnClosed { conn } => self.on_conn_closed(conn),
+            Input::Durable { written, synced } => self.on_durable(written, synced, out),
+            Input::ReadDone { op, result } => self.on_read_done(op, result, out),
+            Input::StoreDone { op, result } => self.on_store_done(op, result, out),
+            Input::DiskFailed { reason } => self.halt(HaltReason::DiskFailed(reason), out),
+            Input::Space { free_bytes } => self.disk_is_full = free_bytes < self.config.disk_free_bytes_min,
+            Input::Wake => {}
+            Input::Stop => self.on_stop(out),
+        }
+        self.fire_timers(out);
+        self.answer_moved_fetches(out);
+        self.plan_snapshot(out);
+        self.check_invariants();
+    }
+
+    /// When to call [`Broker::step`] with [`Input::Wake`], and why.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<(MonoMs, &'static str)> {
+        let (at, timer) = self.timers.first()?;
+        let why = match timer {
+            Timer::Start => "start",
+            Timer::Produce(_) => "produce timeout",
+            Timer::Fetch(_) => "fetch wait",
+            Timer::Drop(_) => "retry of a removal",
+            Timer::ProducerExpiry => "producer expiry",
+        };
+        Some((*at, why))
+    }
+
+    /// The registration is committed: clients may be let in.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
+    /// The committed metadata.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.committed
+    }
+
+    /// The partitions on this node.
+    #[must_use]
+    pub fn replicas(&self) -> &BTreeMap<TopicPartition, Replica> {
+        &self.replicas
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn on_conn_opened(&mut self, conn: ConnId, listener: ListenerId) {
+        let new = Conn { listener, waiters: BTreeSet::new(), fetches: BTreeSet::new() };
+        let old = self.conns.insert(conn, new);
+        assert!(old.is_none(), "connections are numbered once");
+    }
+
+    fn on_conn_closed(&mut self, conn: ConnId) {
+        let Some(closed) = self.conns.remove(&conn) else { return };
+        for waiter in closed.waiters {
+            self.forget_produce(waiter);
+            self.forget_offsets(waiter);
+        }
+        for key in closed.fetches {
+            self.stop_waiting(key);
+        }
+        self.producer_ids.waiting.retain(|(waiting, _)| *waiting != conn);
+        // What waits for metadata is answered into nothing: `reply` knows which connections exist.
+    }
+
+    fn on_request(&mut self, conn: ConnId, number: RequestNumber, request: ClientRequest, out: &mut Outputs) {
+        if !self.conns.contains_key(&conn) {
+            return; // Closed by us in an earlier step; the driver had this one on its way.
+        }
+        let version = request.api_version;
+        match request.body {
+            ClientBody::Produce(produce) => self.on_produce(conn, number, version, &produce, out),
+            ClientBody::Fetch(fetch) => self.on_fetch(conn, number, version, &fetch, out),
+            ClientBody::ListOffsets(list) => self.on_list_offsets(conn, number, &list, out),
+            ClientBody::Metadata(_) => self.on_metadata(conn, number, request, out),
+            ClientBody::ApiVersions => self.on_api_versions(conn, number, version, ErrorCode::None, out),
+            ClientBody::UnknownApiVersions => {
+                self.on_api_versions(conn, number, 0, ErrorCode::UnsupportedVersion, out);
+            }
+            ClientBody::CreateTopics(create) => self.on_create_topics(conn, number, &create, out),
+            ClientBody::DeleteTopics(delete) => self.on_delete_topics(conn, number, &delete, out),
+            ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
+            ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
+            ClientBody::OffsetForLeaderEpoch(request) => {
+                self.on_offset_for_leader_epoch(conn, number, &request, out);
+            }
+        }
+    }
+
+    fn on_durable(&mut self, written: Lsn, synced: Lsn, out: &mut Outputs) {
+        assert!(synced <= written);
+        assert!(written <= self.journal.last, "the driver cannot have written what was not given out");
+        self.journal.written = self.journal.written.max(written);
+        self.journal.synced = self.journal.synced.max(synced);
+        // H5: an acknowledgement that does not wait for the sync is lost with the next power cut.
+        let data = match self.config.flush {
+            FlushMode::Always => exhibit!(H5, self.journal.synced, self.journal.written),
+            FlushMode::Interval => self.journal.written,
+        };
+        while let Some(&(lsn, partition)) = self.journal.data.front()
+            && lsn <= data
+        {
+            self.journal.data.pop_front();
+            self.on_append_durable(lsn, partition, out);
+        }
+        while let Some((lsn, ..)) = self.journal.metadata.front()
+            && *lsn <= self.journal.synced
+        {
+            let (_, offset, record) = self.journal.metadata.pop_front().expect("the front is there");
+            self.commit_metadata(offset, &record, out);
+        }
+        if let Phase::Stopping { last } = self.phase
+            && last <= self.journal.synced
+        {
+            self.halt(HaltReason::Stopped, out);
+        }
+    }
+
+    fn on_append_durable(&mut self, lsn: Lsn, partition: TopicPartition, out: &mut Outputs) {
+        // The topic may have been deleted since.
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        let Some(waiters) = replica.on_durable(lsn) else { return };
+        self.moved.push(partition);
+        for waiter in waiters {
+            self.on_part_committed(waiter, out);
+        }
+    }
+
+    fn on_read_done(&mut self, op: OpId, result: ReadResult, out: &mut Outputs) {
+        if let Some((waiter, part)) = self.reads.remove(&op) {
+            self.on_offset_found(waiter, part, result, out);
+        }
+    }
+
+    fn on_store_done(&mut self, op: OpId, result: Result<(), String>, out: &mut Outputs) {
+        if self.snapshot_op == Some(op) {
+            // A failed one is planned again when the journal has grown further.
+            self.snapshot_op = None;
+        } else if let Some(topic_id) = self.drop_ops.remove(&op) {
+            match result {
+                // Without the entry the next run removes what is not there: that is allowed (SAFETY J8).
+                Ok(()) if !self.is_writable() => {}
+                Ok(()) => {
+                    self.drops.remove(&topic_id);
+                    self.journal(Entry::Dropped { topic_id }, out);
+                }
+                Err(_) => {
+                    if let Some(drop) = self.drops.get_mut(&topic_id) {
+                        drop.op = None;
+                    }
+                    self.timers.insert((self.now.mono + DROP_RETRY_MS, Timer::Drop(topic_id)));
+                }
+            }
+        }
+    }
+
+    fn on_stop(&mut self, out: &mut Outputs) {
+        if matches!(self.phase, Phase::Stopping { .. }) {
+            return;
+        }
+        let last = self.journal(Entry::Stopped, out);
+        self.phase = Phase::Stopping { last };
+    }
+
+    fn halt(&mut self, reason: HaltReason, out: &mut Outputs) {
+        self.phase = Phase::Halted;
+        self.timers.clear();
+        out.push(Output::Halt { reason });
+    }
+
+    fn fire_timers(&mut self, out: &mut Outputs) {
+        while let Some(&(at, timer)) = self.timers.first()
+            && at <= self.now.mono
+        {
+            self.timers.pop_first();
+            match timer {
+                Timer::Start => {}
+                Timer::Produce(waiter) => self.on_produce_timeout(waiter, out),
+                Timer::Fetch(key) => self.answer_fetch(key, out),
+                Timer::Drop(topic_id) => self.drop_files(topic_id, out),
+                Timer::ProducerExpiry => self.expire_producers(out),
+            }
+        }
+    }
+
+    fn expire_producers(&mut self, out: &mut Outputs) {
+        if !self.is_writable() {
+            return;
+        }
+        self.timers.insert((self.now.mono + PRODUCER_EXPIRY_CHECK_MS, Timer::ProducerExpiry));
+        let expiration_ms = i64::try_from(self.config.producer_id_expiration_ms).unwrap_or(i64::MAX);
+        for partition in core::mem::take(&mut self.with_producers) {
+            let Some(replica) = self.replicas.get_mut(&partition) else { continue };
+            let producers = replica.expire_producers(self.now.wall, expiration_ms);
+            if !replica.log().producers().is_empty() {
+                self.with_producers.insert(partition);
+            }
+            if !producers.is_empty() {
+                self.journal(Entry::ProducersExpired { partition, producers }, out);
+            }
+        }
+    }
+
+    /// Entries may still be written: the last one of this run is not.
+    fn is_writable(&self) -> bool {
+        matches!(self.phase, Phase::Registering | Phase::Serving)
+    }
+
+    /// Gives out an entry without a batch.
+    fn journal(&mut self, entry: Entry, out: &mut Outputs) -> Lsn {
+        let bytes = match &entry {
+            Entry::Metadata { record, .. } => record.len() as u64,
+            Entry::Append(_)
+            | Entry::EpochStart { .. }
+            | Entry::ProducersExpired { .. }
+            | Entry::Dropped { .. }
+            | Entry::Started { .. }
+            | Entry::Stopped => 0,
+        };
+        self.journal_output(Output::Journal { entry, batch: None }, bytes, out)
+    }
+
+    fn journal_output(&mut self, output: Output, bytes: u64, out: &mut Outputs) -> Lsn {
+        /// About what an entry takes in a group's table.
+        const ENTRY_BYTES: u64 = 64;
+        assert!(
+            !matches!(self.phase, Phase::Stopping { .. } | Phase::Halted),
+            "the last entry of a run was written"
+        );
+        self.journal.last = self.journal.last.next();
+        self.journal.bytes_since_snapshot += bytes + ENTRY_BYTES;
+        out.push(output);
+        self.journal.last
+    }
+
+    fn plan_snapshot(&mut self, out: &mut Outputs) {
+        let due = self.journal.bytes_since_snapshot >= self.config.snapshot_journal_bytes;
+        if !due || self.snapshot_op.is_some() || self.phase != Phase::Serving {
+            return;
+        }
+        let op = self.next_op();
+        self.snapshot_op = Some(op);
+        self.journal.bytes_since_snapshot = 0;
+        let snapshot = Box::new(self.snapshot());
+        out.push(Output::Store { op, command: StoreCommand::Snapshot { snapshot } });
+    }
+
+    fn next_op(&mut self) -> OpId {
+        OpId(self.next_number())
+    }
+
+    fn next_waiter(&mut self) -> WaiterId {
+        WaiterId(self.next_number())
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Requests that wait in the core.
+    fn waiting(&self) -> usize {
+        self.produce_waits.len()
+            + self.offsets_waits.len()
+            + self.undecided.len()
+            + self.producer_ids.waiting.len()
+    }
+
+    fn has_room_to_wait(&self) -> bool {
+        self.waiting() < self.config.waiters_max
+    }
+
+    /// Answers a request, if its connection still exists.
+    fn reply(&mut self, conn: ConnId, number: RequestNumber, response: Response, out: &mut Outputs) {
+        let reply = Reply { response, fills: Vec::new(), fill_bytes_max: 0, close: false, throttle_ms: 0 };
+        self.reply_with(conn, number, Some(Box::new(reply)), out);
+    }
+
+    fn reply_with(
+        &mut self,
+        conn: ConnId,
+        number: RequestNumber,
+        response: Option<Box<Reply>>,
+        out: &mut Outputs,
+    ) {
+        if self.conns.contains_key(&conn) {
+            out.push(Output::Reply { conn, number, response });
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, reason: &'static str, out: &mut Outputs) {
+        self.on_conn_closed(conn);
+        out.push(Output::Close { conn, reason });
+    }
+
+    /// The leader of a partition, or why this node cannot answer for it.
+    fn leader_of(&self, partition: TopicPartition) -> Result<&Replica, ErrorCode> {
+        if self.committed.partition(partition).is_none() {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        let replica = self.replicas.get(&partition).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        if replica.damage().is_some() {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        replica.leader().map(|_| replica).ok_or(ErrorCode::NotLeaderOrFollower)
+    }
+
+    /// KIP-320: a client that knows an older epoch is fenced, one that knows a newer one is ahead of us.
+    fn check_epoch(replica: &Replica, known: Option<LeaderEpoch>) -> Result<(), ErrorCode> {
+        let current = replica.leader().map(|leader| leader.epoch);
+        match (known, current) {
+            (Some(known), Some(current)) if known < current => Err(ErrorCode::FencedLeaderEpoch),
+            (Some(known), Some(current)) if known > current => Err(ErrorCode::UnknownLeaderEpoch),
+            (Some(_) | None, Some(_)) | (None, None) => Ok(()),
+            (Some(_), None) => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// Everything the core knows after the last entry given out.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let partitions = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.damage().is_some() || replica.log().latest_epoch().is_some());
+        Snapshot {
+            through: self.journal.last,
+            boot: self.boot,
+            image: self.working.clone(),
+            partitions: partitions
+                .map(|(&partition, replica)| {
+                    crate::recovered::partition_snapshot(partition, replica.log(), replica.damage())
+                })
+                .collect(),
+            drops: self.drops.iter().map(|(&topic_id, drop)| (topic_id, drop.partitions)).collect(),
+        }
+    }
+
+    /// What must hold after every step. The parts that cost more than the step touched run in debug builds and in
+    /// simulation only.
+    fn check_invariants(&self) {
+        assert!(self.journal.synced <= self.journal.written);
+        assert!(self.journal.written <= self.journal.last);
+        assert!(self.moved.is_empty(), "all who watch a partition were told");
+        if cfg!(debug_assertions) {
+            self.working.check_invariants();
+            self.sessions.check_invariants();
+            for replica in self.replicas.values() {
+                replica.check_invariants();
+                replica.log().check_invariants();
+            }
+        }
+    }
+}

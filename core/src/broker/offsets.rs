@@ -1,0 +1,232 @@
+//! ListOffsets and OffsetForLeaderEpoch: places in a log by name, by time and by epoch.
+
+use super::Broker;
+use crate::errors::ErrorCode;
+use crate::ids::{ConnId, LeaderEpoch, Offset, OpId, PartitionIndex, RequestNumber, TopicPartition};
+use crate::input::ReadResult;
+use crate::output::{Extent, Look, Output, Outputs};
+use crate::replica::{Replica, WaiterId};
+use crate::wire::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use crate::wire::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopicResult,
+};
+use crate::wire::{
+    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    Response,
+};
+use alloc::vec::Vec;
+
+/// A ListOffsets request that waits for look-ups in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OffsetsWait {
+    conn: ConnId,
+    number: RequestNumber,
+    response: ListOffsetsResponse,
+    /// Places in the response that are looked up, with their partitions.
+    parts: Vec<(usize, usize, TopicPartition)>,
+    ops: Vec<OpId>,
+    open: usize,
+}
+
+/// What answers a question about one partition.
+enum Found {
+    Now(ListOffsetsPartitionResponse),
+    Look(Extent, Look),
+}
+
+/// The special timestamps of ListOffsets (KIP-79, KIP-734, KIP-405, KIP-1005).
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+impl Broker {
+    pub(super) fn on_list_offsets(
+        &mut self,
+        conn: ConnId,
+        number: RequestNumber,
+        request: &ListOffsetsRequest,
+        out: &mut Outputs,
+    ) {
+        let room = self.has_room_to_wait();
+        let mut looks = Vec::new();
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for (topic_at, topic) in request.topics.iter().enumerate() {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for (partition_at, wanted) in topic.partitions.iter().enumerate() {
+                let found = self.list_offset(&topic.name, wanted);
+                partitions.push(match found {
+                    Ok(Found::Now(response)) => response,
+                    Ok(Found::Look(..)) if !room => {
+                        failed(wanted.partition_index, ErrorCode::RequestTimedOut)
+                    }
+                    Ok(Found::Look(extent, look)) => {
+                        looks.push((topic_at, partition_at, extent, look));
+                        failed(wanted.partition_index, ErrorCode::None)
+                    }
+                    Err(code) => failed(wanted.partition_index, code),
+                });
+            }
+            topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
+        }
+        let response = ListOffsetsResponse { throttle_time_ms: 0, topics };
+        if looks.is_empty() {
+            self.reply(conn, number, Response::ListOffsets(response), out);
+            return;
+        }
+        let waiter = self.next_waiter();
+        let mut wait =
+            OffsetsWait { conn, number, response, parts: Vec::new(), ops: Vec::new(), open: looks.len() };
+        for (index, (topic_at, partition_at, extent, look)) in looks.into_iter().enumerate() {
+            let op = self.next_op();
+            self.reads.insert(op, (waiter, index));
+            wait.parts.push((topic_at, partition_at, extent.partition));
+            wait.ops.push(op);
+            out.push(Output::Read { op, extent, look });
+        }
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.waiters.insert(waiter);
+        }
+        self.offsets_waits.insert(waiter, wait);
+    }
+
+    fn list_offset(&self, topic: &str, wanted: &ListOffsetsPartition) -> Result<Found, ErrorCode> {
+        let (topic_id, _) = self.committed.topic_named(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = TopicPartition { topic_id, partition: PartitionIndex(wanted.partition_index) };
+        let replica = self.leader_of(partition)?;
+        Self::check_epoch(replica, known_epoch(wanted.current_leader_epoch))?;
+        let leader = replica.leader().expect("leader_of gives leaders only");
+        let log = replica.log();
+        let at = |offset: Offset, epoch: Option<LeaderEpoch>| {
+            Ok(Found::Now(ListOffsetsPartitionResponse {
+                partition_index: wanted.partition_index,
+                error_code: ErrorCode::None.code(),
+                timestamp: -1,
+                offset: offset.0,
+                leader_epoch: epoch.map_or(-1, |epoch| epoch.0),
+            }))
+        };
+        let look = |look| {
+            if log.start() == leader.high_watermark {
+                return Ok(Found::Now(failed(wanted.partition_index, ErrorCode::None)));
+            }
+            let extent = Extent {
+                partition,
+                generation: log.generation(),
+                from: log.start(),
+                to: leader.high_watermark,
+                bytes_max: u32::MAX,
+            };
+            Ok(Found::Look(extent, look))
+        };
+        match wanted.timestamp {
+            LATEST => at(leader.high_watermark, Some(leader.epoch)),
+            // Without tiering the local log starts where the log starts (KIP-405).
+            EARLIEST | EARLIEST_LOCAL => at(log.start(), log.epoch_at(log.start())),
+            MAX_TIMESTAMP => look(Look::MaxTimestamp),
+            // Without tiering nothing is tiered (KIP-1005).
+            LATEST_TIERED => at(Offset(-1), None),
+            timestamp if timestamp >= 0 => look(Look::Timestamp(timestamp)),
+            _ => Err(ErrorCode::UnsupportedVersion),
+        }
+    }
+
+    /// A look-up ended.
+    pub(super) fn on_offset_found(
+        &mut self,
+        waiter: WaiterId,
+        part: usize,
+        result: ReadResult,
+        out: &mut Outputs,
+    ) {
+        let Some(wait) = self.offsets_waits.get_mut(&waiter) else { return };
+        let (topic_at, partition_at, partition) = wait.parts[part];
+        let response = &mut wait.response.topics[topic_at].partitions[partition_at];
+        match result {
+            ReadResult::Found { offset, timestamp_ms } => {
+                let log = self.replicas.get(&partition).map(Replica::log);
+                response.offset = offset.0;
+                response.timestamp = timestamp_ms;
+                response.leader_epoch = log.and_then(|log| log.epoch_at(offset)).map_or(-1, |epoch| epoch.0);
+            }
+            ReadResult::NotFound => {}
+            ReadResult::Failed => response.error_code = ErrorCode::KafkaStorageError.code(),
+        }
+        wait.open -= 1;
+        if wait.open == 0 {
+            let wait = self.offsets_waits.remove(&waiter).expect("it was found above");
+            if let Some(conn) = self.conns.get_mut(&wait.conn) {
+                conn.waiters.remove(&waiter);
+            }
+            self.reply(wait.conn, wait.number, Response::ListOffsets(wait.response), out);
+        }
+    }
+
+    /// Its connection is gone.
+    pub(super) fn forget_offsets(&mut self, waiter: WaiterId) {
+        if let Some(wait) = self.offsets_waits.remove(&waiter) {
+            for op in wait.ops {
+                self.reads.remove(&op);
+            }
+        }
+    }
+
+    pub(super) fn on_offset_for_leader_epoch(
+        &mut self,
+        conn: ConnId,
+        number: RequestNumber,
+        request: &OffsetForLeaderEpochRequest,
+        out: &mut Outputs,
+    ) {
+        let topics = request.topics.iter().map(|topic| OffsetForLeaderTopicResult {
+            topic: topic.topic.clone(),
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|wanted| {
+                    self.epoch_end(&topic.topic, wanted).unwrap_or_else(|code| EpochEndOffset {
+                        error_code: code.code(),
+                        partition: wanted.partition,
+                        ..EpochEndOffset::default()
+                    })
+                })
+                .collect(),
+        });
+        let response = OffsetForLeaderEpochResponse { throttle_time_ms: 0, topics: topics.collect() };
+        self.reply(conn, number, Response::OffsetForLeaderEpoch(response), out);
+    }
+
+    fn epoch_end(&self, topic: &str, wanted: &OffsetForLeaderPartition) -> Result<EpochEndOffset, ErrorCode> {
+        let (topic_id, _) = self.committed.topic_named(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = TopicPartition { topic_id, partition: PartitionIndex(wanted.partition) };
+        let replica = self.leader_of(partition)?;
+        Self::check_epoch(replica, known_epoch(wanted.current_leader_epoch))?;
+        let high_watermark = replica.leader().expect("leader_of gives leaders only").high_watermark;
+        let end = replica.log().end_offset_for_epoch(LeaderEpoch(wanted.leader_epoch));
+        Ok(EpochEndOffset {
+            error_code: ErrorCode::None.code(),
+            partition: wanted.partition,
+            leader_epoch: end.map_or(-1, |end| end.epoch.0),
+            // What is not committed may still vanish: a client is not told of it (SAFETY J7).
+            end_offset: end.map_or(-1, |end| end.end.min(high_watermark).0),
+        })
+    }
+}
+
+/// An epoch on the wire; -1 is none, and then nothing is checked (SAFETY K4).
+pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
+    (epoch >= 0).then_some(LeaderEpoch(epoch))
+}
+
+fn failed(partition_index: i32, code: ErrorCode) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse {
+        partition_index,
+        error_code: code.code(),
+        timestamp: -1,
+        offset: -1,
+        leader_epoch: -1,
+    }
+}

@@ -1,0 +1,301 @@
+//! Produce: append, wait for what `acks` asks for, answer.
+
+use super::{Broker, Timer};
+use crate::config::TopicDefaults;
+use crate::door::{Acks, Produce, ProducePartition, ProduceTopic};
+use crate::errors::ErrorCode;
+use crate::ids::{ConnId, Offset, PartitionIndex, RequestNumber, TopicPartition, Uuid};
+use crate::output::Outputs;
+use crate::replica::{Accepted, Limits, Waiter, WaiterId};
+use crate::time::MonoMs;
+use crate::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
+use crate::wire::{ProduceResponse, Response, Str};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+/// A Produce request that waits for its records to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ProduceWait {
+    conn: ConnId,
+    number: RequestNumber,
+    response: ProduceResponse,
+    parts: Vec<WaitPart>,
+    /// Parts that are not committed yet.
+    open: usize,
+    deadline: MonoMs,
+}
+
+/// One partition that a request waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct WaitPart {
+    partition: TopicPartition,
+    /// The high watermark that ends the wait.
+    committed_at: Offset,
+    /// Its place in the response.
+    at: (usize, usize),
+    open: bool,
+}
+
+/// A refusal with what a client may be told in words.
+struct Refusal {
+    code: ErrorCode,
+    message: Option<Str>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None }
+    }
+}
+
+impl Broker {
+    pub(super) fn on_produce(
+        &mut self,
+        conn: ConnId,
+        number: RequestNumber,
+        version: i16,
+        request: &Produce,
+        out: &mut Outputs,
+    ) {
+        let refused = self.produce_refusal(request);
+        let mut failed = false;
+        let mut parts = Vec::new();
+        let mut responses = Vec::with_capacity(request.topics.len());
+        for (topic_at, topic) in request.topics.iter().enumerate() {
+            let mut of_topic = Vec::with_capacity(topic.partitions.len());
+            let found = refused.map_or_else(|| self.produce_topic(topic, version), Err);
+            for (partition_at, part) in topic.partitions.iter().enumerate() {
+                let outcome = match found {
+                    Ok((topic_id, settings)) => {
+                        self.produce_part(topic_id, &settings, part, request.acks, out)
+                    }
+                    Err(code) => Err(code.into()),
+                };
+                failed |= outcome.is_err();
+                of_topic.push(match outcome {
+                    Ok((partition, accepted)) => {
+                        let at = (topic_at, partition_at);
+                        parts.push(WaitPart {
+                            partition,
+                            committed_at: accepted.committed_at,
+                            at,
+                            open: true,
+                        });
+                        self.accepted_response(part.index, partition, &accepted)
+                    }
+                    Err(refusal) => refused_response(part.index, refusal.code, refusal.message),
+                });
+            }
+            responses.push(TopicProduceResponse {
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partition_responses: of_topic,
+            });
+        }
+        if request.acks == Acks::None {
+            self.finish_without_acks(conn, number, failed, out);
+            return;
+        }
+        let response = ProduceResponse { responses, ..ProduceResponse::default() };
+        let deadline = self.now.mono + u64::from(request.timeout_ms);
+        let open = parts.len();
+        self.wait_for_commit(ProduceWait { conn, number, response, parts, open, deadline }, out);
+    }
+
+    /// acks=0: nobody is told of an error, so Kafka closes the connection; the client then looks for the reason.
+    fn finish_without_acks(&mut self, conn: ConnId, number: RequestNumber, failed: bool, out: &mut Outputs) {
+        self.reply_with(conn, number, None, out);
+        if failed {
+            self.close(conn, "a produce request with acks=0 failed", out);
+        }
+    }
+
+    fn wait_for_commit(&mut self, mut wait: ProduceWait, out: &mut Outputs) {
+        let id = self.next_waiter();
+        for (index, part) in (0..).zip(&mut wait.parts) {
+            let replica = self.replicas.get_mut(&part.partition).expect("it was appended to in this step");
+            if !replica.wait_for(part.committed_at, Waiter { id, part: index }) {
+                part.open = false;
+                wait.open -= 1;
+            }
+        }
+        if wait.open == 0 {
+            self.reply(wait.conn, wait.number, Response::Produce(wait.response), out);
+            return;
+        }
+        if let Some(conn) = self.conns.get_mut(&wait.conn) {
+            conn.waiters.insert(id);
+        }
+        self.timers.insert((wait.deadline, Timer::Produce(id)));
+        self.produce_waits.insert(id, wait);
+    }
+
+    /// Why the whole request is refused, if it is.
+    fn produce_refusal(&self, request: &Produce) -> Option<ErrorCode> {
+        if request.acks == Acks::Invalid {
+            Some(ErrorCode::InvalidRequiredAcks)
+        } else if request.transactional_id.is_some() {
+            Some(ErrorCode::InvalidTxnState)
+        } else if !self.is_serving() {
+            Some(ErrorCode::NotLeaderOrFollower)
+        } else if self.disk_is_full {
+            Some(ErrorCode::KafkaStorageError)
+        } else if !self.has_room_to_wait() {
+            Some(ErrorCode::ThrottlingQuotaExceeded)
+        } else {
+            None
+        }
+    }
+
+    fn produce_topic(&self, topic: &ProduceTopic, version: i16) -> Result<(Uuid, TopicDefaults), ErrorCode> {
+        /// From here on requests name topics by id (KIP-516).
+        const BY_ID_FROM: i16 = 13;
+        let (topic_id, image) = if version >= BY_ID_FROM {
+            let image = self.committed.topic(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
+            (topic.topic_id, image)
+        } else {
+            self.committed.topic_named(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+        };
+        Ok((topic_id, image.config.resolve(&self.config.topic)))
+    }
+
+    fn produce_part(
+        &mut self,
+        topic_id: Uuid,
+        settings: &TopicDefaults,
+        part: &ProducePartition,
+        acks: Acks,
+        out: &mut Outputs,
+    ) -> Result<(TopicPartition, Accepted), Refusal> {
+        let partition = TopicPartition { topic_id, partition: PartitionIndex(part.index) };
+        self.leader_of(partition)?;
+        let batch = part
+            .batch
+            .as_ref()
+            .map_err(|refused| Refusal { code: refused.code(), message: Some(refused.to_string().into()) })?;
+        if batch.header.batch_bytes > settings.message_bytes_max {
+            return Err(ErrorCode::MessageTooLarge.into());
+        }
+        if batch.header.is_transactional() {
+            return Err(ErrorCode::InvalidTxnState.into());
+        }
+        let in_sync = self.committed.partition(partition).map_or(0, |partition| partition.replicas.len());
+        let min_insync = usize::try_from(settings.min_insync_replicas).unwrap_or(usize::MAX);
+        if acks == Acks::All && in_sync < min_insync {
+            return Err(ErrorCode::NotEnoughReplicas.into());
+        }
+        let limits = Limits { topic: *settings, producers_max: self.config.producers_per_partition_max };
+        let replica = self.replicas.get_mut(&partition).expect("a leader was found");
+        let (accepted, output) = replica
+            .append(partition, batch, self.now.wall, &limits)
+            .map_err(|error| Refusal { code: error.code(), message: Some(error.to_string().into()) })?;
+        if let Some(output) = output {
+            let lsn = self.journal_output(output, u64::from(batch.header.batch_bytes), out);
+            self.journal.data.push_back((lsn, partition));
+            self.replicas.get_mut(&partition).expect("a leader was found").appended_as(lsn);
+            if batch.header.has_producer_id() {
+                self.with_producers.insert(partition);
+            }
+        }
+        Ok((partition, accepted))
+    }
+
+    fn accepted_response(
+        &self,
+        index: i32,
+        partition: TopicPartition,
+        accepted: &Accepted,
+    ) -> PartitionProduceResponse {
+        let log_start = self.replicas.get(&partition).map_or(-1, |replica| replica.log().start().0);
+        PartitionProduceResponse {
+            index,
+            error_code: ErrorCode::None.code(),
+            base_offset: accepted.base_offset.0,
+            log_append_time_ms: accepted.log_append_time_ms,
+            log_start_offset: log_start,
+            ..PartitionProduceResponse::default()
+        }
+    }
+
+    /// The high watermark passed what a part waits for.
+    pub(super) fn on_part_committed(&mut self, waiter: Waiter, out: &mut Outputs) {
+        let Some(wait) = self.produce_waits.get_mut(&waiter.id) else { return };
+        if wait.close_part(waiter.part).is_some() && wait.open == 0 {
+            self.finish_produce(waiter.id, out);
+        }
+    }
+
+    /// A part will never be committed here.
+    pub(super) fn on_part_failed(&mut self, waiter: Waiter, code: ErrorCode, out: &mut Outputs) {
+        let Some(wait) = self.produce_waits.get_mut(&waiter.id) else { return };
+        let Some(at) = wait.close_part(waiter.part) else { return };
+        wait.fail(at, code);
+        if wait.open == 0 {
+            self.finish_produce(waiter.id, out);
+        }
+    }
+
+    /// The records may still be committed: the client has to ask again or count the outcome as unknown.
+    pub(super) fn on_produce_timeout(&mut self, id: WaiterId, out: &mut Outputs) {
+        let Some(wait) = self.produce_waits.get_mut(&id) else { return };
+        let mut late = Vec::new();
+        for index in 0..u32::try_from(wait.parts.len()).expect("bounded by the frame") {
+            let part = &wait.parts[index as usize];
+            late.push((part.partition, part.committed_at, Waiter { id, part: index }));
+            if let Some(at) = wait.close_part(index) {
+                wait.fail(at, ErrorCode::RequestTimedOut);
+            }
+        }
+        for (partition, committed_at, waiter) in late {
+            if let Some(replica) = self.replicas.get_mut(&partition) {
+                replica.forget_waiter(committed_at, waiter);
+            }
+        }
+        self.finish_produce(id, out);
+    }
+
+    fn finish_produce(&mut self, id: WaiterId, out: &mut Outputs) {
+        let wait = self.produce_waits.remove(&id).expect("the caller has seen it");
+        self.timers.remove(&(wait.deadline, Timer::Produce(id)));
+        if let Some(conn) = self.conns.get_mut(&wait.conn) {
+            conn.waiters.remove(&id);
+        }
+        self.reply(wait.conn, wait.number, Response::Produce(wait.response), out);
+    }
+
+    /// Its connection is gone: the records stay, nobody is told.
+    pub(super) fn forget_produce(&mut self, id: WaiterId) {
+        let Some(wait) = self.produce_waits.remove(&id) else { return };
+        self.timers.remove(&(wait.deadline, Timer::Produce(id)));
+        for (index, part) in (0..).zip(&wait.parts) {
+            if let Some(replica) = self.replicas.get_mut(&part.partition) {
+                replica.forget_waiter(part.committed_at, Waiter { id, part: index });
+            }
+        }
+    }
+}
+
+impl ProduceWait {
+    /// Ends the wait for a part. Gives back its place in the response, if it was open.
+    fn close_part(&mut self, index: u32) -> Option<(usize, usize)> {
+        let part = self.parts.get_mut(index as usize).filter(|part| part.open)?;
+        part.open = false;
+        self.open -= 1;
+        Some(part.at)
+    }
+
+    fn fail(&mut self, (topic, partition): (usize, usize), code: ErrorCode) {
+        let response = &mut self.response.responses[topic].partition_responses[partition];
+        *response = refused_response(response.index, code, None);
+    }
+}
+
+fn refused_response(index: i32, code: ErrorCode, message: Option<Str>) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: code.code(),
+        base_offset: -1,
+        error_message: message,
+        ..PartitionProduceResponse::default()
+    }
+}

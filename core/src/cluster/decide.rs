@@ -1,0 +1,351 @@
+//! The controller's decisions: from a request and the working image to the records that carry it out and the answer that
+//! leaves once they are committed. Nothing here changes anything.
+
+use crate::cluster::image::Image;
+use crate::cluster::records::MetadataRecord;
+use crate::cluster::topic_config::TopicConfig;
+use crate::config::Config;
+use crate::errors::ErrorCode;
+use crate::ids::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, Uuid};
+use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult};
+use crate::wire::delete_topics::{DeletableTopicResult, DeleteTopicState};
+use crate::wire::{
+    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, Str,
+};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// Producer ids that a broker takes at a time (Kafka's ProducerIdsBlock).
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+/// Kafka's limit on a topic's name.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// What to write, and what to say once it is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<T> {
+    /// The records, in order.
+    pub records: Vec<MetadataRecord>,
+    /// The answer.
+    pub response: T,
+}
+
+/// A refusal: Kafka's code and a sentence.
+type Refusal = (ErrorCode, String);
+
+/// CreateTopics. `draw_id` gives a topic id that was never used.
+pub fn decide_create_topics(
+    image: &Image,
+    config: &Config,
+    request: &CreateTopicsRequest,
+    mut draw_id: impl FnMut() -> Uuid,
+) -> Decision<CreateTopicsResponse> {
+    let mut records = Vec::new();
+    let mut results = Vec::new();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *seen.entry(&topic.name).or_default() += 1;
+    }
+    let mut room = config.partitions_max.saturating_sub(image.partitions());
+    let mut taken = BTreeSet::new();
+    for topic in &request.topics {
+        let Some(count) = seen.remove(&*topic.name) else {
+            continue; // Answered at its first mention.
+        };
+        let planned = if count > 1 {
+            Err((ErrorCode::InvalidRequest, "Duplicate topic name.".to_string()))
+        } else {
+            plan_topic(image, config, topic, room, &taken)
+        };
+        results.push(match planned {
+            Ok(planned) => {
+                let topic_id = if request.validate_only { Uuid::ZERO } else { draw_id() };
+                room -= planned.assignments.len();
+                if let Some(normal) = normalized(&topic.name) {
+                    taken.insert(normal);
+                }
+                let result = created(topic, topic_id, &planned, config);
+                if !request.validate_only {
+                    planned.push_records(topic, topic_id, &mut records);
+                }
+                result
+            }
+            Err((code, message)) => CreatableTopicResult {
+                name: topic.name.clone(),
+                error_code: code.code(),
+                error_message: Some(message.into()),
+                ..CreatableTopicResult::default()
+            },
+        });
+    }
+    Decision { records, response: CreateTopicsResponse { throttle_time_ms: 0, topics: results } }
+}
+
+/// A topic about to be created.
+struct PlannedTopic {
+    config: TopicConfig,
+    /// Replicas by partition, the preferred leader first.
+    assignments: Vec<Vec<NodeId>>,
+}
+
+impl PlannedTopic {
+    fn push_records(self, topic: &CreatableTopic, topic_id: Uuid, records: &mut Vec<MetadataRecord>) {
+        records.push(MetadataRecord::Topic { topic_id, name: topic.name.to_string(), config: self.config });
+        for (index, replicas) in (0..).zip(self.assignments) {
+            let leader = *replicas.first().expect("an assignment has at least one replica");
+            records.push(MetadataRecord::Partition {
+                topic_id,
+                partition: PartitionIndex(index),
+                replicas,
+                leader,
+                leader_epoch: LeaderEpoch(0),
+            });
+        }
+    }
+}
+
+fn plan_topic(
+    image: &Image,
+    config: &Config,
+    topic: &CreatableTopic,
+    room: usize,
+    taken: &BTreeSet<String>,
+) -> Result<PlannedTopic, Refusal> {
+    check_topic_name(&topic.name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
+    if image.topic_named(&topic.name).is_some() {
+        return Err((ErrorCode::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name)));
+    }
+    if let Some(normal) = normalized(&topic.name)
+        && let Some(other) = image.colliding(&normal).or_else(|| taken.get(&normal).map(String::as_str))
+    {
+        let why = format!("Topic '{}' collides with existing topic: {other}", topic.name);
+        return Err((ErrorCode::InvalidTopicException, why));
+    }
+    let mut own = TopicConfig::default();
+    for setting in &topic.configs {
+        let Some(value) = &setting.value else {
+            let why = format!("Null value not supported for topic configs: {}", setting.name);
+            return Err((ErrorCode::InvalidConfig, why));
+        };
+        own.set(&setting.name, value).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+    }
+    let assignments = plan_assignments(image, config, topic)?;
+    if assignments.len() > room {
+        let why = format!("This broker holds at most {} partitions.", config.partitions_max);
+        return Err((ErrorCode::PolicyViolation, why));
+    }
+    let replicas = assignments.first().map_or(0, Vec::len);
+    let min_insync = own.resolve(&config.topic).min_insync_replicas;
+    if usize::try_from(min_insync).is_ok_and(|min_insync| min_insync > replicas) {
+        let why = format!(
+            "min.insync.replicas={min_insync} cannot be met by a replication factor of {replicas}: no write with acks=all would succeed"
+        );
+        return Err((ErrorCode::InvalidConfig, why));
+    }
+    Ok(PlannedTopic { config: own, assignments })
+}
+
+fn plan_assignments(
+    image: &Image,
+    config: &Config,
+    topic: &CreatableTopic,
+) -> Result<Vec<Vec<NodeId>>, Refusal> {
+    if topic.assignments.is_empty() {
+        return automatic_assignments(image, config, topic);
+    }
+    if topic.num_partitions != -1 || topic.replication_factor != -1 {
+        let why = "Both an assignment and a number of partitions or a replication factor were given.";
+        return Err((ErrorCode::InvalidRequest, why.to_string()));
+    }
+    let mut by_index: BTreeMap<i32, &[i32]> = BTreeMap::new();
+    for assignment in &topic.assignments {
+        by_index.insert(assignment.partition_index, &assignment.broker_ids);
+    }
+    let invalid = |why: String| (ErrorCode::InvalidReplicaAssignment, why);
+    if by_index.len() != topic.assignments.len() || !by_index.keys().copied().eq((0..).take(by_index.len())) {
+        return Err(invalid(
+            "The partitions of a manual assignment must be numbered from 0 without gaps.".to_string(),
+        ));
+    }
+    let factor = by_index.first_key_value().map_or(0, |(_, brokers)| brokers.len());
+    let mut assignments = Vec::with_capacity(by_index.len());
+    for (index, brokers) in by_index {
+        let distinct: BTreeSet<i32> = brokers.iter().copied().collect();
+        if brokers.is_empty() || distinct.len() != brokers.len() || brokers.len() != factor {
+            return Err(invalid(format!(
+                "The replicas of partition {index} must be distinct, at least one, and as many as those of the others."
+            )));
+        }
+        if let Some(unknown) = brokers.iter().find(|&&id| !image.brokers().contains_key(&NodeId(id))) {
+            return Err(invalid(format!(
+                "The manual assignment of partition {index} names unknown broker {unknown}."
+            )));
+        }
+        assignments.push(brokers.iter().map(|&id| NodeId(id)).collect());
+    }
+    Ok(assignments)
+}
+
+fn automatic_assignments(
+    image: &Image,
+    config: &Config,
+    topic: &CreatableTopic,
+) -> Result<Vec<Vec<NodeId>>, Refusal> {
+    let partitions = if topic.num_partitions == -1 { config.topic.partitions } else { topic.num_partitions };
+    if partitions < 1 {
+        return Err((
+            ErrorCode::InvalidPartitions,
+            "Number of partitions must be larger than 0.".to_string(),
+        ));
+    }
+    if partitions > config.partitions_per_topic_max {
+        let why = format!("Number of partitions must be at most {}.", config.partitions_per_topic_max);
+        return Err((ErrorCode::InvalidPartitions, why));
+    }
+    let factor = match topic.replication_factor {
+        -1 => config.topic.replication_factor,
+        factor => factor,
+    };
+    if factor < 1 {
+        return Err((
+            ErrorCode::InvalidReplicationFactor,
+            "Replication factor must be larger than 0.".to_string(),
+        ));
+    }
+    let brokers: Vec<NodeId> = image.brokers().keys().copied().collect();
+    let factor = usize::try_from(factor).expect("checked to be positive");
+    if factor > brokers.len() {
+        let why = format!(
+            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
+             reached because only {} broker(s) are registered.",
+            brokers.len()
+        );
+        return Err((ErrorCode::InvalidReplicationFactor, why));
+    }
+    let place = |index: i32| {
+        let first = usize::try_from(index).expect("an index is not negative") % brokers.len();
+        (0..factor).map(|step| brokers[(first + step) % brokers.len()]).collect()
+    };
+    Ok((0..partitions).map(place).collect())
+}
+
+fn created(
+    topic: &CreatableTopic,
+    topic_id: Uuid,
+    planned: &PlannedTopic,
+    config: &Config,
+) -> CreatableTopicResult {
+    let settings = planned.config.describe(&config.topic).into_iter().map(|setting| CreatableTopicConfigs {
+        name: Str::from_static(setting.name),
+        value: Some(setting.value.into()),
+        read_only: false,
+        config_source: if setting.own { 1 } else { 5 },
+        is_sensitive: false,
+    });
+    CreatableTopicResult {
+        name: topic.name.clone(),
+        topic_id,
+        error_code: ErrorCode::None.code(),
+        error_message: None,
+        topic_config_error_code: ErrorCode::None.code(),
+        num_partitions: i32::try_from(planned.assignments.len()).unwrap_or(i32::MAX),
+        replication_factor: planned
+            .assignments
+            .first()
+            .map_or(-1, |replicas| i16::try_from(replicas.len()).unwrap_or(i16::MAX)),
+        configs: Some(settings.collect()),
+    }
+}
+
+/// DeleteTopics: by name up to version 5, by name or id from version 6.
+#[must_use]
+pub fn decide_delete_topics(image: &Image, request: &DeleteTopicsRequest) -> Decision<DeleteTopicsResponse> {
+    let by_name = request
+        .topic_names
+        .iter()
+        .map(|name| DeleteTopicState { name: Some(name.clone()), topic_id: Uuid::ZERO });
+    let mut records = Vec::new();
+    let mut removed = BTreeSet::new();
+    let mut responses = Vec::new();
+    for wanted in by_name.chain(request.topics.iter().cloned()) {
+        let mut result =
+            DeletableTopicResult { name: wanted.name.clone(), ..DeletableTopicResult::default() };
+        match find_topic(image, &wanted) {
+            Ok((topic_id, name)) if removed.insert(topic_id) => {
+                records.push(MetadataRecord::RemoveTopic { topic_id });
+                result.topic_id = topic_id;
+                result.name = Some(name.into());
+            }
+            Ok(_) => continue, // Named twice: answered once.
+            Err((code, message)) => {
+                result.topic_id = wanted.topic_id;
+                result.error_code = code.code();
+                result.error_message = Some(message.into());
+            }
+        }
+        responses.push(result);
+    }
+    Decision { records, response: DeleteTopicsResponse { throttle_time_ms: 0, responses } }
+}
+
+fn find_topic<'a>(image: &'a Image, wanted: &DeleteTopicState) -> Result<(Uuid, &'a str), Refusal> {
+    match (&wanted.name, wanted.topic_id) {
+        (Some(name), Uuid::ZERO) => {
+            let found = image.topic_named(name).map(|(topic_id, topic)| (topic_id, topic.name.as_str()));
+            found.ok_or_else(|| {
+                (
+                    ErrorCode::UnknownTopicOrPartition,
+                    "This server does not host this topic-partition.".to_string(),
+                )
+            })
+        }
+        (Some(_), _) => {
+            Err((ErrorCode::InvalidRequest, "Topic name and topic id can not both be given.".to_string()))
+        }
+        (None, Uuid::ZERO) => {
+            Err((ErrorCode::InvalidRequest, "Neither topic name nor id were given.".to_string()))
+        }
+        (None, topic_id) => {
+            let found = image.topic(topic_id).map(|topic| (topic_id, topic.name.as_str()));
+            found.ok_or_else(|| {
+                (ErrorCode::UnknownTopicId, "This server does not host this topic ID.".to_string())
+            })
+        }
+    }
+}
+
+/// The next block of producer ids (SAFETY K2).
+#[must_use]
+pub fn decide_producer_ids(image: &Image) -> MetadataRecord {
+    MetadataRecord::ProducerIds { next: ProducerId(image.next_producer_id().0 + PRODUCER_ID_BLOCK) }
+}
+
+/// Kafka's rules for topic names.
+pub(crate) fn check_topic_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("Topic name is invalid: the empty string is not allowed".to_string());
+    }
+    if name == "." || name == ".." {
+        return Err("Topic name is invalid: '.' or '..' is not allowed".to_string());
+    }
+    if name.len() > TOPIC_NAME_BYTES_MAX {
+        return Err(format!(
+            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {TOPIC_NAME_BYTES_MAX}"
+        ));
+    }
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+        Ok(())
+    } else {
+        Err(format!(
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ))
+    }
+}
+
+/// Topics whose names differ only in `.` and `_` collide, because metric names cannot tell them apart. `None` for a name
+/// without either.
+#[must_use]
+pub(crate) fn normalized(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
+}

@@ -1,0 +1,237 @@
+//! The door: from a frame to a request that the core may decide on. Runs on the connection's task, so that decoding and
+//! checksums cost the core nothing. What passes is well formed: versions, text and batches were checked here.
+
+use crate::errors::ErrorCode;
+use crate::ids::Uuid;
+use crate::records::{BatchError, Compression, ProducedBatch};
+use crate::wire::{
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    Request, RequestBody, Str, WireError, decode_request,
+};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+
+/// A request as the core takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRequest {
+    /// The API's version, which decides details of the answer.
+    pub api_version: i16,
+    /// What the client calls itself.
+    pub client_id: Option<Str>,
+    /// What it asks for.
+    pub body: ClientBody,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientBody {
+    /// Append record batches.
+    Produce(Produce),
+    /// Read record batches.
+    Fetch(FetchRequest),
+    /// Find offsets.
+    ListOffsets(ListOffsetsRequest),
+    /// Describe topics and brokers.
+    Metadata(MetadataRequest),
+    /// Say which APIs there are.
+    ApiVersions,
+    /// The same, in a version that is not served: the answer is of version 0 and says so (KIP-511).
+    UnknownApiVersions,
+    /// Create topics.
+    CreateTopics(CreateTopicsRequest),
+    /// Delete topics.
+    DeleteTopics(DeleteTopicsRequest),
+    /// Assign a producer id.
+    InitProducerId(InitProducerIdRequest),
+    /// Describe the cluster.
+    DescribeCluster(DescribeClusterRequest),
+    /// Find the end of a leader epoch.
+    OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
+}
+
+/// A Produce request whose batches were checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Produce {
+    /// The producer's transactional id; `None` without transactions.
+    pub transactional_id: Option<Str>,
+    /// Who must have the records before the answer.
+    pub acks: Acks,
+    /// How long to wait for them, in ms.
+    pub timeout_ms: u32,
+    /// The batches by topic.
+    pub topics: Vec<ProduceTopic>,
+}
+
+/// The `acks` of a Produce request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// 0: no answer at all.
+    None,
+    /// 1: the leader.
+    Leader,
+    /// -1: every in-sync replica.
+    All,
+    /// Anything else: refused with INVALID_REQUIRED_ACKS.
+    Invalid,
+}
+
+/// The batches for one topic, named by name (up to version 12) or by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProduceTopic {
+    /// The name; empty from version 13 on.
+    pub name: Str,
+    /// The id; zero up to version 12.
+    pub topic_id: Uuid,
+    /// The batches by partition.
+    pub partitions: Vec<ProducePartition>,
+}
+
+/// The batch for one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducePartition {
+    /// The partition's index as the client wrote it.
+    pub index: i32,
+    /// The batch, or why it is refused.
+    pub batch: Result<ProducedBatch, Refused>,
+}
+
+/// Why the door refuses a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The batch itself is wrong.
+    Batch(BatchError),
+    /// zstd needs Produce 7 (KIP-110).
+    ZstdTooEarly,
+}
+
+impl Refused {
+    /// Kafka's code for it.
+    #[must_use]
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::Batch(error) => error.code(),
+            Self::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch(error) => error.fmt(f),
+            Self::ZstdTooEarly => f.write_str("zstd needs version 7 of Produce"),
+        }
+    }
+}
+
+/// A request that passed, and what its answer needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The API.
+    pub api_key: ApiKey,
+    /// The version that the answer is written in.
+    pub reply_version: i16,
+    /// Comes back in the answer.
+    pub correlation_id: i32,
+    /// The request for the core.
+    pub request: ClientRequest,
+}
+
+/// Why a connection is closed instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DoorError {
+    /// The frame is not a request.
+    Wire(WireError),
+    /// An API that is not served, or a version of one that is not: Kafka closes the connection.
+    NotServed {
+        /// The API's key as the client wrote it.
+        api_key: i16,
+        /// The version.
+        api_version: i16,
+    },
+}
+
+impl fmt::Display for DoorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(error) => error.fmt(f),
+            Self::NotServed { api_key, api_version } => {
+                write!(f, "API {api_key} is not served in version {api_version}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for DoorError {}
+
+/// Reads a frame, which is without its length prefix, and checks all that can be checked without the broker's state.
+///
+/// # Errors
+/// [`DoorError`]: the connection must be closed.
+pub fn admit(frame: Bytes) -> Result<Admitted, DoorError> {
+    let decoded = decode_request(frame).map_err(DoorError::Wire)?;
+    let header = decoded.header;
+    let not_served = DoorError::NotServed { api_key: header.api_key, api_version: header.api_version };
+    let (api_key, reply_version, body) = match decoded.body {
+        RequestBody::Known(request) => {
+            (request.api_key(), header.api_version, client_body(request, header.api_version))
+        }
+        RequestBody::UnknownApiVersions => (ApiKey::ApiVersions, 0, ClientBody::UnknownApiVersions),
+        RequestBody::UnknownVersion(_) | RequestBody::UnknownApi => return Err(not_served),
+    };
+    Ok(Admitted {
+        api_key,
+        reply_version,
+        correlation_id: header.correlation_id,
+        request: ClientRequest { api_version: reply_version, client_id: header.client_id, body },
+    })
+}
+
+fn client_body(request: Request, version: i16) -> ClientBody {
+    match request {
+        Request::Produce(request) => ClientBody::Produce(check_produce(request, version)),
+        Request::Fetch(request) => ClientBody::Fetch(request),
+        Request::ListOffsets(request) => ClientBody::ListOffsets(request),
+        Request::Metadata(request) => ClientBody::Metadata(request),
+        Request::ApiVersions(_) => ClientBody::ApiVersions,
+        Request::CreateTopics(request) => ClientBody::CreateTopics(request),
+        Request::DeleteTopics(request) => ClientBody::DeleteTopics(request),
+        Request::InitProducerId(request) => ClientBody::InitProducerId(request),
+        Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),
+        Request::OffsetForLeaderEpoch(request) => ClientBody::OffsetForLeaderEpoch(request),
+    }
+}
+
+fn check_produce(request: ProduceRequest, version: i16) -> Produce {
+    let check = |records: Option<crate::wire::Records>| {
+        let bytes = records.map(|records| records.to_bytes()).unwrap_or_default();
+        // The topic's own limit is the core's to check: the frame's limit bounds the bytes here.
+        let batch = ProducedBatch::parse(bytes, u32::MAX).map_err(Refused::Batch)?;
+        if version < 7 && batch.header.compression() == Some(Compression::Zstd) {
+            return Err(Refused::ZstdTooEarly);
+        }
+        Ok(batch)
+    };
+    let topics = request.topic_data.into_iter().map(|topic| ProduceTopic {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partition_data
+            .into_iter()
+            .map(|partition| ProducePartition { index: partition.index, batch: check(partition.records) })
+            .collect(),
+    });
+    Produce {
+        transactional_id: request.transactional_id,
+        acks: match request.acks {
+            0 => Acks::None,
+            1 => Acks::Leader,
+            -1 => Acks::All,
+            _ => Acks::Invalid,
+        },
+        timeout_ms: u32::try_from(request.timeout_ms).unwrap_or(0),
+        topics: topics.collect(),
+    }
+}
