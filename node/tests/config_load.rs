@@ -102,6 +102,16 @@ fn every_used_default_starts_when_it_is_written_out() {
 }
 
 #[test]
+fn kafkas_own_defaults_are_accepted_when_they_are_written_out() {
+    let accepted = registry::entries().filter(|entry| entry.status == Status::Accepted);
+    let file: String =
+        accepted.filter_map(|entry| Some(format!("{}={}\n", entry.key, entry.default?))).collect();
+    let config = loaded(&file);
+    assert_eq!(config.warnings.len(), file.lines().count());
+    assert!(config.warnings.iter().all(|warning| matches!(warning, Warning::Unused { .. })));
+}
+
+#[test]
 fn the_defaults_are_those_of_the_design() {
     let config = load(&Sources::default()).expect("the defaults start");
     assert_eq!(config.warnings, []);
@@ -223,7 +233,7 @@ fn wrong_values_name_key_value_origin_and_range() {
         ("auto.create.topics.enable=yes", "one of: true, false"),
         ("flush=sometimes", "one of: always, interval"),
         ("log.message.timestamp.type=createtime", "one of: CreateTime, LogAppendTime"),
-        ("cluster.id=a b", "1 to 64 letters, digits, - and _"),
+        ("cluster.id=a b", "an id of 22 characters as Kafka's `kafka-storage random-uuid` prints it"),
         ("num.io.threads=many", "a whole number from -2147483648 to 2147483647"),
     ] {
         let (key, value) = line.split_once('=').expect("a pair");
@@ -295,6 +305,8 @@ fn listeners_are_resolved_with_what_clients_are_told() {
 
 #[test]
 fn older_names_count_where_the_newer_are_not_set() {
+    let id = "4L6g3nShT-eMCtK--X86sw";
+    assert_eq!(node(&format!("cluster.id={id}")).cluster_id.as_deref(), Some(id));
     assert_eq!(node("broker.id=7").node_id, 7);
     assert_eq!(node("process.roles = controller, broker").node_id, 1);
     assert_eq!(node("log.dir=/a").log_dir.to_str(), Some("/a"));

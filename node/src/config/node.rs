@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub struct NodeConfig {
     /// `node.id`
     pub node_id: i32,
-    /// `cluster.id`; `None` to take the data folder's.
+    /// `cluster.id` in Kafka's form, 22 characters; `None` to take the data folder's.
     pub cluster_id: Option<String>,
     /// `broker.rack`
     pub rack: Option<String>,

@@ -50,8 +50,8 @@ pub enum Kind {
     Choices(&'static [&'static str]),
     /// Any text.
     Text,
-    /// Up to 64 letters, digits, `-` and `_`.
-    Name,
+    /// 16 bytes as Kafka writes ids: 22 characters of base64url.
+    Uuid,
     /// Text that is never printed.
     Secret,
     /// Texts separated by commas.
@@ -108,7 +108,7 @@ const USED: &[Entry] = &[
     used("broker.rack", Kind::Text, None, "The rack, zone or room of this node, told to clients."),
     used(
         "cluster.id",
-        Kind::Name,
+        Kind::Uuid,
         None,
         "The id of the cluster that this node belongs to. Not set: the one that was chosen when the data folder was \
          founded. Set: a data folder of another cluster is refused.",
@@ -371,11 +371,7 @@ impl Kind {
                 [] => Err(format!("one or more of: {}", words.join(", "))),
                 items => items.iter().try_for_each(|item| one_of(item, words, false)),
             },
-            Self::Name => {
-                let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-                let good = (1..=64).contains(&value.len()) && value.bytes().all(plain);
-                if good { Ok(()) } else { Err("1 to 64 letters, digits, - and _".to_owned()) }
-            }
+            Self::Uuid => uuid(value),
             Self::Text | Self::Secret | Self::List => Ok(()),
             Self::Endpoints => parse_endpoints(value).map(drop),
             Self::ProtocolMap => parse_protocol_map(value).map(drop),
@@ -400,6 +396,16 @@ fn whole(value: &str, min: i64, max: i64) -> Result<(), String> {
         Ok(_) => Err(format!("a whole number from {min} to {max}")),
         Err(_) => Err(format!("a whole number from {min} to {max}{}", comment_hint(value))),
     }
+}
+
+fn uuid(value: &str) -> Result<(), String> {
+    let base64url = value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    // 22 characters hold 132 bits; the last four are not part of the id.
+    let good = value.len() == 22 && base64url && value.ends_with(['A', 'Q', 'g', 'w']);
+    if good && value.bytes().any(|b| b != b'A') {
+        return Ok(());
+    }
+    Err("an id of 22 characters as Kafka's `kafka-storage random-uuid` prints it".to_owned())
 }
 
 fn one_of(value: &str, words: &[&str], any_case: bool) -> Result<(), String> {
