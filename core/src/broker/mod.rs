@@ -66,6 +66,8 @@ pub struct Broker {
     next_number: u64,
     snapshot_op: Option<OpId>,
     disk_is_full: bool,
+    /// Why the broker ends with this step.
+    halting: Option<HaltReason>,
     /// Partitions whose high watermark moved in this step.
     moved: Vec<TopicPartition>,
 }
@@ -171,7 +173,7 @@ impl Broker {
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
-            Input::DiskFailed { reason } => self.halt(HaltReason::DiskFailed(reason), out),
+            Input::DiskFailed { reason } => self.halting = Some(HaltReason::DiskFailed(reason)),
             Input::Space { free_bytes } => self.disk_is_full = free_bytes < self.config.disk_free_bytes_min,
             Input::Wake => {}
             Input::Stop => self.on_stop(out),
@@ -180,6 +182,12 @@ impl Broker {
         self.answer_moved_fetches(out);
         self.plan_snapshot(out);
         self.check_invariants();
+        if let Some(reason) = self.halting.take() {
+            // Nothing comes behind it.
+            self.phase = Phase::Halted;
+            self.timers.clear();
+            out.push(Output::Halt { reason });
+        }
     }
 
     /// When to call [`Broker::step`] with [`Input::Wake`], and why.
@@ -288,7 +296,7 @@ impl Broker {
         if let Phase::Stopping { last } = self.phase
             && last <= self.journal.synced
         {
-            self.halt(HaltReason::Stopped, out);
+            self.halting = Some(HaltReason::Stopped);
         }
     }
 
@@ -336,12 +344,6 @@ impl Broker {
         }
         let last = self.journal(Entry::Stopped, out);
         self.phase = Phase::Stopping { last };
-    }
-
-    fn halt(&mut self, reason: HaltReason, out: &mut Outputs) {
-        self.phase = Phase::Halted;
-        self.timers.clear();
-        out.push(Output::Halt { reason });
     }
 
     fn fire_timers(&mut self, out: &mut Outputs) {

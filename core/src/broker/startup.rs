@@ -57,6 +57,7 @@ impl Broker {
             next_number: 0,
             snapshot_op: None,
             disk_is_full: false,
+            halting: None,
             moved: Vec::new(),
             config,
         }
