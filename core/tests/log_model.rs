@@ -63,8 +63,8 @@ fn produce(log: &mut Log, batch: &BatchHeader) -> Result<AppendCheck, AppendErro
 }
 
 fn reread(log: &Log) -> Log {
-    let bytes = postcard::to_allocvec(&log.to_snapshot()).unwrap();
-    Log::from_snapshot(postcard::from_bytes::<LogSnapshot>(&bytes).unwrap())
+    let bytes = postcard::to_allocvec(&log.to_snapshot()).expect("memory suffices");
+    Log::from_snapshot(postcard::from_bytes::<LogSnapshot>(&bytes).expect("what was written reads back"))
 }
 
 /// One thing that happens to a log.
@@ -543,6 +543,14 @@ fn a_producer_with_work_to_do_does_not_expire() {
         Err(AppendError::TransactionOpen),
         "a plain batch does not belong to the transaction"
     );
+    // A new epoch of the producer goes on with the transaction until a marker ends it.
+    let mut bumped = log.clone();
+    append_at_end(
+        &mut bumped,
+        &BatchHeader { producer_epoch: ProducerEpoch(1), base_sequence: 0, ..transactional },
+    );
+    let start = |log: &Log| log.producers().state(ProducerId(1)).and_then(|state| state.transaction_start);
+    assert_eq!((start(&log), start(&bumped)), (Some(Offset(1)), Some(Offset(1))));
     // KIP-890: the marker raises the epoch, and with it sequences start anew.
     let marker = BatchHeader { attributes: Attributes(TRANSACTIONAL | CONTROL), ..produced(1, 1, -1, 1) };
     append_at_end(&mut log, &marker);
@@ -685,4 +693,7 @@ fn size_estimates_are_close_over_a_long_log() {
         assert!(truth <= estimate && estimate - truth <= error_max, "{truth} bytes, estimated as {estimate}");
     }
     assert_eq!(log.bytes_between(Offset(0), Offset(COUNT)), COUNT as u64 * u64::from(BATCH));
+    // Retention leaves the estimate of what is left as close.
+    log.advance_start(Offset(COUNT - 100));
+    assert!(log.bytes_between(Offset(0), Offset(COUNT)) <= 100 * u64::from(BATCH) * 4 / 3);
 }

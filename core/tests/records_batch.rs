@@ -44,7 +44,7 @@ fn read(header: &BatchHeader, payload: &[u8]) -> Result<Vec<(Offset, Plain)>, Re
             record.map(|record| {
                 let headers = record
                     .headers
-                    .map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), own(value)))
+                    .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), own(value)))
                     .collect();
                 let (key, value) = (own(record.key), own(record.value));
                 (record.offset, Plain { timestamp: record.timestamp, key, value, headers })
@@ -61,7 +61,7 @@ fn one_record() -> BatchBuilder {
 
 /// Changes header fields and makes the CRC right again.
 fn edited(batch: &[u8], edit: impl FnOnce(&mut BatchHeader)) -> Bytes {
-    let mut header = BatchHeader::parse(batch).unwrap();
+    let mut header = BatchHeader::parse(batch).expect("tests edit whole batches");
     edit(&mut header);
     rewritten(batch, header)
 }
@@ -291,7 +291,8 @@ fn the_door_refuses_what_kafka_refuses() {
     let mut rotten = good.to_vec();
     rotten[65] ^= 1;
     refused(rotten.into(), BatchError::CrcMismatch, ErrorCode::CorruptMessage);
-    let edits: [(fn(&mut BatchHeader), BatchError, ErrorCode); 11] = [
+    type Edit = fn(&mut BatchHeader);
+    let edits: [(Edit, BatchError, ErrorCode); 11] = [
         (|h| h.base_offset = Offset(1), BatchError::BaseOffset, invalid),
         (|h| h.record_count = 0, BatchError::Count, invalid),
         (|h| h.record_count = 2, BatchError::Count, invalid),
@@ -346,4 +347,13 @@ fn records_that_contradict_their_header_end_the_walk() {
     assert_eq!(read(&BatchHeader { record_count: 3, ..header }, payload), Err(RecordError::Malformed));
     assert_eq!(read(&BatchHeader { last_offset_delta: 0, ..header }, payload), Err(RecordError::OffsetOrder));
     assert_eq!(read(&header, &[payload, payload].concat()), Err(RecordError::TrailingBytes));
+    let first = &one_record().finish()[BATCH_HEADER_BYTES..];
+    assert_eq!(read(&header, &[first, first].concat()), Err(RecordError::OffsetOrder), "one offset twice");
+    // Length, attributes, both deltas, no key, no value, no headers; then a byte too many within the length.
+    let bare = BatchHeader { record_count: 1, ..header };
+    assert!(read(&bare, &[12, 0, 0, 0, 1, 1, 0]).is_ok());
+    assert_eq!(read(&bare, &[14, 0, 0, 0, 1, 1, 0, 9]), Err(RecordError::Malformed));
+    // A header without a name, and more headers than there are bytes.
+    assert_eq!(read(&bare, &[16, 0, 0, 0, 1, 1, 2, 1, 1]), Err(RecordError::Malformed));
+    assert_eq!(read(&bare, &[14, 0, 0, 0, 1, 1, 0x7e, 0]), Err(RecordError::Malformed));
 }

@@ -5,7 +5,8 @@
 //! same at the leader, at its followers and at recovery (SAFETY R10).
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,9 @@ enum Change {
     Replaced { previous: Option<Box<ProducerState>> },
 }
 
+// A partition whose watermark stands still holds up to `UNDO_MAX` of these.
+const _: () = assert!(size_of::<Undo>() <= 96);
+
 /// What a batch is to the producer that sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequenceCheck {
@@ -207,11 +211,11 @@ impl ProducerTable {
         let entry = self.entries.entry(header.producer_id);
         let mut replaced = None;
         let state = match entry {
-            alloc::collections::btree_map::Entry::Vacant(vacant) => {
+            Entry::Vacant(vacant) => {
                 replaced = Some(None);
                 vacant.insert(Box::new(ProducerState::new(header.producer_epoch)))
             }
-            alloc::collections::btree_map::Entry::Occupied(occupied) => {
+            Entry::Occupied(occupied) => {
                 let state = occupied.into_mut();
                 if state.epoch != header.producer_epoch {
                     let mut fresh = Box::new(ProducerState::new(header.producer_epoch));
@@ -281,13 +285,10 @@ impl ProducerTable {
     #[must_use]
     pub fn plan_expiry(&self, now: WallMs, expiration_ms: i64) -> Vec<ProducerId> {
         let idle = |state: &ProducerState| now.0.saturating_sub(state.last_append.0) >= expiration_ms;
+        let undoable: BTreeSet<ProducerId> = self.undo.iter().map(|undo| undo.producer_id).collect();
         self.entries
             .iter()
-            .filter(|(id, state)| {
-                state.transaction_start.is_none()
-                    && idle(state)
-                    && !self.undo.iter().any(|undo| undo.producer_id == **id)
-            })
+            .filter(|(id, state)| state.transaction_start.is_none() && idle(state) && !undoable.contains(id))
             .map(|(id, _)| *id)
             .collect()
     }

@@ -3,7 +3,8 @@
 //!
 //! Estimates err on one side only: never below the truth, so that no fetch waits for bytes that are there. They are exact
 //! between marks. Marks are dense at the tail and thin out towards the start, so that the error stays below
-//! `MARK_SPACING_BYTES` plus one batch, or about a quarter of the distance to the log's end.
+//! `MARK_SPACING_BYTES` plus one batch, or about a third of the distance to the log's end, for the last hundreds of
+//! megabytes; further back it may be larger.
 
 use alloc::vec::Vec;
 
