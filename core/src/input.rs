@@ -1,7 +1,7 @@
 //! What happens to a broker: the inputs of [`crate::broker::Broker::step`].
 
-use crate::ids::{ConnId, ListenerId, Lsn, OpId, RequestNumber};
 use crate::door::ClientRequest;
+use crate::ids::{ConnId, ListenerId, Lsn, OpId, RequestNumber};
 use alloc::string::String;
 
 /// One event.

@@ -231,6 +231,8 @@ impl<'a> Replay<'a> {
             held.log.roll();
         }
         held.log.append(&header, append.append_time);
+        // What recovery accepted stays: nothing of it will be taken back.
+        held.log.forget_undo_below(held.log.end());
         self.proven.insert(append.partition, located.lsn);
         Ok(())
     }

@@ -87,7 +87,8 @@ impl Broker {
                 });
             }
             responses.push(TopicProduceResponse {
-                name: topic.name.clone(),
+                // A slice would keep the frame, with all its records, in memory until they are committed.
+                name: topic.name.detached(),
                 topic_id: topic.topic_id,
                 partition_responses: of_topic,
             });
