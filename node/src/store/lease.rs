@@ -1,0 +1,278 @@
+//! A claim on record bytes that is taken together with the output that names them (SAFETY R8), and redeemed when the answer
+//! is written: at once where the bytes are in memory, after a read where they are not.
+//!
+//! A lease reads from one kind of place only, so it may give fewer bytes than the extent holds; a consumer asks again.
+
+use super::disk::{Disk, Lane};
+use super::index::{Batch, Index, JournalFile, Place};
+use super::reader::{PIECE_BYTES, ReadError, SegmentFiles, SegmentRead};
+use super::segment::{SegmentTable, end_of};
+use bytes::Bytes;
+use seedlog_core::ids::Offset;
+use seedlog_core::output::Extent;
+use seedlog_core::records::{BatchHeader, verify_crc};
+use std::sync::Arc;
+
+/// Record bytes, ready to be written behind each other.
+pub type Chain = Vec<Bytes>;
+
+/// A claim on the record bytes of an extent.
+#[derive(Debug)]
+pub struct Lease<D: Disk> {
+    from: Offset,
+    to: Offset,
+    bytes_max: u32,
+    source: Source<D>,
+}
+
+#[derive(Debug)]
+enum Source<D: Disk> {
+    Memory(Vec<Run>),
+    Journal(D, Vec<JournalRun<D::File>>),
+    Segment(SegmentRead<D>),
+    /// Nothing holds the first offset.
+    Missing,
+}
+
+/// Batches that stand behind each other in one buffer.
+#[derive(Debug)]
+struct Run {
+    bytes: Bytes,
+    /// Where the batches end.
+    ends: Vec<usize>,
+}
+
+/// Batches that stand behind each other in one journal file.
+#[derive(Debug)]
+pub(super) struct JournalRun<F> {
+    pub(super) file: Arc<JournalFile<F>>,
+    pub(super) position: u64,
+    pub(super) batches: Vec<(Offset, u32)>,
+    pub(super) bytes: u64,
+}
+
+impl<D: Disk> Lease<D> {
+    pub(super) fn take(
+        extent: &Extent,
+        disk: &D,
+        index: &Index<D::File>,
+        segments: &SegmentTable,
+        files: &Arc<SegmentFiles<D>>,
+    ) -> Self {
+        let (from, to, bytes_max) = (extent.from, extent.to, extent.bytes_max);
+        let source = if from >= to {
+            Source::Memory(Vec::new())
+        } else {
+            let mut batches =
+                index.from(extent.partition, from).take_while(|batch| batch.next <= to).peekable();
+            let place = batches.peek().map(|first| index.place(first));
+            match place {
+                Some(Place::Memory(_)) => Source::Memory(memory_runs(index, batches, bytes_max)),
+                Some(Place::Journal(..)) => {
+                    Source::Journal(disk.clone(), journal_runs(index, batches, bytes_max))
+                }
+                Some(Place::Segment) | None => segment_source(extent, segments, files),
+                Some(Place::Unfinished) => Source::Missing,
+            }
+        };
+        Self { from, to, bytes_max, source }
+    }
+
+    /// The bytes, if they are in memory: whole batches, at most `bytes_max` bytes (and no more than the extent asks for),
+    /// except that the first batch is given in any case when `may_exceed` says so (KIP-74). `None`: [`Lease::resolve`] them.
+    #[must_use]
+    pub fn resolve_now(&self, bytes_max: u32, may_exceed: bool) -> Option<Chain> {
+        match &self.source {
+            Source::Memory(runs) => Some(take_runs(runs, bytes_max.min(self.bytes_max), may_exceed)),
+            Source::Journal(..) | Source::Segment(_) | Source::Missing => None,
+        }
+    }
+
+    /// The bytes, wherever they are; as [`Lease::resolve_now`].
+    ///
+    /// # Errors
+    /// [`ReadError`]: the partition's part of the answer becomes an error.
+    pub async fn resolve(self, bytes_max: u32, may_exceed: bool) -> Result<Chain, ReadError> {
+        let limit = bytes_max.min(self.bytes_max);
+        match &self.source {
+            Source::Memory(runs) => Ok(take_runs(runs, limit, may_exceed)),
+            Source::Journal(disk, runs) => read_journal(disk, runs, u64::from(limit), may_exceed).await,
+            Source::Segment(read) => read.read(self.from, self.to, u64::from(limit), may_exceed).await,
+            Source::Missing => Err(ReadError::Gone),
+        }
+    }
+}
+
+/// The segment that holds the extent's first offset.
+fn segment_source<D: Disk>(
+    extent: &Extent,
+    segments: &SegmentTable,
+    files: &Arc<SegmentFiles<D>>,
+) -> Source<D> {
+    let of_partition = segments.get(&extent.partition).map_or(&[][..], Vec::as_slice);
+    if end_of(of_partition) <= extent.from {
+        return Source::Missing;
+    }
+    let at = of_partition.partition_point(|segment| segment.next <= extent.from);
+    Source::Segment(SegmentRead {
+        files: Arc::clone(files),
+        partition: extent.partition,
+        segment: of_partition[at],
+        open: files.cached(extent.partition, of_partition[at].base),
+    })
+}
+
+/// Batches from the front, until they pass `bytes_max`: the first in any case, so that it can be had.
+fn up_to<'a>(batches: impl Iterator<Item = &'a Batch>, bytes_max: u32) -> impl Iterator<Item = &'a Batch> {
+    let mut bytes = 0_u64;
+    batches.take_while(move |batch| {
+        let is_first = bytes == 0;
+        bytes += u64::from(batch.bytes);
+        is_first || bytes <= u64::from(bytes_max)
+    })
+}
+
+fn memory_runs<'a, F>(
+    index: &Index<F>,
+    batches: impl Iterator<Item = &'a Batch>,
+    bytes_max: u32,
+) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut last: Option<(&Batch, usize)> = None;
+    let mut previous_next = None;
+    for batch in up_to(batches, bytes_max) {
+        let gap = previous_next.is_some_and(|next| next != batch.base);
+        let Some((buffer, at)) = index.buffer(batch).filter(|_| !gap) else { break };
+        previous_next = Some(batch.next);
+        let size = batch.bytes as usize;
+        match (last, runs.last_mut()) {
+            (Some((before, start)), Some(run)) if Index::<F>::follows(before, batch) => {
+                run.bytes = buffer.slice(start..at + size);
+                run.ends.push(at + size - start);
+                last = Some((batch, start));
+            }
+            (Some(_) | None, Some(_) | None) => {
+                runs.push(Run { bytes: buffer.slice(at..at + size), ends: vec![size] });
+                last = Some((batch, at));
+            }
+        }
+    }
+    runs
+}
+
+fn journal_runs<'a, F>(
+    index: &Index<F>,
+    batches: impl Iterator<Item = &'a Batch>,
+    bytes_max: u32,
+) -> Vec<JournalRun<F>> {
+    let mut runs: Vec<JournalRun<F>> = Vec::new();
+    let mut last: Option<&Batch> = None;
+    for batch in up_to(batches, bytes_max) {
+        let gap = last.is_some_and(|last| last.next != batch.base);
+        let Place::Journal(file, position) = index.place(batch) else { break };
+        if gap {
+            break;
+        }
+        match (last, runs.last_mut()) {
+            (Some(before), Some(run))
+                if Index::<F>::follows(before, batch)
+                    && run.bytes + u64::from(batch.bytes) <= PIECE_BYTES =>
+            {
+                run.batches.push((batch.base, batch.bytes));
+                run.bytes += u64::from(batch.bytes);
+            }
+            (Some(_) | None, Some(_) | None) => runs.push(JournalRun {
+                file,
+                position,
+                batches: vec![(batch.base, batch.bytes)],
+                bytes: u64::from(batch.bytes),
+            }),
+        }
+        last = Some(batch);
+    }
+    runs
+}
+
+fn take_runs(runs: &[Run], bytes_max: u32, may_exceed: bool) -> Chain {
+    let mut left = bytes_max as usize;
+    let mut chain = Vec::with_capacity(runs.len());
+    for run in runs {
+        let fit = run.ends.partition_point(|&end| end <= left);
+        let count = if fit == 0 && chain.is_empty() && may_exceed { 1 } else { fit };
+        let Some(last) = count.checked_sub(1) else { break };
+        let end = run.ends[last];
+        left = left.saturating_sub(end);
+        chain.push(run.bytes.slice(..end));
+        if count < run.ends.len() {
+            break;
+        }
+    }
+    chain
+}
+
+async fn read_journal<D: Disk>(
+    disk: &D,
+    runs: &[JournalRun<D::File>],
+    bytes_max: u64,
+    may_exceed: bool,
+) -> Result<Chain, ReadError> {
+    let mut chain = Vec::with_capacity(runs.len());
+    let mut left = bytes_max;
+    for run in runs {
+        let mut wanted = 0;
+        let mut count = 0;
+        for (_, bytes) in &run.batches {
+            let fits = wanted + u64::from(*bytes) <= left || (wanted == 0 && chain.is_empty() && may_exceed);
+            if !fits {
+                break;
+            }
+            wanted += u64::from(*bytes);
+            count += 1;
+        }
+        if count == 0 {
+            break;
+        }
+        chain.push(read_journal_run(disk, Lane::Cold, run, count, wanted).await?);
+        left = left.saturating_sub(wanted);
+        if count < run.batches.len() {
+            break;
+        }
+    }
+    Ok(chain)
+}
+
+/// Reads the first `count` batches of a run, which are `bytes` long, and checks them.
+pub(super) async fn read_journal_run<D: Disk>(
+    disk: &D,
+    lane: Lane,
+    run: &JournalRun<D::File>,
+    count: usize,
+    bytes: u64,
+) -> Result<Bytes, ReadError> {
+    let size = usize::try_from(bytes).map_err(|_| ReadError::Gone)?;
+    let bytes = disk.read_at(lane, &run.file.file, run.position, size).await?;
+    let expected = run.batches[..count].to_vec();
+    let check = bytes.clone();
+    let intact = disk.run(lane, move || is_intact(&check, &expected)).await?;
+    if intact {
+        Ok(bytes)
+    } else {
+        let what = format!("journal file {} behind byte {}", run.file.seq, run.position);
+        Err(ReadError::Damaged(what))
+    }
+}
+
+/// The bytes are exactly the batches that are expected.
+fn is_intact(bytes: &[u8], expected: &[(Offset, u32)]) -> bool {
+    let mut rest = bytes;
+    for &(base, size) in expected {
+        let Some((batch, after)) = rest.split_at_checked(size as usize) else { return false };
+        let header = BatchHeader::parse(batch);
+        let right = header.is_ok_and(|header| header.base_offset == base && header.batch_bytes == size);
+        if !right || !verify_crc(batch) {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
+}

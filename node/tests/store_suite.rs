@@ -1,0 +1,6 @@
+//! The node's store against files of the operating system: round trips, ends of every kind, damage, full disks, look-ups.
+
+#[path = "store_suite/round_trip.rs"]
+mod round_trip;
+#[path = "store_suite/support.rs"]
+mod support;

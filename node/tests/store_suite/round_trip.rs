@@ -1,0 +1,208 @@
+//! What goes in comes out: from memory, from the journal, from segments, and after every kind of end.
+
+use crate::support::*;
+use seedlog::store::{StoreError, StoreEvent};
+use seedlog_core::ids::Offset;
+use std::time::Duration;
+
+#[test]
+fn what_was_synced_is_there_after_a_clean_stop() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = options(dir.path());
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        assert!(node.report.first_use);
+        node.create_topic(1, 2);
+        for round in 0..20 {
+            node.append(partition(1, round % 2), 3, 100, false);
+        }
+        node.sync().await;
+        node.check_all(1000).await;
+        node.store.close().await.expect("it closes");
+        let node = Node::reopen(options, real_disk(true), node.model).await;
+        assert!(!node.report.first_use);
+        assert!(!node.report.cut);
+        assert_eq!(node.report.rewritten, 0, "a closed journal vouches for all of it");
+        node.check_all(500).await;
+    });
+}
+
+#[test]
+fn a_store_that_is_dropped_loses_nothing_that_was_durable() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = options(dir.path());
+        let mut model = Model::default();
+        for life in 0..8_usize {
+            let mut node = open_when_free(&options, real_disk(life % 2 == 0), model).await;
+            if life == 0 {
+                node.create_topic(1, 3);
+            }
+            node.check_all(4000).await;
+            for round in 0..30 {
+                node.append(partition(1, round % 3), 1 + life, 2000, round % 7 == 0);
+                if round % 4 == 3 {
+                    node.sync().await;
+                }
+            }
+            // The last groups are in flight or not even submitted.
+            node.store.flush();
+            if life % 3 == 1 {
+                node.idle(Duration::from_micros(300)).await;
+            }
+            model = node.model;
+        }
+        let node = open_when_free(&options, real_disk(true), model).await;
+        node.check_all(100_000).await;
+    });
+}
+
+#[test]
+fn snapshots_release_journal_files_and_segments_serve_what_they_held() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut options = options(dir.path());
+        options.tail_cache_bytes = 0;
+        let mut model = Model::default();
+        for life in 0..3 {
+            let mut node = open_when_free(&options, real_disk(true), model).await;
+            if life == 0 {
+                node.create_topic(1, 3);
+            }
+            for round in 0..300 {
+                node.append(partition(1, round % 3), 2, 3000, round % 40 == 0);
+                if round % 5 == 0 {
+                    node.sync().await;
+                }
+            }
+            node.sync().await;
+            assert!(node.store.journal_file_bytes() > 1 << 20);
+            node.check_all(10_000).await;
+            node.take_snapshot().await;
+            assert!(node.store.journal_file_bytes() < 1 << 20, "{}", node.store.journal_file_bytes());
+            assert_eq!(node.store.unsegmented_bytes(), 0);
+            node.check_all(10_000).await;
+            node.append(partition(1, 0), 1, 50, false);
+            node.sync().await;
+            model = node.model;
+        }
+        let node = open_when_free(&options, real_disk(false), model).await;
+        node.check_all(1 << 20).await;
+        node.check_all(1).await;
+        let journals = std::fs::read_dir(dir.path()).expect("a folder").filter_map(Result::ok);
+        let journals =
+            journals.filter(|entry| entry.file_name().to_string_lossy().starts_with("journal-")).count();
+        assert!(journals < 10, "{journals} journal files are left");
+    });
+}
+
+#[test]
+fn the_interval_mode_reports_the_write_before_the_sync() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut options = options(dir.path());
+        interval(&mut options, Duration::from_millis(30));
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        node.sync().await;
+        let mut ahead = false;
+        for _ in 0..200 {
+            node.append(partition(1, 0), 1, 3000, false);
+            node.store.flush();
+            loop {
+                if let StoreEvent::Durable { written, synced } = node.store.next_event().await {
+                    ahead |= synced < written;
+                    node.model.synced = synced;
+                    if written == node.model.last {
+                        break;
+                    }
+                }
+            }
+            node.check_all(100_000).await;
+        }
+        assert!(ahead);
+        node.sync().await;
+        node.take_snapshot().await;
+        let node = open_when_free(&options, real_disk(true), {
+            let m = node.model;
+            drop(node.store);
+            m
+        })
+        .await;
+        node.check_all(100_000).await;
+    });
+}
+
+#[test]
+fn a_folder_is_used_by_one_process_one_node_and_one_cluster() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = options(dir.path());
+        let node = Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        let second = Node::open(options.clone(), real_disk(true), Model::default()).await;
+        assert!(matches!(second.err(), Some(StoreError::InUse(_))));
+        let cluster = node.report.identity.cluster_id;
+        node.store.close().await.expect("it closes");
+
+        let mut other = options.clone();
+        other.cluster_id = Some(topic(9));
+        let error = Node::open(other, real_disk(true), Model::default()).await.err().expect("refused");
+        assert!(error.to_string().contains(&cluster.to_string()), "{error}");
+        let mut other = options.clone();
+        other.node_id.0 = 77;
+        let error = Node::open(other, real_disk(true), Model::default()).await.err().expect("refused");
+        assert!(matches!(error, StoreError::OtherNode { .. }));
+
+        let meta = dir.path().join("meta.properties");
+        let text = std::fs::read_to_string(&meta).expect("it is there");
+        std::fs::write(&meta, text.replace("version=1", "version=2")).expect("written");
+        let error =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.err().expect("refused");
+        assert!(matches!(error, StoreError::NewerMeta { version: 2, .. }));
+        std::fs::remove_file(&meta).expect("removed");
+        let error =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.err().expect("refused");
+        assert!(matches!(error, StoreError::NoMeta(_)));
+        std::fs::write(&meta, text).expect("written");
+        Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+    });
+}
+
+#[test]
+fn limits_of_a_read_are_kept_and_batches_are_never_split() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut options = options(dir.path());
+        options.tail_cache_bytes = 0;
+        let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        for _ in 0..10 {
+            node.append(partition(1, 0), 2, 1000, false);
+        }
+        node.sync().await;
+        for stage in 0..2 {
+            let size = node.model.partitions[&partition(1, 0)][0].bytes.len() as u32;
+            let read = async |from: i64, limit: u32, may_exceed: bool| {
+                let lease = node.store.lease(&node.extent(partition(1, 0), Offset(from), u32::MAX));
+                let chain = lease.resolve(limit, may_exceed).await.expect("it is there");
+                chain.iter().map(|bytes| bytes.len() as u32).sum::<u32>()
+            };
+            assert_eq!(read(0, size - 1, true).await, size, "stage {stage}");
+            assert_eq!(read(0, size - 1, false).await, 0);
+            assert_eq!(
+                read(1, 2 * size, false).await,
+                2 * size,
+                "an offset in the middle begins with its batch"
+            );
+            assert_eq!(read(2, 3 * size + 5, true).await, 3 * size);
+            let lease = node.store.lease(&node.extent(partition(1, 0), Offset(20), 100));
+            assert!(lease.resolve(100, true).await.expect("nothing is asked for").is_empty());
+            let mut beyond = node.extent(partition(1, 0), Offset(20), 100);
+            beyond.to = Offset(30);
+            assert!(node.store.lease(&beyond).resolve(100, true).await.is_err());
+            node.take_snapshot().await;
+        }
+    });
+}

@@ -1,0 +1,366 @@
+//! A small stand-in for the core: it writes what a core would write, remembers every batch, and checks what comes back.
+
+use bytes::Bytes;
+use seedlog::store::disk::Disk;
+use seedlog::store::real_disk::{RealDisk, RealDiskOptions};
+use seedlog::store::{OpenReport, Store, StoreError, StoreEvent, StoreOptions};
+use seedlog_core::cluster::records::MetadataRecord;
+use seedlog_core::cluster::snapshot::{PartitionSnapshot, Snapshot};
+use seedlog_core::cluster::topic_config::TopicConfig;
+use seedlog_core::config::FlushMode;
+use seedlog_core::ids::{
+    Generation, LeaderEpoch, Lsn, NodeId, Offset, OpId, PartitionIndex, TopicPartition, Uuid,
+};
+use seedlog_core::journal::{AppendEntry, Entry};
+use seedlog_core::log::Log;
+use seedlog_core::output::{Extent, StoreCommand};
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader};
+use seedlog_core::recovered::Recovered;
+use seedlog_core::time::WallMs;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// A batch as it must read back.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
+    pub(crate) base: Offset,
+    pub(crate) next: Offset,
+    pub(crate) bytes: Bytes,
+    pub(crate) lsn: Lsn,
+}
+
+/// A store with a model of what is in it.
+pub(crate) struct Node<D: Disk> {
+    pub(crate) store: Store<D>,
+    pub(crate) report: OpenReport,
+    pub(crate) recovered: Recovered,
+    pub(crate) model: Model,
+}
+
+/// What was written, across restarts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Model {
+    pub(crate) partitions: BTreeMap<TopicPartition, Vec<Expected>>,
+    pub(crate) metadata_end: i64,
+    pub(crate) synced: Lsn,
+    pub(crate) last: Lsn,
+    pub(crate) next_op: u64,
+}
+
+pub(crate) const NODE: NodeId = NodeId(1);
+
+pub(crate) fn topic(number: u8) -> Uuid {
+    Uuid([number; 16])
+}
+
+pub(crate) fn partition(topic_number: u8, index: i32) -> TopicPartition {
+    TopicPartition { topic_id: topic(topic_number), partition: PartitionIndex(index) }
+}
+
+/// Small files, so that little data goes a long way.
+pub(crate) fn options(dir: &Path) -> StoreOptions {
+    let mut options = StoreOptions::new(dir.to_owned(), NODE, Uuid([0xc; 16]), Uuid([0x1; 16]));
+    options.journal_file_bytes = 256 << 10;
+    options.write_behind_bytes = 128 << 10;
+    options.tail_cache_bytes = 2 << 20;
+    options
+}
+
+pub(crate) fn real_disk(direct: bool) -> RealDisk {
+    RealDisk::new(RealDiskOptions { direct, cold_read_threads: 2 }).expect("threads start")
+}
+
+pub(crate) fn salts(seed: u64) -> Box<dyn FnMut() -> u64 + Send> {
+    let mut state = seed;
+    Box::new(move || {
+        // SplitMix64: good enough to tell files apart in a test.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z ^ (z >> 27)
+    })
+}
+
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("it ends") })
+}
+
+impl<D: Disk> Node<D> {
+    pub(crate) async fn open(options: StoreOptions, disk: D, model: Model) -> Result<Self, StoreError> {
+        let seed = model.last.0 * 1000 + 17;
+        let (store, recovered, report) = Store::open(options, disk, salts(seed)).await?;
+        let mut model = model;
+        model.last = recovered.end;
+        model.synced = recovered.end;
+        model.metadata_end = recovered.image.end().0;
+        Ok(Self { store, report, recovered, model })
+    }
+
+    /// Opens a folder and cuts the model to what came back, which must reach at least `acknowledged`.
+    pub(crate) async fn reopen(options: StoreOptions, disk: D, model: Model) -> Self {
+        let acknowledged = model.synced;
+        let mut node = Self::open(options, disk, model).await.expect("it opens");
+        assert!(node.recovered.end >= acknowledged, "{} < {acknowledged}", node.recovered.end);
+        node.cut_model();
+        node
+    }
+
+    /// The model holds what the recovered logs say, no more; what is gone was never acknowledged.
+    pub(crate) fn cut_model(&mut self) {
+        for (partition, batches) in &mut self.model.partitions {
+            let end = self.recovered.partitions.get(partition).map_or(Offset(0), |held| held.log.end());
+            batches.retain(|batch| batch.next <= end);
+            assert_eq!(batches.last().map_or(Offset(0), |last| last.next), end, "a log ends with a batch");
+        }
+    }
+
+    pub(crate) fn entry(&mut self, entry: &Entry) {
+        self.model.last = self.store.push(entry, None);
+    }
+
+    pub(crate) fn metadata(&mut self, record: &MetadataRecord) {
+        let offset = Offset(self.model.metadata_end);
+        self.model.metadata_end += 1;
+        self.entry(&Entry::Metadata { offset, epoch: LeaderEpoch(1), record: record.encode() });
+    }
+
+    pub(crate) fn create_topic(&mut self, number: u8, partitions: i32) {
+        if self.model.metadata_end == 0 {
+            self.metadata(&MetadataRecord::LeaderChange { leader: NODE, epoch: LeaderEpoch(1) });
+        }
+        let topic_id = topic(number);
+        let name = format!("topic-{number}");
+        self.metadata(&MetadataRecord::Topic { topic_id, name, config: TopicConfig::default() });
+        for index in 0..partitions {
+            self.metadata(&MetadataRecord::Partition {
+                topic_id,
+                partition: PartitionIndex(index),
+                replicas: vec![NODE],
+                leader: NODE,
+                leader_epoch: LeaderEpoch(1),
+            });
+            self.model.partitions.insert(partition(number, index), Vec::new());
+        }
+        self.store.end_step();
+    }
+
+    pub(crate) fn end(&self, partition: TopicPartition) -> Offset {
+        self.model.partitions[&partition].last().map_or(Offset(0), |last| last.next)
+    }
+
+    /// Appends a batch of `records` records of `bytes` bytes each.
+    pub(crate) fn append(&mut self, partition: TopicPartition, records: usize, bytes: usize, roll: bool) {
+        let base = self.end(partition);
+        let mut builder = BatchBuilder::new();
+        for record in 0..records {
+            let mark = format!("{partition}/{}/", base.0 + record as i64);
+            let mut value = mark.into_bytes();
+            value.resize(bytes.max(value.len()), b'x');
+            builder.add(1_000 + base.0 * 10 + record as i64, None, Some(&value), &[]);
+        }
+        self.append_batch(partition, &builder.finish(), roll);
+    }
+
+    pub(crate) fn append_batch(&mut self, partition: TopicPartition, batch: &[u8], roll: bool) {
+        let base = self.end(partition);
+        let mut header = BatchHeader::parse(batch).expect("a batch");
+        header.base_offset = base;
+        header.leader_epoch = LeaderEpoch(1);
+        let append = AppendEntry {
+            partition,
+            base_offset: base,
+            offsets: u32::try_from(header.last_offset_delta + 1).expect("few"),
+            epoch: LeaderEpoch(1),
+            batch_bytes: header.batch_bytes,
+            crc: header.crc,
+            roll,
+            append_time: WallMs(5_000),
+        };
+        let lsn = self.store.push(&Entry::Append(append), Some((&header, batch)));
+        self.store.end_step();
+        let mut stamped = [0; BATCH_HEADER_BYTES];
+        header.write(&mut stamped);
+        let mut bytes = batch.to_vec();
+        bytes[..BATCH_HEADER_BYTES].copy_from_slice(&stamped);
+        let expected = Expected { base, next: append.next_offset(), bytes: bytes.into(), lsn };
+        self.model.partitions.get_mut(&partition).expect("it was created").push(expected);
+        self.model.last = lsn;
+    }
+
+    /// Flushes and waits until everything is synced; gives the other events that came.
+    pub(crate) async fn sync(&mut self) -> Vec<StoreEvent> {
+        self.store.flush();
+        let mut others = Vec::new();
+        while self.model.synced < self.model.last {
+            match self.store.next_event().await {
+                StoreEvent::Durable { written, synced } => {
+                    assert!(synced <= written);
+                    assert!(synced >= self.model.synced);
+                    self.model.synced = synced;
+                }
+                StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
+                other @ (StoreEvent::ReadDone { .. }
+                | StoreEvent::StoreDone { .. }
+                | StoreEvent::Space { .. }) => {
+                    others.push(other);
+                }
+            }
+        }
+        others
+    }
+
+    /// Waits for the end of an operation.
+    pub(crate) async fn done(&mut self, op: OpId) -> StoreEvent {
+        loop {
+            let event = self.store.next_event().await;
+            match &event {
+                StoreEvent::ReadDone { op: done, .. } | StoreEvent::StoreDone { op: done, .. }
+                    if *done == op =>
+                {
+                    return event;
+                }
+                StoreEvent::Durable { synced, .. } => self.model.synced = *synced,
+                StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
+                StoreEvent::ReadDone { .. } | StoreEvent::StoreDone { .. } | StoreEvent::Space { .. } => {}
+            }
+        }
+    }
+
+    /// Lets the store do what it has to do for a while.
+    pub(crate) async fn idle(&mut self, time: Duration) {
+        let work = async {
+            loop {
+                match self.store.next_event().await {
+                    StoreEvent::Durable { synced, .. } => self.model.synced = synced,
+                    StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
+                    StoreEvent::ReadDone { .. } | StoreEvent::StoreDone { .. } | StoreEvent::Space { .. } => {
+                    }
+                }
+            }
+        };
+        drop(tokio::time::timeout(time, work).await);
+    }
+
+    pub(crate) fn op(&mut self) -> OpId {
+        self.model.next_op += 1;
+        OpId(self.model.next_op)
+    }
+
+    /// The core's part of a snapshot, as the model has it.
+    pub(crate) fn snapshot(&self) -> Box<Snapshot> {
+        let mut image = self.recovered.image.clone();
+        // The image is rebuilt from the topics of the model: replaying what `create_topic` wrote.
+        if image.end().0 < self.model.metadata_end {
+            image = Default::default();
+            let mut at = 0;
+            let mut replay = |record: &MetadataRecord| {
+                image.replay(Offset(at), record);
+                at += 1;
+            };
+            replay(&MetadataRecord::LeaderChange { leader: NODE, epoch: LeaderEpoch(1) });
+            let mut seen = Vec::new();
+            for of_topic in self.model.partitions.keys() {
+                if !seen.contains(&of_topic.topic_id) {
+                    seen.push(of_topic.topic_id);
+                    let name = format!("topic-{}", of_topic.topic_id.0[0]);
+                    let config = TopicConfig::default();
+                    replay(&MetadataRecord::Topic { topic_id: of_topic.topic_id, name, config });
+                }
+                replay(&MetadataRecord::Partition {
+                    topic_id: of_topic.topic_id,
+                    partition: of_topic.partition,
+                    replicas: vec![NODE],
+                    leader: NODE,
+                    leader_epoch: LeaderEpoch(1),
+                });
+            }
+            assert_eq!(at, self.model.metadata_end, "topics are created in order and not dropped");
+        }
+        let partitions = self.model.partitions.iter().map(|(&partition, batches)| {
+            let mut log = Log::new(Generation(0));
+            for batch in batches {
+                log.append(&BatchHeader::parse(&batch.bytes).expect("a batch"), WallMs(5_000));
+            }
+            PartitionSnapshot { partition, log: log.to_snapshot(), damage: None }
+        });
+        Box::new(Snapshot {
+            through: self.model.last,
+            boot: 1,
+            image,
+            partitions: partitions.collect(),
+            drops: Vec::new(),
+        })
+    }
+
+    /// Takes a snapshot and waits for it.
+    pub(crate) async fn take_snapshot(&mut self) {
+        let op = self.op();
+        let snapshot = self.snapshot();
+        self.store.command(op, StoreCommand::Snapshot { snapshot });
+        let done = self.done(op).await;
+        assert_eq!(done, StoreEvent::StoreDone { op, result: Ok(()) });
+    }
+
+    pub(crate) fn extent(&self, partition: TopicPartition, from: Offset, bytes_max: u32) -> Extent {
+        Extent { partition, generation: Generation(0), from, to: self.end(partition), bytes_max }
+    }
+
+    /// Reads every partition from its start to its end in steps of `bytes_max` and compares.
+    pub(crate) async fn check_all(&self, bytes_max: u32) {
+        for (&partition, batches) in &self.model.partitions {
+            let mut read = Vec::new();
+            let mut from = Offset(0);
+            while from < self.end(partition) {
+                let lease = self.store.lease(&self.extent(partition, from, bytes_max));
+                let chain = match lease.resolve_now(bytes_max, true) {
+                    Some(chain) => chain,
+                    None => lease.resolve(bytes_max, true).await.unwrap_or_else(|error| {
+                        panic!("{partition} from {from}: {error}");
+                    }),
+                };
+                let start = read.len();
+                chain.iter().for_each(|bytes| read.extend_from_slice(bytes));
+                let next = batches.iter().take_while({
+                    let mut at =
+                        batches.iter().take_while(|b| b.next <= from).map(|b| b.bytes.len()).sum::<usize>();
+                    assert_eq!(at, start, "reads go on where they stopped");
+                    let end = read.len();
+                    move |batch| {
+                        if batch.next > from {
+                            at += batch.bytes.len();
+                        }
+                        at <= end
+                    }
+                });
+                let next = next.last().map_or(from, |batch| batch.next);
+                assert!(next > from, "{partition}: a read from {from} gives nothing");
+                let largest = batches.iter().map(|batch| batch.bytes.len()).max().unwrap_or(0);
+                assert!(read.len() - start <= (bytes_max as usize).max(largest), "the limit is kept");
+                from = next;
+            }
+            let expected: Vec<u8> = batches.iter().flat_map(|batch| batch.bytes.to_vec()).collect();
+            assert!(read == expected, "{partition}: {} bytes read, {} expected", read.len(), expected.len());
+        }
+    }
+}
+
+/// Opens again in the same process: what the operating system was still given to do ends first.
+pub(crate) async fn open_when_free<D: Disk>(options: &StoreOptions, disk: D, model: Model) -> Node<D> {
+    loop {
+        match Node::open(options.clone(), disk.clone(), model.clone()).await {
+            Err(StoreError::InUse(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Ok(mut node) => {
+                assert!(node.recovered.end >= model.synced, "{} < {}", node.recovered.end, model.synced);
+                node.cut_model();
+                return node;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+pub(crate) fn interval(options: &mut StoreOptions, every: Duration) {
+    options.flush = FlushMode::Interval;
+    options.flush_interval = every;
+}
