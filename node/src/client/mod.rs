@@ -1,0 +1,26 @@
+//! A small Kafka client for the command line: internal, no promise to anybody outside this repository.
+//!
+//! ```text
+//!   cli ──► producer ─┐
+//!       ──► consumer ─┼──► cluster (who leads what, retries) ──► connection (one socket, pipelined)
+//!       ──► admin ────┘
+//! ```
+//!
+//! It trusts no broker: whatever bytes come back, the outcome is an error with a sentence, never a panic, and memory stays
+//! within the bounds named in each file. It speaks to Kafka 4.x and to Seedlog alike.
+
+pub mod admin;
+mod cluster;
+mod connection;
+mod consumer;
+mod error;
+mod lane;
+mod partitioner;
+mod producer;
+
+pub use cluster::{Cluster, PartitionView, TopicView, parse_addresses};
+pub use connection::{Connection, ConnectionOptions, FRAME_BYTES_MAX};
+pub use consumer::{Consumer, ConsumerOptions, FetchedBatch};
+pub use error::{ClientError, CorruptBatch, Result};
+pub use partitioner::{StickyPartitioner, murmur2, partition_for_key};
+pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord};
