@@ -1,0 +1,122 @@
+//! The command line: one binary, noun and verb, with Kafka's spellings where Kafka has one.
+//!
+//! JSON (`--json`) is the stable contract, tables are for people. What went wrong is one sentence on stderr. Exit codes:
+//! 0 done, 1 failed, 2 wrong usage, 3 done but what was found is unhealthy. Everything is printed through `output`; what
+//! talks to brokers is in `client`.
+
+mod consume;
+mod demo;
+mod demo_node;
+mod input;
+mod json;
+mod node;
+mod output;
+mod produce;
+mod remote;
+mod topic;
+mod verdict;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub use node::NodeArgs;
+use output::{CliResult, Output};
+
+/// A distributed commit log that speaks Apache Kafka's wire protocol.
+#[derive(Debug, Parser)]
+#[command(name = "seedlog", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node.
+    Node(NodeArgs),
+    /// Create, list, describe and delete topics.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Write records to a topic, one for each line of standard input.
+    Produce(Box<produce::ProduceArgs>),
+    /// Read records from a topic.
+    Consume(consume::ConsumeArgs),
+    /// Run a node, kill it while records are written, restart it, and count what is left.
+    Demo(demo::DemoArgs),
+    /// Print the version.
+    Version {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a script that completes commands and flags in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Parses this process's arguments and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut output = Output::stdio();
+    let result = match Cli::parse().command {
+        Command::Node(args) => return node::run(&args, &mut output),
+        Command::Topic(command) => block_on(topic::run(&command, &mut output)),
+        Command::Produce(args) => block_on(produce::run(&args, &mut output)),
+        Command::Consume(args) => block_on(consume::run(&args, &mut output)),
+        Command::Demo(args) => block_on(demo::run(&args, &mut output)),
+        Command::Version { json } => version(json, &mut output),
+        Command::Completions { shell } => completions(shell, &mut output),
+    };
+    output.end(result)
+}
+
+/// Runs a command on a runtime of its own. Nothing waits for threads that still block in a read when it is over.
+fn block_on(command: impl Future<Output = CliResult>) -> CliResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| output::CliError::io("the runtime", source))?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
+fn version(json: bool, output: &mut Output) -> CliResult {
+    let version = env!("CARGO_PKG_VERSION");
+    if json {
+        return output.json(&serde_json::json!({ "name": "seedlog", "version": version }));
+    }
+    output.line(&format!("seedlog {version}"))
+}
+
+fn completions(shell: Shell, output: &mut Output) -> CliResult {
+    let mut command = Cli::command();
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "seedlog", &mut script);
+    output.bytes(&script)?;
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}
