@@ -1,1 +1,20 @@
-//! The bare world: cores on an event queue over modelled disks.
+//! The simulator: brokers on an event queue over modelled disks, faults drawn from a seed, and judges that watch.
+//!
+//! A run is a function of (build, plan), and a plan is drawn from (scenario, seed). `plan` draws, [`world`] runs, [`judges`]
+//! judge, [`trace`] tells, [`marks`] say what a range of seeds has seen; [`disk`] and [`store`] model what the node's driver
+//! does with its disk; [`clients`] speak the real wire. Start with [`run`].
+//!
+//! Not here: replication, the network between nodes, shrinking (each comes with what it tests).
+
+pub mod cli;
+pub mod clients;
+pub mod disk;
+pub mod hash;
+pub mod judges;
+pub mod marks;
+pub mod plan;
+pub mod rng;
+pub mod run;
+pub mod store;
+pub mod trace;
+pub mod world;

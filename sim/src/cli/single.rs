@@ -1,0 +1,71 @@
+//! `replay`, `twice` and `plan`: one seed, looked at closely.
+
+use super::{CLEAN, Common, FOUND, arguments, said};
+use crate::judges::{Enabled, s29};
+use crate::plan::Plan;
+use crate::run::run_plan;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+pub(super) fn replay(
+    seed: u64,
+    file: Option<&Path>,
+    common: &Common,
+    enabled: Enabled,
+    out: &mut dyn Write,
+) -> Result<u8, String> {
+    let plan = match file {
+        None => Plan::draw(common.scenario, seed),
+        Some(path) => {
+            let json = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            serde_json::from_str(&json).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    let outcome = run_plan(plan, enabled, true);
+    for event in outcome.trace.all() {
+        writeln!(out, "{}", event.to_string().trim_end()).map_err(said)?;
+    }
+    let (count, hash) = (outcome.trace.count(), outcome.trace.hash());
+    writeln!(out, "{count} events, {} acknowledged, trace {hash:016x}", outcome.acked).map_err(said)?;
+    match outcome.verdict {
+        None => {
+            writeln!(out, "nothing found").map_err(said)?;
+            Ok(CLEAN)
+        }
+        Some(verdict) => {
+            writeln!(out, "FOUND in seed {seed}: {verdict}").map_err(said)?;
+            Ok(FOUND)
+        }
+    }
+}
+
+pub(super) fn twice(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
+    let (one, two) = (other_process(seed, common)?, other_process(seed, common)?);
+    match s29::check(one.lines(), two.lines()) {
+        Ok(lines) => {
+            let last = one.lines().find(|line| line.contains(" events, ")).unwrap_or_default();
+            writeln!(out, "two processes agree on {lines} lines: {last}").map_err(said)?;
+            Ok(CLEAN)
+        }
+        Err(difference) => {
+            writeln!(out, "FOUND in seed {seed}: S29 (determinism): {difference}").map_err(said)?;
+            Ok(FOUND)
+        }
+    }
+}
+
+fn other_process(seed: u64, common: &Common) -> Result<String, String> {
+    let program = std::env::current_exe().map_err(said)?;
+    let mut command = Command::new(program);
+    command.arg("replay").arg(seed.to_string()).args(arguments(common));
+    let output = command.output().map_err(said)?;
+    String::from_utf8(output.stdout).map_err(|error| error.to_string())
+}
+
+pub(super) fn plan(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
+    let plan = Plan::draw(common.scenario, seed);
+    let json = serde_json::to_string_pretty(&plan).map_err(|error| error.to_string())?;
+    writeln!(out, "{json}").map_err(said)?;
+    Ok(CLEAN)
+}

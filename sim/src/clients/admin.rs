@@ -1,0 +1,365 @@
+//! An administrator: creates the node's topics, then creates and deletes others, and asks everything that can be asked:
+//! ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
+
+use super::catalog::{churn_name, stable_name};
+use super::{Behaviour, Context};
+use crate::judges::Judge;
+use crate::judges::oracle::ShadowLog;
+use crate::marks::Mark;
+use crate::plan::NodePlan;
+use seedlog_core::errors::ErrorCode;
+use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition};
+use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use seedlog_core::wire::delete_topics::DeleteTopicState;
+use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use seedlog_core::wire::metadata::MetadataRequestTopic;
+use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use seedlog_core::wire::{
+    ApiVersionsRequest, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    DescribeClusterRequest, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, Request, Response, Str,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Admin {
+    topics: Vec<i32>,
+    log_append_time: bool,
+    connected: bool,
+    left: u64,
+    pause_ms: u64,
+    paused_until: u64,
+    founded: bool,
+    waiting: Option<(u64, Question)>,
+}
+
+/// What an answer must fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Question {
+    Founding,
+    Create { name: String, existed_before: bool },
+    Delete { names: Vec<String> },
+    /// Asked for a timestamp or a place when the log's acknowledged part ended at `acked`.
+    Offsets { partition: TopicPartition, name: String, timestamp: i64, acked: Offset },
+    Epoch { partition: TopicPartition, epoch: i32 },
+    Other,
+}
+
+impl Admin {
+    /// An administrator of a node.
+    #[must_use]
+    pub fn new(operations: u64, pause_ms: u64, node: &NodePlan) -> Self {
+        Self {
+            topics: node.topics.clone(),
+            log_append_time: node.log_append_time,
+            connected: false,
+            left: operations,
+            pause_ms,
+            paused_until: 0,
+            founded: false,
+            waiting: None,
+        }
+    }
+
+    fn go_on(&mut self, ctx: &mut Context<'_>) {
+        if !self.connected || self.waiting.is_some() {
+            return;
+        }
+        if ctx.now_us < self.paused_until {
+            ctx.wake_in_ms((self.paused_until - ctx.now_us).div_ceil(1_000));
+            return;
+        }
+        let (question, request, version): (Question, Request, i16) = if !self.founded {
+            (Question::Founding, self.found().into(), 7)
+        } else if self.left == 0 || ctx.draining {
+            return;
+        } else {
+            self.left -= 1;
+            self.ask(ctx)
+        };
+        self.waiting = Some((ctx.send(request, version), question));
+    }
+
+    fn found(&self) -> CreateTopicsRequest {
+        let topic = |(index, &partitions): (usize, &i32)| {
+            let kind = if self.log_append_time { "LogAppendTime" } else { "CreateTime" };
+            let config = CreatableTopicConfig {
+                name: Str::from_static("message.timestamp.type"),
+                value: Some(Str::from_static(kind)),
+            };
+            CreatableTopic { configs: vec![config], ..creatable(stable_name(index), partitions) }
+        };
+        let topics = self.topics.iter().enumerate().map(topic).collect();
+        CreateTopicsRequest { topics, timeout_ms: 2_000, validate_only: false }
+    }
+
+    fn ask(&mut self, ctx: &mut Context<'_>) -> (Question, Request, i16) {
+        let churn = churn_name(ctx.rng.below(3));
+        match ctx.rng.below(10) {
+            0 | 1 => {
+                let existed_before = ctx.oracle.topic_named(&churn).is_some();
+                let topics = vec![creatable(churn.clone(), 1)];
+                let request = CreateTopicsRequest { topics, timeout_ms: 2_000, validate_only: false };
+                (Question::Create { name: churn, existed_before }, request.into(), version(ctx, 2, 7))
+            }
+            2 => {
+                let name = Str::from(churn.as_str());
+                let state = DeleteTopicState { name: Some(name.clone()), ..DeleteTopicState::default() };
+                let version = version(ctx, 1, 6);
+                let request = if version >= 6 {
+                    DeleteTopicsRequest { topics: vec![state], timeout_ms: 2_000, ..DeleteTopicsRequest::default() }
+                } else {
+                    DeleteTopicsRequest {
+                        topic_names: vec![name],
+                        timeout_ms: 2_000,
+                        ..DeleteTopicsRequest::default()
+                    }
+                };
+                (Question::Delete { names: vec![churn] }, request.into(), version)
+            }
+            3..=6 => self.ask_offsets(ctx),
+            7 => self.ask_epoch(ctx),
+            8 => {
+                let topics = ctx.rng.chance(500).then(|| {
+                    let name = Some(Str::from(stable_name(0)));
+                    vec![MetadataRequestTopic { name, ..MetadataRequestTopic::default() }]
+                });
+                let request = MetadataRequest { topics, ..MetadataRequest::default() };
+                (Question::Other, request.into(), version(ctx, 4, 13))
+            }
+            _ if ctx.rng.chance(500) => (Question::Other, ApiVersionsRequest::default().into(), version(ctx, 0, 4)),
+            _ => (Question::Other, DescribeClusterRequest::default().into(), version(ctx, 0, 2)),
+        }
+    }
+
+    fn any_partition(&self, ctx: &mut Context<'_>) -> (String, TopicPartition) {
+        let index = ctx.rng.index(self.topics.len());
+        let name = stable_name(index);
+        let partition = i32::try_from(ctx.rng.index(usize::try_from(self.topics[index]).unwrap_or(1))).unwrap_or(0);
+        let topic_id = ctx.oracle.topic_named(&name).unwrap_or_default();
+        (name, TopicPartition { topic_id, partition: PartitionIndex(partition) })
+    }
+
+    fn ask_offsets(&self, ctx: &mut Context<'_>) -> (Question, Request, i16) {
+        let (name, partition) = self.any_partition(ctx);
+        let log = ctx.oracle.logs.get(&partition);
+        let known = log.and_then(|log| log.batches.last()).and_then(|batch| batch.timestamps.first());
+        let recent = known.map_or(0, |&at| at - i64::try_from(ctx.rng.below(8_000)).unwrap_or(0));
+        let timestamp = ctx.rng.pick(&[-1, -2, -3, recent, recent]);
+        let acked = log.and_then(|log| log.batches.iter().rev().find(|batch| batch.acked));
+        let acked = acked.map_or(Offset::ZERO, |batch| batch.header.next_offset());
+        let least = if timestamp == -3 { 7 } else { 1 };
+        let wanted = ListOffsetsPartition {
+            partition_index: partition.partition.0,
+            timestamp,
+            ..ListOffsetsPartition::default()
+        };
+        let topics = vec![ListOffsetsTopic { name: Str::from(name.as_str()), partitions: vec![wanted] }];
+        let request = ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() };
+        let version = version(ctx, least, 11);
+        (Question::Offsets { partition, name, timestamp, acked }, request.into(), version)
+    }
+
+    fn ask_epoch(&self, ctx: &mut Context<'_>) -> (Question, Request, i16) {
+        let (name, partition) = self.any_partition(ctx);
+        let epoch = i32::try_from(ctx.rng.below(12)).unwrap_or(0);
+        let wanted = OffsetForLeaderPartition {
+            partition: partition.partition.0,
+            leader_epoch: epoch,
+            ..OffsetForLeaderPartition::default()
+        };
+        let topics = vec![OffsetForLeaderTopic { topic: Str::from(name), partitions: vec![wanted] }];
+        let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
+        (Question::Epoch { partition, epoch }, request.into(), version(ctx, 3, 4))
+    }
+
+    fn on_created(&mut self, ctx: &mut Context<'_>, question: &Question, response: &CreateTopicsResponse) {
+        let mut whole = true;
+        for topic in &response.topics {
+            let exists = topic.error_code == ErrorCode::TopicAlreadyExists.code();
+            whole &= topic.error_code == 0 || exists;
+            if topic.error_code != 0 {
+                continue;
+            }
+            let known = ctx.oracle.topics.values_mut().filter(|shadow| topic.name == *shadow.name);
+            let times = known.map(|shadow| shadow.acked |= shadow.removed.is_none()).count();
+            if let Question::Create { .. } = question
+                && times > 1
+            {
+                ctx.mark(Mark::TopicRecreated);
+            }
+        }
+        if let Question::Create { name, existed_before: true } = question
+            && response.topics.iter().any(|topic| topic.error_code == 0)
+            && ctx.oracle.topics.values().filter(|topic| topic.name == *name && topic.removed.is_none()).count() > 1
+        {
+            ctx.hear(Judge::S6, Err(format!("topic {name} was created while it existed")));
+        }
+        if *question == Question::Founding {
+            self.founded = whole;
+        }
+    }
+
+    fn on_deleted(ctx: &mut Context<'_>, response: &DeleteTopicsResponse) {
+        if response.responses.iter().any(|topic| topic.error_code == 0) {
+            ctx.mark(Mark::TopicDeleted);
+        }
+    }
+}
+
+fn creatable(name: String, partitions: i32) -> CreatableTopic {
+    CreatableTopic {
+        name: Str::from(name),
+        num_partitions: partitions,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    }
+}
+
+fn version(ctx: &mut Context<'_>, least: u64, most: u64) -> i16 {
+    i16::try_from(ctx.rng.range(least, most)).unwrap_or(1)
+}
+
+/// Judges an answer to ListOffsets against the shadow log.
+fn check_offsets(
+    log: &ShadowLog,
+    timestamp: i64,
+    acked: Offset,
+    (found, found_ms): (i64, i64),
+) -> Result<(), String> {
+    let end = log.end().0;
+    if found > end {
+        return Err(format!("ListOffsets({timestamp}) gives {found}, behind the log's end {end}"));
+    }
+    let records = || {
+        log.batches.iter().flat_map(|batch| {
+            let stamp = |index: usize, at: &i64| (batch.header.base_offset.0 + i64::try_from(index).unwrap_or(0), *at);
+            batch.timestamps.iter().enumerate().map(move |(index, at)| stamp(index, at))
+        })
+    };
+    match timestamp {
+        -1 if found < acked.0 => Err(format!("the end is given as {found}, up to {acked} was acknowledged before")),
+        -2 if found != 0 => Err(format!("the start is given as {found}")),
+        -3 => match records().find(|&(offset, _)| offset == found) {
+            Some((_, at)) if at != found_ms => Err(format!("the record at {found} has timestamp {at}, not {found_ms}")),
+            Some((offset, at)) => match records().take_while(|&(other, _)| other < acked.0).find(|&(_, t)| t > at) {
+                Some((other, later)) => Err(format!("{offset} has {at} and {other} has the greater {later}")),
+                None => Ok(()),
+            },
+            None if acked > Offset::ZERO => Err(format!("no record at {found} for the greatest timestamp")),
+            None => Ok(()),
+        },
+        0.. => {
+            let first = records().find(|&(_, at)| at >= timestamp);
+            match first {
+                Some((offset, _)) if found < 0 && offset < acked.0 => {
+                    Err(format!("nothing found from {timestamp} on, though {offset} is there"))
+                }
+                Some(first) if found >= 0 && first != (found, found_ms) => {
+                    Err(format!("from {timestamp} on the first is {first:?}, not {:?}", (found, found_ms)))
+                }
+                None if found >= 0 => Err(format!("{found} is given for {timestamp}, and no record is that young")),
+                Some(_) | None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn judge_offsets(ctx: &mut Context<'_>, question: &Question, response: &ListOffsetsResponse) {
+    let Question::Offsets { partition, timestamp, acked, .. } = question else { return };
+    let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else { return };
+    let Some(log) = ctx.oracle.logs.get(partition).filter(|log| !log.given_up) else { return };
+    if answer.error_code != 0 || log.end() < *acked {
+        return;
+    }
+    let said = check_offsets(log, *timestamp, *acked, (answer.offset, answer.timestamp));
+    ctx.hear(Judge::S6, said.map_err(|says| format!("{partition}: {says}")));
+}
+
+fn judge_epoch(ctx: &mut Context<'_>, question: &Question, response: &OffsetForLeaderEpochResponse) {
+    let Question::Epoch { partition, epoch } = question else { return };
+    let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else { return };
+    let Some(log) = ctx.oracle.logs.get(partition).filter(|log| !log.given_up) else { return };
+    if answer.error_code != 0 || answer.end_offset < 0 {
+        return;
+    }
+    let end = Offset(answer.end_offset);
+    let older_behind = log.batches.iter().find(|batch| batch.header.leader_epoch.0 <= *epoch && batch.acked && batch.header.base_offset >= end);
+    let younger_before = log.batches.iter().find(|batch| batch.header.leader_epoch.0 > *epoch && batch.header.base_offset < end);
+    let said = match older_behind.or(younger_before) {
+        Some(batch) => Err(format!(
+            "{partition}: epoch {epoch} is said to end at {end}, and offset {} has epoch {}",
+            batch.header.base_offset, batch.header.leader_epoch
+        )),
+        None => Ok(()),
+    };
+    ctx.hear(Judge::S6, said);
+}
+
+impl Behaviour for Admin {
+    fn on_connected(&mut self, ctx: &mut Context<'_>) {
+        self.connected = true;
+        self.go_on(ctx);
+    }
+
+    fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response) {
+        let Some((_, question)) = self.waiting.take_if(|(asked, _)| *asked == number) else { return };
+        match &response {
+            Response::CreateTopics(response) => self.on_created(ctx, &question, response),
+            Response::DeleteTopics(response) => Self::on_deleted(ctx, response),
+            Response::ListOffsets(response) => judge_offsets(ctx, &question, response),
+            Response::OffsetForLeaderEpoch(response) => judge_epoch(ctx, &question, response),
+            Response::Produce(_)
+            | Response::Fetch(_)
+            | Response::Metadata(_)
+            | Response::ApiVersions(_)
+            | Response::InitProducerId(_)
+            | Response::DescribeCluster(_) => {}
+        }
+        let pause = if self.founded { self.pause_ms } else { 20 };
+        self.paused_until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);
+        self.go_on(ctx);
+    }
+
+    fn on_disconnected(&mut self, _ctx: &mut Context<'_>) {
+        self.connected = false;
+        self.waiting = None;
+    }
+
+    fn on_wake(&mut self, ctx: &mut Context<'_>) {
+        self.go_on(ctx);
+    }
+
+    fn is_done(&self) -> bool {
+        self.founded && self.waiting.is_none()
+    }
+
+    fn waits_for(&self) -> String {
+        format!("founded {}, waiting for {:?}", self.founded, self.waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judges::oracle::tests::{oracle, partition};
+
+    #[test]
+    fn wrong_answers_to_list_offsets_are_found() {
+        // Two batches of two records each, with timestamps 100 and 101.
+        let log = oracle(2).logs.remove(&partition()).unwrap();
+        let check = |timestamp, answer| check_offsets(&log, timestamp, Offset(4), answer);
+        assert_eq!(check(-1, (4, -1)), Ok(()));
+        assert!(check(-1, (2, -1)).is_err());
+        assert!(check(-1, (5, -1)).is_err());
+        assert!(check(-2, (1, -1)).is_err());
+        assert_eq!(check(-3, (1, 101)), Ok(()));
+        assert!(check(-3, (0, 100)).is_err());
+        assert_eq!(check(101, (1, 101)), Ok(()));
+        assert!(check(101, (3, 101)).is_err());
+        assert!(check(100, (-1, -1)).is_err());
+        assert_eq!(check(102, (-1, -1)), Ok(()));
+        assert!(check(102, (3, 101)).is_err());
+    }
+}

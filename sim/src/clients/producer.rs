@@ -1,0 +1,423 @@
+//! A producer: plain or idempotent, at any acks, with up to five requests in flight, which sends again what was not answered.
+//!
+//! A batch keeps its number, bytes and sequence for life. After a broken connection everything unanswered of a partition is
+//! sent again in order. An idempotent producer whose batch cannot be placed gives up all it has open, whose outcome is then
+//! unknown, and begins with a new id (as Kafka's does after a fatal error in a partition).
+
+use super::catalog::Catalog;
+use super::{Behaviour, Context};
+use crate::hash::hash64;
+use crate::judges::Judge;
+use crate::marks::Mark;
+use crate::plan::{ClientPlan, NodePlan, Role};
+use crate::trace::Kind;
+use bytes::Bytes;
+use seedlog_core::errors::ErrorCode;
+use seedlog_core::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder};
+use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
+use seedlog_core::wire::{InitProducerIdRequest, ProduceRequest, Records, Response};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Names are used up to here, ids from the next version on.
+const BY_NAME_UP_TO: i16 = 12;
+/// Tries before a batch is given up.
+const TRIES_MAX: u32 = 25;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Producer {
+    style: Style,
+    catalog: Catalog,
+    connected: bool,
+    metadata: Option<u64>,
+    init: Option<u64>,
+    identity: Option<(ProducerId, ProducerEpoch)>,
+    lanes: BTreeMap<TopicPartition, Lane>,
+    /// Requests on their way, with the partitions and batches in them.
+    in_flight: BTreeMap<u64, Vec<(TopicPartition, u64)>>,
+    left: u64,
+    next_number: u64,
+    resetting: bool,
+    paused_until: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    acks: i16,
+    idempotent: bool,
+    in_flight_max: usize,
+    records_max: u64,
+    value_bytes_max: u64,
+    version: i16,
+    pause_ms: u64,
+    breaks_every: u64,
+}
+
+/// One partition's open batches in order.
+#[derive(Debug, Default)]
+struct Lane {
+    next_sequence: i32,
+    open: VecDeque<Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    number: u64,
+    bytes: Bytes,
+    payload: u64,
+    tries: u32,
+    sent: bool,
+}
+
+impl Producer {
+    /// The producer of a plan.
+    #[must_use]
+    pub fn new(plan: &ClientPlan, node: &NodePlan) -> Self {
+        let Role::Producer { acks, idempotent, in_flight_max, batches, records_max, value_bytes_max, version } =
+            plan.role
+        else {
+            unreachable!("only a producer's plan makes a producer")
+        };
+        let pause_ms = plan.pause_ms;
+        let breaks_every = plan.breaks_every;
+        Self {
+            style: Style {
+                acks,
+                idempotent,
+                in_flight_max,
+                records_max,
+                value_bytes_max,
+                version,
+                pause_ms,
+                breaks_every,
+            },
+            catalog: Catalog::new(node.topics.len()),
+            connected: false,
+            metadata: None,
+            init: None,
+            identity: None,
+            lanes: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            left: batches,
+            next_number: 0,
+            resetting: false,
+            paused_until: 0,
+        }
+    }
+
+    /// Does whatever is to be done next.
+    fn go_on(&mut self, ctx: &mut Context<'_>) {
+        if !self.connected || self.metadata.is_some() || self.init.is_some() {
+            return;
+        }
+        if !self.catalog.is_complete() {
+            self.metadata = Some(ctx.send(self.catalog.request(), 12));
+            return;
+        }
+        if self.resetting {
+            if !self.in_flight.is_empty() {
+                return;
+            }
+            self.give_up_all(ctx);
+        }
+        if self.style.idempotent && self.identity.is_none() {
+            let request = InitProducerIdRequest { transaction_timeout_ms: -1, ..InitProducerIdRequest::default() };
+            self.init = Some(ctx.send(request, 4));
+            return;
+        }
+        while self.in_flight.len() < self.style.in_flight_max && !self.resetting {
+            if ctx.now_us < self.paused_until {
+                ctx.wake_in_ms((self.paused_until - ctx.now_us).div_ceil(1_000));
+                return;
+            }
+            let mut parts = self.unsent();
+            if parts.is_empty() {
+                if self.left == 0 || ctx.draining {
+                    return;
+                }
+                parts = self.fresh(ctx);
+            }
+            if self.send(ctx, parts) {
+                return;
+            }
+        }
+    }
+
+    /// In each partition the first batch that is not on its way, if none behind it is.
+    fn unsent(&self) -> Vec<(TopicPartition, u64)> {
+        let first = |(partition, lane): (&TopicPartition, &Lane)| {
+            let at = lane.open.iter().position(|batch| !batch.sent)?;
+            let overtaken = lane.open.iter().skip(at).any(|batch| batch.sent);
+            (!overtaken).then(|| (*partition, lane.open[at].number))
+        };
+        self.lanes.iter().filter_map(first).collect()
+    }
+
+    /// Makes new batches for one to three partitions.
+    fn fresh(&mut self, ctx: &mut Context<'_>) -> Vec<(TopicPartition, u64)> {
+        let all = self.catalog.partitions();
+        let first = ctx.rng.index(all.len());
+        let count = 1 + ctx.rng.index(all.len().min(3));
+        let chosen: Vec<TopicPartition> = all.iter().cycle().skip(first).take(count).copied().collect();
+        let mut parts = Vec::new();
+        for partition in chosen {
+            if self.left == 0 {
+                break;
+            }
+            // Behind an unsent batch there is none that may be sent.
+            if self.lanes.get(&partition).is_some_and(|lane| lane.open.iter().any(|batch| !batch.sent)) {
+                continue;
+            }
+            self.left -= 1;
+            parts.push((partition, self.make_batch(ctx, partition)));
+        }
+        let pause = self.style.pause_ms * parts.len().max(1) as u64;
+        self.paused_until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);
+        parts
+    }
+
+    fn make_batch(&mut self, ctx: &mut Context<'_>, partition: TopicPartition) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        let lane = self.lanes.entry(partition).or_default();
+        let mut builder = BatchBuilder::new();
+        if let Some((id, epoch)) = self.identity {
+            builder = builder.producer(id, epoch, lane.next_sequence);
+        }
+        // The client's clock; timestamps within a batch and between batches are not in order.
+        let now_ms = crate::world::WALL_START_MS + i64::try_from(ctx.now_us / 1_000).unwrap_or(0);
+        for index in 0..ctx.rng.range(1, self.style.records_max) {
+            let mut value = format!("n{} c{} b{number} r{index} ", ctx.node, ctx.client).into_bytes();
+            let filler = ctx.rng.below(self.style.value_bytes_max);
+            value.extend(ctx.rng.bytes(usize::try_from(filler).unwrap_or(0)));
+            let timestamp = now_ms - i64::try_from(ctx.rng.below(2_000)).unwrap_or(0);
+            builder.add(timestamp, None, Some(&value), &[]);
+        }
+        lane.next_sequence += builder.record_count();
+        let bytes = builder.finish();
+        let payload = hash64(&bytes[BATCH_HEADER_BYTES..]);
+        ctx.register.produced(payload, ctx.client, number);
+        lane.open.push_back(Batch { number, bytes, payload, tries: 0, sent: false });
+        number
+    }
+
+    /// Sends batches in one request. `true`: the connection is broken behind it.
+    fn send(&mut self, ctx: &mut Context<'_>, parts: Vec<(TopicPartition, u64)>) -> bool {
+        if parts.is_empty() {
+            ctx.wake_in_ms(self.style.pause_ms);
+            return true;
+        }
+        let mut topic_data: Vec<TopicProduceData> = Vec::new();
+        for (partition, number) in &parts {
+            let lane = self.lanes.get_mut(partition).expect("a batch has its lane");
+            let batch = lane.open.iter_mut().find(|batch| batch.number == *number).expect("it was found there");
+            batch.sent = true;
+            batch.tries += 1;
+            let data = PartitionProduceData {
+                index: partition.partition.0,
+                records: Some(Records::from(batch.bytes.clone())),
+            };
+            match topic_data.iter_mut().find(|topic| topic.topic_id == partition.topic_id) {
+                Some(topic) => topic.partition_data.push(data),
+                None => topic_data.push(TopicProduceData {
+                    name: self.catalog.name_of(partition.topic_id),
+                    topic_id: partition.topic_id,
+                    partition_data: vec![data],
+                }),
+            }
+        }
+        let request = ProduceRequest {
+            acks: self.style.acks,
+            timeout_ms: 2_000,
+            topic_data,
+            ..ProduceRequest::default()
+        };
+        let number = ctx.send(request, self.style.version);
+        if self.style.acks == 0 {
+            for (partition, number) in &parts {
+                self.close(*partition, *number);
+            }
+        } else {
+            self.in_flight.insert(number, parts);
+        }
+        let breaks = self.style.breaks_every > 0 && ctx.rng.below(self.style.breaks_every) == 0;
+        if breaks {
+            ctx.disconnect = true;
+        }
+        breaks
+    }
+
+    fn close(&mut self, partition: TopicPartition, number: u64) -> Option<Batch> {
+        let lane = self.lanes.get_mut(&partition)?;
+        let at = lane.open.iter().position(|batch| batch.number == number)?;
+        lane.open.remove(at)
+    }
+
+    fn on_part(
+        &mut self,
+        ctx: &mut Context<'_>,
+        partition: TopicPartition,
+        number: u64,
+        code: i16,
+        base_offset: i64,
+    ) {
+        match ErrorCode::from_code(code).unwrap_or_default() {
+            ErrorCode::None => {
+                if let Some(batch) = self.close(partition, number) {
+                    check_acked(ctx, partition, &batch, base_offset);
+                    let offset = u64::try_from(base_offset).unwrap_or(u64::MAX);
+                    ctx.note(Kind::Produced, [u64::from(ctx.client), number, offset]);
+                }
+            }
+            ErrorCode::DuplicateSequenceNumber => {
+                self.close(partition, number);
+            }
+            error @ (ErrorCode::NotLeaderOrFollower
+            | ErrorCode::RequestTimedOut
+            | ErrorCode::NotEnoughReplicas
+            | ErrorCode::NotEnoughReplicasAfterAppend
+            | ErrorCode::ThrottlingQuotaExceeded
+            | ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::KafkaStorageError) => self.try_again(ctx, partition, number, error),
+            ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => {
+                self.catalog.clear();
+                self.try_again(ctx, partition, number, ErrorCode::UnknownTopicOrPartition);
+            }
+            // Everything else is final for the batch.
+            _ => self.give_up(partition, number),
+        }
+    }
+
+    fn try_again(&mut self, ctx: &mut Context<'_>, partition: TopicPartition, number: u64, error: ErrorCode) {
+        if error == ErrorCode::OutOfOrderSequenceNumber {
+            ctx.mark(Mark::OutOfOrderSequence);
+        }
+        if error == ErrorCode::KafkaStorageError && !ctx.oracle.logs.get(&partition).is_some_and(|log| log.given_up) {
+            ctx.mark(Mark::DiskFullRefused);
+        }
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some(at) = lane.open.iter().position(|batch| batch.number == number) else { return };
+        let batch = &mut lane.open[at];
+        batch.sent = false;
+        // A gap at the front of the queue is one that sending again does not close.
+        let hopeless = error == ErrorCode::OutOfOrderSequenceNumber && at == 0 && batch.tries > 3;
+        if hopeless || batch.tries >= TRIES_MAX {
+            self.give_up(partition, number);
+        }
+        self.paused_until = self.paused_until.max(ctx.now_us + 20_000 + ctx.rng.below(100_000));
+    }
+
+    /// A batch cannot be placed.
+    fn give_up(&mut self, partition: TopicPartition, number: u64) {
+        if self.style.idempotent {
+            // Its sequence will never come: nothing behind it can be placed either.
+            self.resetting = true;
+        } else {
+            self.close(partition, number);
+        }
+    }
+
+    fn give_up_all(&mut self, ctx: &mut Context<'_>) {
+        let batches: usize = self.lanes.values().map(|lane| lane.open.len()).sum();
+        self.lanes.clear();
+        self.identity = None;
+        self.resetting = false;
+        ctx.mark(Mark::ProducerRestarted);
+        ctx.note(Kind::Abandoned, [u64::from(ctx.client), batches as u64, 0]);
+    }
+}
+
+/// The acknowledgement names the place where the batch is.
+fn check_acked(ctx: &mut Context<'_>, partition: TopicPartition, batch: &Batch, base_offset: i64) {
+    let Some(log) = ctx.oracle.logs.get(&partition) else { return };
+    // With flush=interval the batch may be gone again by the time the client hears of it.
+    let said = match log.at(Offset(base_offset)) {
+        Some(found) if found.payload == batch.payload => Ok(()),
+        Some(_) => Err(format!("{partition}: batch {} is acknowledged at offset {base_offset}, where another is", batch.number)),
+        None => Ok(()),
+    };
+    if batch.tries > 1 && said.is_ok() {
+        ctx.mark(Mark::DuplicateAnswered);
+    }
+    ctx.hear(Judge::S24, said);
+}
+
+impl Behaviour for Producer {
+    fn on_connected(&mut self, ctx: &mut Context<'_>) {
+        self.connected = true;
+        self.go_on(ctx);
+    }
+
+    fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response) {
+        match response {
+            Response::Metadata(response) if self.metadata == Some(number) => {
+                self.metadata = None;
+                self.catalog.learn(&response);
+                if !self.catalog.is_complete() {
+                    ctx.wake_in_ms(100);
+                    return;
+                }
+            }
+            Response::InitProducerId(response) if self.init == Some(number) => {
+                self.init = None;
+                if response.error_code == 0 {
+                    self.identity =
+                        Some((ProducerId(response.producer_id), ProducerEpoch(response.producer_epoch)));
+                } else {
+                    ctx.wake_in_ms(50);
+                    return;
+                }
+            }
+            Response::Produce(response) => {
+                let Some(parts) = self.in_flight.remove(&number) else { return };
+                for topic in &response.responses {
+                    let topic_id = if self.style.version > BY_NAME_UP_TO {
+                        Some(topic.topic_id)
+                    } else {
+                        self.catalog.id_of(&topic.name)
+                    };
+                    for part in &topic.partition_responses {
+                        let ours = parts.iter().find(|(partition, _)| {
+                            Some(partition.topic_id) == topic_id && partition.partition.0 == part.index
+                        });
+                        if let Some(&(partition, batch)) = ours {
+                            self.on_part(ctx, partition, batch, part.error_code, part.base_offset);
+                        }
+                    }
+                }
+                // What the answer did not mention is as good as unanswered.
+                for (partition, batch) in parts {
+                    if let Some(lane) = self.lanes.get_mut(&partition) {
+                        lane.open.iter_mut().filter(|open| open.number == batch).for_each(|open| open.sent = false);
+                    }
+                }
+            }
+            _ => return,
+        }
+        self.go_on(ctx);
+    }
+
+    fn on_disconnected(&mut self, _ctx: &mut Context<'_>) {
+        self.connected = false;
+        self.metadata = None;
+        self.init = None;
+        self.in_flight.clear();
+        for lane in self.lanes.values_mut() {
+            lane.open.iter_mut().for_each(|batch| batch.sent = false);
+        }
+    }
+
+    fn on_wake(&mut self, ctx: &mut Context<'_>) {
+        self.go_on(ctx);
+    }
+
+    fn is_done(&self) -> bool {
+        self.lanes.values().all(|lane| lane.open.is_empty()) && self.in_flight.is_empty()
+    }
+
+    fn waits_for(&self) -> String {
+        let open: usize = self.lanes.values().map(|lane| lane.open.len()).sum();
+        format!("{open} batches open, {} requests in flight", self.in_flight.len())
+    }
+}

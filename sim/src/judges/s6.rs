@@ -1,0 +1,83 @@
+//! S6 offset order (INVARIANTS.md 3a): log start <= last stable offset <= high watermark <= log end; a watermark that was
+//! published never goes back; batches in an answer follow each other without overlap.
+
+use super::oracle::ShadowLog;
+use seedlog_core::ids::Offset;
+use seedlog_core::records::BatchHeader;
+
+/// What a node publishes of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Where the log starts; -1 if unsaid.
+    pub log_start: i64,
+    /// The last stable offset; -1 if unsaid.
+    pub last_stable: i64,
+    /// The high watermark.
+    pub high_watermark: i64,
+}
+
+/// Checks what an answer says of a partition, and remembers its watermark.
+///
+/// # Errors
+/// Which order is broken.
+pub fn check_published(log: &mut ShadowLog, published: Published) -> Result<(), String> {
+    let Published { log_start, last_stable, high_watermark } = published;
+    let end = log.end().0;
+    if log_start > high_watermark || last_stable > high_watermark || (last_stable >= 0 && log_start > last_stable) {
+        return Err(format!("log start {log_start}, last stable {last_stable}, watermark {high_watermark}: out of order"));
+    }
+    if high_watermark > end {
+        return Err(format!("watermark {high_watermark} is behind the log's end {end}"));
+    }
+    if high_watermark < log.high_watermark.0 {
+        return Err(format!("watermark {high_watermark} went back: it was {}", log.high_watermark));
+    }
+    log.high_watermark = Offset(high_watermark);
+    Ok(())
+}
+
+/// Checks the batches that answer a fetch from `from`: the first holds it, each follows the one before. Gives back where a
+/// reader goes on.
+///
+/// # Errors
+/// Which batch is out of order.
+pub fn check_batches<'a>(from: i64, headers: impl Iterator<Item = &'a BatchHeader>) -> Result<i64, String> {
+    let mut position = from;
+    for (index, header) in headers.enumerate() {
+        let (base, next) = (header.base_offset.0, header.next_offset().0);
+        let fits = if index == 0 { base <= position && position < next } else { base == position };
+        if !fits {
+            return Err(format!("a batch of offsets {base} to {next} stands where {position} was due"));
+        }
+        position = next;
+    }
+    Ok(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judges::oracle::tests::{batch, oracle, partition};
+
+    fn says(high_watermark: i64) -> Published {
+        Published { log_start: 0, last_stable: high_watermark, high_watermark }
+    }
+
+    #[test]
+    fn a_watermark_that_goes_back_or_too_far_is_found() {
+        let mut log = oracle(2).logs.remove(&partition()).unwrap();
+        assert_eq!(check_published(&mut log, says(4)), Ok(()));
+        assert!(check_published(&mut log, says(2)).unwrap_err().contains("went back"));
+        assert!(check_published(&mut log, says(5)).unwrap_err().contains("behind the log's end"));
+        let crossed = Published { last_stable: 6, ..says(4) };
+        assert!(check_published(&mut log, crossed).unwrap_err().contains("out of order"));
+    }
+
+    #[test]
+    fn batches_follow_each_other() {
+        let headers: Vec<_> = [0, 2, 6].into_iter().map(|base| batch(base, 0).0).collect();
+        assert_eq!(check_batches(1, headers[..2].iter()), Ok(4));
+        assert!(check_batches(0, headers.iter()).is_err());
+        assert!(check_batches(5, headers[..1].iter()).is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! Coverage marks: things that must happen sometimes. A range of seeds in which one never happened proves nothing about it,
+//! and says so (DESIGN 8).
+
+/// Writes the enum, its list and its sentences from one table.
+macro_rules! marks {
+    ($($mark:ident $says:literal;)+) => {
+        /// Something that a range of seeds must have seen.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Mark {
+            $(
+                #[doc = $says]
+                $mark,
+            )+
+        }
+
+        impl Mark {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$mark),+];
+
+            /// What happened, in words.
+            #[must_use]
+            pub fn says(self) -> &'static str {
+                match self {
+                    $(Self::$mark => $says,)+
+                }
+            }
+        }
+    };
+}
+
+marks! {
+    TornTailCut "a torn tail was cut";
+    DamageFound "recovery found damage below what was vouched for";
+    PartitionGivenUp "a partition was given up by name";
+    PageCacheSurvivedKill "unsynced bytes survived a process kill";
+    PowerCutLostSectors "a power cut lost unsynced sectors";
+    PowerCutTore "a power cut kept some sectors of a write and lost others";
+    RecoveryRewrote "recovery rewrote a group under a new salt";
+    RecoveryCrashed "a crash fell into a recovery";
+    StepCutShort "a crash fell between two outputs of a step";
+    FileRecycled "a journal file was recycled";
+    SnapshotTaken "a snapshot was taken";
+    RecoveredFromSnapshot "a node recovered from a snapshot";
+    ReadFromTail "a fetch was filled from the tail cache";
+    ReadFromJournal "a fetch was filled from a journal file";
+    ReadFromSegment "a fetch was filled from a segment";
+    LateFill "a file was released while a late fill still held it";
+    DamageRefusedAtRead "a damaged batch was refused when it was read";
+    DuplicateAnswered "a duplicate batch was answered like its original";
+    OutOfOrderSequence "a gap in a producer's sequences was refused";
+    LongPollWaited "a fetch waited for records";
+    SessionUsed "an incremental fetch went through a session";
+    SessionLost "a fetch session was not found";
+    DiskFullRefused "an append was refused because the disk was full";
+    EioHalted "a failed sync halted a node";
+    CleanStop "a node stopped in order";
+    CleanStart "a node recovered from an orderly stop";
+    TopicDeleted "a topic was deleted";
+    TopicRecreated "a topic was created again under its name";
+    ClockJumped "a wall clock jumped";
+    IntervalLoss "with flush=interval a power cut took acknowledged records";
+    DurableMerged "one Durable told of several groups";
+    ProducerRestarted "a producer gave up its batches and asked for a new id";
+    NodePaused "a node stood still";
+}
+
+/// How often each mark was hit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
+
+impl Marks {
+    /// Counts one.
+    pub fn hit(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// How often a mark was hit.
+    #[must_use]
+    pub fn count(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+
+    /// Those that were never hit.
+    pub fn missed(&self) -> impl Iterator<Item = Mark> {
+        Mark::ALL.iter().copied().filter(|&mark| self.count(mark) == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_was_not_hit_is_missed() {
+        let mut marks = Marks::default();
+        assert_eq!(marks.missed().count(), Mark::ALL.len());
+        marks.hit(Mark::CleanStop);
+        let mut sum = Marks::default();
+        sum.add(&marks);
+        sum.add(&marks);
+        assert_eq!(sum.count(Mark::CleanStop), 2);
+        assert!(!sum.missed().any(|mark| mark == Mark::CleanStop));
+    }
+}

@@ -1,0 +1,294 @@
+//! The modelled driver store of one process: the core's real journal bytes on a modelled disk, segments, snapshots, fills.
+//!
+//! ```text
+//!   Output::Journal ─► open group ─► journal lane: (new file) write, sync ─► Durable
+//!   Output::Store   ─► background lane: segments, snapshot, drop          ─► StoreDone, files released
+//!   Output::Reply   ─► fill: places taken at once, bytes read late
+//! ```
+//!
+//! * [`lane`]: disk operations that take time; * `journal`: groups and files; * `index`: where batches are; * `snapshot`:
+//!   segments, snapshots, drops; * `fill`: reading; * `start`: recovery.
+//!
+//! Not here: what a crash of the machine does (`disk`), when the world calls (`world`).
+
+mod fill;
+mod index;
+mod journal;
+pub mod lane;
+mod snapshot;
+mod start;
+
+pub use fill::{PendingFill, PendingLook};
+pub use index::{BatchRef, Place};
+pub use journal::GroupAt;
+pub use start::{Reading, StartError, Visited, read};
+
+use crate::disk::{Disk, Inode};
+use crate::rng::Stream;
+use bytes::Bytes;
+use index::Index;
+use journal::{Group, JournalFile, OpenGroup};
+use lane::{Finished, Lane, Op, Pace};
+use snapshot::Segments;
+use start::Fresh;
+use seedlog_core::cluster::snapshot::Snapshot;
+use seedlog_core::config::FlushMode;
+use seedlog_core::ids::{Lsn, NodeId, Offset, OpId, TopicPartition, Uuid};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a store is told of its node.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its cluster.
+    pub cluster_id: Uuid,
+    /// Its folder's incarnation.
+    pub incarnation: Uuid,
+    /// When data counts as durable.
+    pub flush: FlushMode,
+    /// Size of a journal file.
+    pub file_bytes: u64,
+    /// Batches that the tail cache holds.
+    pub tail_batches: usize,
+}
+
+/// Which lane an operation runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LaneId {
+    /// Groups, journal files, recovery.
+    Journal = 0,
+    /// Segments, snapshots, drops.
+    Background = 1,
+}
+
+/// Ends of scripts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Done {
+    FileReady { seq: u64, salt: u64, name: String, first_lsn: Lsn, recycled: bool },
+    GroupWritten,
+    Synced { through: Lsn },
+    Recovered,
+    SnapshotDone { op: OpId, through: Lsn },
+    SegmentsSynced { moved: Vec<(TopicPartition, BatchRef, String)> },
+    DropDone { op: OpId, topic_id: Uuid, files: u64 },
+}
+
+/// What the world must know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// The written end or the synced end moved.
+    Durable,
+    /// Everything up to here is truly on the platter.
+    Platter(Lsn),
+    /// A store command ended.
+    StoreDone(OpId),
+    /// A sync failed, or there is no room for a file.
+    DiskFailed(&'static str),
+    /// Recovery is done: the broker may start.
+    Recovered,
+    /// A group went to the disk: first lsn, entries, bytes.
+    GroupWrite(Lsn, u32, usize),
+    /// A group is written.
+    GroupWritten(Lsn),
+    /// A file is ready: number, first lsn, whether it was used before.
+    FileReady(u64, Lsn, bool),
+    /// A file holds nothing that is needed.
+    FileReleased(u64, Lsn, bool),
+    /// A snapshot is being written: through, batches moved, bytes.
+    Snapshot(Lsn, usize, usize),
+    /// A snapshot is in place.
+    SnapshotDone(Lsn),
+    /// A topic's files are gone.
+    Dropped(OpId, u64),
+}
+
+/// The store of one process.
+#[derive(Debug)]
+pub struct Store {
+    config: StoreConfig,
+    lanes: [Lane<Done>; 2],
+    open: OpenGroup,
+    in_flight: Option<Group>,
+    /// Journal files by number: those that hold something, and the last one, which takes groups.
+    files: BTreeMap<u64, JournalFile>,
+    /// Files to be recycled, oldest first.
+    spares: VecDeque<(u64, String)>,
+    next_seq: u64,
+    preparing: bool,
+    written: Lsn,
+    synced: Lsn,
+    /// The greatest lsn that a group on its way to the disk states to be durable.
+    stated: Lsn,
+    index: Index,
+    tail: VecDeque<(TopicPartition, Offset, Bytes)>,
+    pins: BTreeMap<Inode, u32>,
+    segments: Segments,
+    fresh: Option<Fresh>,
+    waiting_snapshot: Option<(OpId, Box<Snapshot>)>,
+    /// The greatest lsn that a group on the platter states to be durable.
+    vouched: Lsn,
+    interval_syncing: bool,
+    failed: bool,
+}
+
+/// A disk as the store meets it at one moment.
+pub struct DiskNow<'a> {
+    /// The disk.
+    pub disk: &'a mut Disk,
+    /// Its randomness.
+    pub rng: &'a mut Stream,
+    /// There is no room for new files.
+    pub full: bool,
+    /// The next sync fails; taken when it has.
+    pub sync_fails: &'a mut bool,
+}
+
+impl Store {
+    /// Starts what can be started in a lane: µs until it ends.
+    pub fn start_lane(&mut self, lane: LaneId, pace: Pace, rng: &mut Stream) -> Option<u64> {
+        self.lanes[lane as usize].start(pace, rng)
+    }
+
+    /// Ends a lane's operation.
+    pub fn finish_lane(&mut self, lane: LaneId, now: &mut DiskNow<'_>, signals: &mut Vec<Signal>) {
+        let slot = &mut self.lanes[lane as usize];
+        let fails = slot.is_syncing() && std::mem::take(now.sync_fails);
+        match slot.finish(now.disk, fails, now.rng) {
+            Finished::Next => {}
+            Finished::SyncFailed => self.fail("sync: input/output error", signals),
+            Finished::Done(done) => self.on_done(done, now, signals),
+        }
+    }
+
+    fn fail(&mut self, why: &'static str, signals: &mut Vec<Signal>) {
+        self.failed = true;
+        signals.push(Signal::DiskFailed(why));
+        // Never retried, never trusted (SAFETY J10): nothing more is written.
+        self.lanes = [Lane::default(), Lane::default()];
+    }
+
+    fn on_done(&mut self, done: Done, now: &mut DiskNow<'_>, signals: &mut Vec<Signal>) {
+        match done {
+            Done::FileReady { seq, salt, name, first_lsn, recycled } => {
+                self.on_file_ready(seq, salt, name, now.disk);
+                signals.push(Signal::FileReady(seq, first_lsn, recycled));
+                self.submit(now, signals);
+            }
+            Done::GroupWritten => self.on_group_written(now, signals),
+            Done::Synced { through } => {
+                self.synced = self.synced.max(through);
+                self.interval_syncing = false;
+                // A group that was sent meanwhile states more than what is on the platter by this sync.
+                if self.in_flight.is_none() && !self.preparing {
+                    self.vouched = self.stated;
+                }
+                self.plan_waiting_snapshot(now.disk, signals);
+                signals.push(Signal::Platter(through));
+                signals.push(Signal::Durable);
+                self.submit(now, signals);
+            }
+            Done::Recovered => {
+                self.on_recovered(now.disk);
+                signals.push(Signal::Recovered);
+            }
+            Done::SegmentsSynced { moved } => self.on_segments_synced(moved, now.disk),
+            Done::SnapshotDone { op, through } => {
+                self.on_snapshot_done(through, now.disk, signals);
+                signals.push(Signal::SnapshotDone(through));
+                signals.push(Signal::StoreDone(op));
+            }
+            Done::DropDone { op, topic_id, files } => {
+                self.index.drop_topic(topic_id);
+                signals.push(Signal::Dropped(op, files));
+                signals.push(Signal::StoreDone(op));
+            }
+        }
+    }
+
+    /// Entries wait for a group.
+    #[must_use]
+    pub fn has_entries(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// There is something durable that no group states to be.
+    #[must_use]
+    pub fn wants_to_vouch(&self) -> bool {
+        self.synced > self.stated && !self.failed
+    }
+
+    /// How far a group on the platter vouches.
+    #[must_use]
+    pub fn vouched(&self) -> Lsn {
+        self.vouched
+    }
+
+    /// Whether a batch and all of its group are on the platter.
+    #[must_use]
+    pub fn is_on_platter(&self, batch: &BatchRef, disk: &Disk) -> bool {
+        let place = batch.place;
+        if place.in_segment {
+            return disk.is_on_platter(place.inode, place.at, batch.bytes as usize);
+        }
+        let file = self.files.values().find(|file| file.inode == place.inode);
+        let group = file.and_then(|file| file.groups.iter().rev().find(|group| group.at <= place.at));
+        group.is_some_and(|group| disk.is_on_platter(place.inode, group.at, usize::try_from(group.bytes).unwrap_or(0)))
+    }
+
+    /// How far the journal is written.
+    #[must_use]
+    pub fn written(&self) -> Lsn {
+        self.written
+    }
+
+    /// How far the journal is synced.
+    #[must_use]
+    pub fn synced(&self) -> Lsn {
+        self.synced
+    }
+
+    /// A disk operation failed: the process is about to halt.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Nothing is waiting to be written or under way in the journal.
+    #[must_use]
+    pub fn journal_is_idle(&self) -> bool {
+        self.lanes[LaneId::Journal as usize].is_idle() && self.open.is_empty() && self.in_flight.is_none()
+    }
+
+    /// The process dies: operations under way are done in part.
+    pub fn crash(&mut self, disk: &mut Disk, rng: &mut Stream) {
+        for lane in &mut self.lanes {
+            lane.crash(disk, rng);
+        }
+    }
+
+    /// Whether somebody still reads this file.
+    #[must_use]
+    pub fn holds(&self, inode: Inode) -> bool {
+        self.pins.contains_key(&inode)
+            || self.files.values().any(|file| file.inode == inode)
+            || self.index.refers_to(inode)
+    }
+
+    fn pin(&mut self, inode: Inode) {
+        *self.pins.entry(inode).or_insert(0) += 1;
+    }
+
+    fn unpin(&mut self, inode: Inode) {
+        let count = self.pins.get_mut(&inode).expect("what is unpinned was pinned");
+        *count -= 1;
+        if *count == 0 {
+            self.pins.remove(&inode);
+        }
+    }
+
+    fn journal_lane(&mut self, ops: impl IntoIterator<Item = Op<Done>>) {
+        self.lanes[LaneId::Journal as usize].extend(ops);
+    }
+}

@@ -1,0 +1,146 @@
+//! The plan's faults, when their time has come.
+
+use super::World;
+use super::node::{Node, State};
+use super::queue::{Ends, What};
+use crate::disk::Inode;
+use crate::judges::oracle::Flip;
+use crate::marks::Mark;
+use crate::plan::FaultKind;
+use crate::rng::{Purpose, Stream};
+use crate::store::GroupAt;
+use crate::trace::Kind;
+use seedlog_core::ids::Lsn;
+use seedlog_core::input::Input;
+use seedlog_core::journal::Entry;
+use seedlog_core::journal::format::PREFIX_BYTES;
+
+/// A place whose bits may flip, and what is lost with it.
+struct Target {
+    inode: Inode,
+    at: u64,
+    flip: Flip,
+}
+
+impl World {
+    pub(super) fn on_fault(&mut self, index: usize) {
+        if self.phase != super::Phase::Stormy {
+            return;
+        }
+        let fault = self.plan.faults[index].clone();
+        let at = fault.node as usize;
+        if at >= self.nodes.len() || matches!(self.nodes[at].state, State::Dead) {
+            return;
+        }
+        self.note_at(at, Kind::Fault, [index as u64, 0, 0]);
+        let now_us = self.now_us;
+        let node = &mut self.nodes[at];
+        match fault.kind {
+            FaultKind::Kill { down_us, mid_step } => self.strike(at, false, down_us, mid_step),
+            FaultKind::PowerCut { down_us, mid_step } => self.strike(at, true, down_us, mid_step),
+            FaultKind::SyncError => node.sync_fails = true,
+            FaultKind::DiskFull { for_us } => {
+                node.disk_full = true;
+                self.input_late(at, 0, Input::Space { free_bytes: 0 });
+                self.queue.push(now_us + for_us, What::FaultEnds { node: at, ends: Ends::DiskFull });
+            }
+            FaultKind::SlowDisk { for_us, factor } => {
+                node.slow_factor = factor;
+                self.queue.push(now_us + for_us, What::FaultEnds { node: at, ends: Ends::SlowDisk });
+            }
+            FaultKind::BitFlip { choice, cached } => self.flip(at, index, choice, cached),
+            FaultKind::ClockJump { by_ms } => {
+                node.wall_jump_ms += by_ms;
+                self.mark(Mark::ClockJumped);
+            }
+            FaultKind::Stop { .. } => self.step(at, Input::Stop),
+            FaultKind::Pause { for_us } => {
+                node.paused_until = now_us + for_us;
+                self.mark(Mark::NodePaused);
+            }
+        }
+    }
+
+    fn strike(&mut self, at: usize, power: bool, down_us: u64, mid_step: bool) {
+        if mid_step && matches!(self.nodes[at].state, State::Up(_)) {
+            self.nodes[at].cut = Some((power, down_us));
+        } else {
+            self.crash(at, power, down_us);
+        }
+    }
+
+    pub(super) fn on_fault_ends(&mut self, at: usize, ends: Ends) {
+        match ends {
+            Ends::DiskFull => {
+                self.nodes[at].disk_full = false;
+                self.input_late(at, 0, Input::Space { free_bytes: 1 << 30 });
+            }
+            Ends::SlowDisk => self.nodes[at].slow_factor = 1,
+        }
+    }
+
+    /// Flips one bit in what is durable and vouched for; later, if there is no such thing yet.
+    fn flip(&mut self, at: usize, index: usize, choice: u64, cached: bool) {
+        let mut rng = Stream::new(choice, Purpose::Disk, at as u64);
+        let node = &mut self.nodes[at];
+        let Some(target) = choose(node, &mut rng) else {
+            self.queue.push(self.now_us + 250_000, What::Fault { index });
+            return;
+        };
+        let bit = u8::try_from(rng.below(8)).unwrap_or(0);
+        node.disk.flip(target.inode, target.at, bit, cached);
+        node.oracle.flips.push(target.flip);
+        self.note_at(at, Kind::Flip, [target.flip.first.0, target.at, u64::from(cached)]);
+    }
+}
+
+fn choose(node: &Node, rng: &mut Stream) -> Option<Target> {
+    let State::Up(process) = &node.state else { return None };
+    if rng.chance(300) {
+        let all: Vec<_> = process.store.in_segments().map(|(_, batch)| *batch).collect();
+        if !all.is_empty() {
+            let batch = all[rng.index(all.len())];
+            let at = batch.place.at + rng.below(u64::from(batch.bytes));
+            let flip = Flip { first: batch.lsn, last: batch.lsn, whole_group: false };
+            return Some(Target { inode: batch.place.inode, at, flip });
+        }
+    }
+    let vouched = process.store.vouched();
+    let groups: Vec<(Inode, GroupAt)> = process
+        .store
+        .groups()
+        .filter(|(_, group)| group.first <= group.last && group.last <= vouched)
+        .map(|(inode, group)| (inode, *group))
+        .collect();
+    if groups.is_empty() {
+        return None;
+    }
+    let (inode, group) = groups[rng.index(groups.len())];
+    let inside = rng.below(group.table_at + group.table_bytes);
+    let flip = if (PREFIX_BYTES as u64..group.table_at).contains(&inside) {
+        let lsn = entry_at(node, &group, inside)?;
+        Flip { first: lsn, last: lsn, whole_group: false }
+    } else {
+        // Committed metadata has no second copy here: without it a node must not start, which says little about logs.
+        let holds_metadata = (group.first.0..=group.last.0).any(|lsn| {
+            node.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| matches!(ghost.entry, Entry::Metadata { .. }))
+        });
+        if holds_metadata {
+            return None;
+        }
+        Flip { first: group.first, last: group.last, whole_group: true }
+    };
+    Some(Target { inode, at: group.at + inside, flip })
+}
+
+/// The entry whose record bytes stand at a place in a group.
+fn entry_at(node: &Node, group: &GroupAt, inside: u64) -> Option<Lsn> {
+    let mut end = PREFIX_BYTES as u64;
+    for lsn in group.first.0..=group.last.0 {
+        end += u64::from(node.oracle.ghost(Lsn(lsn))?.entry.payload_bytes());
+        if inside < end {
+            return Some(Lsn(lsn));
+        }
+    }
+    None
+}

@@ -1,0 +1,274 @@
+//! Starts, recoveries and crashes of a node's process, and what the judges check at each.
+
+use super::World;
+use super::node::{Node, Process, Recovering, State, clock};
+use super::queue::What;
+use crate::judges::{Judge, s1, s18};
+use crate::marks::Mark;
+use crate::plan::Flush;
+use crate::store::{self, StartError, Store, StoreConfig};
+use crate::trace::Kind;
+use seedlog_core::broker::Broker;
+use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
+use seedlog_core::ids::{Lsn, NodeId, Uuid};
+use seedlog_core::input::Input;
+use seedlog_core::recovered::lost_offsets;
+
+/// Room on a modelled disk that is not full.
+const FREE_BYTES: u64 = 1 << 30;
+const FREE_BYTES_MIN: u64 = 1 << 20;
+
+impl World {
+    pub(super) fn schedule_boot(&mut self, at: usize, delay_us: u64) {
+        let node = &mut self.nodes[at];
+        node.boot_token += 1;
+        let token = node.boot_token;
+        let boots = node.boots;
+        self.note_at(at, Kind::Boot, [boots + 1, delay_us, 0]);
+        self.queue.push(self.now_us + delay_us, What::Boot { node: at, token });
+    }
+
+    /// Reads the disk and begins to write the fresh file.
+    pub(super) fn on_boot(&mut self, at: usize, token: u64) {
+        let node = &mut self.nodes[at];
+        if token != node.boot_token || !matches!(node.state, State::Down) {
+            return;
+        }
+        node.life += 1;
+        node.boots += 1;
+        if node.driver.chance(500) {
+            node.disk.evict(&mut node.disk_rng);
+        }
+        let reading = match store::read(&node.disk) {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.on_refused(at, &error.to_string());
+                return;
+            }
+        };
+        let lost = s1::check_recovered(&node.oracle, &reading.recovered);
+        let wrong = s18::check(&node.oracle, &reading, &node.disk);
+        let killed = std::mem::take(&mut node.killed);
+        let durable = node.oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
+        let survived = killed && reading.plan.end.0 > durable;
+        let config = store_config(node);
+        let started = Store::start(config, &reading, &node.disk, &mut node.disk_rng, node.disk_full);
+        let plan = &reading.plan;
+        let holes = plan.damage.len() + plan.groups.iter().map(|group| group.damaged.len()).sum::<usize>();
+        let (end, vouched) = (plan.end.0, plan.vouched.0);
+        self.mark_recovery(&reading, survived, holes);
+        self.note_at(at, Kind::Recovered, [end, vouched, holes as u64]);
+        self.hear(Judge::S1, at, lost);
+        self.hear(Judge::S18, at, wrong);
+        match started {
+            Ok(store) => {
+                let rewritten = store.rewritten();
+                if let Some((groups, first)) = rewritten {
+                    self.mark(Mark::RecoveryRewrote);
+                    self.note_at(at, Kind::Rewrite, [groups as u64, first.0, reading.plan.next_seq]);
+                }
+                let recovering = Recovering { reading, store, rewritten };
+                self.nodes[at].state = State::Recovering(Box::new(recovering));
+                self.kick(at);
+            }
+            Err(StartError::NoSpace) => self.schedule_boot(at, 300_000),
+            Err(StartError::Refused(why)) => self.on_refused(at, &why),
+        }
+    }
+
+    fn mark_recovery(&mut self, reading: &store::Reading, survived: bool, holes: usize) {
+        let marks = [
+            (Mark::PageCacheSurvivedKill, survived),
+            (Mark::TornTailCut, reading.plan.cut),
+            (Mark::DamageFound, holes > 0),
+            (Mark::PartitionGivenUp, !lost_offsets(&reading.recovered).is_empty()),
+            (Mark::RecoveredFromSnapshot, reading.through > Lsn::ZERO),
+            (Mark::CleanStart, reading.plan.clean && reading.plan.end > Lsn::ZERO),
+        ];
+        for (mark, hit) in marks {
+            if hit {
+                self.mark(mark);
+            }
+        }
+    }
+
+    /// A node that does not start is right only where a fault took what it cannot do without.
+    fn on_refused(&mut self, at: usize, why: &str) {
+        let node = &mut self.nodes[at];
+        let boots = node.boots;
+        let excused = node.oracle.flips.iter().any(|flip| flip.whole_group);
+        node.state = State::Dead;
+        self.note_at(at, Kind::Refused, [boots, 0, 0]);
+        let said = if excused { Ok(()) } else { Err(format!("the node does not start, and no fault explains it: {why}")) };
+        self.hear(Judge::S18, at, said);
+    }
+
+    /// The fresh file is on disk: the broker starts.
+    pub(super) fn on_recovered(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let State::Recovering(recovering) = std::mem::replace(&mut node.state, State::Down) else { return };
+        let Recovering { reading, store, rewritten } = *recovering;
+        let again = store::read(&node.disk.platter_only());
+        let said = match &again {
+            Ok(again) => s18::check_again(&reading, again),
+            Err(error) => Err(format!("a second recovery, without the page cache, is refused: {error}")),
+        };
+        // A bit that was flipped since, under the page cache, is not recovery's doing.
+        let said = if node.oracle.flips.is_empty() { said } else { Ok(()) };
+        let interval_loss = take_over(node, &reading, rewritten);
+        let config = broker_config(node);
+        let seed = node.seeds.bits();
+        let now = clock(self.now_us, self.now_us, node.wall_jump_ms);
+        let (end, partitions) = (reading.plan.end.0, reading.recovered.partitions.len());
+        let broker = Broker::new(config, seed, reading.recovered, now);
+        node.state = State::Up(Box::new(Process::new(broker, store, self.now_us)));
+        let (boots, life) = (node.boots, node.life);
+        let interval = node.numbers.flush;
+        let free_bytes = if node.disk_full { 0 } else { FREE_BYTES };
+        if interval_loss {
+            self.mark(Mark::IntervalLoss);
+        }
+        self.hear(Judge::S18, at, said);
+        self.note_at(at, Kind::Serving, [boots, end, partitions as u64]);
+        if let Flush::Interval { sync_ms } = interval {
+            self.queue.push(self.now_us + sync_ms * 1_000, What::SyncTick { node: at, life });
+        }
+        self.step(at, Input::Space { free_bytes });
+    }
+
+    /// The process dies; with `power` the machine does.
+    pub(super) fn crash(&mut self, at: usize, power: bool, down_us: u64) {
+        self.close_all_conns(at);
+        let node = &mut self.nodes[at];
+        let boots = node.boots;
+        let in_recovery = matches!(node.state, State::Recovering(_));
+        match std::mem::replace(&mut node.state, State::Down) {
+            State::Up(mut process) => process.store.crash(&mut node.disk, &mut node.disk_rng),
+            State::Recovering(mut recovering) => recovering.store.crash(&mut node.disk, &mut node.disk_rng),
+            State::Down => {}
+            State::Dead => node.state = State::Dead,
+        }
+        node.life += 1;
+        node.paused_until = 0;
+        node.cut = None;
+        node.killed |= !power;
+        let power_cut = power.then(|| node.disk.power_cut(&mut node.disk_rng));
+        let interval = !node.flushes_always();
+        node.disk.forget_unnamed(|_| false);
+        self.note_at(at, Kind::Kill, [boots, u64::from(in_recovery), u64::from(power)]);
+        if in_recovery {
+            self.mark(Mark::RecoveryCrashed);
+        }
+        if let Some(cut) = power_cut {
+            self.nodes[at].killed = false;
+            self.nodes[at].oracle.unsynced_excused |= interval;
+            self.note_at(at, Kind::PowerCut, [cut.kept as u64, cut.lost as u64, cut.torn as u64]);
+            if cut.lost > 0 {
+                self.mark(Mark::PowerCutLostSectors);
+            }
+            if cut.torn > 0 {
+                self.mark(Mark::PowerCutTore);
+            }
+        }
+        if !matches!(self.nodes[at].state, State::Dead) {
+            self.schedule_boot(at, down_us);
+        }
+    }
+
+    /// The broker stopped in order and its journal is closed.
+    pub(super) fn end_in_order(&mut self, at: usize) {
+        self.mark(Mark::CleanStop);
+        let node = &mut self.nodes[at];
+        if let State::Up(mut process) = std::mem::replace(&mut node.state, State::Down) {
+            process.store.crash(&mut node.disk, &mut node.disk_rng);
+        }
+        node.life += 1;
+        node.disk.forget_unnamed(|_| false);
+        let down_us = 1_000 + node.driver.below(300_000);
+        self.schedule_boot(at, down_us);
+    }
+
+    /// The disk failed under the process: a broker is told, a recovery gives up.
+    pub(super) fn on_disk_failed(&mut self, at: usize, why: &'static str) {
+        let node = &mut self.nodes[at];
+        // What a failed sync took for clean may be gone although no power was cut.
+        node.oracle.unsynced_excused |= !node.flushes_always();
+        let recovering = matches!(node.state, State::Recovering(_));
+        let stopped = node.process().is_some_and(|process| process.stopped);
+        if why.starts_with("sync") {
+            self.mark(Mark::EioHalted);
+        }
+        if recovering || stopped {
+            let down_us = 100_000 + self.nodes[at].driver.below(400_000);
+            self.crash(at, false, down_us);
+        } else {
+            self.input_late(at, 1, Input::DiskFailed { reason: why.to_owned() });
+        }
+    }
+}
+
+/// The oracle goes on from where recovery ended. Gives back whether acknowledged records were excused.
+fn take_over(node: &mut Node, reading: &store::Reading, rewritten: Option<(usize, Lsn)>) -> bool {
+    let end = reading.plan.end;
+    let mut excused = false;
+    for (partition, log) in &mut node.oracle.logs {
+        let held = reading.recovered.partitions.get(partition);
+        if held.is_some_and(|held| held.damage.is_some()) {
+            log.given_up = true;
+        }
+        if let Some(held) = held
+            && !log.given_up
+        {
+            let gone = log.batches.iter().filter(|batch| batch.header.base_offset >= held.log.end());
+            excused |= gone.clone().any(|batch| batch.acked);
+            log.truncate(held.log.end());
+        }
+    }
+    node.oracle.on_recovered(end);
+    if let Some((_, first)) = rewritten {
+        let from = usize::try_from(first.0.saturating_sub(1)).unwrap_or(usize::MAX);
+        node.oracle.journal.iter_mut().skip(from).for_each(|ghost| ghost.durable = true);
+    }
+    excused
+}
+
+fn uuid(node: &Node, what: u8) -> Uuid {
+    let mut bytes = [what; 16];
+    bytes[..8].copy_from_slice(&node.seed.to_be_bytes());
+    bytes[8..15].copy_from_slice(&node.index.to_be_bytes()[1..]);
+    Uuid(bytes)
+}
+
+fn node_id(node: &Node) -> NodeId {
+    NodeId(i32::try_from(node.index).unwrap_or(0) + 1)
+}
+
+fn flush_mode(node: &Node) -> FlushMode {
+    match node.numbers.flush {
+        Flush::Always => FlushMode::Always,
+        Flush::Interval { .. } => FlushMode::Interval,
+    }
+}
+
+fn store_config(node: &Node) -> StoreConfig {
+    StoreConfig {
+        node_id: node_id(node),
+        cluster_id: uuid(node, 1),
+        incarnation: uuid(node, 2),
+        flush: flush_mode(node),
+        file_bytes: node.numbers.file_bytes,
+        tail_batches: node.numbers.tail_batches,
+    }
+}
+
+fn broker_config(node: &Node) -> Config {
+    let listener = AdvertisedListener { host: format!("node-{}", node.index + 1), port: 9092 };
+    let mut config = Config::new(node_id(node), uuid(node, 1), uuid(node, 2), listener);
+    config.flush = flush_mode(node);
+    config.topic.segment_bytes = node.numbers.segment_bytes;
+    config.auto_create_topics = false;
+    config.fetch_sessions_max = 2;
+    config.disk_free_bytes_min = FREE_BYTES_MIN;
+    config.snapshot_journal_bytes = node.numbers.snapshot_bytes;
+    config
+}

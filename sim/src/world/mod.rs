@@ -1,0 +1,211 @@
+//! The bare world: nodes, clients and faults on one queue of events, ordered by (virtual µs, sequence number).
+//!
+//! ```text
+//!   clients ──frames──► net ──► node: door, Broker::step ──► store ──► disk
+//!      ▲                         │                              │
+//!      └───────frames────────────┘◄─────── signals ─────────────┘       judges look at all of it
+//! ```
+//!
+//! * `queue`: events; * `node`: a process and its outputs; * `life`: starts, recoveries, crashes; * `net`: connections and
+//!   frames; * `faults`: the plan's faults; * `finish`: healing, the last reading, the end.
+//!
+//! Nothing here reads a clock, spawns, or hashes by address: a run is a function of (build, plan).
+
+mod faults;
+mod finish;
+mod life;
+mod net;
+mod node;
+mod queue;
+
+use crate::judges::s24::Register;
+use crate::judges::{Bench, Enabled, Judge, Verdict};
+use crate::marks::{Mark, Marks};
+use crate::plan::Plan;
+use crate::rng::{Purpose, Stream};
+use crate::trace::{Event, Kind, NOWHERE, Trace};
+use net::Client;
+use node::Node;
+use queue::{Queue, What};
+
+/// What all clocks show when a run begins, in ms since the epoch.
+pub const WALL_START_MS: i64 = 1_750_000_000_000;
+
+/// A run in progress.
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    now_us: u64,
+    queue: Queue,
+    nodes: Vec<Node>,
+    clients: Vec<Client>,
+    net: Stream,
+    next_conn: u64,
+    bench: Bench,
+    register: Register,
+    marks: Marks,
+    trace: Trace,
+    phase: Phase,
+    steps: u64,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Faults and work.
+    Stormy,
+    /// No more faults: what was begun must end.
+    Draining { until_us: u64 },
+    /// Everything is read once more.
+    Reading { until_us: u64 },
+    /// Done.
+    Over,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was found, if anything.
+    pub verdict: Option<Verdict>,
+    /// Virtual time.
+    pub virtual_us: u64,
+    /// Steps of all brokers.
+    pub steps: u64,
+    /// Batches acknowledged.
+    pub acked: u64,
+    /// Coverage.
+    pub marks: Marks,
+    /// The trace.
+    pub trace: Trace,
+}
+
+impl World {
+    /// The world of a plan, before its first event.
+    #[must_use]
+    pub fn new(plan: Plan, enabled: Enabled, keep_trace: bool) -> Self {
+        let nodes = (0..).zip(&plan.nodes).map(|(index, numbers)| Node::new(plan.seed, index, numbers)).collect();
+        let clients =
+            (0..).zip(&plan.clients).map(|(index, client)| Client::new(plan.seed, index, client, &plan)).collect();
+        let mut world = Self {
+            now_us: 0,
+            queue: Queue::default(),
+            nodes,
+            clients,
+            net: Stream::new(plan.seed, Purpose::Net, 0),
+            next_conn: 0,
+            bench: Bench::new(enabled),
+            register: Register::default(),
+            marks: Marks::default(),
+            trace: Trace::new(keep_trace),
+            phase: Phase::Stormy,
+            steps: 0,
+            plan,
+        };
+        for node in 0..world.nodes.len() {
+            world.schedule_boot(node, 0);
+        }
+        for client in 0..world.clients.len() {
+            let delay = world.net.range(1_000, 50_000);
+            world.queue.push(delay, What::Connect { client });
+        }
+        for (index, fault) in world.plan.faults.iter().enumerate() {
+            world.queue.push(fault.at_us, What::Fault { index });
+        }
+        world.queue.push(world.plan.duration_ms * 1_000, What::Heal);
+        world
+    }
+
+    /// Runs to the end, or to the first verdict.
+    pub fn run(&mut self) {
+        while self.phase != Phase::Over && self.bench.verdict().is_none() {
+            let Some((at_us, what)) = self.queue.pop() else { break };
+            self.now_us = at_us;
+            self.dispatch(what);
+        }
+        let acked = self.acked();
+        self.note(NOWHERE, Kind::End, [acked, 0, 0]);
+    }
+
+    /// What the run came to.
+    #[must_use]
+    pub fn into_outcome(mut self) -> Outcome {
+        Outcome {
+            verdict: self.bench.take(),
+            virtual_us: self.now_us,
+            steps: self.steps,
+            acked: self.acked(),
+            marks: self.marks,
+            trace: self.trace,
+        }
+    }
+
+    /// The events that led here, for a report after a panic.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    fn dispatch(&mut self, what: What) {
+        if let Some((node, life)) = what.addressee() {
+            let held = &self.nodes[node];
+            if life.is_some_and(|life| life != held.life) {
+                return; // For a process that is no more.
+            }
+            if self.now_us < held.paused_until {
+                let at = held.paused_until;
+                self.queue.push(at, what);
+                return;
+            }
+        }
+        match what {
+            What::Boot { node, token } => self.on_boot(node, token),
+            What::LaneDone { node, lane, .. } => self.on_lane_done(node, lane),
+            What::Submit { node, .. } => self.on_submit(node),
+            What::Idle { node, .. } => self.on_idle(node),
+            What::SyncTick { node, .. } => self.on_sync_tick(node),
+            What::Durable { node, .. } => self.on_durable(node),
+            What::Input { node, input, .. } => self.step(node, *input),
+            What::Wake { node, at_us, .. } => self.on_broker_wake(node, at_us),
+            What::Fill { node, id, .. } => self.on_fill(node, id),
+            What::Look { node, id, .. } => self.on_look(node, id),
+            What::Connect { client } => self.on_connect(client),
+            What::ToNode { node, conn, packet } => self.on_node_packet(node, conn, packet),
+            What::ToClient { client, conn, packet } => self.on_client_packet(client, conn, packet),
+            What::ClientWake { client, at_us } => self.on_client_wake(client, at_us),
+            What::Deadline { client, number } => self.on_deadline(client, number),
+            What::Fault { index } => self.on_fault(index),
+            What::FaultEnds { node, ends } => self.on_fault_ends(node, ends),
+            What::Heal => self.on_heal(),
+            What::Finish => self.on_look_for_the_end(),
+        }
+    }
+
+    fn note(&mut self, node: u32, kind: Kind, numbers: [u64; 3]) {
+        self.trace.note(Event { at_us: self.now_us, node, kind, numbers });
+    }
+
+    fn note_at(&mut self, node: usize, kind: Kind, numbers: [u64; 3]) {
+        let node = u32::try_from(node).unwrap_or(NOWHERE);
+        self.note(node, kind, numbers);
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.marks.hit(mark);
+    }
+
+    fn hear(&mut self, judge: Judge, node: usize, said: Result<(), String>) {
+        let node = u32::try_from(node).unwrap_or(NOWHERE);
+        self.bench.hear(judge, node, self.now_us, said);
+    }
+
+    fn acked(&self) -> u64 {
+        let logs = self.nodes.iter().flat_map(|node| node.oracle.logs.values());
+        logs.flat_map(|log| &log.batches).filter(|batch| batch.acked).count() as u64
+    }
+}

@@ -1,0 +1,347 @@
+//! Connections and frames: every byte that a client sends goes through the door, every answer through the codec.
+
+use super::World;
+use super::node::{Conn, State};
+use super::queue::{Packet, What};
+use crate::clients::{Actor, Context};
+use crate::hash::hash64;
+use crate::judges::Judge;
+use crate::plan::{ClientPlan, Plan};
+use crate::rng::{Purpose, Stream};
+use crate::trace::Kind;
+use bytes::Bytes;
+use seedlog_core::door;
+use seedlog_core::ids::{ConnId, ListenerId, RequestNumber};
+use seedlog_core::input::Input;
+use seedlog_core::output::Reply;
+use seedlog_core::wire::{
+    ApiKey, LENGTH_PREFIX_BYTES, Request, Str, decode_response, encode_request, encode_response,
+};
+use std::collections::VecDeque;
+
+/// How long a client waits for an answer before it breaks the connection.
+const TIMEOUT_US: u64 = 8_000_000;
+
+/// A client and its end of a connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) node: usize,
+    pub(super) actor: Actor,
+    rng: Stream,
+    conn: Option<ConnId>,
+    is_open: bool,
+    /// Requests that wait for an answer, in order: number, API, version.
+    waiting: VecDeque<(u64, ApiKey, i16)>,
+    next_number: u64,
+    wake_us: Option<u64>,
+    /// Frames of a connection arrive in order.
+    to_node_us: u64,
+    to_client_us: u64,
+}
+
+impl Client {
+    pub(super) fn new(seed: u64, index: u64, plan: &ClientPlan, run: &Plan) -> Self {
+        let node = plan.node as usize;
+        Self {
+            node,
+            actor: Actor::new(plan, &run.nodes[node]),
+            rng: Stream::new(seed, Purpose::Workload, index),
+            conn: None,
+            is_open: false,
+            waiting: VecDeque::new(),
+            next_number: 0,
+            wake_us: None,
+            to_node_us: 0,
+            to_client_us: 0,
+        }
+    }
+}
+
+impl World {
+    fn latency(&mut self) -> u64 {
+        let usual = self.net.range(30, 400);
+        if self.net.chance(10) { usual + self.net.below(30_000) } else { usual }
+    }
+
+    fn to_node(&mut self, client: usize, conn: ConnId, packet: Packet) {
+        let at = (self.now_us + self.latency()).max(self.clients[client].to_node_us);
+        self.clients[client].to_node_us = at;
+        let node = self.clients[client].node;
+        self.queue.push(at, What::ToNode { node, conn, packet });
+    }
+
+    fn to_client(&mut self, client: usize, conn: ConnId, packet: Packet) {
+        let at = (self.now_us + self.latency()).max(self.clients[client].to_client_us);
+        self.clients[client].to_client_us = at;
+        self.queue.push(at, What::ToClient { client, conn, packet });
+    }
+
+    pub(super) fn on_connect(&mut self, client: usize) {
+        if self.clients[client].conn.is_some() {
+            return;
+        }
+        self.next_conn += 1;
+        let conn = ConnId(self.next_conn);
+        self.clients[client].conn = Some(conn);
+        self.to_node(client, conn, Packet::Open { client });
+    }
+
+    pub(super) fn on_node_packet(&mut self, at: usize, conn: ConnId, packet: Packet) {
+        match packet {
+            Packet::Open { client } => self.on_open(at, conn, client),
+            Packet::Frame(frame) => self.on_frame(at, conn, &frame),
+            Packet::Closed => {
+                let Some(process) = self.nodes[at].process() else { return };
+                if process.conns.remove(&conn).is_some() {
+                    self.step(at, Input::ConnClosed { conn });
+                }
+            }
+            Packet::Refused => {}
+        }
+    }
+
+    fn on_open(&mut self, at: usize, conn: ConnId, client: usize) {
+        if !self.nodes[at].is_serving() {
+            self.to_client(client, conn, Packet::Refused);
+            return;
+        }
+        let new = Conn {
+            client,
+            next_number: 0,
+            next_out: 0,
+            due: Default::default(),
+            ready: Default::default(),
+            filling: 0,
+            closing: false,
+        };
+        if let Some(process) = self.nodes[at].process() {
+            process.conns.insert(conn, new);
+        }
+        self.note_at(at, Kind::Connect, [conn.0, client as u64, 0]);
+        self.to_client(client, conn, Packet::Open { client });
+        let peer = format!("client-{client}");
+        self.step(at, Input::ConnOpened { conn, listener: ListenerId(0), peer });
+    }
+
+    fn on_frame(&mut self, at: usize, conn: ConnId, frame: &Bytes) {
+        let admitted = door::admit(frame.slice(LENGTH_PREFIX_BYTES..));
+        let bytes = frame.len() as u64;
+        self.note_at(at, Kind::Frame, [conn.0, bytes, hash64(frame)]);
+        let State::Up(process) = &mut self.nodes[at].state else { return };
+        let Some(held) = process.conns.get_mut(&conn) else { return };
+        match admitted {
+            Ok(admitted) => {
+                let number = held.next_number;
+                held.next_number += 1;
+                held.due.insert(number, (admitted.reply_version, admitted.correlation_id));
+                let request = admitted.request;
+                self.step(at, Input::Request { conn, number: RequestNumber(number), request });
+            }
+            Err(error) => {
+                self.hear(Judge::L1, at, Err(format!("the door refuses a client's frame: {error}")));
+            }
+        }
+    }
+
+    /// An answer is complete: it leaves when those before it have (SAFETY K1).
+    pub(super) fn reply_ready(&mut self, at: usize, conn: ConnId, number: RequestNumber, reply: Option<Reply>) {
+        let State::Up(process) = &mut self.nodes[at].state else { return };
+        let Some(held) = process.conns.get_mut(&conn) else { return };
+        let Some((version, correlation)) = held.due.remove(&number.0) else {
+            self.hear(Judge::L1, at, Err(format!("request {number} of connection {conn} is answered twice")));
+            return;
+        };
+        let close = reply.as_ref().is_some_and(|reply| reply.close);
+        let frame = match reply.map(|reply| encode_response(version, correlation, &reply.response)).transpose() {
+            Ok(chain) => chain.map(|chain| chain.to_bytes()),
+            Err(error) => {
+                self.hear(Judge::L1, at, Err(format!("an answer cannot be written: {error}")));
+                return;
+            }
+        };
+        held.ready.insert(number.0, frame);
+        held.closing |= close;
+        self.flush_conn(at, conn);
+    }
+
+    fn flush_conn(&mut self, at: usize, conn: ConnId) {
+        loop {
+            let State::Up(process) = &mut self.nodes[at].state else { return };
+            let Some(held) = process.conns.get_mut(&conn) else { return };
+            let client = held.client;
+            let Some(frame) = held.ready.remove(&held.next_out) else { break };
+            held.next_out += 1;
+            if let Some(frame) = frame {
+                self.note_at(at, Kind::Reply, [conn.0, frame.len() as u64, hash64(&frame)]);
+                self.to_client(client, conn, Packet::Frame(frame));
+            }
+        }
+        let State::Up(process) = &mut self.nodes[at].state else { return };
+        if let Some(held) = process.conns.get(&conn)
+            && held.closing
+            && held.filling == 0
+        {
+            let client = held.client;
+            process.conns.remove(&conn);
+            self.to_client(client, conn, Packet::Closed);
+        }
+    }
+
+    /// The broker ends a connection, after the answers that it gave before.
+    pub(super) fn close_conn(&mut self, at: usize, conn: ConnId) {
+        if let Some(held) = self.nodes[at].process().and_then(|process| process.conns.get_mut(&conn)) {
+            held.closing = true;
+        }
+        self.flush_conn(at, conn);
+    }
+
+    /// The process is gone, and with it every connection.
+    pub(super) fn close_all_conns(&mut self, at: usize) {
+        let Some(process) = self.nodes[at].process() else { return };
+        for (conn, held) in std::mem::take(&mut process.conns) {
+            self.to_client(held.client, conn, Packet::Closed);
+        }
+    }
+
+    pub(super) fn on_client_packet(&mut self, client: usize, conn: ConnId, packet: Packet) {
+        if self.clients[client].conn != Some(conn) {
+            return; // Of a connection that the client has given up.
+        }
+        match packet {
+            Packet::Open { .. } => {
+                self.clients[client].is_open = true;
+                self.act(client, |actor, ctx| actor.behaviour().on_connected(ctx));
+            }
+            Packet::Frame(frame) => self.on_answer(client, &frame),
+            Packet::Refused | Packet::Closed => self.on_lost(client),
+        }
+    }
+
+    fn on_answer(&mut self, client: usize, frame: &Bytes) {
+        let held = &mut self.clients[client];
+        let node = held.node;
+        let Some((number, api_key, version)) = held.waiting.pop_front() else {
+            self.hear(Judge::L1, node, Err("an answer came that nobody asked for".to_owned()));
+            return;
+        };
+        match decode_response(api_key, version, frame.slice(LENGTH_PREFIX_BYTES..)) {
+            Ok((correlation, response)) if u64::try_from(correlation) == Ok(number) => {
+                self.act(client, |actor, ctx| actor.behaviour().on_response(ctx, number, response));
+            }
+            Ok((correlation, _)) => {
+                let says = format!("answer {correlation} came where {number} was due");
+                self.hear(Judge::L1, node, Err(says));
+            }
+            Err(error) => self.hear(Judge::L1, node, Err(format!("an answer cannot be read: {error}"))),
+        }
+    }
+
+    /// The client's connection is gone: it comes back later.
+    fn on_lost(&mut self, client: usize) {
+        let held = &mut self.clients[client];
+        let conn = held.conn.take();
+        let was_open = std::mem::take(&mut held.is_open);
+        held.waiting.clear();
+        let node = held.node;
+        let backoff = self.net.range(5_000, 150_000);
+        self.note_at(node, Kind::Disconnect, [conn.map_or(0, |conn| conn.0), client as u64, 0]);
+        if was_open {
+            self.act(client, |actor, ctx| actor.behaviour().on_disconnected(ctx));
+        }
+        if !matches!(self.nodes[node].state, State::Dead) {
+            self.queue.push(self.now_us + backoff, What::Connect { client });
+        }
+    }
+
+    fn break_connection(&mut self, client: usize) {
+        if let Some(conn) = self.clients[client].conn {
+            self.to_node(client, conn, Packet::Closed);
+            self.on_lost(client);
+        }
+    }
+
+    pub(super) fn on_client_wake(&mut self, client: usize, at_us: u64) {
+        if self.clients[client].wake_us == Some(at_us) {
+            self.clients[client].wake_us = None;
+            self.act(client, |actor, ctx| actor.behaviour().on_wake(ctx));
+        }
+    }
+
+    pub(super) fn on_deadline(&mut self, client: usize, number: u64) {
+        if self.clients[client].waiting.iter().any(|(waiting, ..)| *waiting == number) {
+            self.break_connection(client);
+        }
+    }
+
+    /// Lets a client act, and does what it asks for.
+    pub(super) fn act(&mut self, client: usize, act: impl FnOnce(&mut Actor, &mut Context<'_>)) {
+        let draining = self.phase != super::Phase::Stormy;
+        let held = &mut self.clients[client];
+        let mut ctx = Context {
+            now_us: self.now_us,
+            client: u32::try_from(client).unwrap_or(0),
+            node: u32::try_from(held.node).unwrap_or(0),
+            rng: &mut held.rng,
+            oracle: &mut self.nodes[held.node].oracle,
+            register: &mut self.register,
+            bench: &mut self.bench,
+            marks: &mut self.marks,
+            trace: &mut self.trace,
+            draining,
+            next_number: held.next_number,
+            sends: Vec::new(),
+            wake_at: None,
+            disconnect: false,
+        };
+        act(&mut held.actor, &mut ctx);
+        let Context { next_number, sends, wake_at, disconnect, .. } = ctx;
+        held.next_number = next_number;
+        for (number, request, version) in sends {
+            self.send(client, number, &request, version);
+        }
+        let held = &mut self.clients[client];
+        if let Some(at_us) = wake_at
+            && held.wake_us.is_none_or(|scheduled| at_us < scheduled || scheduled <= self.now_us)
+        {
+            held.wake_us = Some(at_us);
+            self.queue.push(at_us, What::ClientWake { client, at_us });
+        }
+        if disconnect {
+            self.break_connection(client);
+        }
+    }
+
+    fn send(&mut self, client: usize, number: u64, request: &Request, version: i16) {
+        let held = &mut self.clients[client];
+        let (Some(conn), node) = (held.conn, held.node) else { return };
+        let correlation = i32::try_from(number).unwrap_or(0);
+        let name = Str::from_static("sim");
+        let frame = match encode_request(version, correlation, Some(&name), request) {
+            Ok(chain) => chain.to_bytes(),
+            Err(error) => {
+                self.hear(Judge::L1, node, Err(format!("a request cannot be written: {error}")));
+                return;
+            }
+        };
+        if !is_silent(request) {
+            held.waiting.push_back((number, request.api_key(), version));
+            self.queue.push(self.now_us + TIMEOUT_US, What::Deadline { client, number });
+        }
+        self.to_node(client, conn, Packet::Frame(frame));
+    }
+}
+
+/// acks=0 has no answer.
+fn is_silent(request: &Request) -> bool {
+    if let Request::Produce(produce) = request { produce.acks == 0 } else { false }
+}
+
+impl World {
+    /// A client beyond the plan's: the one that reads everything at the end.
+    pub(super) fn add_client(&mut self, plan: &ClientPlan) -> usize {
+        let index = self.clients.len();
+        self.clients.push(Client::new(self.plan.seed, index as u64, plan, &self.plan));
+        self.queue.push(self.now_us, What::Connect { client: index });
+        index
+    }
+}
