@@ -255,7 +255,7 @@ impl Broker {
         match request.body {
             ClientBody::Produce(produce) => self.on_produce(conn, number, version, &produce, out),
             ClientBody::Fetch(fetch) => self.on_fetch(conn, number, version, &fetch, out),
-            ClientBody::ListOffsets(list) => self.on_list_offsets(conn, number, &list, out),
+            ClientBody::ListOffsets(list) => self.on_list_offsets(conn, number, version, &list, out),
             ClientBody::Metadata(_) => self.on_metadata(conn, number, request, out),
             ClientBody::ApiVersions => self.on_api_versions(conn, number, version, ErrorCode::None, out),
             ClientBody::UnknownApiVersions => {

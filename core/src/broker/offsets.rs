@@ -23,6 +23,7 @@ use alloc::vec::Vec;
 pub(super) struct OffsetsWait {
     conn: ConnId,
     number: RequestNumber,
+    version: i16,
     response: ListOffsetsResponse,
     /// Places in the response that are looked up, with their partitions.
     parts: Vec<(usize, usize, TopicPartition)>,
@@ -48,6 +49,7 @@ impl Broker {
         &mut self,
         conn: ConnId,
         number: RequestNumber,
+        version: i16,
         request: &ListOffsetsRequest,
         out: &mut Outputs,
     ) {
@@ -74,12 +76,13 @@ impl Broker {
         }
         let response = ListOffsetsResponse { throttle_time_ms: 0, topics };
         if looks.is_empty() {
-            self.reply(conn, number, Response::ListOffsets(response), out);
+            self.reply(conn, number, for_version(response, version), out);
             return;
         }
         let waiter = self.next_waiter();
+        let open = looks.len();
         let mut wait =
-            OffsetsWait { conn, number, response, parts: Vec::new(), ops: Vec::new(), open: looks.len() };
+            OffsetsWait { conn, number, version, response, parts: Vec::new(), ops: Vec::new(), open };
         for (index, (topic_at, partition_at, extent, look)) in looks.into_iter().enumerate() {
             let op = self.next_op();
             self.reads.insert(op, (waiter, index));
@@ -161,7 +164,7 @@ impl Broker {
             if let Some(conn) = self.conns.get_mut(&wait.conn) {
                 conn.waiters.remove(&waiter);
             }
-            self.reply(wait.conn, wait.number, Response::ListOffsets(wait.response), out);
+            self.reply(wait.conn, wait.number, for_version(wait.response, wait.version), out);
         }
     }
 
@@ -219,6 +222,17 @@ impl Broker {
 /// An epoch on the wire; -1 is none, and then nothing is checked (SAFETY K4).
 pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
+}
+
+/// Clients before version 4 know no leader epochs, and the codec refuses to drop one silently (KIP-320).
+fn for_version(mut response: ListOffsetsResponse, version: i16) -> Response {
+    /// From here on answers name the epoch of an offset.
+    const EPOCHS_FROM: i16 = 4;
+    if version < EPOCHS_FROM {
+        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.leader_epoch = -1);
+    }
+    Response::ListOffsets(response)
 }
 
 fn failed(partition_index: i32, code: ErrorCode) -> ListOffsetsPartitionResponse {
