@@ -193,8 +193,10 @@ impl Plan {
     /// Takes the next group, with the hole before it if that is damage. `false`: the journal ends before this group.
     fn take(&mut self, seq: u64, group: &ScannedGroup) -> bool {
         let prefix = group.prefix;
-        if prefix.entries > 0 && prefix.last_lsn() <= self.end {
-            return true; // Held by the snapshot.
+        let last = prefix.last_lsn();
+        if last < self.end || last == self.end && prefix.entries > 0 {
+            // Held by the snapshot. One without entries too: it states a metadata end that the snapshot is past.
+            return true;
         }
         if prefix.first_lsn > self.end.next() {
             // H4: the first bad checksum would end the log, however much behind it was acknowledged.
