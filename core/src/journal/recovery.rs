@@ -57,7 +57,7 @@ pub struct Plan {
     pub cut: bool,
     /// The broker stopped in order, and nothing was written since.
     pub clean: bool,
-    /// The metadata log's end as the last accepted group states it.
+    /// The metadata log's end as the last accepted group states it; `None` if the journal ends in a hole.
     pub metadata_end: Option<Offset>,
     /// The number that the fresh file takes.
     pub next_seq: u64,
@@ -183,6 +183,8 @@ pub fn plan(scans: &[FileScan], through: Lsn) -> Plan {
         // What vouched for it is a file header or a group that is not part of the sequence.
         plan.damage.push(LsnRange { first: plan.end.next(), last: vouched });
         plan.end = vouched;
+        // No group behind the hole states where the metadata ends.
+        plan.metadata_end = None;
     }
     assert!(plan.end >= through);
     assert!(plan.end >= vouched);
