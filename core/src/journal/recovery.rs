@@ -231,27 +231,31 @@ impl Plan {
 
 /// Groups that no younger file voids, in lsn order, each with its file's number.
 fn current_groups(scans: &[FileScan]) -> Vec<(u64, &ScannedGroup)> {
+    let youngest = scans.iter().rposition(|scan| scan.header.is_some());
     let mut groups: Vec<(u64, &ScannedGroup)> = Vec::new();
     for (index, scan) in scans.iter().enumerate() {
-        let Some(header) = scan.header else {
-            // A file whose header never got to disk holds nothing that was acknowledged, unless a younger file shows
-            // that more was written than the older files hold.
-            let younger = scans[index + 1..].iter().find_map(|scan| scan.header);
-            let end = groups.last().map_or(0, |(_, group)| group.prefix.last_lsn().0);
-            if younger.is_some_and(|younger| younger.first_lsn.0 > end + 1) {
-                groups.extend(
-                    scan.groups.iter().filter(|group| group.prefix.first_lsn.0 > end).map(|g| (scan.seq, g)),
-                );
-            }
+        let Some(first_lsn) = first_lsn(scan, youngest.is_some_and(|youngest| index < youngest)) else {
             continue;
         };
         // N5: groups that an earlier recovery cut would fit again behind what was written since.
-        let void_from = exhibit!(N5, header.first_lsn, Lsn(u64::MAX));
+        let void_from = exhibit!(N5, first_lsn, Lsn(u64::MAX));
         groups.retain(|(_, group)| group.prefix.first_lsn < void_from);
         groups.extend(scan.groups.iter().map(|group| (scan.seq, group)));
     }
     groups.sort_by_key(|(seq, group)| (group.prefix.first_lsn, *seq, group.position));
     groups
+}
+
+/// The first lsn of a file that counts. One whose header never got to disk holds nothing that was acknowledged and does not
+/// count; one whose header was lost does. It is told by what was written after the header was on disk: a younger file with
+/// a header, which voids the file again if it is the half-written one of a recovery, or a group that vouches for another.
+fn first_lsn(scan: &FileScan, has_younger: bool) -> Option<Lsn> {
+    if let Some(header) = scan.header {
+        return Some(header.first_lsn);
+    }
+    let first = scan.groups.first()?.prefix.first_lsn;
+    let had_header = has_younger || scan.groups.iter().any(|group| group.prefix.durable >= first);
+    had_header.then_some(first)
 }
 
 /// The greatest lsn that something written later states to be on disk.
