@@ -71,7 +71,8 @@ fn read_group(
     let at_home = prefix.block as usize * BLOCK_BYTES == position
         && prefix.seq_low == seq_low(seq)
         && salt.is_none_or(|salt| salt == prefix.salt);
-    if !at_home {
+    // Recovery moves groups with their padding: one that leaves its file is torn.
+    if !at_home || prefix.padded_bytes() > bytes.len() {
         return Ok(None);
     }
     let Ok(entries) = prefix.entries(bytes) else {
