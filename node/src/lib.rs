@@ -1,8 +1,20 @@
 //! The Seedlog node: sockets, files, clocks and the command line around the core.
 
+pub mod budget;
+#[cfg(not(madsim))]
+pub mod cli;
+#[cfg(not(madsim))]
+pub mod client;
+pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod driver;
+pub mod env;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod net;
+pub mod run;
+#[cfg(not(madsim))]
+pub mod shutdown;
 pub mod store;

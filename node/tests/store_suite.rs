@@ -1,5 +1,11 @@
 //! The node's store against files of the operating system: round trips, ends of every kind, damage, full disks, look-ups.
 
+#[path = "store_suite/faults.rs"]
+mod faults;
+#[path = "store_suite/faulty.rs"]
+mod faulty;
+#[path = "store_suite/looks.rs"]
+mod looks;
 #[path = "store_suite/round_trip.rs"]
 mod round_trip;
 #[path = "store_suite/support.rs"]

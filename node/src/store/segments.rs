@@ -5,7 +5,7 @@
 //! places.
 
 use super::disk::{Disk, Lane, Open, Then, is_out_of_space};
-use super::index::{Batch, Job, JournalFile, Place};
+use super::index::{Batch, Index, Job, JournalFile, Place};
 use super::lease::{JournalRun, read_journal_run};
 use super::reader::{PIECE_BYTES, ReadError};
 use super::segment::{LINE_BYTES, LineMaker, Segment, partition_dir, segment_path, side_path};
@@ -164,19 +164,19 @@ impl<D: Disk> Round<D> {
         written: &mut Written,
     ) -> Result<Vec<(Batch, Bytes)>, RoundError> {
         let mut loaded = Vec::with_capacity(piece.len());
-        for (batch, place) in piece {
+        let mut rest = piece;
+        while let Some((first, place)) = rest.first() {
             match place {
-                Place::Memory(bytes) => loaded.push((*batch, bytes.clone())),
-                Place::Journal(file, position) => match self.read_back(batch, file, *position).await {
-                    Ok(bytes) => loaded.push((*batch, bytes)),
-                    Err(ReadError::Damaged(what)) => {
-                        tracing::error!("offsets {} to {} are lost: {what}", batch.base, batch.next);
-                        written.damaged += 1;
-                    }
-                    Err(error @ (ReadError::Gone | ReadError::Disk(_))) => {
-                        return Err(RoundError::Failed(error.to_string()));
-                    }
-                },
+                Place::Memory(bytes) => {
+                    loaded.push((*first, bytes.clone()));
+                    rest = &rest[1..];
+                }
+                Place::Journal(file, position) => {
+                    let count = run_batches(rest);
+                    let (run, after) = rest.split_at(count);
+                    self.read_back(run, file, *position, &mut loaded, written).await?;
+                    rest = after;
+                }
                 Place::Segment | Place::Unfinished => {
                     unreachable!("a round is planned of durable batches that are in no segment")
                 }
@@ -185,17 +185,67 @@ impl<D: Disk> Round<D> {
         Ok(loaded)
     }
 
+    /// Reads batches back that stand behind each other in a journal file. When they are not all intact, each is tried by
+    /// itself, and what is lost is told.
     async fn read_back(
         &self,
-        batch: &Batch,
+        run: &[(Batch, Place<D::File>)],
+        file: &Arc<JournalFile<D::File>>,
+        position: u64,
+        loaded: &mut Vec<(Batch, Bytes)>,
+        written: &mut Written,
+    ) -> Result<(), RoundError> {
+        match self.read_run(run, file, position).await {
+            Ok(bytes) => {
+                let mut at = 0;
+                for (batch, _) in run {
+                    let end = at + batch.bytes as usize;
+                    loaded.push((*batch, bytes.slice(at..end)));
+                    at = end;
+                }
+                return Ok(());
+            }
+            Err(ReadError::Damaged(_)) => {}
+            Err(error @ (ReadError::Gone | ReadError::Disk(_))) => {
+                return Err(RoundError::Failed(error.to_string()));
+            }
+        }
+        let mut at = position;
+        for (index, (batch, _)) in run.iter().enumerate() {
+            match self.read_run(&run[index..=index], file, at).await {
+                Ok(bytes) => loaded.push((*batch, bytes)),
+                Err(ReadError::Damaged(what)) => {
+                    tracing::error!("offsets {} to {} are lost: {what}", batch.base, batch.next);
+                    written.damaged += 1;
+                }
+                Err(error @ (ReadError::Gone | ReadError::Disk(_))) => {
+                    return Err(RoundError::Failed(error.to_string()));
+                }
+            }
+            at += u64::from(batch.bytes);
+        }
+        Ok(())
+    }
+
+    async fn read_run(
+        &self,
+        run: &[(Batch, Place<D::File>)],
         file: &Arc<JournalFile<D::File>>,
         position: u64,
     ) -> Result<Bytes, ReadError> {
-        let bytes = u64::from(batch.bytes);
-        let batches = vec![(batch.base, batch.bytes)];
+        let batches: Vec<_> = run.iter().map(|(batch, _)| (batch.base, batch.bytes)).collect();
+        let bytes = batches.iter().map(|(_, bytes)| u64::from(*bytes)).sum();
         let run = JournalRun { file: Arc::clone(file), position, batches, bytes };
-        read_journal_run(&self.disk, Lane::Background, &run, 1, bytes).await
+        read_journal_run(&self.disk, Lane::Background, &run, run.batches.len(), bytes).await
     }
+}
+
+/// How many batches from the front stand behind each other in a journal file; the first one does stand in one.
+fn run_batches<F>(batches: &[(Batch, Place<F>)]) -> usize {
+    let pairs = batches.windows(2).take_while(|pair| {
+        Index::<F>::follows(&pair[0].0, &pair[1].0) && matches!(pair[1].1, Place::Journal(..))
+    });
+    1 + pairs.count()
 }
 
 /// How many batches from the front make a piece: about 1 MiB, one at least.

@@ -27,7 +27,6 @@ pub(crate) struct Expected {
     pub(crate) base: Offset,
     pub(crate) next: Offset,
     pub(crate) bytes: Bytes,
-    pub(crate) lsn: Lsn,
 }
 
 /// A store with a model of what is in it.
@@ -183,7 +182,7 @@ impl<D: Disk> Node<D> {
         header.write(&mut stamped);
         let mut bytes = batch.to_vec();
         bytes[..BATCH_HEADER_BYTES].copy_from_slice(&stamped);
-        let expected = Expected { base, next: append.next_offset(), bytes: bytes.into(), lsn };
+        let expected = Expected { base, next: append.next_offset(), bytes: bytes.into() };
         self.model.partitions.get_mut(&partition).expect("it was created").push(expected);
         self.model.last = lsn;
     }
@@ -295,6 +294,7 @@ impl<D: Disk> Node<D> {
 
     /// Takes a snapshot and waits for it.
     pub(crate) async fn take_snapshot(&mut self) {
+        self.sync().await;
         let op = self.op();
         let snapshot = self.snapshot();
         self.store.command(op, StoreCommand::Snapshot { snapshot });

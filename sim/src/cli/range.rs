@@ -153,6 +153,9 @@ fn report_counts(sum: &Sum, out: &mut dyn Write) -> std::io::Result<()> {
     for (verdict, _) in sum.found.values() {
         *by_judge.entry(verdict.judge.name()).or_insert(0) += 1;
     }
+    for (seed, (verdict, _)) in &sum.found {
+        writeln!(out, "seed {seed}: {verdict}")?;
+    }
     for (judge, count) in by_judge {
         writeln!(out, "{count} seeds of {} were ended by {judge}", sum.seeds)?;
     }

@@ -1,0 +1,135 @@
+// Seedlog's suite for franz-go: what this client does against a broker, case by case.
+//
+//	go run . cases   every case that needs a running broker only
+//	go run . crash   producers across SIGKILL: $CRASH_HOOK kills the broker and starts it again
+//	go run . codecs TOPIC   which codecs the batches of a topic have, for the other suites
+//
+// The broker is $BOOTSTRAP. Each case is one line: "pass NAME", "FAIL NAME: why". The exit code is 1 when a case failed.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+var (
+	bootstrap = os.Getenv("BOOTSTRAP")
+	// Names of one run do not meet those of an earlier run against the same broker.
+	run    = fmt.Sprintf("go-%x", time.Now().UnixNano()&0xffffffffff)
+	failed = false
+)
+
+func main() {
+	if bootstrap == "" || len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: BOOTSTRAP=host:port clients cases|crash|codecs TOPIC")
+		os.Exit(2)
+	}
+	switch os.Args[1] {
+	case "cases":
+		runCases()
+	case "crash":
+		runCrash()
+	case "codecs":
+		printCodecs(os.Args[2])
+	default:
+		fmt.Fprintln(os.Stderr, "unknown verb", os.Args[1])
+		os.Exit(2)
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// report prints the line of one case.
+func report(name string, err error) {
+	if err != nil {
+		failed = true
+		fmt.Printf("FAIL go: %s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " | "))
+		return
+	}
+	fmt.Printf("pass go: %s\n", name)
+}
+
+// newClient connects with what every case wants; $KGO_DEBUG=1 logs everything that the client does.
+func newClient(opts ...kgo.Opt) *kgo.Client {
+	all := []kgo.Opt{
+		kgo.SeedBrokers(bootstrap),
+		kgo.RetryTimeout(20 * time.Second),
+		kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	}
+	if os.Getenv("KGO_DEBUG") != "" {
+		all = append(all, kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelDebug, nil)))
+	}
+	client, err := kgo.NewClient(append(all, opts...)...)
+	if err != nil {
+		panic(err)
+	}
+	return client
+}
+
+type codec struct {
+	name   string
+	number uint8
+	option kgo.CompressionCodec
+}
+
+var codecs = []codec{
+	{"none", 0, kgo.NoCompression()},
+	{"gzip", 1, kgo.GzipCompression()},
+	{"snappy", 2, kgo.SnappyCompression()},
+	{"lz4", 3, kgo.Lz4Compression()},
+	{"zstd", 4, kgo.ZstdCompression()},
+}
+
+// readUntil reads the given partitions from their starts until `want` records have come.
+func readUntil(ctx context.Context, topic string, partitions int32, want int, opts ...kgo.Opt) ([]*kgo.Record, error) {
+	from := map[int32]kgo.Offset{}
+	for p := int32(0); p < partitions; p++ {
+		from[p] = kgo.NewOffset().AtStart()
+	}
+	return readFrom(ctx, topic, from, want, opts...)
+}
+
+func readFrom(ctx context.Context, topic string, from map[int32]kgo.Offset, want int, opts ...kgo.Opt) ([]*kgo.Record, error) {
+	client := newClient(append(opts, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))...)
+	defer client.Close()
+	var records []*kgo.Record
+	for len(records) < want {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return records, fmt.Errorf("%d of %d records, then: %w", len(records), want, err)
+		}
+		for _, failure := range fetches.Errors() {
+			return records, fmt.Errorf("%d of %d records, then: %w", len(records), want, failure.Err)
+		}
+		records = append(records, fetches.Records()...)
+	}
+	return records, nil
+}
+
+func printCodecs(topic string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	records, err := readUntil(ctx, topic, 1, 1)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	seen := map[string]bool{}
+	for _, record := range records {
+		seen[codecs[record.Attrs.CompressionType()].name] = true
+	}
+	var names []string
+	for name := range seen {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	fmt.Println(strings.Join(names, " "))
+}

@@ -1,0 +1,284 @@
+//! The driver: one task that owns the broker and the store. It hands events in, carries consequences out in the order
+//! they came, and starts one write of the journal for all that was stepped meanwhile.
+//!
+//! ```text
+//!   connections ──Event──► inbox ─┐                      ┌─ Journal, Read, Store ─► store
+//!   store ─────StoreEvent─────────┼─► Broker::step ──────┤
+//!   alarm (wake_at) ──────────────┘                      └─ Reply, Close ─────────► outboxes
+//! ```
+//!
+//! It has one ordering rule, *in order*, and one for groups: it flushes between rounds, never between the outputs of a step
+//! (SAFETY J7). What a reply refers to is leased when the reply is taken (SAFETY R8). Nothing here looks at a record.
+
+mod alarm;
+mod held;
+mod meters;
+
+pub use meters::{Meters, watch_syncs};
+
+use crate::env::Env;
+use crate::net::{Answer, Event, Outbox};
+use crate::store::disk::Disk;
+use crate::store::{Lease, Store, StoreEvent};
+use alarm::Alarm;
+use held::Held;
+use seedlog_core::broker::Broker;
+use seedlog_core::ids::{ConnId, RequestNumber};
+use seedlog_core::input::Input;
+use seedlog_core::output::{HaltReason, Output, Outputs, Reply};
+use seedlog_core::time::Now;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{debug, error, info};
+
+/// Events that are stepped before the journal is flushed and others get their turn.
+const ROUND_EVENTS_MAX: usize = 512;
+/// How long connections get to write their last replies when the node stops.
+const LAST_REPLIES_MS: u64 = 1_000;
+
+/// The broker's driver in a world `E`, on a disk `D`.
+#[derive(Debug)]
+pub struct Driver<E: Env, D: Disk> {
+    env: E,
+    broker: Broker,
+    store: Store<D>,
+    inbox: mpsc::UnboundedReceiver<Event<Lease<D>>>,
+    conns: BTreeMap<ConnId, Arc<Outbox<Lease<D>>>>,
+    held: Held<Lease<D>>,
+    alarm: Alarm,
+    meters: Meters,
+    /// Told once clients may be let in.
+    serving: Option<oneshot::Sender<()>>,
+    /// The outputs of one step; empty between steps.
+    outputs: Outputs,
+    /// The disk has less room than the core takes appends with.
+    disk_is_full: bool,
+}
+
+/// What a round begins with.
+enum Woken {
+    Store(StoreEvent),
+    Inbox,
+    Alarm,
+}
+
+impl<E: Env, D: Disk> Driver<E, D> {
+    /// A driver that has done nothing yet. `serving` is told when the broker lets clients in.
+    pub fn new(
+        env: E,
+        broker: Broker,
+        store: Store<D>,
+        inbox: mpsc::UnboundedReceiver<Event<Lease<D>>>,
+        meters: Meters,
+        serving: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            env,
+            broker,
+            store,
+            inbox,
+            conns: BTreeMap::new(),
+            held: Held::default(),
+            alarm: Alarm::default(),
+            meters,
+            serving: Some(serving),
+            outputs: Outputs::new(),
+            disk_is_full: false,
+        }
+    }
+
+    /// Drives until the broker halts; then everything that was pushed is on the disk, unless that is what failed.
+    pub async fn run(mut self) -> HaltReason {
+        let reason = self.drive().await;
+        match reason {
+            HaltReason::Stopped => {
+                self.say_goodbye().await;
+                match self.store.close().await {
+                    Ok(()) => HaltReason::Stopped,
+                    Err(reason) => HaltReason::DiskFailed(reason),
+                }
+            }
+            HaltReason::DiskFailed(_) => reason,
+        }
+    }
+
+    async fn drive(&mut self) -> HaltReason {
+        let mut batch = Vec::with_capacity(ROUND_EVENTS_MAX);
+        loop {
+            let woken = self.wait(&mut batch).await;
+            let now = self.env.now();
+            let halted = match woken {
+                Woken::Store(event) => {
+                    let input = self.input_of(event);
+                    self.step(now, input)
+                }
+                Woken::Inbox => {
+                    self.meters.touch(now.mono);
+                    batch.drain(..).find_map(|event| self.on_event(now, event))
+                }
+                Woken::Alarm => None,
+            };
+            let halted = halted.or_else(|| self.on_due(now)).or_else(|| self.release_held(now));
+            if let Some(reason) = halted {
+                return reason;
+            }
+            self.store.flush();
+            self.meters.publish_if_due(now.mono, &self.store, &self.broker);
+        }
+    }
+
+    /// Waits for something to do. The store comes first: its events make room and release replies.
+    async fn wait(&mut self, batch: &mut Vec<Event<Lease<D>>>) -> Woken {
+        let wake_at = self.broker.wake_at().map(|(at, _)| at);
+        let next = [wake_at, self.meters.due()].into_iter().flatten().min();
+        self.alarm.set(next, || self.env.now().mono);
+        tokio::select! {
+            biased;
+            event = self.store.next_event() => Woken::Store(event),
+            _ = self.inbox.recv_many(batch, ROUND_EVENTS_MAX), if !self.inbox.is_closed() => Woken::Inbox,
+            () = self.alarm.ring() => Woken::Alarm,
+        }
+    }
+
+    /// Steps the broker's timers, if they are due.
+    fn on_due(&mut self, now: Now) -> Option<HaltReason> {
+        let (at, why) = self.broker.wake_at()?;
+        if at > now.mono {
+            return None;
+        }
+        debug!(why, "wake");
+        self.step(now, Input::Wake)
+    }
+
+    fn on_event(&mut self, now: Now, event: Event<Lease<D>>) -> Option<HaltReason> {
+        // A full store takes no more appends; whoever sent one waits with all that follows on the connection. When it is
+        // the disk that is full, the core refuses appends by itself.
+        let is_full = !self.disk_is_full && self.store.is_full();
+        match self.held.pass(event, is_full) {
+            Some(event) => self.admit(now, event),
+            None => None,
+        }
+    }
+
+    fn release_held(&mut self, now: Now) -> Option<HaltReason> {
+        while !self.held.is_empty() && (self.disk_is_full || !self.store.is_full()) {
+            let event = self.held.release()?;
+            if let Some(reason) = self.admit(now, event) {
+                return Some(reason);
+            }
+        }
+        None
+    }
+
+    fn admit(&mut self, now: Now, event: Event<Lease<D>>) -> Option<HaltReason> {
+        let input = match event {
+            Event::Opened { conn, listener, peer, outbox } => {
+                self.conns.insert(conn, outbox);
+                self.meters.opened();
+                Input::ConnOpened { conn, listener, peer: peer.to_string() }
+            }
+            Event::Request { conn, number, request } => Input::Request { conn, number, request: *request },
+            Event::Closed { conn } => {
+                self.conns.remove(&conn);
+                self.meters.closed();
+                Input::ConnClosed { conn }
+            }
+            Event::Stop => {
+                info!("stopping");
+                Input::Stop
+            }
+        };
+        self.step(now, input)
+    }
+
+    fn input_of(&mut self, event: StoreEvent) -> Input {
+        match event {
+            StoreEvent::Durable { written, synced } => Input::Durable { written, synced },
+            StoreEvent::ReadDone { op, result } => Input::ReadDone { op, result },
+            StoreEvent::StoreDone { op, result } => Input::StoreDone { op, result },
+            StoreEvent::DiskFailed { reason } => {
+                error!(reason, "the disk failed");
+                Input::DiskFailed { reason }
+            }
+            StoreEvent::Space { free_bytes } => {
+                self.disk_is_full = free_bytes < self.broker.config().disk_free_bytes_min;
+                if self.disk_is_full {
+                    error!(free_bytes, "the disk is full: appends are refused until there is room");
+                }
+                Input::Space { free_bytes }
+            }
+        }
+    }
+
+    /// One step and all its consequences, in order.
+    fn step(&mut self, now: Now, input: Input) -> Option<HaltReason> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.broker.step(now, input, &mut outputs);
+        let mut halted = None;
+        for output in outputs.drain(..) {
+            if let Some(reason) = self.carry_out(output) {
+                halted = Some(reason);
+            }
+        }
+        self.outputs = outputs;
+        self.store.end_step();
+        if self.serving.is_some() && self.broker.is_serving() {
+            // Whoever waited for it may have given up: then the node is ending.
+            let _ = self.serving.take().map(|serving| serving.send(()));
+        }
+        halted
+    }
+
+    fn carry_out(&mut self, output: Output) -> Option<HaltReason> {
+        match output {
+            Output::Journal { entry, batch } => {
+                self.meters.journaled(&entry, batch.as_ref(), &self.broker);
+                self.store.push(&entry, batch.as_ref().map(|(header, bytes)| (header, &bytes[..])));
+            }
+            Output::Reply { conn, number, response } => self.reply(conn, number, response),
+            Output::Close { conn, reason } => {
+                if let Some(outbox) = self.conns.get(&conn) {
+                    info!(conn = conn.0, reason, "connection closed by the broker");
+                    outbox.close(reason);
+                }
+            }
+            Output::Read { op, extent, look } => self.store.look(op, &extent, look),
+            Output::Store { op, command } => self.store.command(op, command),
+            Output::Halt { reason } => return Some(reason),
+        }
+        None
+    }
+
+    fn reply(&mut self, conn: ConnId, number: RequestNumber, reply: Option<Box<Reply>>) {
+        // A connection may have ended while its request was decided.
+        let Some(outbox) = self.conns.get(&conn) else { return };
+        let answer = reply.map(|reply| {
+            let leases = reply.fills.iter().map(|fill| self.store.lease(&fill.extent)).collect();
+            Answer { reply, leases }
+        });
+        outbox.answer(number, answer);
+    }
+
+    /// Lets connections write what was answered, and ends them.
+    async fn say_goodbye(&mut self) {
+        for outbox in self.conns.values() {
+            outbox.close("the node stops");
+        }
+        let all_closed = async {
+            while !self.conns.is_empty() {
+                match self.inbox.recv().await {
+                    Some(Event::Closed { conn }) => {
+                        self.conns.remove(&conn);
+                    }
+                    Some(Event::Opened { .. } | Event::Request { .. } | Event::Stop) => {}
+                    None => return,
+                }
+            }
+        };
+        // A client that does not read is not waited for.
+        let _ = timeout(Duration::from_millis(LAST_REPLIES_MS), all_closed).await;
+    }
+}

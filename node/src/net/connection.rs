@@ -1,0 +1,271 @@
+//! One connection's task: a reader and a writer that are polled together. It ends when either does, and then the driver is
+//! told once.
+
+use super::frames::{FrameError, FrameReader};
+use super::listener::{Guest, Told};
+use super::outbox::{About, Answer, Next, Outbox};
+use super::reply::{self, Lease, Written};
+use super::{Counters, Event, Net};
+use crate::env::{Env, Stream, StreamReader, StreamWriter};
+use bytes::{Buf, Bytes};
+use seedlog_core::door::{self, DoorError};
+use seedlog_core::ids::{ConnId, ListenerId};
+use seedlog_core::wire::LENGTH_PREFIX_BYTES;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, info, warn};
+
+/// Which connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) conn: ConnId,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: ListenerId,
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// The stream, or what came out of it.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The door.
+    #[error("{error} (client id {client_id:?}, API {api_key})")]
+    Refused {
+        /// Why.
+        error: DoorError,
+        /// As far as it can be read.
+        client_id: String,
+        /// As the client wrote it.
+        api_key: i16,
+    },
+    /// The writer's stream.
+    #[error(transparent)]
+    Write(io::Error),
+    /// Nothing could be written for `connections.max.idle.ms`.
+    #[error("the client does not read its replies")]
+    Stalled,
+    /// A reply that could not be encoded: a defect of ours.
+    #[error("a reply cannot be encoded: {0}")]
+    Encode(seedlog_core::wire::WireError),
+    /// The core asked for it, or all is done.
+    #[error("{0}")]
+    Asked(&'static str),
+}
+
+impl End {
+    const LAST_REPLY: Self = Self::Asked("the reply was the last one");
+}
+
+/// Runs a connection from its first byte to its end.
+pub(super) async fn serve<E: Env, L: Lease, S: Stream>(
+    net: Arc<Net<E, L>>,
+    guest: Guest<E, L>,
+    stream: S,
+    place: Place,
+) {
+    let outbox = Arc::new(Outbox::new());
+    let told = Told::open(&net, place, &outbox);
+    let (reader, mut writer) = stream.split();
+    let muted_ms = AtomicU64::new(0);
+    let frames = FrameReader::new(reader, net.pool.clone(), net.limits);
+    let end = {
+        let mut write = pin!(write_replies(&net, &outbox, &mut writer, &muted_ms));
+        let read = read_requests(&net, &outbox, frames, place.conn, &muted_ms);
+        let end = tokio::select! {
+            biased;
+            end = &mut write => end,
+            end = read => end,
+        };
+        if matches!(end, End::Refused { .. } | End::Frame(FrameError::Length { .. })) {
+            // What came before was good and gets its answers, as if the client had waited for each.
+            outbox.finish();
+            let _ = timeout(Duration::from_millis(net.limits.drain_ms), write).await;
+        }
+        end
+    };
+    writer.close().await;
+    log_end(&net.counters, place, &end);
+    drop((told, guest));
+}
+
+async fn read_requests<E: Env, L: Lease, R: StreamReader>(
+    net: &Net<E, L>,
+    outbox: &Outbox<L>,
+    mut frames: FrameReader<R>,
+    conn: ConnId,
+    muted_ms: &AtomicU64,
+) -> End {
+    let limits = &net.limits;
+    loop {
+        outbox.wait_room(limits.pipeline_max, limits.unwritten_bytes_max).await;
+        let mute = muted_ms.swap(0, Ordering::Relaxed);
+        if mute > 0 {
+            // KIP-219: the client was told; this is for those that do not listen.
+            sleep(Duration::from_millis(mute)).await;
+        }
+        let (frame, permit) = match frames.next(&net.budget.requests, || outbox.is_busy()).await {
+            Ok(next) => next,
+            Err(error) => return error.into(),
+        };
+        Counters::add(&net.counters.read_bytes, (frame.len() + LENGTH_PREFIX_BYTES) as u64);
+        match door::admit(frame.clone()) {
+            Ok(admitted) => {
+                drop(frame);
+                Counters::add(&net.counters.requests, 1);
+                let about =
+                    About { version: admitted.reply_version, correlation_id: admitted.correlation_id };
+                let number = outbox.open(about, permit);
+                net.tell(Event::Request { conn, number, request: Box::new(admitted.request) });
+            }
+            Err(error) => return refused(error, &frame),
+        }
+    }
+}
+
+/// Reads again what of the header can be read, for the log alone.
+fn refused(error: DoorError, frame: &Bytes) -> End {
+    let mut rest = &frame[..];
+    let api_key = rest.try_get_i16().unwrap_or(-1);
+    let behind = rest.get(6..).unwrap_or_default();
+    let name = behind.split_first_chunk().and_then(|(length, name)| {
+        let length = usize::try_from(i16::from_be_bytes(*length)).ok()?;
+        name.get(..length.min(CLIENT_ID_BYTES_MAX))
+    });
+    let client_id = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+    End::Refused { error, client_id, api_key }
+}
+
+/// A client id in the log.
+const CLIENT_ID_BYTES_MAX: usize = 128;
+
+async fn write_replies<E: Env, L: Lease, W: StreamWriter>(
+    net: &Net<E, L>,
+    outbox: &Outbox<L>,
+    writer: &mut W,
+    muted_ms: &AtomicU64,
+) -> End {
+    let mut written = Written::default();
+    loop {
+        let end = match take_ready(outbox, &mut written, muted_ms) {
+            Ready::Records(about, answer) => {
+                // Records may have to be waited for: what is ready does not wait with them.
+                if let Err(end) = write_all(net, outbox, writer, &mut written).await {
+                    return end;
+                }
+                mute(muted_ms, answer.reply.throttle_ms);
+                let close = answer.reply.close;
+                // Held until the records are written.
+                let permit = net.budget.replies.take(reply::fill_bytes(&answer.reply)).await;
+                let mut filled = reply::fill(answer).await;
+                let encoded = written.encode(about, &mut filled);
+                drop(filled);
+                if let Err(end) = write_all(net, outbox, writer, &mut written).await {
+                    return end;
+                }
+                drop(permit);
+                match encoded {
+                    Ok(()) if close => Some(End::LAST_REPLY),
+                    Ok(()) => continue,
+                    Err(error) => Some(End::Encode(error)),
+                }
+            }
+            Ready::End(end) => Some(end),
+            Ready::More => None,
+            Ready::Nothing if written.is_empty() => {
+                outbox.wait_ready().await;
+                continue;
+            }
+            Ready::Nothing => None,
+        };
+        if let Err(end) = write_all(net, outbox, writer, &mut written).await {
+            return end;
+        }
+        if let Some(end) = end {
+            return end;
+        }
+    }
+}
+
+/// Why the encoding of ready replies stopped.
+enum Ready<L> {
+    /// At one with records to fill in.
+    Records(About, Answer<L>),
+    /// There is enough for one write.
+    More,
+    /// No further one is ready.
+    Nothing,
+    /// The connection ends behind what was encoded.
+    End(End),
+}
+
+/// Encodes what is ready, for one write.
+fn take_ready<L: Lease>(outbox: &Outbox<L>, written: &mut Written, muted_ms: &AtomicU64) -> Ready<L> {
+    while !written.is_full() {
+        match outbox.next() {
+            Next::Write(about, mut answer) if answer.reply.fills.is_empty() => {
+                mute(muted_ms, answer.reply.throttle_ms);
+                if let Err(error) = written.encode(about, &mut answer.reply.response) {
+                    return Ready::End(End::Encode(error));
+                }
+                if answer.reply.close {
+                    return Ready::End(End::LAST_REPLY);
+                }
+            }
+            Next::Write(about, answer) => return Ready::Records(about, answer),
+            Next::Wait => return Ready::Nothing,
+            Next::End(reason) => return Ready::End(End::Asked(reason)),
+        }
+    }
+    Ready::More
+}
+
+fn mute(muted_ms: &AtomicU64, throttle_ms: u32) {
+    muted_ms.fetch_max(throttle_ms.into(), Ordering::Relaxed);
+}
+
+async fn write_all<E: Env, L: Lease, W: StreamWriter>(
+    net: &Net<E, L>,
+    outbox: &Outbox<L>,
+    writer: &mut W,
+    written: &mut Written,
+) -> Result<(), End> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    Counters::add(&net.counters.written_bytes, written.len() as u64);
+    outbox.set_unwritten(written.len());
+    while !written.is_empty() {
+        let write = writer.write_chain(written.pieces());
+        let bytes = match net.limits.idle_ms_max {
+            Some(ms) => timeout(Duration::from_millis(ms), write).await.map_err(|_| End::Stalled)?,
+            None => write.await,
+        };
+        written.advance(bytes.map_err(End::Write)?);
+        outbox.set_unwritten(written.len());
+    }
+    Ok(())
+}
+
+/// What a client does wrong is worth a line; what ends as it should is not.
+fn log_end(counters: &Counters, place: Place, end: &End) {
+    let (conn, peer) = (place.conn.0, place.peer);
+    match end {
+        End::Refused { .. } | End::Frame(FrameError::Length { .. } | FrameError::Torn) => {
+            Counters::add(&counters.bad_requests, 1);
+            warn!(conn, %peer, "connection closed: {end}");
+        }
+        End::Frame(FrameError::Slow) | End::Stalled => info!(conn, %peer, "connection closed: {end}"),
+        End::Frame(FrameError::Closed | FrameError::Idle | FrameError::Io(_))
+        | End::Write(_)
+        | End::Asked(_) => {
+            debug!(conn, %peer, "connection closed: {end}");
+        }
+        End::Encode(_) => error!(conn, %peer, "connection closed: {end}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! Accepts connections, up to the configured numbers in all and from one address.
+
+use super::connection::{self, Place};
+use super::{Counters, Event, Lease, Net};
+use crate::env::{Env, Listener};
+use seedlog_core::ids::ListenerId;
+use seedlog_core::time::MonoMs;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+/// A refusal repeats at the rate of a client's loop; the log tells of it this often.
+const WARN_INTERVAL_MS: u64 = 10_000;
+/// After a failed accept, mostly for want of file descriptors.
+const ACCEPT_RETRY_MS: u64 = 100;
+
+/// Accepts for ever. Dropping the future closes the listener and leaves its connections.
+pub async fn listen<E, L>(net: Arc<Net<E, L>>, mut listener: E::Listener, id: ListenerId)
+where
+    E: Env,
+    L: Lease,
+{
+    let mut warned: Option<MonoMs> = None;
+    let mut may_warn = |net: &Net<E, L>| {
+        let now = net.env.now().mono;
+        let due = warned.is_none_or(|before| now - before >= WARN_INTERVAL_MS);
+        if due {
+            warned = Some(now);
+        }
+        due
+    };
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if may_warn(&net) {
+                    warn!(listener = id.0, %error, "cannot accept a connection; raise the limit of open files if that is it");
+                }
+                sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+                continue;
+            }
+        };
+        let guest = match Guest::enter(&net, peer.ip()) {
+            Ok(guest) => guest,
+            Err(limit) => {
+                Counters::add(&net.counters.refused, 1);
+                if may_warn(&net) {
+                    warn!(listener = id.0, %peer, "connection refused: {limit} are open");
+                }
+                continue;
+            }
+        };
+        open(&net, guest, stream, peer, id);
+    }
+}
+
+fn open<E, L>(
+    net: &Arc<Net<E, L>>,
+    guest: Guest<E, L>,
+    stream: <E::Listener as Listener>::Stream,
+    peer: SocketAddr,
+    listener: ListenerId,
+) where
+    E: Env,
+    L: Lease,
+{
+    Counters::add(&net.counters.accepted, 1);
+    let place = Place { conn: net.number_connection(), peer, listener };
+    debug!(conn = place.conn.0, %peer, listener = listener.0, "connected");
+    net.env.spawn(connection::serve(Arc::clone(net), guest, stream, place));
+}
+
+/// Who is in.
+#[derive(Debug, Default)]
+pub(super) struct Caps(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    total: u32,
+    per_ip: BTreeMap<IpAddr, u32>,
+}
+
+impl Caps {
+    fn enter(&self, ip: IpAddr, total_max: u32, per_ip_max: u32) -> Result<u32, &'static str> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.total >= total_max {
+            return Err("max.connections connections");
+        }
+        let of_ip = counted.per_ip.get(&ip).copied().unwrap_or(0);
+        if of_ip >= per_ip_max {
+            return Err("max.connections.per.ip connections from this address");
+        }
+        counted.per_ip.insert(ip, of_ip + 1);
+        counted.total += 1;
+        Ok(counted.total)
+    }
+
+    fn leave(&self, ip: IpAddr) -> u32 {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.total -= 1;
+        let of_ip = counted.per_ip.remove(&ip).unwrap_or(0);
+        if of_ip > 1 {
+            counted.per_ip.insert(ip, of_ip - 1);
+        }
+        counted.total
+    }
+}
+
+/// A connection that is counted until this is dropped.
+pub(super) struct Guest<E: Env, L: Lease> {
+    net: Arc<Net<E, L>>,
+    ip: IpAddr,
+}
+
+impl<E: Env, L: Lease> Guest<E, L> {
+    fn enter(net: &Arc<Net<E, L>>, ip: IpAddr) -> Result<Self, &'static str> {
+        // An IPv4 client on an IPv6 socket is the same client.
+        let ip = ip.to_canonical();
+        let limits = &net.limits;
+        let total = net.caps.enter(ip, limits.connections_max, limits.connections_per_ip_max)?;
+        net.counters.open.store(total.into(), Ordering::Relaxed);
+        Ok(Self { net: Arc::clone(net), ip })
+    }
+}
+
+impl<E: Env, L: Lease> Drop for Guest<E, L> {
+    fn drop(&mut self) {
+        let total = self.net.caps.leave(self.ip);
+        self.net.counters.open.store(total.into(), Ordering::Relaxed);
+    }
+}
+
+/// Tells the driver that a connection opened, and when dropped, that it closed: once each, even if its task panics.
+pub(super) struct Told<E: Env, L: Lease> {
+    net: Arc<Net<E, L>>,
+    place: Place,
+}
+
+impl<E: Env, L: Lease> Told<E, L> {
+    pub(super) fn open(net: &Arc<Net<E, L>>, place: Place, outbox: &Arc<super::Outbox<L>>) -> Self {
+        let Place { conn, peer, listener } = place;
+        net.tell(Event::Opened { conn, listener, peer, outbox: Arc::clone(outbox) });
+        Self { net: Arc::clone(net), place }
+    }
+}
+
+impl<E: Env, L: Lease> Drop for Told<E, L> {
+    fn drop(&mut self) {
+        self.net.tell(Event::Closed { conn: self.place.conn });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caps_count_in_all_and_by_address() {
+        let caps = Caps::default();
+        let (one, two) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        assert_eq!(caps.enter(one, 3, 2), Ok(1));
+        assert_eq!(caps.enter(one, 3, 2), Ok(2));
+        assert!(caps.enter(one, 3, 2).is_err());
+        assert_eq!(caps.enter(two, 3, 2), Ok(3));
+        assert!(caps.enter(two, 3, 2).is_err());
+        assert_eq!(caps.leave(one), 2);
+        assert_eq!(caps.enter(two, 3, 2), Ok(3));
+        for ip in [one, two, two] {
+            caps.leave(ip);
+        }
+        assert!(caps.0.lock().unwrap().per_ip.is_empty());
+    }
+}

@@ -1,0 +1,186 @@
+//! The door to the network: listeners, connections, and the order of requests and replies on each of them.
+//!
+//! ```text
+//!   listener ──accept──► connection task ─┬─ reader: frame ► budget ► door::admit ► outbox slot ► inbox ──► driver
+//!                                         └─ writer: slot answered ► fill ► encode ► one write   ◄── outbox ──┘
+//! ```
+//!
+//! A connection is one task that polls its reader and its writer; the core never waits for it. The inbox needs no bound of
+//! its own: every request in it holds bytes of the budget and a slot of its connection, and connections are counted.
+//!
+//! Files: `listener` accepts and counts, `connection` is the task, `frames` and `pool` read, `outbox` keeps the order, `reply`
+//! fills and encodes.
+
+mod connection;
+mod frames;
+mod listener;
+mod outbox;
+mod pool;
+mod reply;
+
+pub use listener::listen;
+pub use outbox::{Answer, Outbox};
+pub use reply::Lease;
+
+use crate::budget::Budget;
+use crate::env::Env;
+use listener::Caps;
+use pool::FramePool;
+use seedlog_core::door::ClientRequest;
+use seedlog_core::ids::{ConnId, ListenerId, RequestNumber};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// What a connection may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// `socket.request.max.bytes`
+    pub request_bytes_max: usize,
+    /// `max.connections`
+    pub connections_max: u32,
+    /// `max.connections.per.ip`
+    pub connections_per_ip_max: u32,
+    /// `connections.max.idle.ms`; `None` for never.
+    pub idle_ms_max: Option<u64>,
+    /// Requests of one connection that may be unanswered; what comes after them waits in the socket.
+    pub pipeline_max: usize,
+    /// Encoded bytes that may be unwritten while the connection is still read from.
+    pub unwritten_bytes_max: usize,
+    /// What a frame is given to arrive in full, whatever its size ...
+    pub frame_ms_base: u64,
+    /// ... and the slowest rate that is borne on top of it.
+    pub frame_bytes_per_ms_min: u64,
+    /// How long a connection whose last request was refused may take to get its earlier answers.
+    pub drain_ms: u64,
+}
+
+impl Limits {
+    /// How long a frame of `bytes` may take.
+    fn frame_ms(&self, bytes: usize) -> u64 {
+        self.frame_ms_base + bytes as u64 / self.frame_bytes_per_ms_min.max(1)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: 100 << 20,
+            connections_max: 10_000,
+            connections_per_ip_max: u32::MAX,
+            idle_ms_max: Some(600_000),
+            pipeline_max: 128,
+            unwritten_bytes_max: 256 << 10,
+            frame_ms_base: 30_000,
+            frame_bytes_per_ms_min: 64,
+            drain_ms: 30_000,
+        }
+    }
+}
+
+/// What connections tell the driver.
+#[derive(Debug)]
+pub enum Event<L> {
+    /// A client connected.
+    Opened {
+        /// The connection.
+        conn: ConnId,
+        /// Where it came in.
+        listener: ListenerId,
+        /// The other end.
+        peer: SocketAddr,
+        /// Where its replies go.
+        outbox: Arc<Outbox<L>>,
+    },
+    /// A request was admitted.
+    Request {
+        /// The connection.
+        conn: ConnId,
+        /// Its place.
+        number: RequestNumber,
+        /// What it asks.
+        request: Box<ClientRequest>,
+    },
+    /// A connection ended. Comes once for each `Opened`, after everything else of it.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The node is asked to stop.
+    Stop,
+}
+
+/// Where events go in.
+pub type Inbox<L> = mpsc::UnboundedSender<Event<L>>;
+
+/// Numbers for the admin port. Only counters and gauges, each a few bytes whatever clients do.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted since the start.
+    pub accepted: AtomicU64,
+    /// Connections refused for a cap.
+    pub refused: AtomicU64,
+    /// Connections open.
+    pub open: AtomicU64,
+    /// Requests admitted.
+    pub requests: AtomicU64,
+    /// Frames or requests that closed their connection.
+    pub bad_requests: AtomicU64,
+    /// Bytes of frames.
+    pub read_bytes: AtomicU64,
+    /// Bytes written to clients.
+    pub written_bytes: AtomicU64,
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Net<E: Env, L> {
+    env: E,
+    limits: Limits,
+    budget: Budget,
+    inbox: Inbox<L>,
+    pool: FramePool,
+    caps: Caps,
+    counters: Arc<Counters>,
+    next_conn: AtomicU64,
+}
+
+/// Memory of large frames that is kept for the next ones.
+const POOL_BYTES_MAX: usize = 32 << 20;
+
+impl<E: Env, L: Lease> Net<E, L> {
+    /// The network of one node; events go to `inbox`.
+    pub fn new(env: E, limits: Limits, budget: Budget, inbox: Inbox<L>) -> Arc<Self> {
+        Arc::new(Self {
+            env,
+            limits,
+            budget,
+            inbox,
+            pool: FramePool::new(POOL_BYTES_MAX),
+            caps: Caps::default(),
+            counters: Arc::default(),
+            next_conn: AtomicU64::new(0),
+        })
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    fn number_connection(&self) -> ConnId {
+        ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn tell(&self, event: Event<L>) {
+        // Without a driver the node is ending, and nobody is left to be told.
+        let _ = self.inbox.send(event);
+    }
+}

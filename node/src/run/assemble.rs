@@ -1,0 +1,339 @@
+//! A node from its parts, in any world: listeners bound, data folder read back, broker built, and all of it run until the
+//! broker halts.
+
+use crate::budget::Budget;
+use crate::config::{Flush, Listener, NodeConfig, TimestampType};
+use crate::driver::{Driver, Meters, watch_syncs};
+use crate::env::{Env, Listener as _};
+use crate::metrics::{MemoryPart, Metrics};
+use crate::net::{Event, Inbox, Limits, Net, listen};
+use crate::store::disk::Disk;
+use crate::store::{Identity, Lease, OpenReport, Store, StoreError, StoreOptions};
+use seedlog_core::broker::Broker;
+use seedlog_core::config::{AdvertisedListener, Config, FlushMode, TopicDefaults};
+use seedlog_core::ids::{ListenerId, NodeId, Uuid};
+use seedlog_core::output::HaltReason;
+use seedlog_core::recovered::{Recovered, lost_offsets};
+use seedlog_core::rng::Random;
+use std::fmt;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+/// Why a node does not start: a sentence for whoever started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is taken.
+    #[error(
+        "listener {listener}: another process listens there; stop it (`ss -ltnp` names it) or choose another port in \
+         `listeners`"
+    )]
+    InUse {
+        /// Name, host and port.
+        listener: String,
+    },
+    /// The address cannot be bound.
+    #[error("listener {listener}: {source}; write an address of this machine into `listeners`")]
+    Bind {
+        /// Name, host and port.
+        listener: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `cluster.id` is not an id.
+    #[error(
+        "cluster.id={0}: is not a cluster's id, which has 22 characters such as those of `seedlog version` make"
+    )]
+    ClusterId(String),
+    /// The system has no randomness.
+    #[error("the system gives no random bytes: {0}")]
+    Random(io::Error),
+    /// The broker ended before it served anybody.
+    #[error("{0}")]
+    Halted(String),
+}
+
+/// A listener's name and what clients are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Its name, such as PLAINTEXT.
+    pub name: String,
+    /// What clients connect to.
+    pub advertised: AdvertisedListener,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AdvertisedListener { host, port } = &self.advertised;
+        let name = &self.name;
+        if host.contains(':') {
+            write!(f, "{name}://[{host}]:{port}")
+        } else {
+            write!(f, "{name}://{host}:{port}")
+        }
+    }
+}
+
+/// A node that is ready to run.
+#[derive(Debug)]
+pub struct Node<E: Env, D: Disk> {
+    driver: Driver<E, D>,
+    net: Arc<Net<E, Lease<D>>>,
+    env: E,
+    listeners: Vec<E::Listener>,
+    addresses: Vec<Address>,
+    serving: oneshot::Receiver<()>,
+    stopper: Stopper<D>,
+}
+
+/// Stops a node; clones stop the same one.
+#[derive(Debug)]
+pub struct Stopper<D: Disk> {
+    inbox: Inbox<Lease<D>>,
+    is_stopping: watch::Sender<bool>,
+}
+
+impl<D: Disk> Clone for Stopper<D> {
+    fn clone(&self) -> Self {
+        Self { inbox: self.inbox.clone(), is_stopping: self.is_stopping.clone() }
+    }
+}
+
+impl<D: Disk> Stopper<D> {
+    /// Asks the node to stop in order. Asking again changes nothing.
+    pub fn stop(&self) {
+        if !self.is_stopping.send_replace(true) {
+            // Without a driver it has stopped already.
+            let _ = self.inbox.send(Event::Stop);
+        }
+    }
+}
+
+impl<E: Env, D: Disk> Node<E, D> {
+    /// Binds, recovers and builds; nothing is served yet.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn assemble(
+        env: E,
+        disk: D,
+        config: &NodeConfig,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for listener in &config.listeners {
+            let (bound, address) = bind(&env, listener).await?;
+            listeners.push(bound);
+            addresses.push(address);
+        }
+        let mut random = fresh_random(&env).map_err(StartError::Random)?;
+        let options = store_options(config, &mut random)?;
+        let salts = fresh_random(&env).map_err(StartError::Random)?;
+        let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
+        tell(&report, &recovered);
+        watch_syncs(&mut store, metrics);
+        let told = addresses.iter().map(|address| address.advertised.clone()).collect();
+        let core = core_config(config, store.identity(), told);
+        let broker = Broker::new(core, random.next_u64(), recovered, env.now());
+
+        let budget = Budget::new(&config.memory);
+        show_budget(config, metrics);
+        let (inbox, events) = mpsc::unbounded_channel();
+        let (serving_told, serving) = oneshot::channel();
+        let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone());
+        let meters = Meters::new(metrics.clone(), budget);
+        let driver = Driver::new(env.clone(), broker, store, events, meters, serving_told);
+        let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
+        Ok(Self { driver, net, env, listeners, addresses, serving, stopper })
+    }
+
+    /// What stops it.
+    pub fn stopper(&self) -> Stopper<D> {
+        self.stopper.clone()
+    }
+
+    /// Its listeners.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Runs it until it halts. `on_ready` is called once clients are let in.
+    pub async fn run(self, on_ready: impl FnOnce(&[Address])) -> HaltReason {
+        let Self { driver, net, env, listeners, addresses, serving, stopper } = self;
+        let mut driving = pin!(driver.run());
+        let early = tokio::select! {
+            biased;
+            reason = &mut driving => Some(reason),
+            _ = serving => None,
+        };
+        if let Some(reason) = early {
+            return reason;
+        }
+        for (at, listener) in listeners.into_iter().enumerate() {
+            let id = ListenerId(u16::try_from(at).expect("a configuration has fewer than 65,536 listeners"));
+            let mut is_stopping = stopper.is_stopping.subscribe();
+            let net = Arc::clone(&net);
+            env.spawn(async move {
+                tokio::select! {
+                    biased;
+                    _ = is_stopping.wait_for(|stopping| *stopping) => {}
+                    () = listen(net, listener, id) => {}
+                }
+            });
+        }
+        on_ready(&addresses);
+        driving.await
+    }
+}
+
+async fn bind<E: Env>(env: &E, listener: &Listener) -> Result<(E::Listener, Address), StartError> {
+    let (name, host) = (&listener.bind.name, listener.bind.host.as_deref());
+    let shown = || format!("{name}://{}:{}", host.unwrap_or_default(), listener.bind.port);
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            StartError::InUse { listener: shown() }
+        } else {
+            StartError::Bind { listener: shown(), source }
+        }
+    };
+    let bound = env.bind(host, listener.bind.port).await.map_err(failed)?;
+    let port = bound.local_addr().map_err(failed)?.port();
+    let port = if listener.advertised_port == 0 { port } else { listener.advertised_port };
+    let advertised = AdvertisedListener { host: listener.advertised_host.clone(), port };
+    Ok((bound, Address { name: name.clone(), advertised }))
+}
+
+/// A stream of its own from the world's randomness: fresh at each start (SAFETY C2).
+fn fresh_random<E: Env>(env: &E) -> io::Result<Random> {
+    let mut seed = [0; 8];
+    env.fill_random(&mut seed)?;
+    Ok(Random::new(u64::from_le_bytes(seed)))
+}
+
+fn salt_source(mut random: Random) -> Box<dyn FnMut() -> u64 + Send> {
+    Box::new(move || random.next_u64())
+}
+
+fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOptions, StartError> {
+    let cluster_id = config
+        .cluster_id
+        .as_ref()
+        .map(|text| Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone())))
+        .transpose()?;
+    let defaults =
+        StoreOptions::new(config.log_dir.clone(), NodeId(config.node_id), random.uuid(), random.uuid());
+    let core_bytes = usize::try_from(config.memory.core_bytes).unwrap_or(usize::MAX);
+    Ok(StoreOptions {
+        cluster_id,
+        flush: flush_mode(config.flush),
+        flush_interval: Duration::from_millis(config.flush_interval_ms),
+        journal_file_bytes: config.journal_file_bytes,
+        journal_bytes_max: config.journal_bytes_max,
+        tail_cache_bytes: usize::try_from(config.memory.tail_cache_bytes).unwrap_or(usize::MAX),
+        index_bytes_max: core_bytes / 2,
+        // Segments must keep up before the journal is full.
+        write_behind_bytes: defaults.write_behind_bytes.min(config.journal_bytes_max / 8),
+        index_interval_bytes: config.index_interval_bytes,
+        ..defaults
+    })
+}
+
+fn flush_mode(flush: Flush) -> FlushMode {
+    match flush {
+        Flush::Always => FlushMode::Always,
+        Flush::Interval => FlushMode::Interval,
+    }
+}
+
+fn core_config(config: &NodeConfig, identity: Identity, listeners: Vec<AdvertisedListener>) -> Config {
+    let first = listeners.first().expect("a configuration has a listener").clone();
+    let defaults = Config::new(identity.node_id, identity.cluster_id, identity.incarnation, first);
+    let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    Config {
+        rack: config.rack.clone(),
+        listeners,
+        flush: flush_mode(config.flush),
+        topic: TopicDefaults {
+            partitions: i32::try_from(config.partitions_default).unwrap_or(i32::MAX),
+            replication_factor: i16::try_from(config.replication_factor_default).unwrap_or(i16::MAX),
+            min_insync_replicas: i32::from(config.insync_replicas_min),
+            segment_bytes: config.segment_bytes,
+            message_bytes_max: config.message_bytes_max,
+            log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
+            timestamp_before_ms_max: limited(config.timestamp_before_ms_max),
+            timestamp_after_ms_max: limited(config.timestamp_after_ms_max),
+        },
+        auto_create_topics: config.auto_create_topics,
+        producer_id_expiration_ms: config.producer_id_expiration_ms,
+        fetch_bytes_max: config.fetch_bytes_max,
+        fetch_sessions_max: config.fetch_sessions_max as usize,
+        disk_free_bytes_min: config.disk_free_bytes_min,
+        // A journal that is small needs snapshots sooner.
+        snapshot_journal_bytes: defaults.snapshot_journal_bytes.min(config.journal_bytes_max / 4),
+        ..defaults
+    }
+}
+
+fn limits(config: &NodeConfig) -> Limits {
+    Limits {
+        request_bytes_max: config.request_bytes_max as usize,
+        connections_max: config.connections_max,
+        connections_per_ip_max: config.connections_per_ip_max,
+        idle_ms_max: config.connection_idle_ms_max,
+        ..Limits::default()
+    }
+}
+
+fn show_budget(config: &NodeConfig, metrics: &Metrics) {
+    let memory = &config.memory;
+    metrics.set_memory_budget(MemoryPart::TailCache, memory.tail_cache_bytes);
+    metrics.set_memory_budget(MemoryPart::Requests, memory.requests_bytes);
+    metrics.set_memory_budget(MemoryPart::Replies, memory.replies_bytes);
+    metrics.set_memory_budget(MemoryPart::Core, memory.core_bytes);
+}
+
+/// Says what recovery found; damage one line for each partition, with everything that is needed to judge it.
+fn tell(report: &OpenReport, recovered: &Recovered) {
+    let Identity { cluster_id, incarnation, .. } = report.identity;
+    info!(
+        %cluster_id,
+        %incarnation,
+        first_use = report.first_use,
+        clean = report.clean,
+        journal_files = report.journal_files,
+        rewritten_groups = report.rewritten,
+        partitions = recovered.partitions.len(),
+        end = recovered.end.0,
+        "data folder opened"
+    );
+    if report.cut {
+        warn!(
+            "the journal's end was torn and has been cut: what was lost there was never acknowledged, unless the disk lost it"
+        );
+    }
+    for range in &report.damage {
+        error!(first = range.first.0, last = range.last.0, "journal entries are damaged and lost");
+    }
+    for (partition, damage) in lost_offsets(recovered) {
+        let topic = recovered.image.topic(partition.topic_id);
+        let topic = topic.map_or("(deleted)", |topic| topic.name.as_str());
+        let to = damage.to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
+        error!(
+            topic,
+            partition = partition.partition.0,
+            from = damage.from.0,
+            to,
+            "records are lost; the partition is not served: restore the folder from a copy, or delete the topic"
+        );
+    }
+    for folder in &report.set_aside {
+        warn!(folder, "a partition that nobody knows was moved to `set-aside`");
+    }
+}

@@ -1,0 +1,136 @@
+//! A disk that passes everything on to another one, until it is told to fail.
+
+use bytes::Bytes;
+use seedlog::store::disk::{Completion, DirEntry, Disk, Lane, Open, Then, completion};
+use seedlog::store::real_disk::{RealDisk, RealFile};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+#[derive(Debug, Clone)]
+pub(crate) struct FaultyDisk {
+    inner: RealDisk,
+    pub(crate) faults: Arc<Faults>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Nothing can be allocated.
+    pub(crate) full: AtomicBool,
+    /// Syncs fail: those of the journal's lane, those of the background's.
+    pub(crate) journal_sync_fails: AtomicBool,
+    pub(crate) background_sync_fails: AtomicBool,
+    /// So many refusals for want of room.
+    pub(crate) refused: AtomicU64,
+}
+
+impl FaultyDisk {
+    pub(crate) fn new(inner: RealDisk) -> Self {
+        Self { inner, faults: Arc::default() }
+    }
+
+    fn is_full(&self) -> bool {
+        let full = self.faults.full.load(Ordering::SeqCst);
+        self.faults.refused.fetch_add(u64::from(full), Ordering::SeqCst);
+        full
+    }
+
+    fn sync_fails(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Journal => self.faults.journal_sync_fails.load(Ordering::SeqCst),
+            Lane::Background => self.faults.background_sync_fails.load(Ordering::SeqCst),
+            Lane::Prepare | Lane::Cold => false,
+        }
+    }
+}
+
+fn failed<T>(error: io::Error) -> Completion<T> {
+    let (completer, completion) = completion();
+    completer.complete(Err(error));
+    completion
+}
+
+fn no_room<T>() -> Completion<T> {
+    failed(io::ErrorKind::StorageFull.into())
+}
+
+fn broken<T>() -> Completion<T> {
+    failed(io::Error::other("input/output error"))
+}
+
+impl Disk for FaultyDisk {
+    type File = RealFile;
+    type Lock = <RealDisk as Disk>::Lock;
+
+    fn lock_now(&self, path: &Path) -> io::Result<Option<Self::Lock>> {
+        self.inner.lock_now(path)
+    }
+    fn read_now(&self, path: &Path, into: &mut Vec<u8>) -> io::Result<()> {
+        self.inner.read_now(path, into)
+    }
+    fn list(&self, lane: Lane, dir: &Path) -> Completion<Vec<DirEntry>> {
+        self.inner.list(lane, dir)
+    }
+    fn create_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
+        if self.is_full() { no_room() } else { self.inner.create_dir(lane, dir) }
+    }
+    fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<RealFile> {
+        if how != Open::Read && self.is_full() { no_room() } else { self.inner.open(lane, path, how) }
+    }
+    fn write_at(
+        &self,
+        lane: Lane,
+        file: &RealFile,
+        position: u64,
+        buffers: Vec<Bytes>,
+        then: Then,
+    ) -> Completion<()> {
+        if then == Then::Sync && self.sync_fails(lane) {
+            return broken();
+        }
+        // The journal writes where there is room already: were it to allocate, this disk would tell.
+        match lane {
+            Lane::Background if self.is_full() => no_room(),
+            Lane::Journal | Lane::Prepare | Lane::Background | Lane::Cold => {
+                self.inner.write_at(lane, file, position, buffers, then)
+            }
+        }
+    }
+    fn zero(&self, lane: Lane, file: &RealFile, from: u64, to: u64) -> Completion<()> {
+        if self.is_full() { no_room() } else { self.inner.zero(lane, file, from, to) }
+    }
+    fn read_at(&self, lane: Lane, file: &RealFile, position: u64, bytes: usize) -> Completion<Bytes> {
+        self.inner.read_at(lane, file, position, bytes)
+    }
+    fn sync(&self, lane: Lane, file: &RealFile) -> Completion<()> {
+        if self.sync_fails(lane) { broken() } else { self.inner.sync(lane, file) }
+    }
+    fn sync_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
+        self.inner.sync_dir(lane, dir)
+    }
+    fn sync_file_system(&self, lane: Lane, dir: &Path) -> Completion<()> {
+        if self.sync_fails(lane) { broken() } else { self.inner.sync_file_system(lane, dir) }
+    }
+    fn length(&self, lane: Lane, file: &RealFile) -> Completion<u64> {
+        self.inner.length(lane, file)
+    }
+    fn set_length(&self, lane: Lane, file: &RealFile, bytes: u64) -> Completion<()> {
+        self.inner.set_length(lane, file, bytes)
+    }
+    fn rename(&self, lane: Lane, from: &Path, to: &Path) -> Completion<()> {
+        self.inner.rename(lane, from, to)
+    }
+    fn remove(&self, lane: Lane, path: &Path) -> Completion<()> {
+        self.inner.remove(lane, path)
+    }
+    fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()> {
+        self.inner.remove_dir(lane, path)
+    }
+    fn free_bytes(&self, lane: Lane, dir: &Path) -> Completion<u64> {
+        self.inner.free_bytes(lane, dir)
+    }
+    fn run<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> Completion<T> {
+        self.inner.run(lane, work)
+    }
+}
