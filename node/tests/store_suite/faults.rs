@@ -222,14 +222,12 @@ fn damage_gives_a_prefix_or_a_refusal_never_anything_else() {
             if life == 0 {
                 node.take_snapshot().await;
             }
-            node.idle(Duration::from_millis(1)).await;
+            // An idle writer vouches for its last group: from there on one damaged place is never taken for a torn tail.
+            node.sync().await;
+            node.idle(Duration::from_millis(50)).await;
             model = node.model;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-        // What is there without damage: the last batches were never flushed.
-        let undamaged = tempfile::tempdir().expect("a folder");
-        copy_dir(origin.path(), undamaged.path());
-        let model = Node::reopen(options(undamaged.path()), real_disk(false), model).await.model;
         let mut random = salts(4711);
         let (mut refused, mut cut, mut given_up) = (0, 0, 0);
         for _ in 0..120 {
@@ -252,9 +250,9 @@ fn damage_gives_a_prefix_or_a_refusal_never_anything_else() {
             given_up += usize::from(!damaged.is_empty());
             let shorter = node.model.partitions.iter().any(|(p, batches)| batches.len() < before[p].len());
             cut += usize::from(shorter);
-            if shorter && damaged.is_empty() {
-                assert!(node.report.cut, "{what}: what is gone without a name was above what is vouched for");
-            }
+            // Only a file that lost its end gives no sign of what it held.
+            let is_named = !damaged.is_empty() || what.starts_with("the tail");
+            assert!(!shorter || is_named, "{what}: what is gone is given up by name");
             node.check_all(5000).await;
             // Life goes on in what is whole, and the verdict stands.
             let whole: Vec<_> =
