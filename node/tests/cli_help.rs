@@ -1,13 +1,17 @@
 //! The command line as a contract: help texts, wrong arguments, wrong addresses, exit codes. No broker is needed.
 
-use std::process::Output;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::process::{Command, Output, Stdio};
 
-use assert_cmd::Command;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
+/// Runs the binary with nothing of the caller's environment: no settings in variables, one width for every help text.
 fn seedlog(args: &[&str]) -> Output {
-    // Without a terminal clap wraps at the width that the definition names.
-    let mut command = Command::cargo_bin("seedlog").expect("cargo builds the binary for its tests");
-    command.args(args).env_remove("COLUMNS").env("NO_COLOR", "1").output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seedlog"));
+    command.args(args).env_clear().env("COLUMNS", "100").env("NO_COLOR", "1").stdin(Stdio::null());
+    command.output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -63,33 +67,41 @@ fn wrong_usage_is_code_2_and_says_what_to_do() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
         assert!(output.stdout.is_empty(), "{args:?}");
         let first: String = text(&output.stderr).split("\n\n").next().unwrap_or_default().trim().to_owned();
-        all += &format!("$ seedlog {}\n{first}\n\n", args.join(" "));
+        let shown: Vec<&str> = args.iter().map(|&arg| if arg.is_empty() { "''" } else { arg }).collect();
+        all += &format!("$ seedlog {}\n{first}\n\n", shown.join(" "));
     }
     insta::assert_snapshot!(all);
 }
 
 #[test]
 fn a_broker_that_is_not_there_is_code_1_and_one_sentence() {
-    // Port 1 on loopback: nobody listens there.
+    // A port that is taken, so that nobody else gets it, and on which nobody listens.
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddr::try_from(getsockname(&held).unwrap()).unwrap().to_string();
+    let refused = io::Error::from(Errno::CONNREFUSED);
     for args in [
-        &["topic", "list", "-b", "127.0.0.1:1"][..],
-        &["topic", "create", "--topic", "a", "-b", "127.0.0.1:1", "--request-timeout-ms", "200"],
-        &["produce", "--topic", "a", "--value", "v", "-b", "127.0.0.1:1", "--delivery-timeout-ms", "200"],
-        &["consume", "--topic", "a", "-b", "127.0.0.1:1"],
+        &["topic", "list"][..],
+        &["topic", "create", "--topic", "a", "--request-timeout-ms", "200"],
+        &["produce", "--topic", "a", "--value", "v", "--delivery-timeout-ms", "200"],
+        &["consume", "--topic", "a"],
     ] {
-        let output = seedlog(args);
+        let output = seedlog(&[args, &["-b", &address]].concat());
         assert_eq!(output.status.code(), Some(1), "{args:?}");
-        let stderr = text(&output.stderr);
         assert_eq!(
-            stderr,
-            "error: cannot connect to 127.0.0.1:1: Connection refused (os error 111); check that a broker runs there, \
-             or name another one with --bootstrap-server\n",
+            text(&output.stderr),
+            format!(
+                "error: cannot connect to {address}: {refused}; check that a broker runs there, or name another one with \
+                 --bootstrap-server\n"
+            ),
             "{args:?}"
         );
     }
-    let output = seedlog(&["topic", "list", "-b", "no-such-host.invalid:9092"]);
+    // DNS has no labels of 64 characters, so that no name server is asked.
+    let nowhere = format!("{}.invalid:9092", "x".repeat(64));
+    let output = seedlog(&["topic", "list", "-b", &nowhere]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).starts_with("error: cannot connect to no-such-host.invalid:9092: "));
+    assert!(text(&output.stderr).starts_with(&format!("error: cannot connect to {nowhere}: ")));
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) struct ConsumeArgs {
     /// Print the partition
     #[arg(long)]
     print_partition: bool,
-    /// Stands between what is printed of a record
+    /// Stands between what is printed of a record; without it a tab
     #[arg(long, value_name = "TEXT", default_value = "\t", hide_default_value = true)]
     key_separator: String,
     /// Print each record as a JSON object on a line of its own
