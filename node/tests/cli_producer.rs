@@ -88,11 +88,11 @@ fn produce(
         let Request::Produce(request) = request else { return Reply::Friendly };
         let batch = request.topic_data[0].partition_data[0].records.as_ref().unwrap().to_bytes();
         let header = BatchHeader::parse(&batch).unwrap();
-        let mut append = || shared.lock().unwrap().append(&header, &batch[61..]);
+        let append = || shared.lock().unwrap().append(&header, &batch[61..]);
         match fates.next().unwrap_or(Fate::Served) {
             Fate::Served => {
                 let (code, offset) = append();
-                if request.acks == 0 { Reply::Silence } else { Reply::Answer(answer(request, code, offset)) }
+                if request.acks == 0 { Reply::Unanswered } else { Reply::Answer(answer(request, code, offset)) }
             }
             Fate::Closed => Reply::Close,
             Fate::WrittenThenClosed => {

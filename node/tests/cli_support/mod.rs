@@ -20,7 +20,7 @@ use seedlog_core::wire::{
 
 /// What the broker does about one request.
 #[allow(dead_code, reason = "each test binary uses some of them")]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Answers.
     Answer(Response),
     /// Answers with another correlation id.
@@ -31,8 +31,11 @@ pub enum Reply {
     Raw(Vec<u8>),
     /// Closes the connection.
     Close,
-    /// Says nothing.
+    /// Says nothing, to this request and to every later one of the connection: answers come in the order of requests, so
+    /// what is not answered holds up the rest.
     Silence,
+    /// Goes on without an answer: Produce with acks=0 has none.
+    Unanswered,
     /// What a friendly broker answers.
     Friendly,
 }
@@ -40,12 +43,12 @@ pub enum Reply {
 type Script = Arc<Mutex<dyn FnMut(&Request) -> Reply + Send>>;
 
 /// A broker on a free port of loopback that follows `script`.
-pub struct FakeBroker {
-    pub address: String,
+pub(crate) struct FakeBroker {
+    pub(crate) address: String,
 }
 
 impl FakeBroker {
-    pub fn start(script: impl FnMut(&Request) -> Reply + Send + 'static) -> Self {
+    pub(crate) fn start(script: impl FnMut(&Request) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let script: Script = Arc::new(Mutex::new(script));
@@ -59,7 +62,7 @@ impl FakeBroker {
     }
 
     /// A client of this broker that loses patience quickly.
-    pub fn cluster(&self) -> Cluster {
+    pub(crate) fn cluster(&self) -> Cluster {
         let options = ConnectionOptions {
             request_timeout: std::time::Duration::from_millis(400),
             connect_timeout: std::time::Duration::from_millis(400),
@@ -71,6 +74,7 @@ impl FakeBroker {
 }
 
 fn serve(mut stream: TcpStream, port: u16, script: &Script) -> Option<()> {
+    let mut silent = false;
     loop {
         let mut length = [0; 4];
         stream.read_exact(&mut length).ok()?;
@@ -79,6 +83,10 @@ fn serve(mut stream: TcpStream, port: u16, script: &Script) -> Option<()> {
         let DecodedRequest { header, body } = decode_request(Bytes::from(frame)).unwrap();
         let RequestBody::Known(request) = body else { return None };
         let reply = (script.lock().unwrap())(&request);
+        silent |= matches!(reply, Reply::Silence);
+        if silent {
+            continue;
+        }
         let frame = |response: &Response, correlation_id| {
             encode_response(header.api_version, correlation_id, response).unwrap().to_bytes()
         };
@@ -93,14 +101,15 @@ fn serve(mut stream: TcpStream, port: u16, script: &Script) -> Option<()> {
             }
             Reply::Raw(bytes) => bytes,
             Reply::Close => return None,
-            Reply::Silence => continue,
+            Reply::Unanswered => continue,
+            Reply::Silence => unreachable!("a silent broker came no further"),
         };
         stream.write_all(&bytes).ok()?;
     }
 }
 
 /// What a broker with one topic `t` of two partitions answers.
-pub fn friendly(request: &Request, port: u16) -> Response {
+pub(crate) fn friendly(request: &Request, port: u16) -> Response {
     match request.api_key() {
         ApiKey::ApiVersions => versions().into(),
         ApiKey::Metadata => metadata(port).into(),
@@ -115,7 +124,7 @@ pub fn friendly(request: &Request, port: u16) -> Response {
     }
 }
 
-pub fn versions() -> ApiVersionsResponse {
+pub(crate) fn versions() -> ApiVersionsResponse {
     let range = |api: &seedlog_core::wire::ApiSupport| ApiVersion {
         api_key: api.api_key.as_i16(),
         min_version: api.advertised.min,
@@ -152,7 +161,7 @@ fn metadata(port: u16) -> MetadataResponse {
 }
 
 /// Runs a test of the client on a runtime like that of the command line; a test that hangs fails.
-pub fn block_on<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         tokio::time::timeout(std::time::Duration::from_secs(30), test).await.expect("the client must not hang")
@@ -161,7 +170,7 @@ pub fn block_on<T>(test: impl Future<Output = T>) -> T {
 
 /// A script of replies for one API; everything else is answered as by a friendly broker.
 #[allow(dead_code, reason = "each test binary uses some of them")]
-pub fn scripted(api: ApiKey, replies: Vec<Reply>) -> impl FnMut(&Request) -> Reply + Send {
+pub(crate) fn scripted(api: ApiKey, replies: Vec<Reply>) -> impl FnMut(&Request) -> Reply + Send {
     let mut replies: VecDeque<Reply> = replies.into();
     move |request| {
         if request.api_key() == api { replies.pop_front().unwrap_or(Reply::Silence) } else { Reply::Friendly }
