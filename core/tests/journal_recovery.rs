@@ -286,9 +286,9 @@ fn judge_rot(rig: &Rig, outcome: &Outcome) {
         assert_eq!(entry, &located.entry, "a store is told of what was written");
         assert!(!hits.spoiled.contains(&located.lsn.0), "a store is told of what is intact");
     }
-    // After a stop in order batches are not read before replay; what it finds is lost all the same.
-    let spoiled = hits.spoiled.iter().filter(|lsn| accepted.contains(*lsn));
-    let lost: BTreeSet<u64> = holes.iter().chain(spoiled).copied().collect();
+    let spoiled: BTreeSet<u64> = hits.spoiled.intersection(&accepted).copied().collect();
+    assert_eq!(damaged, spoiled, "every batch that rotted is reported, after a stop in order too");
+    let lost: BTreeSet<u64> = holes.union(&spoiled).copied().collect();
     judge_state(rig, outcome, &hits, &holes, &lost);
 }
 

@@ -22,14 +22,14 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 /// Disks write this much at once.
-pub const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 /// Small files, so that journals roll often.
-pub const FILE_BYTES: usize = 40 * 1024;
+pub(crate) const FILE_BYTES: usize = 40 * 1024;
 
-pub type Files = BTreeMap<u64, Vec<u8>>;
+pub(crate) type Files = BTreeMap<u64, Vec<u8>>;
 
 /// Files as recovery reads them.
-pub struct Memory<'a>(pub &'a Files);
+pub(crate) struct Memory<'a>(pub &'a Files);
 
 impl JournalSource for Memory<'_> {
     type Error = Infallible;
@@ -45,14 +45,14 @@ impl JournalSource for Memory<'_> {
 
 /// What recovery says of a journal.
 #[derive(Debug)]
-pub struct Outcome {
-    pub plan: Plan,
-    pub recovered: Result<Recovered, ReplayError<Infallible>>,
+pub(crate) struct Outcome {
+    pub(crate) plan: Plan,
+    pub(crate) recovered: Result<Recovered, ReplayError<Infallible>>,
     /// The entries that a store was told of.
-    pub visited: Vec<(u64, u64, Located)>,
+    pub(crate) visited: Vec<(u64, u64, Located)>,
 }
 
-pub fn read(files: &Files, snapshot: Option<&Snapshot>) -> Result<Outcome, RecoveryError<Infallible>> {
+pub(crate) fn read(files: &Files, snapshot: Option<&Snapshot>) -> Result<Outcome, RecoveryError<Infallible>> {
     let through = snapshot.map_or(Lsn::ZERO, |snapshot| snapshot.through);
     let mut source = Memory(files);
     let plan = recover(&mut source, through)?;
@@ -65,29 +65,29 @@ pub fn read(files: &Files, snapshot: Option<&Snapshot>) -> Result<Outcome, Recov
 
 /// A file: what reads see, and what a power cut leaves.
 #[derive(Debug, Clone, Default)]
-pub struct Stored {
-    pub cache: Vec<u8>,
+pub(crate) struct Stored {
+    pub(crate) cache: Vec<u8>,
     disk: Vec<u8>,
 }
 
 /// A group that counts: no recovery cut it.
 #[derive(Debug, Clone)]
-pub struct Written {
-    pub seq: u64,
-    pub position: usize,
-    pub prefix: GroupPrefix,
-    pub bytes: Vec<u8>,
+pub(crate) struct Written {
+    pub(crate) seq: u64,
+    pub(crate) position: usize,
+    pub(crate) prefix: GroupPrefix,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Written {
     /// The lsns of its entries.
-    pub fn lsns(&self) -> std::ops::RangeInclusive<u64> {
+    pub(crate) fn lsns(&self) -> std::ops::RangeInclusive<u64> {
         self.prefix.first_lsn.0..=self.prefix.last_lsn().0
     }
 }
 
 /// An entry and its batch as it stands in the journal.
-pub type Told = (Entry, Option<Bytes>);
+pub(crate) type Told = (Entry, Option<Bytes>);
 
 /// What follows from the entries so far: only as much as is needed to write the next one.
 #[derive(Debug, Clone, Default)]
@@ -135,7 +135,7 @@ impl Model {
 
 /// Where the fresh file's writing is interrupted (SAFETY J2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interrupted {
+pub(crate) enum Interrupted {
     AfterGroups,
     AfterSync,
     AfterHeader,
@@ -144,18 +144,18 @@ pub enum Interrupted {
 
 /// The journal of one node.
 #[derive(Debug, Clone)]
-pub struct Rig {
-    pub files: BTreeMap<u64, Stored>,
-    pub groups: Vec<Written>,
+pub(crate) struct Rig {
+    pub(crate) files: BTreeMap<u64, Stored>,
+    pub(crate) groups: Vec<Written>,
     /// Every entry of the history that counts, by lsn from 1.
-    pub truth: Vec<Told>,
-    pub written: u64,
-    pub synced: u64,
-    pub snapshot: Option<Snapshot>,
-    pub random: Random,
-    pub flush_always: bool,
+    pub(crate) truth: Vec<Told>,
+    pub(crate) written: u64,
+    pub(crate) synced: u64,
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) random: Random,
+    pub(crate) flush_always: bool,
     /// The node's driver states in the fresh file's header that all of it is on disk, the simulator's does not.
-    pub header_vouches: bool,
+    pub(crate) header_vouches: bool,
     model: Model,
     spares: Vec<u64>,
     current: (u64, u64, usize),
@@ -164,7 +164,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new(seed: u64, flush_always: bool) -> Self {
+    pub(crate) fn new(seed: u64, flush_always: bool) -> Self {
         let mut rig = Self {
             files: BTreeMap::new(),
             groups: Vec::new(),
@@ -187,17 +187,17 @@ impl Rig {
 
     // ---- entries ----
 
-    pub fn push(&mut self, entry: Entry, batch: Option<Bytes>) {
+    pub(crate) fn push(&mut self, entry: Entry, batch: Option<Bytes>) {
         self.model.apply(&entry);
         self.truth.push((entry, batch));
     }
 
-    pub fn metadata(&mut self, record: &MetadataRecord) {
+    pub(crate) fn metadata(&mut self, record: &MetadataRecord) {
         let offset = Offset(self.model.metadata_end);
         self.push(Entry::Metadata { offset, epoch: LeaderEpoch(0), record: record.encode() }, None);
     }
 
-    pub fn create_topic(&mut self, partitions: i32) {
+    pub(crate) fn create_topic(&mut self, partitions: i32) {
         self.names += 1;
         let topic_id = self.random.uuid();
         let name = format!("topic-{}", self.names);
@@ -216,13 +216,13 @@ impl Rig {
         }
     }
 
-    pub fn remove_topic(&mut self, at: usize) {
+    pub(crate) fn remove_topic(&mut self, at: usize) {
         if let Some(&topic_id) = self.model.topics.get(at % self.model.topics.len().max(1)) {
             self.metadata(&MetadataRecord::RemoveTopic { topic_id });
         }
     }
 
-    pub fn producer_ids(&mut self) {
+    pub(crate) fn producer_ids(&mut self) {
         let next = ProducerId(self.model.next_producer_id + 1000);
         self.metadata(&MetadataRecord::ProducerIds { next });
     }
@@ -232,17 +232,17 @@ impl Rig {
         self.push(Entry::EpochStart { partition, epoch: LeaderEpoch(epoch.0 + 1), start }, None);
     }
 
-    pub fn expire(&mut self, at: usize) {
+    pub(crate) fn expire(&mut self, at: usize) {
         if let Some(partition) = self.partition(at) {
             self.push(Entry::ProducersExpired { partition, producers: vec![ProducerId(0)] }, None);
         }
     }
 
-    pub fn partition(&self, at: usize) -> Option<TopicPartition> {
+    pub(crate) fn partition(&self, at: usize) -> Option<TopicPartition> {
         self.model.partitions.keys().nth(at % self.model.partitions.len().max(1)).copied()
     }
 
-    pub fn append(&mut self, at: usize, records: usize, value: &[u8]) {
+    pub(crate) fn append(&mut self, at: usize, records: usize, value: &[u8]) {
         let Some(partition) = self.partition(at) else { return };
         let (base, epoch) = self.model.partitions[&partition];
         // One producer writes each partition without a gap.
@@ -270,7 +270,7 @@ impl Rig {
     // ---- groups and files ----
 
     /// Writes what is queued as one group.
-    pub fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         if (self.written as usize) < self.truth.len() {
             self.write_group();
             if self.flush_always {
@@ -280,7 +280,7 @@ impl Rig {
     }
 
     /// Adds a group without entries, which vouches for what is on disk.
-    pub fn vouch(&mut self) {
+    pub(crate) fn vouch(&mut self) {
         self.write();
         self.write_group();
         self.sync();
@@ -312,7 +312,7 @@ impl Rig {
         self.files.get(&self.current.0).map_or(0, |file| file.cache.len())
     }
 
-    pub fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         self.sync_file(self.current.0);
         self.synced = self.written;
     }
@@ -324,14 +324,14 @@ impl Rig {
     }
 
     /// All that was written gets to disk, without anybody being told.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for file in self.files.values_mut() {
             file.disk.clone_from(&file.cache);
         }
     }
 
     /// Goes on in the next file: recycled with its old bytes in it, or zeros.
-    pub fn roll(&mut self, need: usize) {
+    pub(crate) fn roll(&mut self, need: usize) {
         self.sync();
         let capacity = FILE_BYTES.max(FILE_HEADER_BYTES + need);
         let (seq, salt) = (self.next_seq, self.random.next_u64());
@@ -364,7 +364,7 @@ impl Rig {
     }
 
     /// Takes a snapshot of all that is on disk and releases the files that it covers.
-    pub fn take_snapshot(&mut self) {
+    pub(crate) fn take_snapshot(&mut self) {
         if self.synced > 0 {
             self.snapshot = Some(snapshot_of(&self.state_at(self.synced)));
         }
@@ -382,12 +382,12 @@ impl Rig {
     }
 
     /// The bytes as reads see them.
-    pub fn bytes(&self) -> Files {
+    pub(crate) fn bytes(&self) -> Files {
         self.files.iter().map(|(&seq, file)| (seq, file.cache.clone())).collect()
     }
 
     /// The state that the first `end` entries give, read from a journal that holds nothing else.
-    pub fn state_at(&self, end: u64) -> Recovered {
+    pub(crate) fn state_at(&self, end: u64) -> Recovered {
         let mut writer = GroupWriter::new(Vec::new(), Lsn(1), Offset::ZERO);
         for (entry, batch) in &self.truth[..end as usize] {
             let header = batch.as_ref().map(|batch| BatchHeader::parse(batch).expect("the model built it"));
@@ -405,7 +405,7 @@ impl Rig {
     // ---- crashes ----
 
     /// Each sector that was not synced is on disk, is not, or was torn to zeros; in no order.
-    pub fn power_cut(&mut self) {
+    pub(crate) fn power_cut(&mut self) {
         for file in self.files.values_mut() {
             file.disk.resize(file.cache.len(), 0);
             for (new, old) in file.cache.chunks_mut(SECTOR).zip(file.disk.chunks(SECTOR)) {
@@ -422,7 +422,7 @@ impl Rig {
     }
 
     /// Reads the journal back, writes the fresh file, and begins the next run. `None`: recovery refused.
-    pub fn restart(&mut self) -> Option<Outcome> {
+    pub(crate) fn restart(&mut self) -> Option<Outcome> {
         let outcome = read(&self.bytes(), self.snapshot.as_ref()).expect("memory can be read");
         outcome.recovered.as_ref().ok()?;
         self.write_fresh(&outcome.plan, Interrupted::Never);
@@ -431,7 +431,7 @@ impl Rig {
     }
 
     /// The first entries of a run: it numbers itself and leads in new epochs.
-    pub fn begin_run(&mut self) {
+    pub(crate) fn begin_run(&mut self) {
         self.push(Entry::Started { boot: self.model.boot + 1 }, None);
         let led: Vec<TopicPartition> = self.model.partitions.keys().copied().collect();
         for partition in led {
@@ -440,7 +440,7 @@ impl Rig {
     }
 
     /// Writes what is accepted above the vouched lsn into a fresh file: groups, sync, header, sync.
-    pub fn write_fresh(&mut self, plan: &Plan, interrupted: Interrupted) {
+    pub(crate) fn write_fresh(&mut self, plan: &Plan, interrupted: Interrupted) {
         let (seq, salt) = (plan.next_seq, self.random.next_u64());
         self.next_seq = seq + 1;
         let old = self.bytes();
@@ -473,7 +473,10 @@ impl Rig {
             return;
         }
         self.sync_file(seq);
-        self.groups.retain(|group| group.prefix.first_lsn < first);
+        self.groups.retain(|group| {
+            let cut = group.prefix.first_lsn;
+            cut < first || cut == first && group.prefix.entries == 0
+        });
         self.groups.extend(fresh);
         self.truth.truncate(plan.end.0 as usize);
         self.model = Model::default();
@@ -490,7 +493,7 @@ fn empty(capacity: usize) -> Stored {
 }
 
 /// A snapshot as a broker in this state would take it.
-pub fn snapshot_of(state: &Recovered) -> Snapshot {
+pub(crate) fn snapshot_of(state: &Recovered) -> Snapshot {
     let known = state.partitions.iter().filter(|(_, held)| held.log.latest_epoch().is_some());
     let partitions = known.map(|(&partition, held)| PartitionSnapshot {
         partition,
