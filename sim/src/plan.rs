@@ -196,6 +196,24 @@ pub enum FaultKind {
     },
 }
 
+impl FaultKind {
+    /// What stands for it in events: an index of [`crate::trace::FAULTS`].
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Kill { .. } => 0,
+            Self::PowerCut { .. } => 1,
+            Self::SyncError => 2,
+            Self::DiskFull { .. } => 3,
+            Self::SlowDisk { .. } => 4,
+            Self::BitFlip { .. } => 5,
+            Self::ClockJump { .. } => 6,
+            Self::Stop { .. } => 7,
+            Self::Pause { .. } => 8,
+        }
+    }
+}
+
 impl Plan {
     /// Draws the plan of a seed.
     #[must_use]

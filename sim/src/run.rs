@@ -2,8 +2,15 @@
 
 use crate::judges::{Enabled, Judge, Verdict};
 use crate::plan::{Plan, Scenario};
+use crate::trace::NOWHERE;
 use crate::world::{Outcome, World};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Runs a plan.
 #[must_use]
@@ -14,8 +21,10 @@ pub fn run_plan(plan: Plan, enabled: Enabled, keep_trace: bool) -> Outcome {
     let mut outcome = world.into_outcome();
     if let Err(panic) = ended {
         let text = panic.downcast_ref::<String>().cloned();
-        let says = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
-        outcome.verdict = Some(Verdict { judge: Judge::Panic, node: u32::MAX, at_us, says });
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+        let place = PANICKED_AT.take();
+        let says = if place.is_empty() { text } else { format!("{place}: {text}") };
+        outcome.verdict = Some(Verdict { judge: Judge::Panic, node: NOWHERE, at_us, says });
     }
     outcome
 }
@@ -24,4 +33,12 @@ pub fn run_plan(plan: Plan, enabled: Enabled, keep_trace: bool) -> Outcome {
 #[must_use]
 pub fn run_seed(scenario: Scenario, seed: u64, enabled: Enabled, keep_trace: bool) -> Outcome {
     run_plan(Plan::draw(scenario, seed), enabled, keep_trace)
+}
+
+/// Panics print nothing any more, in the whole process: each becomes a verdict, which says where it was.
+pub fn hush_panics() {
+    set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        PANICKED_AT.with(|slot| *slot.borrow_mut() = place);
+    }));
 }

@@ -37,12 +37,12 @@ kinds! {
     Kill "kill" "boot" "in_recovery" "";
     PowerCut "power-cut" "kept" "lost" "torn";
     Halt "halt" "boot" "clean" "";
-    Fault "fault" "index" "kind" "";
+    Fault "fault" "index" "fault" "";
     Flip "bit-flip" "lsn" "position" "cached";
-    Step "step" "input" "outputs" "digest";
+    Step "step" "input" "outputs" "last_lsn";
     CutShort "cut-short" "taken" "of" "";
     GroupWrite "group-write" "first_lsn" "entries" "bytes";
-    GroupWritten "group-written" "last_lsn" "" "";
+    GroupWritten "group-written" "last_lsn" "hash" "";
     GroupSynced "group-synced" "last_lsn" "" "";
     SyncFailed "sync-failed" "lane" "" "";
     FileReady "file-ready" "seq" "first_lsn" "recycled";
@@ -60,6 +60,28 @@ kinds! {
     Read "read" "client" "offset" "batches";
     Heal "heal" "" "" "";
     End "end" "acked" "read" "";
+}
+
+/// Inputs of the broker, by the number that stands for them in events.
+pub const INPUTS: [&str; 10] = [
+    "conn-opened",
+    "request",
+    "conn-closed",
+    "durable",
+    "read-done",
+    "store-done",
+    "disk-failed",
+    "space",
+    "wake",
+    "stop",
+];
+
+/// Faults, by the number that stands for them in events.
+pub const FAULTS: [&str; 9] =
+    ["kill", "power-cut", "sync-error", "disk-full", "slow-disk", "bit-flip", "clock-jump", "stop", "pause"];
+
+fn named(names: &[&'static str], number: u64) -> &'static str {
+    usize::try_from(number).ok().and_then(|number| names.get(number)).copied().unwrap_or("?")
 }
 
 /// One event.
@@ -89,7 +111,9 @@ impl fmt::Display for Event {
                 continue;
             }
             match *label {
-                "hash" | "digest" => write!(f, " {label}={number:016x}")?,
+                "hash" => write!(f, " {label}={number:016x}")?,
+                "input" => write!(f, " {label}={:<11}", named(&INPUTS, number))?,
+                "fault" => write!(f, " {label}={:<11}", named(&FAULTS, number))?,
                 _ => write!(f, " {label}={number:<9}")?,
             }
         }

@@ -8,6 +8,7 @@ mod single;
 
 use crate::judges::{Enabled, Judge};
 use crate::plan::Scenario;
+use crate::run::hush_panics;
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,9 +40,9 @@ enum Command {
         /// Seeds at a time, each on a thread of its own.
         #[arg(long, default_value_t = 1)]
         jobs: usize,
-        /// Do not stop at the first failure: count them.
+        /// Does not stop at the first failure: lists and counts all of them.
         #[arg(long)]
-        count: bool,
+        keep_going: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -88,8 +89,8 @@ pub struct Common {
 /// Carries out a command. Everything that is printed goes through `out`; complaints go through `err`.
 pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let done = match cli.command {
-        Command::Run { seeds, jobs, count, common } => prepare(&common)
-            .and_then(|enabled| range::run(&range::Range { seeds, jobs, count, enabled, common: &common }, out, err)),
+        Command::Run { seeds, jobs, keep_going, common } => prepare(&common)
+            .and_then(|enabled| range::run(&range::Range { seeds, jobs, keep_going, enabled, common: &common }, out, err)),
         Command::Replay { seed, plan, common } => {
             prepare(&common).and_then(|enabled| single::replay(seed, plan.as_deref(), &common, enabled, out))
         }
@@ -109,8 +110,7 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
 /// Switches the exhibit on and finds out who judges.
 fn prepare(common: &Common) -> Result<Enabled, String> {
     let hunted = common.exhibit.as_deref().map(exhibit::switch).transpose()?;
-    // The report of a panic is the verdict; the hook's own lines would only repeat it.
-    std::panic::set_hook(Box::new(|_| {}));
+    hush_panics();
     match (common.judges.as_deref(), hunted) {
         (None, Some(row)) => Ok(Enabled::only(row.judges)),
         (None | Some("all"), _) => Ok(Enabled::all()),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Range<'a> {
     pub(super) seeds: (u64, u64),
     pub(super) jobs: usize,
-    pub(super) count: bool,
+    pub(super) keep_going: bool,
     pub(super) enabled: Enabled,
     pub(super) common: &'a Common,
 }
@@ -65,7 +65,7 @@ pub(super) fn run(range: &Range<'_>, out: &mut dyn Write, err: &mut dyn Write) -
     )
     .map_err(said)?;
     report_marks(&sum.marks, out).map_err(said)?;
-    if range.count {
+    if range.keep_going {
         report_counts(&sum, out).map_err(said)?;
     }
     match sum.found.first_key_value() {
@@ -88,7 +88,7 @@ fn alone(range: &Range<'_>, err: &mut dyn Write) -> Sum {
         let outcome = run_seed(range.common.scenario, seed, range.enabled, false);
         sum.add(seed, &outcome, begun.elapsed());
         progress.show(&sum, err);
-        if !sum.found.is_empty() && !range.count {
+        if !sum.found.is_empty() && !range.keep_going {
             break;
         }
     }
@@ -116,7 +116,7 @@ fn together(range: &Range<'_>, err: &mut dyn Write) -> Sum {
                     }
                     let begun = Instant::now();
                     let outcome = run_seed(range.common.scenario, seed, range.enabled, false);
-                    if outcome.verdict.is_some() && !range.count {
+                    if outcome.verdict.is_some() && !range.keep_going {
                         stop.store(true, Ordering::Relaxed);
                     }
                     if send.send((seed, outcome, begun.elapsed())).is_err() {

@@ -4,7 +4,7 @@ use super::{CLEAN, Common, FOUND, arguments, said};
 use crate::judges::{Enabled, s29};
 use crate::plan::Plan;
 use crate::run::run_plan;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 
@@ -23,21 +23,24 @@ pub(super) fn replay(
         }
     };
     let outcome = run_plan(plan, enabled, true);
+    let mut out = BufWriter::new(out);
     for event in outcome.trace.all() {
         writeln!(out, "{}", event.to_string().trim_end()).map_err(said)?;
     }
     let (count, hash) = (outcome.trace.count(), outcome.trace.hash());
     writeln!(out, "{count} events, {} acknowledged, trace {hash:016x}", outcome.acked).map_err(said)?;
-    match outcome.verdict {
+    let code = match outcome.verdict {
         None => {
             writeln!(out, "nothing found").map_err(said)?;
-            Ok(CLEAN)
+            CLEAN
         }
         Some(verdict) => {
             writeln!(out, "FOUND in seed {seed}: {verdict}").map_err(said)?;
-            Ok(FOUND)
+            FOUND
         }
-    }
+    };
+    out.flush().map_err(said)?;
+    Ok(code)
 }
 
 pub(super) fn twice(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
@@ -60,7 +63,12 @@ fn other_process(seed: u64, common: &Common) -> Result<String, String> {
     let mut command = Command::new(program);
     command.arg("replay").arg(seed.to_string()).args(arguments(common));
     let output = command.output().map_err(said)?;
-    String::from_utf8(output.stdout).map_err(|error| error.to_string())
+    match output.status.code() {
+        Some(code) if code == i32::from(CLEAN) || code == i32::from(FOUND) => {
+            String::from_utf8(output.stdout).map_err(|error| error.to_string())
+        }
+        _ => Err(format!("a process that replays ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr))),
+    }
 }
 
 pub(super) fn plan(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {

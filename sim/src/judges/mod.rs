@@ -13,6 +13,7 @@ pub mod s25;
 pub mod s29;
 pub mod s6;
 
+use crate::trace::NOWHERE;
 use std::fmt;
 
 /// Who found something.
@@ -112,7 +113,7 @@ impl Enabled {
 pub struct Verdict {
     /// By whom.
     pub judge: Judge,
-    /// At which node.
+    /// At which node, or [`NOWHERE`].
     pub node: u32,
     /// When, in virtual µs.
     pub at_us: u64,
@@ -122,16 +123,12 @@ pub struct Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}) at {}.{:06} s, node {}: {}",
-            self.judge.name(),
-            self.judge.watches(),
-            self.at_us / 1_000_000,
-            self.at_us % 1_000_000,
-            self.node,
-            self.says
-        )
+        let (seconds, micros) = (self.at_us / 1_000_000, self.at_us % 1_000_000);
+        write!(f, "{} ({}) at {seconds}.{micros:06} s", self.judge.name(), self.judge.watches())?;
+        if self.node != NOWHERE {
+            write!(f, ", node {}", self.node)?;
+        }
+        write!(f, ": {}", self.says)
     }
 }
 

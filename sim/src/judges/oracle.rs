@@ -3,10 +3,10 @@
 
 use crate::hash::{hash64, mix};
 use seedlog_core::cluster::records::MetadataRecord;
-use seedlog_core::ids::{Lsn, Offset, TopicPartition, Uuid};
+use seedlog_core::ids::{Lsn, Offset, ProducerId, TopicPartition, Uuid};
 use seedlog_core::journal::{AppendEntry, Entry};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, RecordIter};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One node's truth.
 #[derive(Debug, Default)]
@@ -32,6 +32,9 @@ pub struct ShadowLog {
     pub given_up: bool,
     /// The highest watermark that left the node.
     pub high_watermark: Offset,
+    /// Producers that lost batches to a power cut under flush=interval: if nothing of one is left, nobody knows what it
+    /// wrote, and Kafka takes its next batch whatever its sequence (KIP-360).
+    pub forgotten: BTreeSet<ProducerId>,
 }
 
 /// One batch as it was appended.
@@ -108,6 +111,12 @@ impl ShadowLog {
 
     fn index_of(&self, base: Offset) -> Option<usize> {
         self.batches.binary_search_by_key(&base, |batch| batch.header.base_offset).ok()
+    }
+
+    /// What is at or behind `end` is gone, as flush=interval allows.
+    pub fn excuse(&mut self, end: Offset) {
+        let gone = self.batches.iter().filter(|batch| batch.header.base_offset >= end);
+        self.forgotten.extend(gone.filter(|batch| batch.header.has_producer_id()).map(|batch| batch.header.producer_id));
     }
 
     /// Forgets what is at or behind `end`.

@@ -16,6 +16,7 @@ pub fn check_last(log: &ShadowLog) -> Result<(), String> {
     }
     let earlier = before.iter().rev().map(|batch| &batch.header).find(|other| other.producer_id == header.producer_id);
     match earlier {
+        None if log.forgotten.contains(&header.producer_id) => Ok(()),
         None => first(header),
         Some(earlier) if earlier.producer_epoch < header.producer_epoch => first(header),
         Some(earlier) if earlier.producer_epoch > header.producer_epoch => Err(format!(
@@ -50,6 +51,17 @@ mod tests {
     use super::*;
     use crate::judges::oracle::Oracle;
     use crate::judges::oracle::tests::{batch, entry, partition};
+    use seedlog_core::ids::Offset;
+
+    #[test]
+    fn a_producer_of_which_flush_interval_lost_everything_goes_on_anywhere() {
+        let mut late = log(&[2]);
+        late.excuse(Offset(0));
+        assert_eq!(check_last(&late), Ok(()));
+        let mut gap = log(&[0, 4]);
+        gap.excuse(Offset(2));
+        assert!(check_last(&gap).is_err());
+    }
 
     fn log(sequences: &[i32]) -> ShadowLog {
         let mut oracle = Oracle::default();

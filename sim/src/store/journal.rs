@@ -4,6 +4,7 @@ use super::index::{BatchRef, Place};
 use super::lane::Op;
 use super::{DiskNow, Done, Signal, Store};
 use crate::disk::{Disk, Inode};
+use crate::hash::hash64;
 use bytes::Bytes;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
@@ -151,7 +152,7 @@ impl Store {
             let bytes = group.bytes.slice(start..start + append.batch_bytes as usize);
             self.remember(append.partition, append.base_offset, bytes);
         }
-        signals.push(Signal::GroupWritten(self.written));
+        signals.push(Signal::GroupWritten(self.written, hash64(&group.bytes)));
         if group.entries > 0 {
             signals.push(Signal::Durable);
         }

@@ -87,6 +87,12 @@ impl<D> Lane<D> {
         self.ops.is_empty()
     }
 
+    /// An operation is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
     /// Starts the next operation if none is under way: µs until it ends.
     pub fn start(&mut self, pace: Pace, rng: &mut Stream) -> Option<u64> {
         if self.busy {
@@ -129,6 +135,16 @@ impl<D> Lane<D> {
     #[must_use]
     pub fn is_syncing(&self) -> bool {
         self.busy && matches!(self.ops.front(), Some(Op::Sync { .. }))
+    }
+
+    /// Nothing more is begun: what is under way is still done, and tells nobody.
+    pub fn halt(&mut self) {
+        let under_way = if self.busy { self.ops.pop_front() } else { None };
+        self.ops.clear();
+        match under_way {
+            Some(Op::Done(_)) | None => self.busy = false,
+            Some(op) => self.ops.push_front(op),
+        }
     }
 
     /// The process dies: what was under way is done in part, what follows never happens.

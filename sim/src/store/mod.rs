@@ -90,8 +90,8 @@ pub enum Signal {
     Recovered,
     /// A group went to the disk: first lsn, entries, bytes.
     GroupWrite(Lsn, u32, usize),
-    /// A group is written.
-    GroupWritten(Lsn),
+    /// A group is written: the last entry, a hash of its bytes.
+    GroupWritten(Lsn, u64),
     /// A file is ready: number, first lsn, whether it was used before.
     FileReady(u64, Lsn, bool),
     /// A file holds nothing that is needed.
@@ -148,12 +148,15 @@ pub struct DiskNow<'a> {
 impl Store {
     /// Starts what can be started in a lane: µs until it ends.
     pub fn start_lane(&mut self, lane: LaneId, pace: Pace, rng: &mut Stream) -> Option<u64> {
-        self.lanes[lane as usize].start(pace, rng)
+        if self.failed { None } else { self.lanes[lane as usize].start(pace, rng) }
     }
 
     /// Ends a lane's operation.
     pub fn finish_lane(&mut self, lane: LaneId, now: &mut DiskNow<'_>, signals: &mut Vec<Signal>) {
         let slot = &mut self.lanes[lane as usize];
+        if self.failed && !slot.is_busy() {
+            return; // It was the end of a script, which nobody is told of after a failure.
+        }
         let fails = slot.is_syncing() && std::mem::take(now.sync_fails);
         match slot.finish(now.disk, fails, now.rng) {
             Finished::Next => {}
@@ -166,7 +169,7 @@ impl Store {
         self.failed = true;
         signals.push(Signal::DiskFailed(why));
         // Never retried, never trusted (SAFETY J10): nothing more is written.
-        self.lanes = [Lane::default(), Lane::default()];
+        self.lanes.iter_mut().for_each(Lane::halt);
     }
 
     fn on_done(&mut self, done: Done, now: &mut DiskNow<'_>, signals: &mut Vec<Signal>) {

@@ -32,7 +32,7 @@ impl World {
         if at >= self.nodes.len() || matches!(self.nodes[at].state, State::Dead) {
             return;
         }
-        self.note_at(at, Kind::Fault, [index as u64, 0, 0]);
+        self.note_at(at, Kind::Fault, [index as u64, fault.kind.number(), 0]);
         let now_us = self.now_us;
         let node = &mut self.nodes[at];
         match fault.kind {
@@ -55,7 +55,8 @@ impl World {
             }
             FaultKind::Stop { .. } => self.step(at, Input::Stop),
             FaultKind::Pause { for_us } => {
-                node.paused_until = now_us + for_us;
+                node.paused_until = node.paused_until.max(now_us + for_us);
+                self.queue.push(node.paused_until, What::Resume { node: at });
                 self.mark(Mark::NodePaused);
             }
         }
@@ -66,6 +67,21 @@ impl World {
             self.nodes[at].cut = Some((power, down_us));
         } else {
             self.crash(at, power, down_us);
+        }
+    }
+
+    /// A pause has ended, unless another one goes on.
+    pub(super) fn on_resume(&mut self, at: usize) {
+        if self.now_us >= self.nodes[at].paused_until {
+            self.resume(at);
+        }
+    }
+
+    /// The process goes on with what came while it stood still, in the order in which it came.
+    pub(super) fn resume(&mut self, at: usize) {
+        self.nodes[at].paused_until = 0;
+        for what in std::mem::take(&mut self.nodes[at].deferred) {
+            self.dispatch(what);
         }
     }
 

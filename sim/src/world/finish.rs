@@ -19,11 +19,11 @@ impl World {
         self.phase = Phase::Draining { until_us: self.now_us + DRAIN_US };
         for at in 0..self.nodes.len() {
             let node = &mut self.nodes[at];
-            node.paused_until = node.paused_until.min(self.now_us);
             node.slow_factor = 1;
             node.sync_fails = false;
             node.disk_full = false;
             node.cut = None;
+            self.resume(at);
             self.input_late(at, 0, Input::Space { free_bytes: 1 << 30 });
         }
         for client in 0..self.clients.len() {

@@ -149,7 +149,6 @@ impl World {
             State::Dead => node.state = State::Dead,
         }
         node.life += 1;
-        node.paused_until = 0;
         node.cut = None;
         node.killed |= !power;
         let power_cut = power.then(|| node.disk.power_cut(&mut node.disk_rng));
@@ -173,6 +172,7 @@ impl World {
         if !matches!(self.nodes[at].state, State::Dead) {
             self.schedule_boot(at, down_us);
         }
+        self.resume(at);
     }
 
     /// The broker stopped in order and its journal is closed.
@@ -221,6 +221,9 @@ fn take_over(node: &mut Node, reading: &store::Reading, rewritten: Option<(usize
         {
             let gone = log.batches.iter().filter(|batch| batch.header.base_offset >= held.log.end());
             excused |= gone.clone().any(|batch| batch.acked);
+            if node.oracle.unsynced_excused {
+                log.excuse(held.log.end());
+            }
             log.truncate(held.log.end());
         }
     }

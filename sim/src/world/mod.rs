@@ -6,11 +6,14 @@
 //!      └───────frames────────────┘◄─────── signals ─────────────┘       judges look at all of it
 //! ```
 //!
-//! * `queue`: events; * `node`: a process and its outputs; * `life`: starts, recoveries, crashes; * `net`: connections and
-//!   frames; * `faults`: the plan's faults; * `finish`: healing, the last reading, the end.
+//! * `queue`: events; * `node`: a machine and its process; * `driver`: steps and their outputs; * `answer`: replies and what is
+//!   filled into them; * `life`: starts, recoveries, crashes; * `net`: connections and frames; * `faults`: the plan's faults;
+//!   * `finish`: healing, the last reading, the end.
 //!
 //! Nothing here reads a clock, spawns, or hashes by address: a run is a function of (build, plan).
 
+mod answer;
+mod driver;
 mod faults;
 mod finish;
 mod life;
@@ -153,13 +156,12 @@ impl World {
 
     fn dispatch(&mut self, what: What) {
         if let Some((node, life)) = what.addressee() {
-            let held = &self.nodes[node];
+            let held = &mut self.nodes[node];
             if life.is_some_and(|life| life != held.life) {
                 return; // For a process that is no more.
             }
-            if self.now_us < held.paused_until {
-                let at = held.paused_until;
-                self.queue.push(at, what);
+            if held.paused_until > 0 {
+                held.deferred.push(what);
                 return;
             }
         }
@@ -181,6 +183,7 @@ impl World {
             What::Deadline { client, number } => self.on_deadline(client, number),
             What::Fault { index } => self.on_fault(index),
             What::FaultEnds { node, ends } => self.on_fault_ends(node, ends),
+            What::Resume { node } => self.on_resume(node),
             What::Heal => self.on_heal(),
             What::Finish => self.on_look_for_the_end(),
         }

@@ -29,6 +29,7 @@ pub(super) enum What {
     Deadline { client: usize, number: u64 },
     Fault { index: usize },
     FaultEnds { node: usize, ends: Ends },
+    Resume { node: usize },
     Heal,
     Finish,
 }
@@ -74,6 +75,7 @@ impl What {
             | Self::Deadline { .. }
             | Self::Fault { .. }
             | Self::FaultEnds { .. }
+            | Self::Resume { .. }
             | Self::Heal
             | Self::Finish => None,
         }
