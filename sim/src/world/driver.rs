@@ -1,0 +1,321 @@
+//! The driver of a process: steps the broker, does what its outputs ask for, and brings it what the store has to say.
+
+use super::World;
+use super::node::{MONO_ORIGIN_MS, State, clock};
+use super::queue::{LaneId, What, pace};
+use crate::judges::{Judge, s25};
+use crate::marks::Mark;
+use crate::plan::Flush;
+use crate::store::Signal;
+use crate::trace::Kind;
+use bytes::Bytes;
+use seedlog_core::ids::OpId;
+use seedlog_core::input::Input;
+use seedlog_core::journal::Entry;
+use seedlog_core::output::{HaltReason, Output, Outputs, StoreCommand};
+use seedlog_core::records::BatchHeader;
+
+impl World {
+    /// One step of a broker and everything that its outputs ask for.
+    pub(super) fn step(&mut self, at: usize, input: Input) {
+        let node = &mut self.nodes[at];
+        let wall_jump_ms = node.wall_jump_ms;
+        let State::Up(process) = &mut node.state else { return };
+        if process.stopped {
+            return;
+        }
+        let code = input_code(&input);
+        let mut outputs = Outputs::new();
+        process.broker.step(clock(self.now_us, process.started_us, wall_jump_ms), input, &mut outputs);
+        self.steps += 1;
+        let last = process.broker.last_lsn().0;
+        let count = outputs.len();
+        let taken = if count > 1 && node.cut.is_some() { 1 + node.driver.index(count - 1) } else { count };
+        self.note_at(at, Kind::Step, [code, count as u64, last]);
+        for output in outputs.drain(..taken) {
+            self.on_output(at, output);
+        }
+        if taken < count {
+            self.cut_short(at, taken, count);
+            return;
+        }
+        self.after_step(at);
+    }
+
+    /// The process dies between two outputs: those behind never happen.
+    fn cut_short(&mut self, at: usize, taken: usize, count: usize) {
+        self.note_at(at, Kind::CutShort, [taken as u64, count as u64, 0]);
+        self.mark(Mark::StepCutShort);
+        if let Some((power, down_us)) = self.nodes[at].cut.take() {
+            self.crash(at, power, down_us);
+        }
+    }
+
+    fn after_step(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let (life, late, spurious) = (node.life, node.late(), node.driver.chance(10));
+        let spurious_us = self.now_us + node.driver.below(50_000);
+        let State::Up(process) = &mut node.state else { return };
+        if !process.submit_scheduled && process.store.has_entries() {
+            process.submit_scheduled = true;
+            self.queue.push(self.now_us + late.min(300), What::Submit { node: at, life });
+        }
+        if let Some((mono, _)) = process.broker.wake_at() {
+            let due = process.started_us + mono.0.saturating_sub(MONO_ORIGIN_MS) * 1_000;
+            let due = due.max(self.now_us) + late;
+            if process.wake_us.is_none_or(|scheduled| due < scheduled) {
+                process.wake_us = Some(due);
+                self.queue.push(due, What::Wake { node: at, life, at_us: due });
+            }
+        }
+        if spurious {
+            self.queue.push(spurious_us, What::Input { node: at, life, input: Box::new(Input::Wake) });
+        }
+    }
+
+    pub(super) fn on_broker_wake(&mut self, at: usize, at_us: u64) {
+        if let Some(process) = self.nodes[at].process() {
+            if process.wake_us != Some(at_us) {
+                return; // An earlier one was scheduled since.
+            }
+            process.wake_us = None;
+            self.step(at, Input::Wake);
+        }
+    }
+
+    fn on_output(&mut self, at: usize, output: Output) {
+        match output {
+            Output::Reply { conn, number, response } => self.on_reply(at, conn, number, response),
+            Output::Close { conn, .. } => self.close_conn(at, conn),
+            Output::Journal { entry, batch } => self.on_entry(at, &entry, batch.as_ref()),
+            Output::Read { op, extent, look } => {
+                let node = &mut self.nodes[at];
+                let (life, late) = (node.life, node.late());
+                let Some(process) = node.process() else { return };
+                let id = process.next_id();
+                let pending = process.store.take_look(&extent, look);
+                process.looks.insert(id, (op, pending));
+                self.queue.push(self.now_us + late + 20, What::Look { node: at, life, id });
+            }
+            Output::Store { op, command } => self.on_command(at, op, command),
+            Output::Halt { reason } => self.on_halt(at, &reason),
+        }
+    }
+
+    fn on_command(&mut self, at: usize, op: OpId, command: StoreCommand) {
+        let mut signals = Vec::new();
+        if let Some((store, now)) = self.nodes[at].store_and_disk() {
+            store.command(op, command, now.disk, &mut signals);
+        }
+        self.on_signals(at, signals);
+        self.kick(at);
+    }
+
+    fn on_entry(&mut self, at: usize, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>) {
+        let node = &mut self.nodes[at];
+        let batch = batch.map(|(header, bytes)| (header, &bytes[..]));
+        let Some(process) = node.process() else { return };
+        let lsn = process.store.push(entry, batch);
+        let shadow = node.oracle.on_entry(lsn, entry, batch);
+        if let (Entry::Append(append), Some(shadow)) = (entry, shadow) {
+            let said = s25::check_last(&node.oracle.logs[&append.partition]);
+            let produced = self.register.check(shadow.payload, append.base_offset);
+            self.hear(Judge::S25, at, said);
+            self.hear(Judge::S24, at, produced);
+        }
+    }
+
+    fn on_halt(&mut self, at: usize, reason: &HaltReason) {
+        let clean = *reason == HaltReason::Stopped;
+        let node = &mut self.nodes[at];
+        let boots = node.boots;
+        self.note_at(at, Kind::Halt, [boots, u64::from(clean), 0]);
+        if !clean {
+            let down_us = 100_000 + self.nodes[at].driver.below(400_000);
+            self.crash(at, false, down_us);
+            return;
+        }
+        self.close_all_conns(at);
+        let Some(process) = self.nodes[at].process() else { return };
+        process.stopped = true;
+        // A group that vouches for the last entry makes the stop one that recovery believes.
+        self.on_idle(at);
+    }
+
+    /// Lets the store go on: starts operations in both lanes.
+    pub(super) fn kick(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let (life, factor) = (node.life, node.slow_factor);
+        for lane in [LaneId::Journal, LaneId::Background] {
+            let Some((store, now)) = node.store_and_disk() else { return };
+            if let Some(micros) = store.start_lane(lane, pace(factor), now.rng) {
+                self.queue.push(self.now_us + micros, What::LaneDone { node: at, life, lane });
+            }
+        }
+    }
+
+    pub(super) fn on_lane_done(&mut self, at: usize, lane: LaneId) {
+        let mut signals = Vec::new();
+        if let Some((store, mut now)) = self.nodes[at].store_and_disk() {
+            store.finish_lane(lane, &mut now, &mut signals);
+        }
+        self.on_signals(at, signals);
+        self.kick(at);
+        self.end_if_stopped(at);
+    }
+
+    fn end_if_stopped(&mut self, at: usize) {
+        let Some(process) = self.nodes[at].process() else { return };
+        if process.stopped && process.store.journal_is_idle() {
+            if process.store.wants_to_vouch() {
+                self.on_idle(at);
+            } else {
+                self.end_in_order(at);
+            }
+        }
+    }
+
+    pub(super) fn on_submit(&mut self, at: usize) {
+        let mut signals = Vec::new();
+        if let Some(process) = self.nodes[at].process() {
+            process.submit_scheduled = false;
+        }
+        if let Some((store, mut now)) = self.nodes[at].store_and_disk() {
+            store.submit(&mut now, &mut signals);
+        }
+        self.on_signals(at, signals);
+        self.kick(at);
+    }
+
+    pub(super) fn on_idle(&mut self, at: usize) {
+        let mut signals = Vec::new();
+        if let Some(process) = self.nodes[at].process() {
+            process.idle_scheduled = false;
+        }
+        if let Some((store, mut now)) = self.nodes[at].store_and_disk() {
+            store.vouch(&mut now, &mut signals);
+        }
+        self.on_signals(at, signals);
+        self.kick(at);
+        self.end_if_stopped(at);
+    }
+
+    pub(super) fn on_sync_tick(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let life = node.life;
+        let Flush::Interval { sync_ms } = node.numbers.flush else { return };
+        if let Some(process) = node.process() {
+            process.store.sync_interval();
+            self.queue.push(self.now_us + sync_ms * 1_000, What::SyncTick { node: at, life });
+            self.kick(at);
+        }
+    }
+
+    pub(super) fn on_durable(&mut self, at: usize) {
+        let Some(process) = self.nodes[at].process() else { return };
+        process.durable_scheduled = false;
+        let merged = std::mem::take(&mut process.groups_untold) > 1;
+        let input = Input::Durable { written: process.store.written(), synced: process.store.synced() };
+        if merged {
+            self.mark(Mark::DurableMerged);
+        }
+        self.step(at, input);
+    }
+
+    pub(super) fn on_signals(&mut self, at: usize, signals: Vec<Signal>) {
+        for signal in signals {
+            self.on_signal(at, signal);
+        }
+    }
+
+    fn on_signal(&mut self, at: usize, signal: Signal) {
+        match signal {
+            Signal::Durable => self.schedule_durable(at),
+            Signal::Platter(through) => {
+                self.nodes[at].oracle.on_platter(through);
+                self.note_at(at, Kind::GroupSynced, [through.0, 0, 0]);
+                self.schedule_idle(at);
+            }
+            Signal::StoreDone(op) => self.input_late(at, 0, Input::StoreDone { op, result: Ok(()) }),
+            Signal::DiskFailed(why) => {
+                self.note_at(at, Kind::SyncFailed, [0, 0, 0]);
+                self.on_disk_failed(at, why);
+            }
+            Signal::Recovered => self.on_recovered(at),
+            Signal::GroupWrite(first, entries, bytes) => {
+                self.note_at(at, Kind::GroupWrite, [first.0, u64::from(entries), bytes as u64]);
+            }
+            Signal::GroupWritten(last, hash) => {
+                self.note_at(at, Kind::GroupWritten, [last.0, hash, 0]);
+                if let Some(process) = self.nodes[at].process() {
+                    process.groups_untold += 1;
+                }
+            }
+            Signal::FileReady(seq, first, recycled) => {
+                self.note_at(at, Kind::FileReady, [seq, first.0, u64::from(recycled)]);
+                if recycled {
+                    self.mark(Mark::FileRecycled);
+                }
+            }
+            Signal::FileReleased(seq, last, pinned) => {
+                self.note_at(at, Kind::FileReleased, [seq, last.0, 0]);
+                if pinned {
+                    self.mark(Mark::LateFill);
+                }
+            }
+            Signal::Snapshot(through, batches, bytes) => {
+                self.note_at(at, Kind::Snapshot, [through.0, batches as u64, bytes as u64]);
+            }
+            Signal::SnapshotDone(through) => {
+                self.note_at(at, Kind::SnapshotDone, [through.0, 0, 0]);
+                self.mark(Mark::SnapshotTaken);
+            }
+            Signal::Dropped(op, files) => self.note_at(at, Kind::Dropped, [op.0, files, 0]),
+        }
+    }
+
+    fn schedule_durable(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let (life, late) = (node.life, node.late());
+        if let Some(process) = node.process()
+            && !process.durable_scheduled
+        {
+            process.durable_scheduled = true;
+            self.queue.push(self.now_us + late, What::Durable { node: at, life });
+        }
+    }
+
+    fn schedule_idle(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let life = node.life;
+        if let Some(process) = node.process()
+            && !process.idle_scheduled
+        {
+            process.idle_scheduled = true;
+            self.queue.push(self.now_us + 1_000, What::Idle { node: at, life });
+        }
+    }
+
+    /// An input that arrives late.
+    pub(super) fn input_late(&mut self, at: usize, least_us: u64, input: Input) {
+        let node = &mut self.nodes[at];
+        let (life, late) = (node.life, node.late());
+        self.queue.push(self.now_us + least_us + late, What::Input { node: at, life, input: Box::new(input) });
+    }
+}
+
+/// What stands for an input in events: an index of [`crate::trace::INPUTS`].
+fn input_code(input: &Input) -> u64 {
+    match input {
+        Input::ConnOpened { .. } => 0,
+        Input::Request { .. } => 1,
+        Input::ConnClosed { .. } => 2,
+        Input::Durable { .. } => 3,
+        Input::ReadDone { .. } => 4,
+        Input::StoreDone { .. } => 5,
+        Input::DiskFailed { .. } => 6,
+        Input::Space { .. } => 7,
+        Input::Wake => 8,
+        Input::Stop => 9,
+    }
+}
