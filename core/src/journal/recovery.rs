@@ -178,7 +178,6 @@ pub fn plan(scans: &[FileScan], through: Lsn) -> Plan {
         // What vouched for it is a file header or a group that is not part of the sequence.
         plan.damage.push(LsnRange { first: plan.end.next(), last: vouched });
         plan.end = vouched;
-        // No group behind the hole states where the metadata ends.
         plan.metadata_end = None;
     }
     assert!(plan.end >= through);
@@ -203,6 +202,8 @@ impl Plan {
             }
             self.damage.push(LsnRange { first: self.end.next(), last: Lsn(prefix.first_lsn.0 - 1) });
             self.end = Lsn(prefix.first_lsn.0 - 1);
+            // Until a group behind the hole is accepted nothing states where the metadata ends.
+            self.metadata_end = None;
         }
         if !group.damaged.is_empty() {
             let is_damage = exhibit!(H4, prefix.last_lsn() <= self.vouched, false);

@@ -147,6 +147,8 @@ pub(crate) enum Interrupted {
 pub(crate) struct Rig {
     pub(crate) files: BTreeMap<u64, Stored>,
     pub(crate) groups: Vec<Written>,
+    /// Groups that a recovery copied, with the number of the file that has the copy.
+    pub(crate) copied: Vec<(Written, u64)>,
     /// Every entry of the history that counts, by lsn from 1.
     pub(crate) truth: Vec<Told>,
     pub(crate) written: u64,
@@ -168,6 +170,7 @@ impl Rig {
         let mut rig = Self {
             files: BTreeMap::new(),
             groups: Vec::new(),
+            copied: Vec::new(),
             truth: Vec::new(),
             written: 0,
             synced: 0,
@@ -378,6 +381,7 @@ impl Rig {
             .take_while(|&&seq| seq != self.current.0 && last(seq) <= self.synced);
         let released: Vec<u64> = releasable.copied().collect();
         self.groups.retain(|group| !released.contains(&group.seq));
+        self.copied.retain(|(group, _)| !released.contains(&group.seq));
         self.spares.extend(released);
     }
 
@@ -473,10 +477,14 @@ impl Rig {
             return;
         }
         self.sync_file(seq);
-        self.groups.retain(|group| {
+        let kept = |group: &Written| {
             let cut = group.prefix.first_lsn;
             cut < first || cut == first && group.prefix.entries == 0
-        });
+        };
+        let (kept, voided): (Vec<_>, Vec<_>) = self.groups.drain(..).partition(kept);
+        self.groups = kept;
+        let accepted = |group: &Written| group.prefix.last_lsn() <= plan.end;
+        self.copied.extend(voided.into_iter().filter(accepted).map(|group| (group, seq)));
         self.groups.extend(fresh);
         self.truth.truncate(plan.end.0 as usize);
         self.model = Model::default();
