@@ -50,6 +50,13 @@ struct File {
     betrayed: Vec<usize>,
 }
 
+/// A disk to be read: through the page cache, or behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    disk: &'a Disk,
+    platter: bool,
+}
+
 /// What a power cut did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PowerCut {
@@ -238,18 +245,39 @@ impl Disk {
         self.names.values().map(|inode| self.files[inode.0].cache.len() as u64).sum()
     }
 
-    /// The same disk after a power cut that loses all that was not synced.
+    /// The disk as a process sees it.
     #[must_use]
-    pub fn platter_only(&self) -> Self {
-        let mut disk = self.clone();
-        for file in &mut disk.files {
-            file.take_dirty();
-            file.betrayed.clear();
-            file.cache.clone_from(&file.platter);
-        }
-        disk.unsynced.clear();
-        disk.names.clone_from(&disk.durable_names);
-        disk
+    pub fn seen(&self) -> View<'_> {
+        View { disk: self, platter: false }
+    }
+
+    /// The disk as it would be after a power cut that loses all that was not synced.
+    #[must_use]
+    pub fn on_platter(&self) -> View<'_> {
+        View { disk: self, platter: true }
+    }
+}
+
+impl<'a> View<'a> {
+    /// The file of this name.
+    #[must_use]
+    pub fn lookup(self, name: &str) -> Option<Inode> {
+        self.all().get(name).copied()
+    }
+
+    /// All names, in order, with their files.
+    pub fn names(self) -> impl Iterator<Item = (&'a str, Inode)> {
+        self.all().iter().map(|(name, &inode)| (name.as_str(), inode))
+    }
+
+    /// The content of a file.
+    #[must_use]
+    pub fn content(self, inode: Inode) -> &'a [u8] {
+        if self.platter { self.disk.platter(inode) } else { self.disk.content(inode) }
+    }
+
+    fn all(self) -> &'a BTreeMap<String, Inode> {
+        if self.platter { &self.disk.durable_names } else { &self.disk.names }
     }
 }
 
@@ -461,7 +489,7 @@ mod tests {
         }
 
         #[test]
-        fn a_process_kill_is_nothing_to_the_disk_and_platter_only_is_the_worst_power_cut(seed: u64, len in 1usize..5_000) {
+        fn a_process_kill_is_nothing_to_the_disk_and_its_platter_is_the_worst_power_cut(seed: u64, len in 1usize..5_000) {
             let mut disk = Disk::default();
             let file = disk.create("f");
             disk.sync_dir();
@@ -469,7 +497,7 @@ mod tests {
             disk.sync(file);
             disk.write(file, 0, &vec![2; len]);
             prop_assert_eq!(disk.content(file), &vec![2; len]);
-            let worst = disk.platter_only();
+            let worst = disk.on_platter();
             prop_assert_eq!(worst.content(file), &vec![1; len]);
             disk.evict(&mut rng(seed));
             prop_assert_eq!(disk.content(file), &vec![2; len]);

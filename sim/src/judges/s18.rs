@@ -139,18 +139,18 @@ mod tests {
         let mut oracle = oracle(3);
         oracle.on_platter(Lsn(3));
         let whole = disk(3, |_| {});
-        assert_eq!(check(&oracle, &crate::store::read(&whole).unwrap(), &whole), Ok(()));
+        assert_eq!(check(&oracle, &crate::store::read(whole.seen()).unwrap(), &whole), Ok(()));
         let short = disk(2, |_| {});
-        assert!(check(&oracle, &crate::store::read(&short).unwrap(), &short).unwrap_err().contains("was on disk"));
+        assert!(check(&oracle, &crate::store::read(short.seen()).unwrap(), &short).unwrap_err().contains("was on disk"));
         let long = disk(4, |_| {});
-        assert!(check(&oracle, &crate::store::read(&long).unwrap(), &long).unwrap_err().contains("only 3"));
+        assert!(check(&oracle, &crate::store::read(long.seen()).unwrap(), &long).unwrap_err().contains("only 3"));
     }
 
     #[test]
     fn other_bytes_behind_a_valid_table_are_found() {
         let oracle = oracle(3);
         let whole = disk(3, |_| {});
-        let reading = crate::store::read(&whole).unwrap();
+        let reading = crate::store::read(whole.seen()).unwrap();
         // What H3 does: the scan is not repeated on the bytes, which have changed since they were written.
         let mut other = whole.clone();
         let inode = other.lookup("journal-000001").unwrap();
@@ -163,7 +163,7 @@ mod tests {
         let mut oracle = oracle(3);
         oracle.on_platter(Lsn(3));
         let whole = disk(3, |_| {});
-        let mut reading = crate::store::read(&whole).unwrap();
+        let mut reading = crate::store::read(whole.seen()).unwrap();
         reading.visited.remove(1);
         assert!(check(&oracle, &reading, &whole).unwrap_err().contains("hole"));
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_second_recovery_that_differs_is_found() {
         let (three, two) = (disk(3, |_| {}), disk(2, |_| {}));
-        let (three, two) = (crate::store::read(&three).unwrap(), crate::store::read(&two).unwrap());
+        let (three, two) = (crate::store::read(three.seen()).unwrap(), crate::store::read(two.seen()).unwrap());
         assert_eq!(check_again(&three, &three), Ok(()));
         assert!(check_again(&three, &two).unwrap_err().contains("ends at 2 and not at 3"));
     }

@@ -3,7 +3,7 @@
 use super::index::{BatchRef, Place};
 use super::lane::Op;
 use super::{Done, LaneId, Signal, Store};
-use crate::disk::{Disk, Inode};
+use crate::disk::{Disk, Inode, View};
 use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset, OpId, TopicPartition, Uuid};
 use seedlog_core::journal::format::{FormatError, seal, unseal};
@@ -220,7 +220,7 @@ impl Store {
 }
 
 /// The snapshot on a disk, if there is one.
-pub(super) fn load(disk: &Disk) -> Result<Option<Stored>, FormatError> {
+pub(super) fn load(disk: View<'_>) -> Result<Option<Stored>, FormatError> {
     disk.lookup(SNAPSHOT).map(|inode| unseal(MAGIC, disk.content(inode))).transpose()
 }
 

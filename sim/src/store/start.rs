@@ -6,7 +6,7 @@ use super::journal::{GroupAt, JournalFile, OpenGroup, batch_ref, journal_name, j
 use super::lane::{Lane, Op};
 use super::snapshot::{Segments, Stored, load};
 use super::{Done, Store, StoreConfig};
-use crate::disk::{Disk, Inode};
+use crate::disk::{Disk, Inode, View};
 use crate::rng::Stream;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 use seedlog_core::journal::format::rewrite_group;
@@ -78,7 +78,7 @@ pub(super) struct Fresh {
 }
 
 struct DiskSource<'a> {
-    disk: &'a Disk,
+    disk: View<'a>,
     inodes: &'a BTreeMap<u64, Inode>,
 }
 
@@ -99,11 +99,11 @@ impl JournalSource for DiskSource<'_> {
 ///
 /// # Errors
 /// [`StartError::Refused`].
-pub fn read(disk: &Disk) -> Result<Reading, StartError> {
+pub fn read(disk: View<'_>) -> Result<Reading, StartError> {
     let refused = |why: &dyn fmt::Display| StartError::Refused(why.to_string());
     let mut stored = load(disk).map_err(|error| refused(&error))?;
-    let names = disk.names().filter_map(|name| Some((journal_seq(name)?, disk.lookup(name)?)));
-    let inodes: BTreeMap<u64, Inode> = names.collect();
+    let inodes: BTreeMap<u64, Inode> =
+        disk.names().filter_map(|(name, inode)| Some((journal_seq(name)?, inode))).collect();
     let mut source = DiskSource { disk, inodes: &inodes };
     let through = stored.as_ref().map_or(Lsn::ZERO, |stored| stored.core.through);
     let plan = recover(&mut source, through).map_err(|error| refused(&error))?;

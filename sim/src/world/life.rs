@@ -39,7 +39,7 @@ impl World {
         if node.driver.chance(500) {
             node.disk.evict(&mut node.disk_rng);
         }
-        let reading = match store::read(&node.disk) {
+        let reading = match store::read(node.disk.seen()) {
             Ok(reading) => reading,
             Err(error) => {
                 self.on_refused(at, &error.to_string());
@@ -108,7 +108,7 @@ impl World {
         let node = &mut self.nodes[at];
         let State::Recovering(recovering) = std::mem::replace(&mut node.state, State::Down) else { return };
         let Recovering { reading, store, rewritten } = *recovering;
-        let again = store::read(&node.disk.platter_only());
+        let again = store::read(node.disk.on_platter());
         let said = match &again {
             Ok(again) => s18::check_again(&reading, again),
             Err(error) => Err(format!("a second recovery, without the page cache, is refused: {error}")),
