@@ -1,1 +1,3 @@
-//! Shared helpers of the test suites.
+//! Helpers of the test suites: [`golden`] plays scenarios.
+
+pub mod golden;

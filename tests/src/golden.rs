@@ -1,0 +1,176 @@
+//! Golden scenarios: a story told line by line to one real broker, with what it says between the lines.
+//!
+//! The broker is the core itself, behind a driver of a few hundred lines: requests and answers are wire frames, the journal
+//! is bytes in memory, time stands still until the script says otherwise. A line that begins with `> ` is a command, one that
+//! begins with `#` is prose, an indented one is what came of the command above it; see `tests/golden/`.
+//!
+//! | command | what happens |
+//! |---|---|
+//! | `start`, `start flush=interval`, `start killed` | recovery, then a broker; killed: the process dies once the fresh file has its groups and before it has its header |
+//! | `stop`, `crash`, `power-cut`, `power-cut keeps 1 3` | an end in order; one of the process; one of the machine, where of the unsynced sectors the 1st and 3rd get to the disk |
+//! | `by-hand`, `at-once` | who writes the journal: the script, or the driver after each command (as at first) |
+//! | `write`, `sync`, `sync fails`, `vouch` | by hand: the next group goes to the page cache; to the disk; an empty group states what is on disk |
+//! | `flip record orders-0@2`, `flip group orders-0@2`, `flip group metadata@3` | one bit on the disk: in the bytes of the record, or in the header of the group that holds it |
+//! | `advance 500 ms` | time passes: timers fire, an idle writer vouches |
+//! | `state` | where the journal and the logs are |
+//! | `disk-full`, `disk-has-room` | what the driver tells of free room |
+//! | `create orders partitions=2 message.timestamp.type=LogAppendTime`, `delete orders`, `metadata orders`, `metadata orders auto-create=yes` | topics |
+//! | `produce orders-0 'a' 'b' orders-1 'x'*2000 acks=all producer=0 epoch=0 seq=0` | one batch for each partition; also `timeout=500`, `at=10000`, `crc=wrong` |
+//! | `fetch orders-0 from=0 wait=500 min-bytes=1` | also `max-bytes=`, `epoch=`, `last-epoch=`, `session=open`, `session=next`, `session=same` |
+//! | `offsets orders-0 latest` | or `earliest`, `max-timestamp`, a time in ms |
+//! | `epoch-end orders-0 epoch=1`, `init-producer` | the end of a leader's epoch; a producer id |
+//! | `disconnect` | the connection ends |
+//!
+//! A request is sent by `client` over a connection of its own, or by another: `reader: fetch orders-0 from=0`.
+
+mod ask;
+mod disk;
+mod journal;
+mod node;
+mod say;
+mod words;
+
+use disk::Disk;
+use journal::Group;
+use node::Process;
+use seedlog_core::ids::{ConnId, RequestNumber, Uuid};
+use seedlog_core::input::Input;
+use seedlog_core::journal::Entry;
+use std::collections::BTreeMap;
+use words::Line;
+
+/// Plays a scenario. Gives it back with what happened this time: the same text, if nothing has changed.
+///
+/// # Errors
+/// The line that makes no sense, and why.
+pub fn play(script: &str) -> Result<String, String> {
+    let mut told = String::new();
+    let mut world = World::default();
+    for (number, line) in (1..).zip(script.lines()) {
+        if line.starts_with("  ") {
+            continue; // What happened the last time.
+        }
+        told.push_str(line);
+        told.push('\n');
+        if let Some(command) = line.strip_prefix("> ") {
+            world.obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
+            for said in world.said.drain(..) {
+                told.push_str(&format!("  {said}\n"));
+            }
+        } else if !line.is_empty() && !line.starts_with('#') {
+            return Err(format!("line {number}: neither a command, nor prose, nor an answer"));
+        }
+    }
+    Ok(told)
+}
+
+/// One machine, and what is known of it.
+#[derive(Default)]
+struct World {
+    disk: Disk,
+    /// Every group that was ever written: where bits are flipped.
+    groups: Vec<Group>,
+    up: Option<Process>,
+    now_ms: u64,
+    by_hand: bool,
+    next_conn: u64,
+    /// Topics by id, for printing.
+    names: BTreeMap<Uuid, String>,
+    /// The request that the command being obeyed has sent.
+    asked: Option<(ConnId, RequestNumber)>,
+    said: Vec<String>,
+}
+
+impl World {
+    fn obey(&mut self, command: &str) -> Result<(), String> {
+        let mut line = Line::parse(command)?;
+        self.asked = None;
+        match &*line.verb.clone() {
+            "start" => self.start(&mut line)?,
+            "by-hand" => self.by_hand = true,
+            "at-once" => {
+                self.by_hand = false;
+                self.settle();
+            }
+            "power-cut" => {
+                self.up = None;
+                self.power_cut(&mut line)?;
+            }
+            "flip" => self.flip(&mut line)?,
+            "crash" => {
+                self.process()?;
+                self.up = None;
+            }
+            "stop" => self.tell(Input::Stop)?,
+            "write" => self.write()?,
+            "sync" => self.sync(&mut line)?,
+            "vouch" => self.vouch()?,
+            "advance" => self.advance(&mut line)?,
+            "state" => self.say_state()?,
+            "disk-full" => self.tell(Input::Space { free_bytes: 0 })?,
+            "disk-has-room" => self.tell(Input::Space { free_bytes: 1 << 40 })?,
+            "disconnect" => self.disconnect(&line)?,
+            _ => self.ask(&mut line)?,
+        }
+        line.finish()
+    }
+
+    fn process(&mut self) -> Result<&mut Process, String> {
+        self.up.as_mut().ok_or_else(|| "nothing runs".to_owned())
+    }
+
+    fn tell(&mut self, input: Input) -> Result<(), String> {
+        self.process()?;
+        self.step(input);
+        self.settle();
+        Ok(())
+    }
+
+    fn power_cut(&mut self, line: &mut Line) -> Result<(), String> {
+        let mut kept = Vec::new();
+        if let Some(word) = line.next_plain() {
+            if word != "keeps" {
+                return Err(format!("{word}: only `keeps`"));
+            }
+            while let Some(number) = line.next_plain() {
+                kept.push(words::number(&number)?);
+            }
+        }
+        let (unsynced, kept) = self.disk.power_cut(&kept);
+        if unsynced > 0 {
+            self.said
+                .push(format!("sectors that were not synced: {unsynced}, of which {kept} got to the disk"));
+        }
+        Ok(())
+    }
+
+    /// Flips a bit where a record or a metadata record stands.
+    fn flip(&mut self, line: &mut Line) -> Result<(), String> {
+        let what = line.next_plain().ok_or("flip what?")?;
+        let place = line.next_plain().ok_or("flip where?")?;
+        let (log, offset) = place.split_once('@').ok_or("a place is log@offset")?;
+        let offset: i64 = words::number(offset)?;
+        let names = &self.names;
+        let holds = |entry: &Entry| {
+            if let Entry::Append(append) = entry {
+                let offsets = append.base_offset.0..append.next_offset().0;
+                return say::partition(names, append.partition) == log && offsets.contains(&offset);
+            }
+            log == "metadata" && matches!(entry, Entry::Metadata { offset: at, .. } if at.0 == offset)
+        };
+        let found = self.groups.iter().rev().find_map(|group| {
+            let located = group.entries.iter().find(|located| holds(&located.entry))?;
+            Some((group, located))
+        });
+        let (group, located) = found.ok_or("it was never written")?;
+        let inside = match &*what {
+            // The last byte of the batch: its records, not its header.
+            "record" => u64::from(located.payload_at + located.entry.payload_bytes()) - 1,
+            // A byte of its first lsn.
+            "group" => 18,
+            _ => return Err(format!("{what}: a record or a group")),
+        };
+        self.disk.flip(group.seq, group.at + inside);
+        Ok(())
+    }
+}

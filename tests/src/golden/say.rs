@@ -1,0 +1,270 @@
+//! What happened, in words: one line a partition, one line a group.
+
+use super::journal::Group;
+use seedlog_core::broker::Broker;
+use seedlog_core::cluster::records::MetadataRecord;
+use seedlog_core::errors::ErrorCode;
+use seedlog_core::ids::{Lsn, Offset, TopicPartition, Uuid};
+use seedlog_core::journal::{Entry, Plan};
+use seedlog_core::records::{BATCH_HEADER_BYTES, Batches, RecordIter};
+use seedlog_core::wire::create_topics::CreatableTopicResult;
+use seedlog_core::wire::delete_topics::DeletableTopicResult;
+use seedlog_core::wire::fetch::PartitionData;
+use seedlog_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use seedlog_core::wire::metadata::{MetadataResponsePartition, MetadataResponseTopic};
+use seedlog_core::wire::offset_for_leader_epoch::{EpochEndOffset, OffsetForLeaderTopicResult};
+use seedlog_core::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
+use seedlog_core::wire::{FetchResponse, Records, Response, Str};
+use std::collections::BTreeMap;
+
+/// The partition by its topic's name.
+pub(super) fn partition(names: &BTreeMap<Uuid, String>, partition: TopicPartition) -> String {
+    let name = names.get(&partition.topic_id).map_or("?", String::as_str);
+    format!("{name}-{}", partition.partition)
+}
+
+/// Remembers the names of topics that are journaled.
+pub(super) fn learn(names: &mut BTreeMap<Uuid, String>, entry: &Entry) {
+    if let Entry::Metadata { record, .. } = entry
+        && let Ok(MetadataRecord::Topic { topic_id, name, .. }) = MetadataRecord::decode(record)
+    {
+        names.insert(topic_id, name);
+    }
+}
+
+/// A group on its way to the disk.
+pub(super) fn group(names: &BTreeMap<Uuid, String>, group: &Group) -> String {
+    let entries: Vec<String> = group
+        .entries
+        .iter()
+        .map(|located| format!("{} {}", located.lsn, entry(names, &located.entry)))
+        .collect();
+    format!("writes a group: {}; it states {} to be on disk", entries.join(", "), group.states)
+}
+
+fn entry(names: &BTreeMap<Uuid, String>, entry: &Entry) -> String {
+    match entry {
+        Entry::Append(append) => {
+            let last = Offset(append.next_offset().0 - 1);
+            let name = partition(names, append.partition);
+            if append.offsets == 1 {
+                format!("{name}@{last}")
+            } else {
+                format!("{name}@{}-{last}", append.base_offset)
+            }
+        }
+        Entry::EpochStart { partition: of, epoch, start } => {
+            format!("{} epoch {epoch} from {start}", partition(names, *of))
+        }
+        Entry::Metadata { offset, record, .. } => {
+            let record = MetadataRecord::decode(record).expect("the broker wrote it a moment ago");
+            format!("metadata@{offset} {}", metadata(&record))
+        }
+        Entry::ProducersExpired { .. } => "producers expired".to_owned(),
+        Entry::Dropped { .. } => "a topic's files are gone".to_owned(),
+        Entry::Started { boot } => format!("run {boot}"),
+        Entry::Stopped => "stopped".to_owned(),
+    }
+}
+
+fn metadata(record: &MetadataRecord) -> String {
+    match record {
+        MetadataRecord::LeaderChange { epoch, .. } => format!("(term {epoch})"),
+        MetadataRecord::RegisterBroker { broker_epoch, .. } => format!("(broker epoch {broker_epoch})"),
+        MetadataRecord::Topic { name, .. } => format!("(topic {name})"),
+        MetadataRecord::Partition { partition, .. } => format!("(its partition {partition})"),
+        MetadataRecord::RemoveTopic { .. } => "(a topic is removed)".to_owned(),
+        MetadataRecord::ProducerIds { next } => format!("(producer ids up to {next})"),
+    }
+}
+
+/// What recovery made of the journal.
+pub(super) fn plan(plan: &Plan) -> Vec<String> {
+    let mut said = Vec::new();
+    if plan.end.0 == 0 {
+        return vec!["an empty disk".to_owned()];
+    }
+    let ends = if plan.clean { ", stopped in order" } else { "" };
+    said.push(format!("journal: entries up to {}, vouched for up to {}{ends}", plan.end, plan.vouched));
+    said.extend(plan.damage.iter().map(|hole| format!("damage: lost {}", entries(hole.first, hole.last))));
+    for lsn in plan.groups.iter().flat_map(|group| &group.damaged) {
+        said.push(format!("damage: the records of entry {lsn} are not what was written"));
+    }
+    if plan.cut {
+        said.push(format!("torn: what stands behind entry {} is cut", plan.end));
+    }
+    let rewritten: Vec<_> = plan.rewrite().collect();
+    if let (Some(first), Some(last)) = (rewritten.first(), rewritten.last()) {
+        let (first, last) = (first.prefix.first_lsn, last.prefix.last_lsn());
+        said.push(format!("writes again what nothing vouches for: {}", entries(first, last)));
+    }
+    said
+}
+
+fn entries(first: Lsn, last: Lsn) -> String {
+    if first == last { format!("entry {first}") } else { format!("entries {first} to {last}") }
+}
+
+/// Where the logs are.
+pub(super) fn logs(broker: &Broker) -> Vec<String> {
+    let mut said = Vec::new();
+    for (&partition, replica) in broker.replicas() {
+        let name = broker.image().topic(partition.topic_id).map_or("?", |topic| &topic.name);
+        let log = replica.log();
+        said.push(match (replica.damage(), replica.leader()) {
+            (Some(damage), _) => format!("{name}-{}: lost from {}", partition.partition, damage.from),
+            (None, Some(leader)) => format!(
+                "{name}-{}: epoch {}, offsets {} to {}, high watermark {}",
+                partition.partition,
+                leader.epoch,
+                log.start(),
+                log.end(),
+                leader.high_watermark
+            ),
+            (None, None) => format!("{name}-{}: not led", partition.partition),
+        });
+    }
+    said.sort_unstable();
+    said
+}
+
+/// An answer, as the client reads it.
+pub(super) fn response(response: &Response) -> Vec<String> {
+    match response {
+        Response::Produce(produced) => {
+            let parts = |topic: &TopicProduceResponse| {
+                topic
+                    .partition_responses
+                    .iter()
+                    .map(|part| produced_line(&topic.name, part))
+                    .collect::<Vec<_>>()
+            };
+            produced.responses.iter().flat_map(parts).collect()
+        }
+        Response::Fetch(fetched) => fetched_lines(fetched),
+        Response::ListOffsets(found) => {
+            let parts = |topic: &ListOffsetsTopicResponse| {
+                topic.partitions.iter().map(|part| offset_line(&topic.name, part)).collect::<Vec<_>>()
+            };
+            found.topics.iter().flat_map(parts).collect()
+        }
+        Response::OffsetForLeaderEpoch(found) => {
+            let parts = |topic: &OffsetForLeaderTopicResult| {
+                topic.partitions.iter().map(|part| epoch_line(&topic.topic, part)).collect::<Vec<_>>()
+            };
+            found.topics.iter().flat_map(parts).collect()
+        }
+        Response::InitProducerId(given) => {
+            let said = format!("producer {}, epoch {}", given.producer_id, given.producer_epoch);
+            vec![or_error(given.error_code, None, said)]
+        }
+        Response::CreateTopics(created) => {
+            let line = |topic: &CreatableTopicResult| {
+                let plural = if topic.num_partitions == 1 { "" } else { "s" };
+                let said = format!("created with {} partition{plural}", topic.num_partitions);
+                format!("{}: {}", topic.name, or_error(topic.error_code, topic.error_message.as_ref(), said))
+            };
+            created.topics.iter().map(line).collect()
+        }
+        Response::DeleteTopics(deleted) => {
+            let line = |topic: &DeletableTopicResult| {
+                let said = or_error(topic.error_code, None, "deleted".to_owned());
+                format!("{}: {said}", topic.name.as_deref().unwrap_or("?"))
+            };
+            deleted.responses.iter().map(line).collect()
+        }
+        Response::Metadata(metadata) => metadata.topics.iter().flat_map(described_lines).collect(),
+        Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
+    }
+}
+
+fn produced_line(topic: &str, part: &PartitionProduceResponse) -> String {
+    let time = known(", time ", part.log_append_time_ms);
+    let said = format!("offset {}{time}", part.base_offset);
+    format!("{topic}-{}: {}", part.index, or_error(part.error_code, part.error_message.as_ref(), said))
+}
+
+fn offset_line(topic: &str, part: &ListOffsetsPartitionResponse) -> String {
+    let (time, epoch) = (known(", time ", part.timestamp), known(", epoch ", part.leader_epoch.into()));
+    let said =
+        if part.offset < 0 { "none".to_owned() } else { format!("offset {}{time}{epoch}", part.offset) };
+    format!("{topic}-{}: {}", part.partition_index, or_error(part.error_code, None, said))
+}
+
+fn epoch_line(topic: &str, part: &EpochEndOffset) -> String {
+    let said = match part.leader_epoch {
+        -1 => "there is no such epoch".to_owned(),
+        epoch => format!("epoch {epoch} ends at {}", part.end_offset),
+    };
+    format!("{topic}-{}: {}", part.partition, or_error(part.error_code, None, said))
+}
+
+fn described_lines(topic: &MetadataResponseTopic) -> Vec<String> {
+    let name = topic.name.as_deref().unwrap_or("?");
+    if topic.error_code != 0 {
+        return vec![format!("{name}: {}", or_error(topic.error_code, None, String::new()))];
+    }
+    let line = |part: &MetadataResponsePartition| {
+        format!("{name}-{}: leader {}, epoch {}", part.partition_index, part.leader_id, part.leader_epoch)
+    };
+    topic.partitions.iter().map(line).collect()
+}
+
+fn fetched_lines(fetched: &FetchResponse) -> Vec<String> {
+    if fetched.error_code != 0 {
+        return vec![or_error(fetched.error_code, None, String::new())];
+    }
+    let topics = fetched.responses.iter();
+    let said: Vec<String> = topics
+        .flat_map(|topic| {
+            topic
+                .partitions
+                .iter()
+                .map(|data| format!("{}-{}: {}", topic.topic, data.partition_index, fetched_part(data)))
+        })
+        .collect();
+    if said.is_empty() { vec!["nothing new".to_owned()] } else { said }
+}
+
+fn fetched_part(data: &PartitionData) -> String {
+    if data.error_code != 0 {
+        return or_error(data.error_code, None, String::new());
+    }
+    if data.diverging_epoch.epoch >= 0 {
+        let end = &data.diverging_epoch;
+        return format!("your log and mine part where epoch {} ends, at {}", end.epoch, end.end_offset);
+    }
+    let bytes = data.records.as_ref().map(Records::to_bytes).unwrap_or_default();
+    let mut records = Vec::new();
+    for (header, range) in Batches::new(&bytes) {
+        for record in RecordIter::new(&header, &bytes[range][BATCH_HEADER_BYTES..]) {
+            let record = record.expect("scenarios write well-formed records");
+            records.push(format!("{} {}", record.offset, value(record.value.unwrap_or_default())));
+        }
+    }
+    let records = if records.is_empty() { "nothing".to_owned() } else { records.join(", ") };
+    format!("{records}; high watermark {}", data.high_watermark)
+}
+
+fn value(value: &[u8]) -> String {
+    let first = value.first().copied().unwrap_or_default();
+    if value.len() > 8 && value.iter().all(|&byte| byte == first) {
+        return format!("'{}'*{}", char::from(first), value.len());
+    }
+    format!("'{}'", String::from_utf8_lossy(value))
+}
+
+/// A number with its name, unless it is -1 for none.
+fn known(name: &str, number: i64) -> String {
+    if number < 0 { String::new() } else { format!("{name}{number}") }
+}
+
+/// Kafka's name of an error and what the broker says of it, or `said` if there is none.
+fn or_error(code: i16, message: Option<&Str>, said: String) -> String {
+    let name = ErrorCode::from_code(code).map_or("?", ErrorCode::name);
+    match (code, message) {
+        (0, _) => said,
+        (_, None) => name.to_owned(),
+        (_, Some(message)) => format!("{name} ({message})"),
+    }
+}
