@@ -32,10 +32,13 @@ pub enum ReadError {
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::NotFound => Self::Gone,
-            ErrorKind::UnexpectedEof => Self::Damaged("a file is shorter than it was".to_owned()),
-            _ => Self::Disk(error.to_string()),
+        let kind = error.kind();
+        if kind == ErrorKind::NotFound {
+            Self::Gone
+        } else if kind == ErrorKind::UnexpectedEof {
+            Self::Damaged("a file is shorter than it was".to_owned())
+        } else {
+            Self::Disk(error.to_string())
         }
     }
 }
@@ -51,9 +54,12 @@ pub(super) struct SegmentFiles<D: Disk> {
 
 #[derive(Debug)]
 struct Cache<F> {
-    open: BTreeMap<(TopicPartition, Offset), (u64, Arc<OpenSegment<F>>)>,
+    /// By partition and base offset, each with the clock of its last use.
+    open: BTreeMap<(TopicPartition, Offset), Used<F>>,
     clock: u64,
 }
+
+type Used<F> = (u64, Arc<OpenSegment<F>>);
 
 /// A segment's two files.
 #[derive(Debug)]

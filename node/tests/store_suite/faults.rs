@@ -92,7 +92,8 @@ fn a_failed_sync_is_the_end() {
                 interval(&mut options, Duration::from_millis(5));
             }
             let disk = FaultyDisk::new(real_disk(true));
-            let mut node = Node::open(options.clone(), disk.clone(), Model::default()).await.expect("it opens");
+            let mut node =
+                Node::open(options.clone(), disk.clone(), Model::default()).await.expect("it opens");
             node.create_topic(1, 1);
             node.append(partition(1, 0), 1, 1000, false);
             node.sync().await;
@@ -126,7 +127,8 @@ fn a_failed_sync_of_a_segment_is_the_end() {
     run(async {
         let dir = tempfile::tempdir().expect("a folder");
         let disk = FaultyDisk::new(real_disk(true));
-        let mut node = Node::open(options(dir.path()), disk.clone(), Model::default()).await.expect("it opens");
+        let mut node =
+            Node::open(options(dir.path()), disk.clone(), Model::default()).await.expect("it opens");
         node.create_topic(1, 1);
         node.append(partition(1, 0), 1, 1000, false);
         node.sync().await;
@@ -246,7 +248,8 @@ fn damage_gives_a_prefix_or_a_refusal_never_anything_else() {
             };
             let before = node.model.partitions.clone();
             node.cut_model();
-            let damaged: Vec<_> = node.recovered.partitions.iter().filter(|(_, p)| p.damage.is_some()).collect();
+            let damaged: Vec<_> =
+                node.recovered.partitions.iter().filter(|(_, p)| p.damage.is_some()).collect();
             given_up += usize::from(!damaged.is_empty());
             let shorter = node.model.partitions.iter().any(|(p, batches)| batches.len() < before[p].len());
             cut += usize::from(shorter);
@@ -255,8 +258,13 @@ fn damage_gives_a_prefix_or_a_refusal_never_anything_else() {
             assert!(!shorter || is_named, "{what}: what is gone is given up by name");
             node.check_all(5000).await;
             // Life goes on in what is whole, and the verdict stands.
-            let whole: Vec<_> =
-                node.recovered.partitions.iter().filter(|(_, p)| p.damage.is_none()).map(|(&p, _)| p).collect();
+            let whole: Vec<_> = node
+                .recovered
+                .partitions
+                .iter()
+                .filter(|(_, p)| p.damage.is_none())
+                .map(|(&p, _)| p)
+                .collect();
             for &partition in &whole {
                 node.append(partition, 1, 700, false);
             }
@@ -281,7 +289,8 @@ fn damaged_segments_give_errors_and_never_wrong_bytes() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut options = options(dir.path());
         options.tail_cache_bytes = 0;
-        let mut node = Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
         node.create_topic(1, 1);
         for round in 0..100 {
             node.append(partition(1, 0), 2, 1500, round == 50);
@@ -298,7 +307,11 @@ fn damaged_segments_give_errors_and_never_wrong_bytes() {
             let before = fs::read(path).expect("it is there");
             let mut bytes = before.clone();
             let at = random() as usize % bytes.len();
-            if random() % 4 == 0 { bytes.truncate(at) } else { bytes[at] ^= 1 << (random() % 8) }
+            if random() % 4 == 0 {
+                bytes.truncate(at)
+            } else {
+                bytes[at] ^= 1 << (random() % 8)
+            }
             fs::write(path, &bytes).expect("written");
             for batch in &node.model.partitions[&partition(1, 0)] {
                 let lease = node.store.lease(&node.extent(partition(1, 0), batch.base, 1));
@@ -323,7 +336,8 @@ fn a_damaged_snapshot_is_refused() {
     run(async {
         let dir = tempfile::tempdir().expect("a folder");
         let options = options(dir.path());
-        let mut node = Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
         node.create_topic(1, 1);
         node.append(partition(1, 0), 1, 10, false);
         node.sync().await;
@@ -365,7 +379,12 @@ fn ends_at_any_moment_lose_nothing_durable() {
             node.check_all(20_000).await;
             for _ in 0..random() % 60 {
                 let partition = partition(1, (random() % 20) as i32);
-                node.append(partition, 1 + (random() % 3) as usize, (random() % 4000) as usize, random() % 10 == 0);
+                node.append(
+                    partition,
+                    1 + (random() % 3) as usize,
+                    (random() % 4000) as usize,
+                    random() % 10 == 0,
+                );
                 match random() % 20 {
                     0..5 => drop(node.sync().await),
                     5 => {

@@ -13,7 +13,13 @@ use std::fs;
 const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
-fn append<D: Disk>(node: &mut Node<D>, partition: TopicPartition, codec: Compression, timestamps: &[i64], roll: bool) {
+fn append<D: Disk>(
+    node: &mut Node<D>,
+    partition: TopicPartition,
+    codec: Compression,
+    timestamps: &[i64],
+    roll: bool,
+) {
     let mut builder = BatchBuilder::new();
     for timestamp in timestamps {
         builder.add(*timestamp, None, Some(&[b'v'; 400]), &[]);
@@ -22,7 +28,13 @@ fn append<D: Disk>(node: &mut Node<D>, partition: TopicPartition, codec: Compres
     node.append_batch(partition, &batch, roll);
 }
 
-async fn look<D: Disk>(node: &mut Node<D>, partition: TopicPartition, from: i64, to: i64, look: Look) -> ReadResult {
+async fn look<D: Disk>(
+    node: &mut Node<D>,
+    partition: TopicPartition,
+    from: i64,
+    to: i64,
+    look: Look,
+) -> ReadResult {
     let op = node.op();
     let mut extent = node.extent(partition, Offset(from), u32::MAX);
     extent.to = Offset(to);
@@ -47,7 +59,13 @@ fn timestamps_are_found_in_every_place_and_codec() {
             for batch in 0..100_i64 {
                 let peak = if batch == 50 { 1_000_000 } else { 0 };
                 let base = batch * 40;
-                append(&mut node, p, codec, &[base, base + 10, base + 20 + peak, base + 30], batch % 30 == 29);
+                append(
+                    &mut node,
+                    p,
+                    codec,
+                    &[base, base + 10, base + 20 + peak, base + 30],
+                    batch % 30 == 29,
+                );
                 if batch % 10 == 0 {
                     node.sync().await;
                 }
@@ -58,16 +76,51 @@ fn timestamps_are_found_in_every_place_and_codec() {
                 let what = format!("{codec:?}, stage {stage}");
                 assert_eq!(look(&mut node, p, 0, 400, Look::Timestamp(0)).await, found(0, 0), "{what}");
                 assert_eq!(look(&mut node, p, 0, 400, Look::Timestamp(51)).await, found(6, 60), "{what}");
-                assert_eq!(look(&mut node, p, 0, 400, Look::Timestamp(1990)).await, found(199, 1990), "{what}");
-                assert_eq!(look(&mut node, p, 0, 400, Look::Timestamp(2011)).await, found(202, 1_002_020), "{what}");
-                assert_eq!(look(&mut node, p, 204, 400, Look::Timestamp(3000)).await, found(300, 3000), "{what}");
-                assert_eq!(look(&mut node, p, 301, 400, Look::Timestamp(100)).await, found(301, 3010), "{what}");
-                assert_eq!(look(&mut node, p, 0, 400, Look::Timestamp(2_000_000)).await, ReadResult::NotFound);
-                assert_eq!(look(&mut node, p, 0, 100, Look::Timestamp(1500)).await, ReadResult::NotFound, "{what}");
-                assert_eq!(look(&mut node, p, 0, 400, Look::MaxTimestamp).await, found(202, 1_002_020), "{what}");
+                assert_eq!(
+                    look(&mut node, p, 0, 400, Look::Timestamp(1990)).await,
+                    found(199, 1990),
+                    "{what}"
+                );
+                assert_eq!(
+                    look(&mut node, p, 0, 400, Look::Timestamp(2011)).await,
+                    found(202, 1_002_020),
+                    "{what}"
+                );
+                assert_eq!(
+                    look(&mut node, p, 204, 400, Look::Timestamp(3000)).await,
+                    found(300, 3000),
+                    "{what}"
+                );
+                assert_eq!(
+                    look(&mut node, p, 301, 400, Look::Timestamp(100)).await,
+                    found(301, 3010),
+                    "{what}"
+                );
+                assert_eq!(
+                    look(&mut node, p, 0, 400, Look::Timestamp(2_000_000)).await,
+                    ReadResult::NotFound
+                );
+                assert_eq!(
+                    look(&mut node, p, 0, 100, Look::Timestamp(1500)).await,
+                    ReadResult::NotFound,
+                    "{what}"
+                );
+                assert_eq!(
+                    look(&mut node, p, 0, 400, Look::MaxTimestamp).await,
+                    found(202, 1_002_020),
+                    "{what}"
+                );
                 assert_eq!(look(&mut node, p, 0, 200, Look::MaxTimestamp).await, found(199, 1990), "{what}");
-                assert_eq!(look(&mut node, p, 204, 400, Look::MaxTimestamp).await, found(399, 3990), "{what}");
-                assert_eq!(look(&mut node, p, 400, 400, Look::MaxTimestamp).await, ReadResult::NotFound, "{what}");
+                assert_eq!(
+                    look(&mut node, p, 204, 400, Look::MaxTimestamp).await,
+                    found(399, 3990),
+                    "{what}"
+                );
+                assert_eq!(
+                    look(&mut node, p, 400, 400, Look::MaxTimestamp).await,
+                    ReadResult::NotFound,
+                    "{what}"
+                );
                 if stage == 0 {
                     node.take_snapshot().await;
                     for batch in 100..110_i64 {
@@ -107,7 +160,8 @@ fn a_deleted_topic_goes_and_one_that_nobody_knows_is_set_aside() {
     run(async {
         let dir = tempfile::tempdir().expect("a folder");
         let options = options(dir.path());
-        let mut node = Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
         node.create_topic(1, 2);
         node.create_topic(2, 2);
         for round in 0..200 {
@@ -130,7 +184,9 @@ fn a_deleted_topic_goes_and_one_that_nobody_knows_is_set_aside() {
         assert!(!folder(partition(1, 0)).exists());
         assert!(!folder(partition(1, 1)).exists());
         assert!(!lease.resolve(1 << 20, true).await.expect("a lease keeps its bytes").is_empty());
-        assert!(node.store.lease(&node.extent(partition(1, 0), Offset(0), 100)).resolve(100, true).await.is_err());
+        assert!(
+            node.store.lease(&node.extent(partition(1, 0), Offset(0), 100)).resolve(100, true).await.is_err()
+        );
         let kept = node.model.partitions.remove(&partition(1, 0)).is_some()
             && node.model.partitions.remove(&partition(1, 1)).is_some();
         assert!(kept);
