@@ -157,7 +157,8 @@ fn stopped_clean(scans: &[FileScan]) -> bool {
 #[must_use]
 pub fn plan(scans: &[FileScan], through: Lsn) -> Plan {
     let groups = current_groups(scans);
-    let vouched = vouched(scans, &groups, through);
+    // H4: if nothing vouched for what was written before it, the first bad checksum would end the log.
+    let vouched = exhibit!(H4, vouched(scans, &groups, through), through);
     let mut plan = Plan {
         groups: Vec::new(),
         vouched,
@@ -195,9 +196,7 @@ impl Plan {
             return true;
         }
         if prefix.first_lsn > self.end.next() {
-            // H4: the first bad checksum would end the log, however much behind it was acknowledged.
-            let is_damage = exhibit!(H4, self.end.next() <= self.vouched, false);
-            if !is_damage {
+            if self.end >= self.vouched {
                 return false;
             }
             self.damage.push(LsnRange { first: self.end.next(), last: Lsn(prefix.first_lsn.0 - 1) });
@@ -205,11 +204,8 @@ impl Plan {
             // Until a group behind the hole is accepted nothing states where the metadata ends.
             self.metadata_end = None;
         }
-        if !group.damaged.is_empty() {
-            let is_damage = exhibit!(H4, prefix.last_lsn() <= self.vouched, false);
-            if !is_damage {
-                return false;
-            }
+        if !group.damaged.is_empty() && last > self.vouched {
+            return false;
         }
         self.metadata_end = Some(prefix.metadata_end);
         if prefix.entries > 0 {
