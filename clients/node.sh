@@ -32,7 +32,8 @@ CONFIG
 start_once() {
   local port=$1 tries
   : > "$dir/stdout"
-  "$bin" node --config "$dir/server.properties" --override "listeners=PLAINTEXT://127.0.0.1:$port" \
+  # Seedlog reads SEEDLOG_* as settings and refuses those that it does not know.
+  env -u SEEDLOG_BIN "$bin" node --config "$dir/server.properties" --override "listeners=PLAINTEXT://127.0.0.1:$port" \
     --print-ready < /dev/null > "$dir/stdout" 2>> "$dir/log" &
   echo $! > "$dir/pid"
   for ((tries = 0; tries < 1500; tries++)); do
