@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,17 +14,20 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
-	crashes         = 3
+	crashes         = 8
 	crashPartitions = 3
 	// Acknowledged records of every writer before each crash and after the last.
 	ackedBetween = 300
-	perTick      = 20
-	tick         = 20 * time.Millisecond
-	// What a writer may have sent without an answer: an outage must not become a flood.
-	unansweredMax = 1000
+	// What a writer may have sent without an answer. As many always wait, so that each crash meets some.
+	unansweredMax = 200
+	// Lets the other writers run, and keeps the whole amount of records readable in seconds.
+	pause = 2 * time.Millisecond
+	// A crash comes at any time after the progress that it waits for.
+	delayMax = 100 * time.Millisecond
 )
 
 // writer is one producer of numbered records, and what it was told about each of them.
@@ -33,6 +37,7 @@ type writer struct {
 	idempotent bool
 	client     *kgo.Client
 	acked      atomic.Int64
+	cutOff     atomic.Int64
 
 	mu     sync.Mutex
 	sent   int
@@ -44,6 +49,13 @@ const (
 	unanswered = -2
 	refused    = -3
 )
+
+// OnBrokerE2E counts how often a connection was cut off with a produce request written and not answered.
+func (w *writer) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	if key == kmsg.Produce.Int16() && e2e.WriteErr == nil && e2e.ReadErr != nil {
+		w.cutOff.Add(1)
+	}
+}
 
 func (w *writer) send(ctx context.Context) {
 	w.mu.Lock()
@@ -97,17 +109,13 @@ func runCrash() {
 		writing.Add(1)
 		go func() {
 			defer writing.Done()
-			ticker := time.NewTicker(tick)
-			defer ticker.Stop()
 			for {
 				select {
 				case <-stop:
 					return
-				case <-ticker.C:
-					for range perTick {
-						if w.waiting() < unansweredMax {
-							w.send(ctx)
-						}
+				case <-time.After(pause):
+					for w.waiting() < unansweredMax {
+						w.send(ctx)
 					}
 				}
 			}
@@ -116,6 +124,7 @@ func runCrash() {
 	for range crashes {
 		err = awaitProgress(ctx, writers)
 		if err == nil {
+			time.Sleep(rand.N(delayMax))
 			err = crash(ctx, hook)
 		}
 		if err != nil {
@@ -131,11 +140,18 @@ func runCrash() {
 		report("crash: the run", err)
 		return
 	}
+	var cutOff int64
 	for _, w := range writers {
-		report("crash: "+w.name, w.judge(ctx, tail))
+		line, err := w.judge(ctx, tail)
+		report("crash: "+w.name, err, line)
 		w.client.Close()
+		cutOff += w.cutOff.Load()
 	}
 	tail.stop()
+	if cutOff < crashes {
+		err = fmt.Errorf("%d crashes cut off %d requests", crashes, cutOff)
+	}
+	report("crash: the kills met requests on their way", err, fmt.Sprintf("%d crashes, cut off %d times", crashes, cutOff))
 }
 
 func openWriters(ctx context.Context) ([]*writer, error) {
@@ -156,6 +172,9 @@ func openWriters(ctx context.Context) ([]*writer, error) {
 				kgo.ProducerBatchCompression(codec.option),
 				kgo.RequiredAcks(kgo.AllISRAcks()),
 				kgo.RetryTimeout(120 * time.Second),
+				kgo.WithHooks(w),
+				// Small batches, so that several are on their way at once.
+				kgo.ProducerBatchMaxBytes(3000),
 			}
 			if !idempotent {
 				// One request in flight, so that a retry does not overtake what follows it.
@@ -204,13 +223,13 @@ type place struct {
 }
 
 // judge compares what was acknowledged with what is in the log.
-func (w *writer) judge(ctx context.Context, tail *tail) error {
+func (w *writer) judge(ctx context.Context, tail *tail) (string, error) {
 	if err := w.client.Flush(ctx); err != nil {
-		return fmt.Errorf("flush: %w", err)
+		return "", fmt.Errorf("flush: %w", err)
 	}
 	read, err := readAll(ctx, w.topic)
 	if err != nil {
-		return fmt.Errorf("reading back: %w", err)
+		return "", fmt.Errorf("reading back: %w", err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -256,16 +275,15 @@ func (w *writer) judge(ctx context.Context, tail *tail) error {
 	}
 	unstable, unseen := tail.differences(w.topic, read)
 	line := fmt.Sprintf("sent %d, acknowledged %d, read %d, lost %d, duplicated %d, out of order %d, misplaced %d, "+
-		"invented %d, gaps %d, not acknowledged %d, seen and changed %d, not seen %d",
-		w.sent, acked, records, lost, duplicated, disordered, misplaced, invented, gaps, refusals, unstable, unseen)
+		"invented %d, gaps %d, not acknowledged %d, seen and changed %d, not seen %d, cut off %d times",
+		w.sent, acked, records, lost, duplicated, disordered, misplaced, invented, gaps, refusals, unstable, unseen, w.cutOff.Load())
 	if lost+disordered+misplaced+invented+gaps+refusals+unstable+unseen > 0 || (w.idempotent && duplicated > 0) {
 		if w.failed != nil {
-			return fmt.Errorf("%s; last error: %w", line, w.failed)
+			return "", fmt.Errorf("%s; last error: %w", line, w.failed)
 		}
-		return errors.New(line)
+		return "", errors.New(line)
 	}
-	fmt.Println("     " + line)
-	return nil
+	return line, nil
 }
 
 // readAll reads a topic from its start to its end, and the numbers of its records.

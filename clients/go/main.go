@@ -46,12 +46,15 @@ func main() {
 	}
 }
 
-// report prints the line of one case.
-func report(name string, err error) {
+// report prints the line of one case. Notes are told with a pass.
+func report(name string, err error, notes ...string) {
 	if err != nil {
 		failed = true
 		fmt.Printf("FAIL go: %s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " | "))
 		return
+	}
+	if len(notes) > 0 {
+		name += " (" + strings.Join(notes, "; ") + ")"
 	}
 	fmt.Printf("pass go: %s\n", name)
 }
