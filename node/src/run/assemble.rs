@@ -239,7 +239,10 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOption
         tail_cache_bytes: usize::try_from(config.memory.tail_cache_bytes).unwrap_or(usize::MAX),
         index_bytes_max: core_bytes / 2,
         // Segments must keep up before the journal is full.
-        write_behind_bytes: defaults.write_behind_bytes.min(config.journal_bytes_max / 8),
+        write_behind_bytes: defaults
+            .write_behind_bytes
+            .min(config.journal_bytes_max / 8)
+            .min(config.memory.tail_cache_bytes / 4),
         index_interval_bytes: config.index_interval_bytes,
         ..defaults
     })

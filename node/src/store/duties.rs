@@ -24,8 +24,6 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A round takes about so many times the threshold at most: what was read back from evicted buffers is in memory meanwhile.
-const ROUND_FACTOR: u64 = 2;
 /// A change of free room that is worth telling.
 const SPACE_CHANGE_BYTES: u64 = 16 << 20;
 /// How often the room on the disk is looked at while there is some.
@@ -108,9 +106,8 @@ impl<D: Disk> Store<D> {
     }
 
     fn start_round(&mut self) {
-        let bytes_max = self.options.write_behind_bytes.saturating_mul(ROUND_FACTOR);
         // Only what no recovery can cut goes to segments: they are never ahead of the journal.
-        let jobs = self.index.plan_round(self.journal.vouched(), bytes_max);
+        let jobs = self.index.plan_round(self.journal.vouched(), self.options.write_behind_bytes);
         if jobs.is_empty() {
             self.duties.nothing_due_at = Some(self.journal.vouched());
             return;
