@@ -1,5 +1,5 @@
 //! The one table of settings. Everything that asks "which keys exist, of what type, with what default, meaning what?"
-//! reads it: the loader, `--show-config`, `seedlog config explain`, DescribeConfigs and the documentation. The keys that are
+//! reads it: the loader, `--show-config`, DescribeConfigs and the documentation. The keys that are
 //! known by name only are its second half, in `accepted.rs`.
 
 use super::accepted::ACCEPTED;

@@ -311,6 +311,6 @@ fn advice(key: &str, origin: &Origin) -> String {
             format!("did you mean {}?", variable_of(near))
         }
         Some(near) => format!("did you mean {near}?"),
-        None => "remove it, or see `seedlog config explain` for the settings that exist".to_owned(),
+        None => "remove it, or see `seedlog node --show-config` for the settings that exist".to_owned(),
     }
 }
