@@ -57,6 +57,8 @@ marks! {
     CleanStop "a node stopped in order";
     CleanStart "a node recovered from an orderly stop";
     TopicDeleted "a topic was deleted";
+    ChurnWritten "a record was written to a topic that comes and goes";
+    FilesDropped "a deleted topic's segments were removed";
     TopicRecreated "a topic was created again under its name";
     ClockJumped "a wall clock jumped";
     IntervalLoss "with flush=interval a power cut took acknowledged records";

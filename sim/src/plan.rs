@@ -68,6 +68,8 @@ pub struct NodePlan {
     pub tail_batches: usize,
     /// The driver's work may be this late, in µs.
     pub late_us: u64,
+    /// So many in 1,000 fetches are filled up to half a second late.
+    pub stalls_per_mille: u64,
     /// Partitions of each of its topics.
     pub topics: Vec<i32>,
     /// Its topics' timestamps are the broker's.
@@ -243,6 +245,7 @@ fn draw_node(rng: &mut Stream) -> NodePlan {
         snapshot_bytes: rng.pick(&[24 << 10, 64 << 10, 160 << 10, 1 << 30]),
         tail_batches: rng.pick(&[0, 2, 4, 16]),
         late_us: rng.pick(&[0, 100, 500, 3_000]),
+        stalls_per_mille: rng.pick(&[0, 0, 60, 200]),
         topics: (0..rng.range(1, 2)).map(|_| i32::try_from(rng.range(1, 3)).unwrap_or(1)).collect(),
         log_append_time: rng.chance(250),
     }

@@ -55,7 +55,10 @@ impl Sum {
 
 pub(super) fn run(range: &Range<'_>, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, String> {
     let begun = Instant::now();
-    let sum = if range.jobs <= 1 { alone(range, err) } else { together(range, err) };
+    let mut report = Report { keep_going: range.keep_going, progress: Progress::new(range.seeds.1 - range.seeds.0), out, err };
+    let sum = if range.jobs <= 1 { alone(range, &mut report) } else { together(range, &mut report) }.map_err(said)?;
+    report.progress.clear(report.err);
+    let out = report.out;
     let Sum { seeds, acked, steps, .. } = sum;
     writeln!(
         out,
@@ -74,35 +77,58 @@ pub(super) fn run(range: &Range<'_>, out: &mut dyn Write, err: &mut dyn Write) -
             Ok(CLEAN)
         }
         Some((seed, (verdict, last))) => {
-            report_failure(*seed, verdict, last, range.common, out).map_err(said)?;
+            if !range.keep_going {
+                report_last(*seed, verdict, last, out).map_err(said)?;
+            }
+            report_command(*seed, range.common, out).map_err(said)?;
             Ok(FOUND)
         }
     }
 }
 
-fn alone(range: &Range<'_>, err: &mut dyn Write) -> Sum {
+/// Who is told while the range runs.
+struct Report<'a> {
+    keep_going: bool,
+    progress: Progress,
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+}
+
+impl Report<'_> {
+    /// A run has ended. Failures are told at once where more may follow: an interrupted range has said what it found.
+    fn on_run(&mut self, sum: &mut Sum, seed: u64, outcome: &Outcome, busy: Duration) -> std::io::Result<()> {
+        sum.add(seed, outcome, busy);
+        self.progress.show(sum, self.err);
+        match &outcome.verdict {
+            Some(verdict) if self.keep_going => {
+                self.progress.clear(self.err);
+                writeln!(self.out, "FOUND in seed {seed}: {verdict}")?;
+                self.out.flush()
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn alone(range: &Range<'_>, report: &mut Report<'_>) -> std::io::Result<Sum> {
     let mut sum = Sum::default();
-    let mut progress = Progress::new(range.seeds.1 - range.seeds.0);
     for seed in range.seeds.0..range.seeds.1 {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let outcome = run_seed(range.common.scenario, seed, range.enabled, false);
-        sum.add(seed, &outcome, begun.elapsed());
-        progress.show(&sum, err);
+        report.on_run(&mut sum, seed, &outcome, begun.elapsed())?;
         if !sum.found.is_empty() && !range.keep_going {
             break;
         }
     }
-    progress.clear(err);
-    sum
+    Ok(sum)
 }
 
 /// Threads take seeds in order. A failure stops later seeds only, so that the least failing seed is reported however
 /// many threads there are.
-fn together(range: &Range<'_>, err: &mut dyn Write) -> Sum {
+fn together(range: &Range<'_>, report: &mut Report<'_>) -> std::io::Result<Sum> {
     let next = AtomicU64::new(range.seeds.0);
     let stop = AtomicBool::new(false);
     let mut sum = Sum::default();
-    let mut progress = Progress::new(range.seeds.1 - range.seeds.0);
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         for _ in 0..range.jobs {
@@ -114,7 +140,7 @@ fn together(range: &Range<'_>, err: &mut dyn Write) -> Sum {
                     if seed >= range.seeds.1 {
                         break;
                     }
-                    let begun = Instant::now();
+                    let begun = Stopwatch::start();
                     let outcome = run_seed(range.common.scenario, seed, range.enabled, false);
                     if outcome.verdict.is_some() && !range.keep_going {
                         stop.store(true, Ordering::Relaxed);
@@ -127,12 +153,35 @@ fn together(range: &Range<'_>, err: &mut dyn Write) -> Sum {
         }
         drop(send);
         for (seed, outcome, busy) in receive {
-            sum.add(seed, &outcome, busy);
-            progress.show(&sum, err);
+            report.on_run(&mut sum, seed, &outcome, busy)?;
         }
-    });
-    progress.clear(err);
-    sum
+        Ok(sum)
+    })
+}
+
+/// Processor time of this thread where the system tells it, time otherwise: a busy machine does not make a run slow.
+struct Stopwatch {
+    begun: Instant,
+    on_processor: Option<Duration>,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self { begun: Instant::now(), on_processor: on_processor() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        match (self.on_processor, on_processor()) {
+            (Some(before), Some(after)) => after.saturating_sub(before),
+            (None, _) | (_, None) => self.begun.elapsed(),
+        }
+    }
+}
+
+/// What Linux counts for the calling thread, in ns, as the first number of this file.
+fn on_processor() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }
 
 fn report_marks(marks: &Marks, out: &mut dyn Write) -> std::io::Result<()> {
@@ -153,27 +202,22 @@ fn report_counts(sum: &Sum, out: &mut dyn Write) -> std::io::Result<()> {
     for (verdict, _) in sum.found.values() {
         *by_judge.entry(verdict.judge.name()).or_insert(0) += 1;
     }
-    for (seed, (verdict, _)) in &sum.found {
-        writeln!(out, "seed {seed}: {verdict}")?;
-    }
     for (judge, count) in by_judge {
         writeln!(out, "{count} seeds of {} were ended by {judge}", sum.seeds)?;
     }
     Ok(())
 }
 
-fn report_failure(
-    seed: u64,
-    verdict: &Verdict,
-    last: &[String],
-    common: &Common,
-    out: &mut dyn Write,
-) -> std::io::Result<()> {
+fn report_last(seed: u64, verdict: &Verdict, last: &[String], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "the last events of seed {seed}:")?;
     for line in last.iter().rev().take(30).rev() {
         writeln!(out, "{}", line.trim_end())?;
     }
-    writeln!(out, "FOUND in seed {seed}: {verdict}")?;
+    writeln!(out, "FOUND in seed {seed}: {verdict}")
+}
+
+/// The one command that runs a seed again, with the alias of the build that found it.
+fn report_command(seed: u64, common: &Common, out: &mut dyn Write) -> std::io::Result<()> {
     let alias = if common.exhibit.is_some() { "cargo sim" } else { "cargo sim-clean" };
     let words = super::arguments(common);
     let space = if words.is_empty() { "" } else { " " };

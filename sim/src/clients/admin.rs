@@ -1,23 +1,30 @@
-//! An administrator: creates the node's topics, then creates and deletes others, and asks everything that can be asked:
-//! ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
+//! An administrator: creates the node's topics, then creates, writes, reads and deletes others, and asks everything that can
+//! be asked: ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
 
 use super::catalog::{churn_name, stable_name};
+use super::producer::check_place;
+use super::reader::check_records;
 use super::{Behaviour, Context};
+use crate::hash::hash64;
 use crate::judges::Judge;
 use crate::judges::oracle::ShadowLog;
 use crate::marks::Mark;
 use crate::plan::NodePlan;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition};
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder};
 use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use seedlog_core::wire::delete_topics::DeleteTopicState;
+use seedlog_core::wire::fetch::{FetchPartition, FetchTopic};
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     ApiVersionsRequest, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeClusterRequest, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, Request, Response, Str,
+    DescribeClusterRequest, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse, Records, Request,
+    Response, Str,
 };
 
 /// See the module.
@@ -31,6 +38,7 @@ pub struct Admin {
     paused_until: u64,
     founded: bool,
     waiting: Option<(u64, Question)>,
+    written: u64,
 }
 
 /// What an answer must fit.
@@ -38,7 +46,11 @@ pub struct Admin {
 enum Question {
     Founding,
     Create { name: String, existed_before: bool },
-    Delete { names: Vec<String> },
+    Delete,
+    /// Wrote a batch with this payload into a topic that comes and goes.
+    Write { partition: TopicPartition, payload: u64 },
+    /// Reads such a topic from its start.
+    Read { partition: TopicPartition },
     /// Asked for a timestamp or a place when the log's acknowledged part ended at `acked`.
     Offsets { partition: TopicPartition, name: String, timestamp: i64, acked: Offset },
     Epoch { partition: TopicPartition, epoch: i32 },
@@ -58,6 +70,7 @@ impl Admin {
             paused_until: 0,
             founded: false,
             waiting: None,
+            written: 0,
         }
     }
 
@@ -95,7 +108,7 @@ impl Admin {
 
     fn ask(&mut self, ctx: &mut Context<'_>) -> (Question, Request, i16) {
         let churn = churn_name(ctx.rng.below(3));
-        match ctx.rng.below(10) {
+        match ctx.rng.below(12) {
             0 | 1 => {
                 let existed_before = ctx.oracle.topic_named(&churn).is_some();
                 let topics = vec![creatable(churn.clone(), 1)];
@@ -115,11 +128,12 @@ impl Admin {
                         ..DeleteTopicsRequest::default()
                     }
                 };
-                (Question::Delete { names: vec![churn] }, request.into(), version)
+                (Question::Delete, request.into(), version)
             }
-            3..=6 => self.ask_offsets(ctx),
-            7 => self.ask_epoch(ctx),
-            8 => {
+            3..=5 if ctx.oracle.topic_named(&churn).is_some() => self.use_churn(ctx, &churn),
+            3..=8 => self.ask_offsets(ctx),
+            9 => self.ask_epoch(ctx),
+            10 => {
                 let topics = ctx.rng.chance(500).then(|| {
                     let name = Some(Str::from(stable_name(0)));
                     vec![MetadataRequestTopic { name, ..MetadataRequestTopic::default() }]
@@ -130,6 +144,33 @@ impl Admin {
             _ if ctx.rng.chance(500) => (Question::Other, ApiVersionsRequest::default().into(), version(ctx, 0, 4)),
             _ => (Question::Other, DescribeClusterRequest::default().into(), version(ctx, 0, 2)),
         }
+    }
+
+    /// Writes to a topic that comes and goes, or reads it.
+    fn use_churn(&mut self, ctx: &mut Context<'_>, name: &str) -> (Question, Request, i16) {
+        let topic_id = ctx.oracle.topic_named(name).unwrap_or_default();
+        let partition = TopicPartition { topic_id, partition: PartitionIndex(0) };
+        let topic = Str::from(name);
+        if ctx.rng.chance(300) {
+            let wanted = FetchPartition { partition_max_bytes: 1 << 20, ..FetchPartition::default() };
+            let topics = vec![FetchTopic { topic, partitions: vec![wanted], ..FetchTopic::default() }];
+            let request = FetchRequest { max_bytes: 1 << 20, session_epoch: -1, topics, ..FetchRequest::default() };
+            return (Question::Read { partition }, request.into(), version(ctx, 4, 12));
+        }
+        self.written += 1;
+        let mut builder = BatchBuilder::new();
+        let mut value = format!("n{} c{} {name} b{} ", ctx.node, ctx.client, self.written).into_bytes();
+        let filler = ctx.rng.below(4_000);
+        value.extend(ctx.rng.bytes(usize::try_from(filler).unwrap_or(0)));
+        builder.add(crate::world::WALL_START_MS, None, Some(&value), &[]);
+        let bytes = builder.finish();
+        let payload = hash64(&bytes[BATCH_HEADER_BYTES..]);
+        ctx.register.produced(payload, ctx.client, self.written);
+        let data = PartitionProduceData { index: 0, records: Some(Records::from(bytes)) };
+        let topic = TopicProduceData { name: topic, partition_data: vec![data], ..TopicProduceData::default() };
+        let request =
+            ProduceRequest { acks: 1, timeout_ms: 2_000, topic_data: vec![topic], ..ProduceRequest::default() };
+        (Question::Write { partition, payload }, request.into(), version(ctx, 3, 12))
     }
 
     fn any_partition(&self, ctx: &mut Context<'_>) -> (String, TopicPartition) {
@@ -297,6 +338,24 @@ fn judge_epoch(ctx: &mut Context<'_>, question: &Question, response: &OffsetForL
     ctx.hear(Judge::S6, said);
 }
 
+fn judge_write(ctx: &mut Context<'_>, question: &Question, response: &ProduceResponse) {
+    let Question::Write { partition, payload } = *question else { return };
+    let Some(answer) = response.responses.first().and_then(|topic| topic.partition_responses.first()) else { return };
+    if answer.error_code == 0 {
+        ctx.mark(Mark::ChurnWritten);
+        check_place(ctx, partition, payload, answer.base_offset);
+    }
+}
+
+fn judge_read(ctx: &mut Context<'_>, question: &Question, response: &FetchResponse) {
+    let Question::Read { partition } = *question else { return };
+    let Some(data) = response.responses.first().and_then(|topic| topic.partitions.first()) else { return };
+    if data.error_code == 0 {
+        let records = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
+        check_records(ctx, partition, 0, &records);
+    }
+}
+
 impl Behaviour for Admin {
     fn on_connected(&mut self, ctx: &mut Context<'_>) {
         self.connected = true;
@@ -310,9 +369,9 @@ impl Behaviour for Admin {
             Response::DeleteTopics(response) => Self::on_deleted(ctx, response),
             Response::ListOffsets(response) => judge_offsets(ctx, &question, response),
             Response::OffsetForLeaderEpoch(response) => judge_epoch(ctx, &question, response),
-            Response::Produce(_)
-            | Response::Fetch(_)
-            | Response::Metadata(_)
+            Response::Produce(response) => judge_write(ctx, &question, response),
+            Response::Fetch(response) => judge_read(ctx, &question, response),
+            Response::Metadata(_)
             | Response::ApiVersions(_)
             | Response::InitProducerId(_)
             | Response::DescribeCluster(_) => {}

@@ -32,7 +32,7 @@ impl World {
             | Response::DescribeCluster(_) => {}
         }
         let node = &mut self.nodes[at];
-        let (life, late) = (node.life, node.late());
+        let (life, late) = (node.life, node.fill_late());
         let State::Up(process) = &mut node.state else { return };
         let pending = process.store.take(*reply);
         if pending.is_empty() {

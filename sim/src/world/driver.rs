@@ -270,7 +270,12 @@ impl World {
                 self.note_at(at, Kind::SnapshotDone, [through.0, 0, 0]);
                 self.mark(Mark::SnapshotTaken);
             }
-            Signal::Dropped(op, files) => self.note_at(at, Kind::Dropped, [op.0, files, 0]),
+            Signal::Dropped(op, files) => {
+                self.note_at(at, Kind::Dropped, [op.0, files, 0]);
+                if files > 0 {
+                    self.mark(Mark::FilesDropped);
+                }
+            }
         }
     }
 

@@ -53,7 +53,10 @@ impl World {
                 node.wall_jump_ms += by_ms;
                 self.mark(Mark::ClockJumped);
             }
-            FaultKind::Stop { .. } => self.step(at, Input::Stop),
+            FaultKind::Stop { down_us } => {
+                node.stopped_us = down_us;
+                self.step(at, Input::Stop);
+            }
             FaultKind::Pause { for_us } => {
                 node.paused_until = node.paused_until.max(now_us + for_us);
                 self.queue.push(node.paused_until, What::Resume { node: at });

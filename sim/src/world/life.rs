@@ -184,7 +184,7 @@ impl World {
         }
         node.life += 1;
         node.disk.forget_unnamed(|_| false);
-        let down_us = 1_000 + node.driver.below(300_000);
+        let down_us = node.stopped_us;
         self.schedule_boot(at, down_us);
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Node {
     pub(super) sync_fails: bool,
     /// The next step with several outputs is cut short, by a power cut if true.
     pub(super) cut: Option<(bool, u64)>,
+    /// How long an orderly stop lasts.
+    pub(super) stopped_us: u64,
     /// Process kills since the last start, for the marks.
     pub(super) killed: bool,
 }
@@ -122,6 +124,7 @@ impl Node {
             disk_full: false,
             sync_fails: false,
             cut: None,
+            stopped_us: 0,
             killed: false,
         }
     }
@@ -133,6 +136,11 @@ impl Node {
     /// How late the driver is this time, in µs.
     pub(super) fn late(&mut self) -> u64 {
         if self.numbers.late_us == 0 || self.driver.chance(400) { 0 } else { self.driver.below(self.numbers.late_us) }
+    }
+
+    /// How late a fetch is filled this time, in µs.
+    pub(super) fn fill_late(&mut self) -> u64 {
+        if self.driver.chance(self.numbers.stalls_per_mille) { self.driver.below(500_000) } else { self.late() }
     }
 
     pub(super) fn process(&mut self) -> Option<&mut Process> {
