@@ -155,7 +155,9 @@ impl<D: Disk> Journal<D> {
         let wanted = if self.wants_next { 0 } else { self.wants_zeros_to };
         let ahead = (2 * current.position).clamp(least, most);
         let target = (current.position + ahead).min(current.capacity).max(wanted);
-        if current.zeroed_to < target && !self.wants_next {
+        // Half of it is left before more is written: a sync for each small group would get in the way of its own.
+        let is_low = current.zeroed_to < (current.position + ahead / 2).max(wanted);
+        if is_low && current.zeroed_to < target && !self.wants_next {
             let step = (current.zeroed_to + ZERO_STEP_BYTES).min(current.capacity);
             let to = target.min(step).max(wanted);
             return Some((current.file.file.clone(), current.file.seq, current.zeroed_to, to));
