@@ -46,3 +46,75 @@ same_file() {
   echo "$1: $(wc -l < "$2") lines, want $(wc -l < "$3"); first differences: $(diff "$2" "$3" | grep '^[<>]' | cut -c1-80 | head -n 4 | tr '\n' ' ')"
   return 1
 }
+
+# ends TOPIC...: the topics' end offsets, each summed over its partitions, one a line.
+ends() {
+  local topic
+  for topic in "$@"; do
+    env -u SEEDLOG_BIN "$SEEDLOG_BIN" topic describe --bootstrap-server "$BOOTSTRAP" --topic "$topic" 2> /dev/null |
+      awk '$1 ~ /^[0-9]+$/ { sum += $NF } END { print sum + 0 }'
+  done
+}
+
+# await_growth RECORDS TOPIC...: waits until each topic has that many records more.
+await_growth() {
+  local more=$1 topic start deadline=$((SECONDS + 60))
+  shift
+  for topic in "$@"; do
+    start[${#start[@]}]=$(($(ends "$topic") + more))
+  done
+  for topic in "$@"; do
+    until [ "$(ends "$topic")" -ge "${start[0]}" ]; do
+      [ $SECONDS -lt $deadline ] || { echo "$topic does not get $more records in 60 s"; return 1; }
+      sleep 0.02
+    done
+    start=("${start[@]:1}")
+  done
+}
+
+# feed_across_crashes CRASHES FIFO... -- TOPIC...: writes numbered lines into every pipe, whose readers send each to its topic,
+# and kills the node in the middle again and again. The lines are left in $SCRATCH/lines.
+feed_across_crashes() {
+  local crashes=$1 fifos=() feeder crash
+  shift
+  while [ "$1" != -- ]; do fifos+=("$1"); shift; done
+  shift
+  rm -f "$SCRATCH/fed"
+  numbered_lines | tee "${fifos[@]}" > "$SCRATCH/lines" &
+  feeder=$!
+  for ((crash = 1; crash <= crashes; crash++)); do
+    await_growth 1000 "$@" || break
+    sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+    "$here/../node.sh" crash "$NODE" > /dev/null || break
+  done
+  [ $crash -gt "$crashes" ] && await_growth 1000 "$@"
+  local code=$?
+  touch "$SCRATCH/fed"
+  wait $feeder
+  return $code
+}
+
+numbered_lines() {
+  local number=0 last text='seedlog seedlog seedlog seedlog seedlog seedlog'
+  until [ -f "$SCRATCH/fed" ]; do
+    for ((last = number + 100; number < last; number++)); do
+      printf '%08d %s\n' "$number" "$text"
+    done
+    sleep 0.01
+  done
+}
+
+# judge_lines IDEMPOTENT GOT: the lines that were fed are there, in order, once; without idempotence at least once, in the
+# order in which each came first.
+judge_lines() {
+  local got=$2 want=$SCRATCH/lines twice
+  [ -s "$want" ] || { echo "nothing was fed"; return 1; }
+  twice=$(($(wc -l < "$got") - $(sort -u "$got" | wc -l)))
+  if [ "$1" = true ]; then
+    same_file "what was read" "$got" "$want" || return 1
+  else
+    awk '!seen[$0]++' "$got" > "$got.first"
+    same_file "what was read, without repetitions" "$got.first" "$want" || return 1
+  fi
+  echo "note: $(wc -l < "$want") lines, $twice twice"
+}
