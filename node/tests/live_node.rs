@@ -1,0 +1,16 @@
+//! The real node as a process: started from its binary on a folder of its own, served over real sockets, killed, stopped,
+//! restarted and lied to. The command line is the client, so both ends are what a person runs. What a run of many steps
+//! in any order does is the simulation's business; here is what only a process, a kernel and a file system show.
+
+#[path = "live_node/crash.rs"]
+mod crash;
+#[path = "live_node/damage.rs"]
+mod damage;
+#[path = "live_node/everyday.rs"]
+mod everyday;
+#[path = "live_node/hostile.rs"]
+mod hostile;
+#[path = "live_node/refusals.rs"]
+mod refusals;
+#[path = "live_node/support.rs"]
+mod support;
