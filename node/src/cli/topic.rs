@@ -1,16 +1,20 @@
 //! `seedlog topic`: create, list, describe, delete.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use seedlog_core::errors::ErrorCode;
 use serde::Serialize;
 
-use super::output::{CliResult, Output};
+use super::output::{CliError, CliResult, Output};
 use super::remote::{RemoteArgs, key_value};
 use crate::client::admin::{self, EARLIEST, LATEST, NewTopic, Offsets};
-use crate::client::{Cluster, TopicView};
+use crate::client::{ClientError, Cluster, TopicView};
+
+/// How long a topic's leaders may be without an answer before it is described without their offsets.
+const OFFSETS_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicCommand {
@@ -196,35 +200,35 @@ async fn describe(args: &DescribeArgs, output: &mut Output) -> CliResult {
         Some(name) => vec![TopicView::clone(&*cluster.fresh_topic(name, false).await?)],
         None => all_topics(&cluster).await?,
     };
-    let mut described = Vec::with_capacity(topics.len());
+    let (mut described, mut refusals) = (Vec::with_capacity(topics.len()), Vec::new());
     for topic in &topics {
-        described.push(describe_one(&cluster, topic, args.remote.request_timeout()).await?);
+        described.push(describe_one(&cluster, topic, &mut refusals).await?);
     }
     if args.json {
-        return output.json(&described);
+        output.json(&described)?;
+    } else {
+        for topic in described {
+            let DescribedTopic { topic: name, topic_id, partition_count, replication_factor, .. } = &topic;
+            output.line(&format!(
+                "topic {name}  id {topic_id}  partitions {partition_count}  replication factor {replication_factor}"
+            ))?;
+            output.line(&partition_table(&topic).trim_fmt())?;
+        }
     }
-    for topic in described {
-        let DescribedTopic { topic: name, topic_id, partition_count, replication_factor, .. } = &topic;
-        output.line(&format!(
-            "topic {name}  id {topic_id}  partitions {partition_count}  replication factor {replication_factor}"
-        ))?;
-        output.line(&partition_table(&topic).trim_fmt())?;
-    }
-    Ok(())
+    if refusals.is_empty() { Ok(()) } else { Err(CliError::Unhealthy(refusals.join("\n"))) }
 }
 
+/// Describes a topic; `refusals` takes why offsets are missing.
 async fn describe_one(
     cluster: &Cluster,
     topic: &TopicView,
-    patience: std::time::Duration,
+    refusals: &mut Vec<String>,
 ) -> CliResult<DescribedTopic> {
-    // Only a leader knows offsets: those of a partition without one stay unknown.
-    let led = |place| -> BTreeMap<i32, i64> {
-        let led = topic.partitions.iter().filter(|(_, partition)| partition.leader.is_some());
-        led.map(|(&index, _)| (index, place)).collect()
-    };
-    let earliest = admin::list_offsets(cluster, &topic.name, &led(EARLIEST), patience).await?;
-    let latest = admin::list_offsets(cluster, &topic.name, &led(LATEST), patience).await?;
+    let (earliest, refused) = offsets(cluster, topic, EARLIEST, OFFSETS_PATIENCE).await?;
+    // Who refused one question is not waited for again.
+    let patience = if refused.is_empty() { OFFSETS_PATIENCE } else { Duration::ZERO };
+    let (latest, refused_later) = offsets(cluster, topic, LATEST, patience).await?;
+    refusals.extend(if refused.is_empty() { refused_later } else { refused });
     let offset = |offsets: &Offsets, index: i32| offsets.get(&index).copied().flatten();
     let partitions = topic.partitions.iter().map(|(&index, partition)| DescribedPartition {
         partition: index,
@@ -244,6 +248,29 @@ async fn describe_one(
         internal: topic.internal,
         partitions: partitions.collect(),
     })
+}
+
+/// The offsets of the partitions that have a leader, as far as the leaders tell them, and why they do not.
+async fn offsets(
+    cluster: &Cluster,
+    topic: &TopicView,
+    place: i64,
+    patience: Duration,
+) -> Result<(Offsets, Vec<String>), ClientError> {
+    let led = topic.partitions.iter().filter(|(_, partition)| partition.leader.is_some());
+    let led: BTreeMap<i32, i64> = led.map(|(&index, _)| (index, place)).collect();
+    match admin::list_offsets(cluster, &topic.name, &led, patience).await {
+        Err(ClientError::Broker { .. }) => {
+            let each = admin::list_offsets_each(cluster, &topic.name, &led).await?;
+            let refusals =
+                each.values().filter_map(|found| Some(found.as_ref().err()?.to_string())).collect();
+            Ok((
+                each.into_iter().map(|(index, found)| (index, found.unwrap_or_default())).collect(),
+                refusals,
+            ))
+        }
+        other => Ok((other?, Vec::new())),
+    }
 }
 
 fn partition_table(topic: &DescribedTopic) -> Table {

@@ -116,7 +116,8 @@ pub async fn list_offsets(
     patience: Duration,
 ) -> Result<Offsets> {
     retry(patience, async || {
-        let outcome = list_offsets_once(cluster, topic, partitions).await;
+        let outcome = list_offsets_each(cluster, topic, partitions).await;
+        let outcome = outcome.and_then(|each| each.into_iter().map(|(at, found)| Ok((at, found?))).collect());
         if outcome.is_err() {
             cluster.forget_topic(topic);
         }
@@ -125,11 +126,12 @@ pub async fn list_offsets(
     .await
 }
 
-async fn list_offsets_once(
+/// The same, asked once, with a refusal for each partition that has no answer.
+pub async fn list_offsets_each(
     cluster: &Cluster,
     topic: &str,
     partitions: &BTreeMap<i32, i64>,
-) -> Result<Offsets> {
+) -> Result<BTreeMap<i32, Result<Option<i64>>>> {
     let view = cluster.topic(topic, false).await?;
     let mut by_leader: BTreeMap<i32, Vec<ListOffsetsPartition>> = BTreeMap::new();
     for (&partition, &timestamp) in partitions {
@@ -140,7 +142,7 @@ async fn list_offsets_once(
             ..ListOffsetsPartition::default()
         });
     }
-    let mut offsets = Offsets::new();
+    let mut offsets = BTreeMap::new();
     for (leader, partitions) in by_leader {
         let connection = cluster.broker(leader).await?;
         let request = ListOffsetsRequest {
@@ -153,8 +155,10 @@ async fn list_offsets_once(
             return Err(unexpected(connection.address(), ApiKey::ListOffsets));
         };
         for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
-            ClientError::check(answer.error_code, None, || format!("{topic}-{}", answer.partition_index))?;
-            offsets.insert(answer.partition_index, Some(answer.offset).filter(|&offset| offset >= 0));
+            let index = answer.partition_index;
+            let refusal = ClientError::check(answer.error_code, None, || format!("{topic}-{index}"));
+            let found = refusal.map(|()| Some(answer.offset).filter(|&offset| offset >= 0));
+            offsets.insert(index, found);
         }
     }
     if partitions.keys().any(|partition| !offsets.contains_key(partition)) {

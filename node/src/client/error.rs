@@ -208,6 +208,7 @@ fn advice(code: i16) -> &'static str {
             E::OutOfOrderSequenceNumber,
             "; the broker lost records of this producer: check what arrived before sending again",
         ),
+        (E::KafkaStorageError, "; its disk is full or has lost records: the broker's log says which"),
         (E::UnsupportedCompressionType, "; choose another --compression-codec"),
         (E::TopicAuthorizationFailed, "; ask for permission on the topic"),
         (E::ClusterAuthorizationFailed, "; ask for permission on the cluster"),

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
@@ -68,7 +69,7 @@ struct Batch {
 
 enum BatchState {
     Waiting,
-    InFlight { answer: Answer, until: Instant },
+    InFlight { answer: Answer, until: Instant, patience: Duration },
     Acked { base_offset: Option<i64> },
 }
 
@@ -218,10 +219,13 @@ impl Lane {
                 connection.send_unanswered(request, version).await?;
                 BatchState::Acked { base_offset: None }
             }
-            Acks::Leader | Acks::All => BatchState::InFlight {
-                answer: connection.send(request, version).await?,
-                until: Instant::now() + request_timeout,
-            },
+            Acks::Leader | Acks::All => {
+                let answer = connection.send(request, version).await?;
+                let now = Instant::now();
+                // No attempt outlives the batch.
+                let patience = request_timeout.min(self.window[at].deadline.saturating_duration_since(now));
+                BatchState::InFlight { answer, until: now + patience, patience }
+            }
         };
         Ok(())
     }
@@ -262,9 +266,7 @@ impl Lane {
         let address = connection.map_or("the broker", |connection| connection.address());
         let response = match (answer, connection) {
             (Some(answer), _) => answer?,
-            (None, Some(connection)) => {
-                return Err(connection.give_up(ApiKey::Produce, self.cluster.options().request_timeout));
-            }
+            (None, Some(connection)) => return Err(connection.give_up(ApiKey::Produce, self.patience())),
             (None, None) => return Err(super::cluster::leaderless(&self.topic, self.partition)),
         };
         let Response::Produce(response) = response else { return Err(unexpected(address, ApiKey::Produce)) };
@@ -274,6 +276,15 @@ impl Lane {
             return Err(ClientError::Protocol { address: address.to_owned(), reason });
         };
         self.judge(result)
+    }
+
+    /// How long the first batch in flight was waited for.
+    fn patience(&self) -> Duration {
+        let patience = self.window.iter().find_map(|batch| match batch.state {
+            BatchState::InFlight { patience, .. } => Some(patience),
+            BatchState::Waiting | BatchState::Acked { .. } => None,
+        });
+        patience.unwrap_or(self.cluster.options().request_timeout)
     }
 
     fn judge(&self, result: &PartitionProduceResponse) -> Result<Option<i64>> {
@@ -311,6 +322,7 @@ impl Lane {
         self.cluster.forget_topic(&self.topic);
         self.deliver_acked().await;
         let Some(first) = self.window.front() else { return Ok(()) };
+        self.backoff.wait(first.deadline).await;
         if Instant::now() >= first.deadline {
             return Err(ClientError::DeliveryTimeout {
                 partition: self.name(),
@@ -318,7 +330,6 @@ impl Lane {
                 last: Box::new(error),
             });
         }
-        self.backoff.wait(first.deadline).await;
         Ok(())
     }
 
@@ -363,7 +374,7 @@ fn first_in_flight(window: &mut VecDeque<Batch>) -> Option<&mut Batch> {
 /// The answer for the first batch in flight; `None` if it is late. Waits for ever if none is in flight.
 async fn first_answer(window: &mut VecDeque<Batch>) -> Option<Result<Response>> {
     let in_flight = window.iter_mut().find_map(|batch| match &mut batch.state {
-        BatchState::InFlight { answer, until } => Some((answer, *until)),
+        BatchState::InFlight { answer, until, .. } => Some((answer, *until)),
         BatchState::Waiting | BatchState::Acked { .. } => None,
     });
     match in_flight {
