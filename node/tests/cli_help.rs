@@ -118,7 +118,8 @@ fn version_and_completions() {
 
 #[test]
 fn a_configuration_is_shown_without_starting_a_node() {
-    let output = seedlog(&["node", "--show-config", "--override", "node.id=7", "--override", "log.dirs=/nowhere"]);
+    let output =
+        seedlog(&["node", "--show-config", "--override", "node.id=7", "--override", "log.dirs=/nowhere"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("node.id=7"), "{}", text(&output.stdout));
     let output = seedlog(&["node", "--show-config", "--override", "node.idd=7"]);

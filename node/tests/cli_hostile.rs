@@ -69,7 +69,10 @@ fn a_broker_without_a_common_version_is_named() {
     old.api_keys.retain(|api| api.api_key != ApiKey::Metadata.as_i16());
     let broker = FakeBroker::start(scripted(ApiKey::ApiVersions, vec![Reply::Answer(old.into())]));
     let error = block_on(async { broker.cluster().fresh_topic("t", false).await.unwrap_err() });
-    assert!(error.to_string().contains("serves Metadata in versions none, this client speaks 0-13"), "{error}");
+    assert!(
+        error.to_string().contains("serves Metadata in versions none, this client speaks 0-13"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -82,7 +85,8 @@ fn metadata_that_makes_no_sense_is_an_error() {
 
 /// An answer to a fetch with these bytes as the records of partition 0.
 fn fetched(records: Bytes) -> Response {
-    let data = PartitionData { records: Some(Records::from(records)), high_watermark: 10, ..Default::default() };
+    let data =
+        PartitionData { records: Some(Records::from(records)), high_watermark: 10, ..Default::default() };
     let topic = FetchableTopicResponse {
         topic_id: seedlog_core::ids::Uuid([7; 16]),
         partitions: vec![data],
@@ -152,7 +156,9 @@ fn a_batch_that_explodes_stays_within_its_budget() {
 
 #[test]
 fn answers_about_partitions_that_nobody_asked_for_are_dropped() {
-    let Response::Fetch(mut response) = fetched(Bytes::from(batch())) else { unreachable!("it is a fetch answer") };
+    let Response::Fetch(mut response) = fetched(Bytes::from(batch())) else {
+        unreachable!("it is a fetch answer")
+    };
     response.responses[0].partitions[0].partition_index = 40;
     assert!(poll_once(Reply::Answer(response.into())).unwrap().is_empty());
 }

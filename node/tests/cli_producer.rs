@@ -24,7 +24,8 @@ struct FakeLog {
 
 impl FakeLog {
     fn append(&mut self, header: &BatchHeader, payload: &[u8]) -> (ErrorCode, i64) {
-        if let Some(&(_, offset)) = self.recent.iter().find(|(sequence, _)| *sequence == header.base_sequence) {
+        if let Some(&(_, offset)) = self.recent.iter().find(|(sequence, _)| *sequence == header.base_sequence)
+        {
             return (ErrorCode::None, offset);
         }
         if header.base_sequence >= 0 && header.base_sequence != self.next_sequence {
@@ -92,7 +93,11 @@ fn produce(
         match fates.next().unwrap_or(Fate::Served) {
             Fate::Served => {
                 let (code, offset) = append();
-                if request.acks == 0 { Reply::Unanswered } else { Reply::Answer(answer(request, code, offset)) }
+                if request.acks == 0 {
+                    Reply::Unanswered
+                } else {
+                    Reply::Answer(answer(request, code, offset))
+                }
             }
             Fate::Closed => Reply::Close,
             Fate::WrittenThenClosed => {
@@ -230,4 +235,15 @@ fn a_broker_that_never_answers_well_runs_into_the_delivery_timeout() {
     let error = outcome.unwrap_err();
     assert!(matches!(error, ClientError::DeliveryTimeout { .. }), "{error}");
     assert!(error.to_string().contains("NOT_ENOUGH_REPLICAS"), "{error}");
+}
+
+#[test]
+fn no_attempt_outlives_the_delivery_timeout() {
+    // The client of the fake broker waits 400 ms for an answer.
+    let options = ProducerOptions { delivery_timeout: Duration::from_millis(100), ..small() };
+    let (_, deliveries, outcome) = produce(1, vec![Fate::WrittenThenSilence], options);
+    assert_eq!(deliveries, []);
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, ClientError::DeliveryTimeout { .. }), "{error}");
+    assert!(!error.to_string().contains("within 400 ms"), "{error}");
 }

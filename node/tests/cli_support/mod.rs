@@ -14,8 +14,8 @@ use seedlog_core::wire::metadata::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use seedlog_core::wire::{
-    APIS, ApiKey, ApiVersionsResponse, DecodedRequest, InitProducerIdResponse, MetadataResponse, Request, RequestBody,
-    Response, Str, decode_request, encode_response,
+    APIS, ApiKey, ApiVersionsResponse, DecodedRequest, InitProducerIdResponse, MetadataResponse, Request,
+    RequestBody, Response, Str, decode_request, encode_response,
 };
 
 /// What the broker does about one request.
@@ -93,7 +93,9 @@ fn serve(mut stream: TcpStream, port: u16, script: &Script) -> Option<()> {
         let bytes = match reply {
             Reply::Friendly => frame(&friendly(&request, port), header.correlation_id).to_vec(),
             Reply::Answer(response) => frame(&response, header.correlation_id).to_vec(),
-            Reply::WrongCorrelation(response) => frame(&response, header.correlation_id.wrapping_add(7)).to_vec(),
+            Reply::WrongCorrelation(response) => {
+                frame(&response, header.correlation_id.wrapping_add(7)).to_vec()
+            }
             Reply::Truncated(response, length) => {
                 let bytes = frame(&response, header.correlation_id);
                 stream.write_all(&bytes[..length.min(bytes.len())]).ok()?;
@@ -164,7 +166,9 @@ fn metadata(port: u16) -> MetadataResponse {
 pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(std::time::Duration::from_secs(30), test).await.expect("the client must not hang")
+        tokio::time::timeout(std::time::Duration::from_secs(30), test)
+            .await
+            .expect("the client must not hang")
     })
 }
 
