@@ -219,3 +219,10 @@ if command -v kcat > /dev/null; then
 else
   missing "every case of kcat" "there is no kcat: see setup.sh"
 fi
+
+if [ -x "$CACHE/venv/bin/python" ]; then
+  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs"
+  CRASH_HOOK="$here/../node.sh crash $NODE" "$CACHE/venv/bin/python" "$here/../python/suite.py"
+else
+  missing "every case of librdkafka" "its bindings are not there: see setup.sh"
+fi
