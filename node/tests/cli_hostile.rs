@@ -1,5 +1,7 @@
 //! The client against a broker that lies: every answer ends in an error with a sentence, in time, and never in a panic.
 
+#![expect(clippy::unwrap_used, reason = "a helper fails as its test does")]
+
 mod cli_support;
 
 use std::collections::BTreeMap;

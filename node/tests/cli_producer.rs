@@ -1,5 +1,7 @@
 //! The producer against a broker that fails in the middle: nothing twice, nothing missing, nothing out of order.
 
+#![expect(clippy::unwrap_used, reason = "a helper fails as its test does")]
+
 mod cli_support;
 
 use std::sync::{Arc, Mutex};

@@ -2,6 +2,8 @@
 //! restarted and lied to. The command line is the client, so both ends are what a person runs. What a run of many steps
 //! in any order does is the simulation's business; here is what only a process, a kernel and a file system show.
 
+#![expect(clippy::unwrap_used, reason = "a helper fails as its test does")]
+
 #[path = "live_node/crash.rs"]
 mod crash;
 #[path = "live_node/damage.rs"]

@@ -48,7 +48,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// `cluster.id` is not an id.
     #[error(
-        "cluster.id={0}: is not a cluster's id, which has 22 characters such as those of `seedlog version` make"
+        "cluster.id={0}: is not a cluster's id; write 22 characters as Kafka's `kafka-storage random-uuid` prints them"
     )]
     ClusterId(String),
     /// The system has no randomness.

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process};
 use seedlog::client::{Cluster, ConnectionOptions, Consumer, ConsumerOptions};
 use seedlog_core::records::Compression;
 use serde_json::{Value, json};
@@ -335,13 +338,31 @@ fn the_configuration_that_is_shown_is_the_one_that_runs() {
 
 #[test]
 fn a_connection_that_says_nothing_is_closed_after_its_time() {
-    use std::io::Read;
     let place = Place::new().with("connections.max.idle.ms", "200");
     let node = place.start();
     let mut silent = node.connect();
     assert_eq!(silent.read(&mut [0; 16]).unwrap(), 0, "the end of the stream, not a time-out of ours");
     node.ok(&["topic", "list"]);
     node.stop();
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_is_no_reason_to_stop() {
+    let place = Place::new();
+    let mut command = place.command(&["--print-ready"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    let ready = read_lines(child.stdout.take().unwrap()).recv_timeout(PATIENCE).unwrap();
+    let address = ready.rsplit_once("://").unwrap().1;
+    // A length that no request has is worth a line of the log.
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&[0xff; 4]).unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
+    let produce = seedlog(&["produce", "--topic", "t", "--value", "v", "-b", address]).output().unwrap();
+    assert_eq!(produce.status.code(), Some(0), "{}", String::from_utf8_lossy(&produce.stderr));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(wait_for_exit(&mut child).code(), Some(0));
 }
 
 /// The same client code as the command line's, for what needs an answer's bytes.

@@ -292,6 +292,7 @@ impl Node {
 }
 
 impl Drop for Node {
+    #[expect(clippy::print_stderr, reason = "the test harness shows it where a test failed")]
     fn drop(&mut self) {
         // Either it is gone already or it goes now; there is nothing else to try.
         self.child.kill().and_then(|()| self.child.wait()).ok();
