@@ -30,12 +30,14 @@ mod node;
 mod say;
 mod words;
 
+use bytes::Bytes;
 use disk::Disk;
 use journal::Group;
 use node::Process;
 use seedlog_core::ids::{ConnId, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::journal::Entry;
+use seedlog_core::wire::ApiKey;
 use std::collections::BTreeMap;
 use words::Line;
 
@@ -53,8 +55,8 @@ pub fn play(script: &str) -> Result<String, String> {
         told.push_str(line);
         told.push('\n');
         if let Some(command) = line.strip_prefix("> ") {
-            world.obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
-            for said in world.said.drain(..) {
+            let said = world.obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
+            for said in said {
                 told.push_str(&format!("  {said}\n"));
             }
         } else if !line.is_empty() && !line.starts_with('#') {
@@ -66,7 +68,7 @@ pub fn play(script: &str) -> Result<String, String> {
 
 /// One machine, and what is known of it.
 #[derive(Default)]
-struct World {
+pub struct World {
     disk: Disk,
     /// Every group that was ever written: where bits are flipped.
     groups: Vec<Group>,
@@ -79,10 +81,52 @@ struct World {
     /// The request that the command being obeyed has sent.
     asked: Option<(ConnId, RequestNumber)>,
     said: Vec<String>,
+    frames: Vec<Frame>,
+}
+
+/// A frame that was sent or answered, without its length.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Its API.
+    pub api: ApiKey,
+    /// The API's version.
+    pub version: i16,
+    /// It is the answer.
+    pub is_answer: bool,
+    /// The frame.
+    pub bytes: Bytes,
 }
 
 impl World {
-    fn obey(&mut self, command: &str) -> Result<(), String> {
+    /// Obeys a command. Gives back what came of it, a line each.
+    ///
+    /// # Errors
+    /// The command makes no sense, or not at this time.
+    pub fn obey(&mut self, command: &str) -> Result<Vec<String>, String> {
+        let obeyed = self.carry_on(command);
+        let said = std::mem::take(&mut self.said);
+        obeyed.map(|()| said)
+    }
+
+    /// All frames so far.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// A broker runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up.is_some()
+    }
+
+    /// The first journal file, as a process sees it.
+    #[must_use]
+    pub fn journal_file(&self) -> &[u8] {
+        self.disk.read(1, 0)
+    }
+
+    fn carry_on(&mut self, command: &str) -> Result<(), String> {
         let mut line = Line::parse(command)?;
         self.asked = None;
         match &*line.verb.clone() {

@@ -1,3 +1,4 @@
-//! Helpers of the test suites: [`golden`] plays scenarios.
+//! Helpers of the test suites: [`golden`] plays scenarios, [`fuzz`] takes any bytes.
 
+pub mod fuzz;
 pub mod golden;

@@ -150,7 +150,7 @@ fn no_file_names_a_path_of_somebodys_machine() {
 fn no_build_but_the_simulators_has_the_museum() {
     for scope in [&["--workspace"][..], &["--package", "seedlog"]] {
         let tree = Command::new(env!("CARGO"))
-            .args(["tree", "--edges", "normal", "--prefix", "none", "--format", "{p} [{f}]", "--offline"])
+            .args(["tree", "--edges", "normal", "--prefix", "none", "--format", "{p} [{f}]", "--frozen"])
             .args(scope)
             .current_dir(root())
             .output()

@@ -1,8 +1,8 @@
 //! Requests: from a command to a frame, and through the door to the broker.
 
-use super::World;
 use super::node::WALL_START_MS;
 use super::words::Line;
+use super::{Frame, World};
 use bytes::Bytes;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
@@ -37,6 +37,7 @@ impl World {
         let frame = encode_request(version, correlation_id, Some(&Str::from(&*name)), &request);
         // Without its length: the connection has read that.
         let frame = frame.map_err(|error| error.to_string())?.to_bytes().slice(4..);
+        self.frames.push(Frame { api, version, is_answer: false, bytes: frame.clone() });
         let admitted = admit(frame).map_err(|error| error.to_string())?;
         self.asked = Some((conn, number));
         self.step(Input::Request { conn, number, request: admitted.request });

@@ -2,7 +2,7 @@
 
 use super::journal::{CLUSTER, INCARNATION, Index, Journal, NODE, Place, read, write_groups};
 use super::words::{Line, number};
-use super::{World, say};
+use super::{Frame, World, say};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
@@ -119,9 +119,11 @@ impl World {
         while let Some(process) = &mut self.up {
             if let Some(input) = process.inputs.pop_front() {
                 self.step(input);
+            } else if !self.by_hand && process.journal.written > process.journal.synced {
+                process.journal.sync(&mut self.disk);
+                self.tell_durable();
             } else if !self.by_hand && process.journal.has_entries() {
                 let group = process.journal.write(&mut self.disk).expect("groups are written one at a time");
-                process.journal.sync(&mut self.disk);
                 self.groups.push(group);
                 self.index_last();
                 self.tell_durable();
@@ -274,6 +276,12 @@ impl World {
         let lines = match frame {
             None => vec!["no answer is sent".to_owned()],
             Some(frame) => {
+                self.frames.push(Frame {
+                    api: *api,
+                    version: *version,
+                    is_answer: true,
+                    bytes: frame.clone(),
+                });
                 let (_, response) =
                     decode_response(*api, *version, frame).expect("it was encoded a moment ago");
                 if let (Response::Fetch(fetched), Some(process)) = (&response, &mut self.up)
