@@ -14,28 +14,30 @@ mod alarm;
 mod held;
 mod meters;
 
-pub use meters::{Meters, watch_syncs};
+pub use meters::{CountedLease, Meters, watch_syncs};
 
 use crate::env::Env;
 use crate::net::{Answer, Event, Outbox};
 use crate::store::disk::Disk;
-use crate::store::{Lease, Store, StoreEvent};
+use crate::store::{Store, StoreEvent};
 use alarm::Alarm;
 use held::Held;
 use seedlog_core::broker::Broker;
 use seedlog_core::ids::{ConnId, RequestNumber};
 use seedlog_core::input::Input;
 use seedlog_core::output::{HaltReason, Output, Outputs, Reply};
-use seedlog_core::time::Now;
+use seedlog_core::time::{MonoMs, Now};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 /// Events that are stepped before the journal is flushed and others get their turn.
 const ROUND_EVENTS_MAX: usize = 512;
+/// How often it is said that appends wait.
+const HELD_TELL_INTERVAL_MS: u64 = 10_000;
 /// How long connections get to write their last replies when the node stops.
 const LAST_REPLIES_MS: u64 = 1_000;
 
@@ -45,9 +47,9 @@ pub struct Driver<E: Env, D: Disk> {
     env: E,
     broker: Broker,
     store: Store<D>,
-    inbox: mpsc::UnboundedReceiver<Event<Lease<D>>>,
-    conns: BTreeMap<ConnId, Arc<Outbox<Lease<D>>>>,
-    held: Held<Lease<D>>,
+    inbox: mpsc::UnboundedReceiver<Event<CountedLease<D>>>,
+    conns: BTreeMap<ConnId, Arc<Outbox<CountedLease<D>>>>,
+    held: Held<CountedLease<D>>,
     alarm: Alarm,
     meters: Meters,
     /// Told once clients may be let in.
@@ -56,6 +58,8 @@ pub struct Driver<E: Env, D: Disk> {
     outputs: Outputs,
     /// The disk has less room than the core takes appends with.
     disk_is_full: bool,
+    /// When it was last said that appends wait.
+    held_told: Option<MonoMs>,
 }
 
 /// What a round begins with.
@@ -71,7 +75,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         env: E,
         broker: Broker,
         store: Store<D>,
-        inbox: mpsc::UnboundedReceiver<Event<Lease<D>>>,
+        inbox: mpsc::UnboundedReceiver<Event<CountedLease<D>>>,
         meters: Meters,
         serving: oneshot::Sender<()>,
     ) -> Self {
@@ -87,6 +91,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             serving: Some(serving),
             outputs: Outputs::new(),
             disk_is_full: false,
+            held_told: None,
         }
     }
 
@@ -131,7 +136,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
     }
 
     /// Waits for something to do. The store comes first: its events make room and release replies.
-    async fn wait(&mut self, batch: &mut Vec<Event<Lease<D>>>) -> Woken {
+    async fn wait(&mut self, batch: &mut Vec<Event<CountedLease<D>>>) -> Woken {
         let wake_at = self.broker.wake_at().map(|(at, _)| at);
         let next = [wake_at, self.meters.due()].into_iter().flatten().min();
         self.alarm.set(next, || self.env.now().mono);
@@ -153,13 +158,22 @@ impl<E: Env, D: Disk> Driver<E, D> {
         self.step(now, Input::Wake)
     }
 
-    fn on_event(&mut self, now: Now, event: Event<Lease<D>>) -> Option<HaltReason> {
+    fn on_event(&mut self, now: Now, event: Event<CountedLease<D>>) -> Option<HaltReason> {
         // A full store takes no more appends; whoever sent one waits with all that follows on the connection. When it is
         // the disk that is full, the core refuses appends by itself.
         let is_full = !self.disk_is_full && self.store.is_full();
+        self.tell_held(now, is_full);
         match self.held.pass(event, is_full) {
             Some(event) => self.admit(now, event),
             None => None,
+        }
+    }
+
+    /// Appends that wait for room are no error, but whoever wonders why producers are slow finds a word about it.
+    fn tell_held(&mut self, now: Now, is_full: bool) {
+        if is_full && self.held_told.is_none_or(|told| now.mono >= told + HELD_TELL_INTERVAL_MS) {
+            self.held_told = Some(now.mono);
+            warn!("the disk is behind: appends wait until the journal and segments have room");
         }
     }
 
@@ -173,7 +187,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         None
     }
 
-    fn admit(&mut self, now: Now, event: Event<Lease<D>>) -> Option<HaltReason> {
+    fn admit(&mut self, now: Now, event: Event<CountedLease<D>>) -> Option<HaltReason> {
         let input = match event {
             Event::Opened { conn, listener, peer, outbox } => {
                 self.conns.insert(conn, outbox);
@@ -256,10 +270,15 @@ impl<E: Env, D: Disk> Driver<E, D> {
         // A connection may have ended while its request was decided.
         let Some(outbox) = self.conns.get(&conn) else { return };
         let answer = reply.map(|reply| {
-            let leases = reply.fills.iter().map(|fill| self.store.lease(&fill.extent)).collect();
+            let leases = reply.fills.iter().map(|fill| {
+                let lease = self.store.lease(&fill.extent);
+                self.meters.counted(lease, fill.extent.partition.topic_id, &self.broker)
+            });
+            let leases = leases.collect();
             Answer { reply, leases }
         });
-        outbox.answer(number, answer);
+        let (api, took) = outbox.answer(number, answer);
+        self.meters.answered(api, took);
     }
 
     /// Lets connections write what was answered, and ends them.

@@ -2,16 +2,19 @@
 //! do. Labels are topics' names, of which the registry keeps a bounded number.
 
 use crate::budget::Budget;
-use crate::metrics::{DiskWrite, MemoryPart, Metrics, TopicMetrics};
-use crate::store::Store;
+use crate::metrics::{DiskWrite, MemoryPart, Metrics, RequestMetrics, TopicMetrics};
+use crate::net;
 use crate::store::disk::Disk;
+use crate::store::{self, Store};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::ids::Uuid;
 use seedlog_core::journal::Entry;
 use seedlog_core::records::BatchHeader;
 use seedlog_core::time::MonoMs;
+use seedlog_core::wire::ApiKey;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const PUBLISH_INTERVAL_MS: u64 = 1_000;
 
@@ -21,6 +24,7 @@ pub struct Meters {
     metrics: Metrics,
     budget: Budget,
     topics: BTreeMap<Uuid, (String, TopicMetrics)>,
+    requests: BTreeMap<ApiKey, RequestMetrics>,
     due: Option<MonoMs>,
     journal_bytes: u64,
     segment_bytes: u64,
@@ -34,6 +38,7 @@ impl Meters {
             metrics,
             budget,
             topics: BTreeMap::new(),
+            requests: BTreeMap::new(),
             due: None,
             journal_bytes: 0,
             segment_bytes: 0,
@@ -83,6 +88,22 @@ impl Meters {
         }
     }
 
+    /// A request was answered, so long after it was read.
+    pub(super) fn answered(&mut self, api: ApiKey, took: Duration) {
+        let metrics = &self.metrics;
+        self.requests.entry(api).or_insert_with(|| metrics.request(api.name())).answered(took);
+    }
+
+    /// The bytes that the lease gives will count as its topic's.
+    pub(super) fn counted<D: Disk>(
+        &mut self,
+        lease: store::Lease<D>,
+        topic_id: Uuid,
+        broker: &Broker,
+    ) -> CountedLease<D> {
+        CountedLease { lease, topic: self.topic(topic_id, broker).cloned() }
+    }
+
     /// When [`Meters::publish_if_due`] wants to be called.
     pub(super) fn due(&self) -> Option<MonoMs> {
         self.due
@@ -104,8 +125,9 @@ impl Meters {
         self.metrics.disk_written(DiskWrite::Segments, counters.segment_bytes - self.segment_bytes);
         (self.groups, self.journal_bytes) = (counters.groups, counters.journal_bytes);
         self.segment_bytes = counters.segment_bytes;
-        let partitions = broker.replicas().len();
-        self.metrics.set_partitions(partitions, partitions, 0);
+        let replicas = broker.replicas();
+        let led = replicas.values().filter(|replica| replica.damage().is_none()).count();
+        self.metrics.set_partitions(replicas.len(), led, 0);
         self.metrics.set_active_controller(broker.is_serving());
         let (_, buffers) = store.cache_bytes();
         self.metrics.memory_used(MemoryPart::TailCache).set(value(buffers as u64));
@@ -124,6 +146,23 @@ impl Meters {
             self.topics.insert(topic_id, (name, metrics));
         }
         self.topics.get(&topic_id).map(|(_, metrics)| metrics)
+    }
+}
+
+/// A claim on record bytes that counts what it gives.
+#[derive(Debug)]
+pub struct CountedLease<D: Disk> {
+    lease: store::Lease<D>,
+    topic: Option<TopicMetrics>,
+}
+
+impl<D: Disk> net::Lease for CountedLease<D> {
+    async fn resolve(self, bytes_max: u32, may_exceed: bool) -> Result<Vec<Bytes>, String> {
+        let pieces = self.lease.resolve(bytes_max, may_exceed).await.map_err(|error| error.to_string())?;
+        if let Some(topic) = &self.topic {
+            topic.consumed(pieces.iter().map(|piece| piece.len() as u64).sum());
+        }
+        Ok(pieces)
     }
 }
 

@@ -118,8 +118,11 @@ async fn read_requests<E: Env, L: Lease, R: StreamReader>(
             Ok(admitted) => {
                 drop(frame);
                 Counters::add(&net.counters.requests, 1);
-                let about =
-                    About { version: admitted.reply_version, correlation_id: admitted.correlation_id };
+                let about = About {
+                    api: admitted.api_key,
+                    version: admitted.reply_version,
+                    correlation_id: admitted.correlation_id,
+                };
                 let number = outbox.open(about, permit);
                 net.tell(Event::Request { conn, number, request: Box::new(admitted.request) });
             }

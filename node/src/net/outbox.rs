@@ -11,9 +11,12 @@
 use crate::budget::Permit;
 use seedlog_core::ids::RequestNumber;
 use seedlog_core::output::Reply;
+use seedlog_core::wire::ApiKey;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Between a connection's reader, its writer and the driver. `L` is the store's lease.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ struct State<L> {
 #[derive(Debug)]
 struct Slot<L> {
     about: About,
+    read_at: Instant,
     progress: Progress<L>,
 }
 
@@ -59,6 +63,8 @@ enum Progress<L> {
 /// What the reply's header needs from the request's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct About {
+    /// What was asked.
+    pub(super) api: ApiKey,
     /// The version to answer in.
     pub(super) version: i16,
     /// Comes back in the answer.
@@ -102,22 +108,25 @@ impl<L> Outbox<L> {
     pub(super) fn open(&self, about: About, permit: Permit) -> RequestNumber {
         let mut state = self.lock();
         let number = state.first + state.slots.len() as u64;
-        state.slots.push_back(Slot { about, progress: Progress::Waiting { _permit: permit } });
+        let read_at = Instant::now();
+        state.slots.push_back(Slot { about, read_at, progress: Progress::Waiting { _permit: permit } });
         RequestNumber(number)
     }
 
-    /// Answers a request, or ends it without an answer.
-    pub fn answer(&self, number: RequestNumber, answer: Option<Answer<L>>) {
+    /// Answers a request, or ends it without an answer. Says what it was and how long it took.
+    pub fn answer(&self, number: RequestNumber, answer: Option<Answer<L>>) -> (ApiKey, Duration) {
         let mut state = self.lock();
         let at = number.0.checked_sub(state.first).and_then(|at| usize::try_from(at).ok());
         let slot = at.and_then(|at| state.slots.get_mut(at));
         let slot = slot.expect("the core answers a request once, and only those that it was given");
         assert!(matches!(slot.progress, Progress::Waiting { .. }), "the core answers a request once");
         slot.progress = answer.map_or(Progress::Silent, Progress::Ready);
+        let took = (slot.about.api, slot.read_at.elapsed());
         drop(state);
         if at == Some(0) {
             self.ready.notify_one();
         }
+        took
     }
 
     /// Ends the connection once the replies that are ready are written.
@@ -140,7 +149,7 @@ impl<L> Outbox<L> {
             self.room.notify_one();
         }
         if matches!(state.slots.front(), Some(Slot { progress: Progress::Ready(_), .. }))
-            && let Some(Slot { about, progress: Progress::Ready(answer) }) = state.pop()
+            && let Some(Slot { about, progress: Progress::Ready(answer), .. }) = state.pop()
         {
             self.room.notify_one();
             return Next::Write(about, answer);
@@ -202,7 +211,7 @@ mod tests {
     use seedlog_core::ids::ConnId;
 
     fn open(outbox: &Outbox<ConnId>, part: &Part, correlation_id: i32) -> RequestNumber {
-        outbox.open(About { version: 0, correlation_id }, part.try_take(1).unwrap())
+        outbox.open(About { api: ApiKey::Produce, version: 0, correlation_id }, part.try_take(1).unwrap())
     }
 
     fn answer() -> Option<Answer<ConnId>> {

@@ -2,7 +2,6 @@
 //! the answer may hold, and the whole is encoded as a chain of slices that nobody copies.
 
 use super::outbox::{About, Answer};
-use crate::store::{self, disk::Disk};
 use bytes::{Buf, Bytes};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::output::{Fill, Reply};
@@ -19,13 +18,6 @@ pub trait Lease: Send + Sync + 'static {
         bytes_max: u32,
         may_exceed: bool,
     ) -> impl Future<Output = Result<Vec<Bytes>, String>> + Send;
-}
-
-impl<D: Disk> Lease for store::Lease<D> {
-    async fn resolve(self, bytes_max: u32, may_exceed: bool) -> Result<Vec<Bytes>, String> {
-        // The inherent one, which comes first.
-        Self::resolve(self, bytes_max, may_exceed).await.map_err(|error| error.to_string())
-    }
 }
 
 /// The record bytes that an answer takes at most. A first batch that is larger is not foreseen here: it is in memory
@@ -175,7 +167,7 @@ mod tests {
     use seedlog_core::ids::{Generation, Offset, PartitionIndex, TopicPartition, Uuid};
     use seedlog_core::output::Extent;
     use seedlog_core::wire::fetch::{EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, SnapshotId};
-    use seedlog_core::wire::{LENGTH_PREFIX_BYTES, Str};
+    use seedlog_core::wire::{ApiKey, LENGTH_PREFIX_BYTES, Str};
 
     /// Batches of these sizes.
     #[derive(Debug)]
@@ -283,7 +275,7 @@ mod tests {
     fn partial_writes_go_on_where_they_ended() {
         let mut response = run(fill(answer(100, vec![Sizes(&[30]), Sizes(&[40])])));
         let mut written = Written::default();
-        let about = About { version: 12, correlation_id: 7 };
+        let about = About { api: ApiKey::Fetch, version: 12, correlation_id: 7 };
         written.encode(about, &mut response).unwrap();
         let whole: Vec<u8> = written.pieces().iter().flatten().copied().collect();
         assert_eq!(whole.len(), written.len());

@@ -3,12 +3,12 @@
 
 use crate::budget::Budget;
 use crate::config::{Flush, Listener, NodeConfig, TimestampType};
-use crate::driver::{Driver, Meters, watch_syncs};
+use crate::driver::{CountedLease, Driver, Meters, watch_syncs};
 use crate::env::{Env, Listener as _};
 use crate::metrics::{MemoryPart, Metrics};
 use crate::net::{Event, Inbox, Limits, Net, listen};
 use crate::store::disk::Disk;
-use crate::store::{Identity, Lease, OpenReport, Store, StoreError, StoreOptions};
+use crate::store::{Identity, OpenReport, Store, StoreError, StoreOptions};
 use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode, TopicDefaults};
 use seedlog_core::ids::{ListenerId, NodeId, Uuid};
@@ -84,7 +84,7 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub struct Node<E: Env, D: Disk> {
     driver: Driver<E, D>,
-    net: Arc<Net<E, Lease<D>>>,
+    net: Arc<Net<E, CountedLease<D>>>,
     env: E,
     listeners: Vec<E::Listener>,
     addresses: Vec<Address>,
@@ -95,7 +95,7 @@ pub struct Node<E: Env, D: Disk> {
 /// Stops a node; clones stop the same one.
 #[derive(Debug)]
 pub struct Stopper<D: Disk> {
-    inbox: Inbox<Lease<D>>,
+    inbox: Inbox<CountedLease<D>>,
     is_stopping: watch::Sender<bool>,
 }
 

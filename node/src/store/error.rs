@@ -71,6 +71,12 @@ pub enum StoreError {
          copy, or move the folder's content away", .0.display()
     )]
     NoMeta(PathBuf),
+    /// There is data, and no journal at all.
+    #[error(
+        "the data folder {} holds data but no journal files: what was acknowledged last is not there; restore the folder from \
+         a copy, or move it away and start the node empty", .0.display()
+    )]
+    NoJournal(PathBuf),
     /// The snapshot cannot be read.
     #[error("{}: {what}; restore the folder from a copy, or move it away and start the node empty", path.display())]
     BadSnapshot {

@@ -234,7 +234,8 @@ impl<D: Disk> Store<D> {
         let journal = usize::try_from(journal).unwrap_or(usize::MAX);
         // Beyond the cache batches would have to be read back to be written behind, which is slower than all else: who
         // writes is held back early and briefly rather than late and for seconds.
-        let behind_max = (self.options.tail_cache_bytes as u64 / 4 * 3).max(3 * self.options.write_behind_bytes);
+        let behind_max =
+            (self.options.tail_cache_bytes as u64 / 4 * 3).max(3 * self.options.write_behind_bytes);
         let behind = behind_max.saturating_sub(self.index.unsegmented_bytes());
         let journal = journal.min(usize::try_from(behind).unwrap_or(usize::MAX));
         let index_full = self.index.memory_bytes() >= self.options.index_bytes_max;

@@ -82,6 +82,12 @@ pub(super) async fn open<D: Disk>(
     let entries = entries.map_err(StoreError::disk("cannot list", dir))?;
     let files: BTreeMap<u64, u64> =
         entries.iter().filter_map(|entry| Some((parse_journal_name(&entry.name)?, entry.bytes))).collect();
+    // A node that ever wrote anything has a journal file; only one that died in its first start has none.
+    let holds_data =
+        snapshot.is_some() || entries.iter().any(|entry| parse_partition_dir(&entry.name).is_some());
+    if files.is_empty() && holds_data {
+        return Err(StoreError::NoJournal(dir.clone()));
+    }
     let plan = recover(&mut Source::new(disk, dir, &files), through)
         .map_err(|e| StoreError::Journal(e.to_string()))?;
 

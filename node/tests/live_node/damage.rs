@@ -115,7 +115,7 @@ fn a_torn_end_is_cut() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_a_refusal() {
+fn a_snapshot_that_is_damaged_or_has_lost_its_journal_is_a_refusal() {
     // The smallest journal: a snapshot is due after a quarter of it.
     let place = Place::new()
         .with("journal.file.bytes", "1048576")
@@ -142,4 +142,14 @@ fn a_damaged_snapshot_is_a_refusal() {
     let node = place.start();
     assert_eq!(node.ends("t"), [600]);
     node.stop();
+
+    // Without its journal the folder ends where the snapshot does, and what was acknowledged since is gone.
+    for entry in fs::read_dir(place.data()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("journal-") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let refusal = place.refusal();
+    assert!(refusal.contains("holds data but no journal files"), "{refusal}");
 }

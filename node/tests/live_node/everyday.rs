@@ -299,6 +299,9 @@ fn the_admin_port_tells_of_health_and_numbers() {
     for (name, least) in [
         ("kafka_server_brokertopicmetrics_messagesin_total", 100.0),
         ("kafka_server_brokertopicmetrics_bytesin_total", 800.0),
+        ("kafka_server_brokertopicmetrics_bytesout_total", 800.0),
+        ("kafka_network_requestmetrics_requests_total{request=\"Produce\"}", 1.0),
+        ("seedlog_request_seconds_count{request=\"Fetch\"}", 1.0),
         ("kafka_server_replicamanager_partitioncount", 1.0),
         ("seedlog_journal_written_bytes_total", 800.0),
     ] {
