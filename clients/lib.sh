@@ -58,14 +58,14 @@ ends() {
 
 # await_growth RECORDS TOPIC...: waits until each topic has that many records more.
 await_growth() {
-  local more=$1 topic start deadline=$((SECONDS + 60))
+  local more=$1 topic start deadline=$((SECONDS + 100))
   shift
   for topic in "$@"; do
     start[${#start[@]}]=$(($(ends "$topic") + more))
   done
   for topic in "$@"; do
     until [ "$(ends "$topic")" -ge "${start[0]}" ]; do
-      [ $SECONDS -lt $deadline ] || { echo "$topic does not get $more records in 60 s"; return 1; }
+      [ $SECONDS -lt $deadline ] || { echo "$topic does not get $more records in 100 s"; return 1; }
       sleep 0.02
     done
     start=("${start[@]:1}")

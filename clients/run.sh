@@ -7,7 +7,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-suite_seconds_max=240
+suite_seconds_max=300
 export CACHE=$here/.cache
 
 [ $# -gt 0 ] || set -- kcat java go
