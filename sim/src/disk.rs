@@ -224,6 +224,12 @@ impl Disk {
         }
     }
 
+    /// No sector is taken for clean that the platter does not have.
+    #[must_use]
+    pub fn is_honest(&self) -> bool {
+        self.files.iter().all(|file| file.betrayed.is_empty())
+    }
+
     /// Drops the content of files that no name and nobody in `held` refers to.
     pub fn forget_unnamed(&mut self, held: impl Fn(Inode) -> bool) {
         for index in 0..self.files.len() {

@@ -130,8 +130,8 @@ pub struct Trace {
     hash: u64,
     count: u64,
     last: VecDeque<Event>,
-    /// Every event, if somebody wants to read them.
-    all: Option<Vec<Event>>,
+    /// Every event with the hash up to it, if somebody wants to read them.
+    all: Option<Vec<(Event, u64)>>,
 }
 
 impl Trace {
@@ -154,7 +154,7 @@ impl Trace {
         }
         self.last.push_back(event);
         if let Some(all) = &mut self.all {
-            all.push(event);
+            all.push((event, self.hash));
         }
     }
 
@@ -175,10 +175,10 @@ impl Trace {
         self.last.iter()
     }
 
-    /// Every event, if they were kept.
-    #[must_use]
-    pub fn all(&self) -> &[Event] {
-        self.all.as_deref().unwrap_or(&[])
+    /// Every event as a line, if they were kept: the hash so far, in short, and the event.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let all = self.all.iter().flatten();
+        all.map(|(event, hash)| format!("{:08x} {event}", hash >> 32).trim_end().to_owned())
     }
 }
 
@@ -197,6 +197,19 @@ mod tests {
         assert_eq!(hash(&[event(1, 2), event(3, 4)]), hash(&[event(1, 2), event(3, 4)]));
         assert_ne!(hash(&[event(1, 2), event(3, 4)]), hash(&[event(3, 4), event(1, 2)]));
         assert_ne!(hash(&[event(1, 2)]), hash(&[event(1, 3)]));
+    }
+
+    #[test]
+    fn lines_bear_the_hash_up_to_them() {
+        let event = Event { at_us: 1, node: 0, kind: Kind::Heal, numbers: [0; 3] };
+        let mut trace = Trace::new(true);
+        trace.note(event);
+        let first = format!("{:08x}", trace.hash() >> 32);
+        trace.note(event);
+        let lines: Vec<String> = trace.lines().collect();
+        assert!(lines[0].starts_with(&first));
+        assert_ne!(lines[0], lines[1]);
+        assert_eq!(lines[0][8..], lines[1][8..]);
     }
 
     #[test]

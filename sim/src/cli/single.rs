@@ -24,8 +24,8 @@ pub(super) fn replay(
     };
     let outcome = run_plan(plan, enabled, true);
     let mut out = BufWriter::new(out);
-    for event in outcome.trace.all() {
-        writeln!(out, "{}", event.to_string().trim_end()).map_err(said)?;
+    for line in outcome.trace.lines() {
+        writeln!(out, "{line}").map_err(said)?;
     }
     let (count, hash) = (outcome.trace.count(), outcome.trace.hash());
     writeln!(out, "{count} events, {} acknowledged, trace {hash:016x}", outcome.acked).map_err(said)?;

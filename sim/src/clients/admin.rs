@@ -53,7 +53,8 @@ enum Question {
     Read { partition: TopicPartition },
     /// Asked for a timestamp or a place when the log's acknowledged part ended at `acked`.
     Offsets { partition: TopicPartition, name: String, timestamp: i64, acked: Offset },
-    Epoch { partition: TopicPartition, epoch: i32 },
+    /// Asked where an epoch ends, likewise.
+    Epoch { partition: TopicPartition, epoch: i32, acked: Offset },
     Other,
 }
 
@@ -187,8 +188,7 @@ impl Admin {
         let known = log.and_then(|log| log.batches.last()).and_then(|batch| batch.timestamps.first());
         let recent = known.map_or(0, |&at| at - i64::try_from(ctx.rng.below(8_000)).unwrap_or(0));
         let timestamp = ctx.rng.pick(&[-1, -2, -3, recent, recent]);
-        let acked = log.and_then(|log| log.batches.iter().rev().find(|batch| batch.acked));
-        let acked = acked.map_or(Offset::ZERO, |batch| batch.header.next_offset());
+        let acked = acked_end(log);
         let least = if timestamp == -3 { 7 } else { 1 };
         let wanted = ListOffsetsPartition {
             partition_index: partition.partition.0,
@@ -211,7 +211,8 @@ impl Admin {
         };
         let topics = vec![OffsetForLeaderTopic { topic: Str::from(name), partitions: vec![wanted] }];
         let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
-        (Question::Epoch { partition, epoch }, request.into(), version(ctx, 3, 4))
+        let acked = acked_end(ctx.oracle.logs.get(&partition));
+        (Question::Epoch { partition, epoch, acked }, request.into(), version(ctx, 3, 4))
     }
 
     fn on_created(&mut self, ctx: &mut Context<'_>, question: &Question, response: &CreateTopicsResponse) {
@@ -259,6 +260,12 @@ fn creatable(name: String, partitions: i32) -> CreatableTopic {
 
 fn version(ctx: &mut Context<'_>, least: u64, most: u64) -> i16 {
     i16::try_from(ctx.rng.range(least, most)).unwrap_or(1)
+}
+
+/// How far a log was acknowledged.
+fn acked_end(log: Option<&ShadowLog>) -> Offset {
+    let last = log.and_then(|log| log.batches.iter().rev().find(|batch| batch.acked));
+    last.map_or(Offset::ZERO, |batch| batch.header.next_offset())
 }
 
 /// Judges an answer to ListOffsets against the shadow log.
@@ -319,19 +326,22 @@ fn judge_offsets(ctx: &mut Context<'_>, question: &Question, response: &ListOffs
 }
 
 fn judge_epoch(ctx: &mut Context<'_>, question: &Question, response: &OffsetForLeaderEpochResponse) {
-    let Question::Epoch { partition, epoch } = question else { return };
+    let Question::Epoch { partition, epoch, acked } = question else { return };
     let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else { return };
     let Some(log) = ctx.oracle.logs.get(partition).filter(|log| !log.given_up) else { return };
     if answer.error_code != 0 || answer.end_offset < 0 {
         return;
     }
     let end = Offset(answer.end_offset);
-    let older_behind = log.batches.iter().find(|batch| batch.header.leader_epoch.0 <= *epoch && batch.acked && batch.header.base_offset >= end);
-    let younger_before = log.batches.iter().find(|batch| batch.header.leader_epoch.0 > *epoch && batch.header.base_offset < end);
-    let said = match older_behind.or(younger_before) {
-        Some(batch) => Err(format!(
+    let mut headers = log.batches.iter().map(|batch| &batch.header);
+    let wrong = headers.find(|header| {
+        let (older, behind) = (header.leader_epoch.0 <= *epoch, header.base_offset >= end);
+        (older && behind && header.base_offset < *acked) || (!older && !behind)
+    });
+    let said = match wrong {
+        Some(header) => Err(format!(
             "{partition}: epoch {epoch} is said to end at {end}, and offset {} has epoch {}",
-            batch.header.base_offset, batch.header.leader_epoch
+            header.base_offset, header.leader_epoch
         )),
         None => Ok(()),
     };

@@ -1,5 +1,6 @@
-//! S25 idempotence (INVARIANTS.md 3a, KIP-98): per (producer, epoch, partition) the sequences in a log are contiguous from 0
-//! on and none comes twice.
+//! S25 idempotence (INVARIANTS.md 3a, KIP-98): per (producer, epoch, partition) the sequences in a log are contiguous and none
+//! comes twice. They begin at 0 with an epoch and in an empty log; a log that holds others' records takes a producer that it
+//! does not know at any sequence, as Kafka's does (KIP-360), so there a refused first batch leaves a gap before the second.
 
 use super::oracle::ShadowLog;
 use seedlog_core::records::{BatchHeader, next_sequence};
@@ -16,7 +17,7 @@ pub fn check_last(log: &ShadowLog) -> Result<(), String> {
     }
     let earlier = before.iter().rev().map(|batch| &batch.header).find(|other| other.producer_id == header.producer_id);
     match earlier {
-        None if log.forgotten.contains(&header.producer_id) => Ok(()),
+        None if !before.is_empty() || log.forgotten.contains(&header.producer_id) => Ok(()),
         None => first(header),
         Some(earlier) if earlier.producer_epoch < header.producer_epoch => first(header),
         Some(earlier) if earlier.producer_epoch > header.producer_epoch => Err(format!(

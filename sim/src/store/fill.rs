@@ -28,6 +28,12 @@ struct Part {
     batches: Vec<(BatchRef, Option<Bytes>)>,
 }
 
+/// What may still go into an answer. Only what is read takes room: a partition that cannot be read starves no other.
+struct Room {
+    left: u64,
+    is_empty: bool,
+}
+
 /// A look-up whose batches are still to be read.
 #[derive(Debug)]
 pub struct PendingLook {
@@ -50,24 +56,18 @@ pub struct Served {
 impl Store {
     /// Takes the places that a reply's records are read from.
     pub fn take(&mut self, reply: Reply) -> PendingFill {
-        let mut left = u64::from(reply.fill_bytes_max);
-        let mut nothing_yet = true;
         let mut parts = Vec::with_capacity(reply.fills.len());
         for &fill in &reply.fills {
-            let most = left.min(u64::from(fill.extent.bytes_max));
+            let most = u64::from(fill.extent.bytes_max);
             let mut taken = 0;
             let mut batches = Vec::new();
             for batch in self.index.covering(&fill.extent) {
-                let size = u64::from(batch.bytes);
-                // KIP-74: the first batch of an answer is sent whatever its size.
-                if taken + size > most && !(nothing_yet && batches.is_empty()) {
+                taken += u64::from(batch.bytes);
+                if taken > most && !batches.is_empty() {
                     break;
                 }
-                taken += size;
                 batches.push((*batch, self.tail_bytes(fill.extent.partition, batch.base)));
             }
-            nothing_yet &= batches.is_empty();
-            left = left.saturating_sub(taken);
             for (batch, cached) in &batches {
                 if cached.is_none() {
                     self.pin(batch.place.inode);
@@ -88,8 +88,9 @@ impl Store {
         let PendingFill { mut reply, parts } = pending;
         let mut served = Served::default();
         let mut omitted = Vec::new();
+        let mut room = Room { left: u64::from(reply.fill_bytes_max), is_empty: true };
         for part in parts {
-            let (records, intact) = self.read_part(&part, disk, &mut served);
+            let (records, intact) = self.read_part(&part, disk, &mut room, &mut served);
             let Response::Fetch(response) = &mut reply.response else {
                 unreachable!("only fetches are filled")
             };
@@ -111,45 +112,40 @@ impl Store {
         (reply, served)
     }
 
-    fn read_part(&mut self, part: &Part, disk: &Disk, served: &mut Served) -> (Records, bool) {
+    fn read_part(&mut self, part: &Part, disk: &Disk, room: &mut Room, served: &mut Served) -> (Records, bool) {
         let mut records = Records::default();
-        let mut intact = true;
         let partition = part.fill.extent.partition;
         for (batch, cached) in &part.batches {
+            if cached.is_none() {
+                self.unpin(batch.place.inode);
+            }
+        }
+        let most = room.left.min(u64::from(part.fill.extent.bytes_max));
+        let mut taken = 0;
+        for (batch, cached) in &part.batches {
+            let size = u64::from(batch.bytes);
+            // KIP-74: the first batch of an answer is sent whatever its size.
+            if taken + size > most && !room.is_empty {
+                break;
+            }
             let source = match (cached, batch.place.in_segment) {
                 (Some(_), _) => 0,
                 (None, false) => 1,
                 (None, true) => 2,
             };
             served.sources[source] += 1;
-            let bytes = cached.clone().or_else(|| read_batch(batch, disk).map(|(_, bytes)| bytes));
-            match bytes {
-                Some(bytes) if intact => {
-                    served.batches.push((partition, *batch, bytes.clone()));
-                    records.push(bytes);
-                }
-                Some(_) => {}
-                None => {
-                    // What was read before the damage is good; a reader that comes back meets the error first.
-                    intact = !records.is_empty();
-                    served.damaged.push((partition, *batch));
-                    self.unpin_rest(&part.batches, batch);
-                    return (records, intact);
-                }
-            }
-            if cached.is_none() {
-                self.unpin(batch.place.inode);
-            }
+            let Some(bytes) = cached.clone().or_else(|| read_batch(batch, disk).map(|(_, bytes)| bytes)) else {
+                // What was read before the damage is good; a reader that comes back meets the error first.
+                served.damaged.push((partition, *batch));
+                return (records, taken > 0);
+            };
+            served.batches.push((partition, *batch, bytes.clone()));
+            records.push(bytes);
+            taken += size;
+            room.left = room.left.saturating_sub(size);
+            room.is_empty = false;
         }
-        (records, intact)
-    }
-
-    fn unpin_rest(&mut self, batches: &[(BatchRef, Option<Bytes>)], from: &BatchRef) {
-        for (batch, cached) in batches.iter().filter(|(batch, _)| batch.base >= from.base) {
-            if cached.is_none() {
-                self.unpin(batch.place.inode);
-            }
-        }
+        (records, true)
     }
 
     /// Takes the places of a look-up.

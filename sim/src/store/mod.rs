@@ -35,6 +35,7 @@ use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{Lsn, NodeId, Offset, OpId, TopicPartition, Uuid};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 /// What a store is told of its node.
 #[derive(Debug, Clone)]
@@ -235,9 +236,19 @@ impl Store {
         if place.in_segment {
             return disk.is_on_platter(place.inode, place.at, batch.bytes as usize);
         }
-        let file = self.files.values().find(|file| file.inode == place.inode);
-        let group = file.and_then(|file| file.groups.iter().rev().find(|group| group.at <= place.at));
-        group.is_some_and(|group| disk.is_on_platter(place.inode, group.at, usize::try_from(group.bytes).unwrap_or(0)))
+        self.group_of(place)
+            .is_some_and(|group| disk.is_on_platter(place.inode, group.at, usize::try_from(group.bytes).unwrap_or(0)))
+    }
+
+    /// The entries that stand with a batch on the platter or not at all: those of its group, until it is in a segment.
+    #[must_use]
+    pub fn companions(&self, batch: &BatchRef) -> RangeInclusive<u64> {
+        self.group_of(batch.place).map_or(batch.lsn.0..=batch.lsn.0, |group| group.first.0..=group.last.0)
+    }
+
+    fn group_of(&self, place: Place) -> Option<&GroupAt> {
+        let file = self.files.values().find(|file| file.inode == place.inode)?;
+        file.groups.iter().rev().find(|group| group.at <= place.at)
     }
 
     /// How far the journal is written.

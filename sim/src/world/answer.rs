@@ -8,7 +8,7 @@ use crate::judges::{Judge, s6, s12, s24};
 use crate::marks::Mark;
 use crate::trace::Kind;
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{ConnId, Offset, PartitionIndex, RequestNumber, TopicPartition, Uuid};
+use seedlog_core::ids::{ConnId, Lsn, Offset, PartitionIndex, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::output::Reply;
 use seedlog_core::wire::{FetchResponse, ProduceResponse, Response};
@@ -97,8 +97,9 @@ impl World {
                 let State::Up(process) = &node.state else { return };
                 let found = process.store.find(partition, base);
                 let on_platter = found.map(|batch| process.store.is_on_platter(batch, &node.disk));
-                let lsn = node.oracle.logs.get(&partition).and_then(|log| log.at(base)).map(|batch| batch.lsn);
-                let hit = lsn.is_some_and(|lsn| node.oracle.was_hit(lsn));
+                // A duplicate may be acknowledged after a bit of its group was flipped.
+                let mut companions = found.into_iter().flat_map(|batch| process.store.companions(batch));
+                let hit = companions.any(|lsn| node.oracle.was_hit(Lsn(lsn)));
                 let said = s12::check_ack(node.oracle.logs.get(&partition), partition, base, on_platter);
                 if let Some(batch) = node.oracle.logs.get_mut(&partition).and_then(|log| log.at_mut(base)) {
                     batch.acked = true;

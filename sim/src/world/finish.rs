@@ -74,7 +74,7 @@ impl World {
             }
             let node = u32::try_from(at).unwrap_or(0);
             let role = Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
-            self.add_client(&ClientPlan { node, pause_ms: 1, breaks_every: 0, role });
+            self.add_client(&ClientPlan { node, pause_ms: 15, breaks_every: 0, role });
         }
         self.queue.push(self.now_us + LOOK_US, What::Finish);
     }

@@ -113,8 +113,8 @@ impl World {
             Ok(again) => s18::check_again(&reading, again),
             Err(error) => Err(format!("a second recovery, without the page cache, is refused: {error}")),
         };
-        // A bit that was flipped since, under the page cache, is not recovery's doing.
-        let said = if node.oracle.flips.is_empty() { said } else { Ok(()) };
+        // A bit that was flipped under the page cache is not recovery's doing.
+        let said = if node.oracle.flips.is_empty() || node.disk.is_honest() { said } else { Ok(()) };
         let interval_loss = take_over(node, &reading, rewritten);
         let config = broker_config(node);
         let seed = node.seeds.bits();

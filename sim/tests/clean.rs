@@ -1,0 +1,38 @@
+//! A range of seeds without any exhibit: no judge finds anything, and every coverage mark is reached.
+
+use seedlog_sim::judges::Enabled;
+use seedlog_sim::marks::{Mark, Marks};
+use seedlog_sim::plan::Scenario;
+use seedlog_sim::run::run_seed;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Enough for every mark, few enough for a debug build.
+const SEEDS: u64 = 40;
+const THREADS: usize = 4;
+
+#[test]
+fn a_clean_range_finds_nothing_and_sees_everything() {
+    let next = AtomicU64::new(0);
+    let sum = Mutex::new(Marks::default());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= SEEDS {
+                        break;
+                    }
+                    let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
+                    if let Some(verdict) = outcome.verdict {
+                        panic!("seed {seed}: {verdict}");
+                    }
+                    sum.lock().expect("no thread panics while it holds this").add(&outcome.marks);
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().expect("no thread panics while it holds this");
+    let missed: Vec<&str> = sum.missed().map(Mark::says).collect();
+    assert!(missed.is_empty(), "never in {SEEDS} seeds: {missed:?}");
+}

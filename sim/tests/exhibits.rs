@@ -1,0 +1,40 @@
+//! Every exhibit is found by the judge that is named for it, at a kept seed of the scenario that clean ranges run; the same
+//! seed is clean without it. One test, because the switch is the whole process's.
+#![cfg(feature = "museum")]
+
+use seedlog_core::museum::{Exhibit, switch};
+use seedlog_sim::cli::row;
+use seedlog_sim::judges::Enabled;
+use seedlog_sim::plan::Scenario;
+use seedlog_sim::run::{hush_panics, run_seed};
+use std::process::Command;
+
+/// The first seed that finds each.
+const KEPT: [(Exhibit, u64); 5] =
+    [(Exhibit::H3, 0), (Exhibit::H4, 0), (Exhibit::H5, 0), (Exhibit::N3, 0), (Exhibit::N5, 0)];
+
+#[test]
+fn each_exhibit_is_found_by_its_judge() {
+    hush_panics();
+    for (exhibit, seed) in KEPT {
+        let judges = row(exhibit.name()).expect("every exhibit has its row").judges;
+        switch(Some(exhibit));
+        let found = run_seed(Scenario::Standard, seed, Enabled::only(judges), false).verdict;
+        switch(None);
+        let clean = run_seed(Scenario::Standard, seed, Enabled::all(), false).verdict;
+        let verdict = found.unwrap_or_else(|| panic!("{} is not found in seed {seed}", exhibit.name()));
+        assert!(judges.contains(&verdict.judge), "{}: {verdict}", exhibit.name());
+        assert_eq!(clean, None, "seed {seed} without {}", exhibit.name());
+    }
+}
+
+#[test]
+fn a_found_exhibit_comes_with_the_command_that_replays_it() {
+    let (exhibit, seed) = KEPT[2];
+    let range = format!("{seed}..{}", seed + 1);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seedlog-sim"));
+    let output = command.args(["run", "--seeds", &range, "--exhibit", exhibit.name()]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let says = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(says.contains(&format!("replay it: cargo sim replay {seed} --exhibit {}", exhibit.name())), "{says}");
+}
