@@ -39,7 +39,7 @@ metadata() {
 round_trip() {
   local codec=$1 idempotent=$2 topic=round-$1-$2 sent=$SCRATCH/sent got=$SCRATCH/got
   for i in {1..500}; do
-    printf 'key-%d\t%d compressible compressible compressible compressible\n' "$i" "$i"
+    printf 'key-%d\t%d compressible compressible compressible compressible compressible compressible\n' "$i" "$i"
   done > "$sent"
   produce -t "$topic" -p 0 -K '\t' -H codec="$codec" -X compression.codec="$codec" -X enable.idempotence="$idempotent" < "$sent"
   consume -t "$topic" -p 0 -o beginning -f '%k\t%s\n' > "$got"
