@@ -2,7 +2,7 @@
 //! it. A harness takes any bytes at all; it panics where the core breaks a promise, and for no other reason.
 //!
 //! * [`frame_decode`]: frames of clients, and of brokers as a client reads them; * [`batch`]: a record batch on its way into
-//!   a log; * [`recovery`]: a journal, as any bytes and as the story of a node that crashes; * [`seeds`]: the corpus.
+//!   a log; * [`recovery()`]: a journal, as any bytes and as the story of a node that crashes; * [`seeds()`]: the corpus.
 
 mod recovery;
 mod seeds;
