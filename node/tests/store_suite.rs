@@ -1,5 +1,7 @@
 //! The node's store against files of the operating system: round trips, ends of every kind, damage, full disks, look-ups.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "whatever a test does not expect is its failure")]
+
 #[path = "store_suite/faults.rs"]
 mod faults;
 #[path = "store_suite/faulty.rs"]

@@ -257,15 +257,9 @@ fn damage_gives_a_prefix_or_a_refusal_never_anything_else() {
             assert!(!shorter || is_named, "{what}: what is gone is given up by name");
             node.check_all(5000).await;
             // Life goes on in what is whole, and the verdict stands.
-            let whole: Vec<_> = node
-                .recovered
-                .partitions
-                .iter()
-                .filter(|(_, p)| p.damage.is_none())
-                .map(|(&p, _)| p)
-                .collect();
-            for &partition in &whole {
-                node.append(partition, 1, 700, false);
+            let partitions: Vec<_> = node.recovered.partitions.clone().into_iter().collect();
+            for (partition, _) in partitions.iter().filter(|(_, held)| held.damage.is_none()) {
+                node.append(*partition, 1, 700, false);
             }
             node.sync().await;
             let (model, lost) = (node.model.clone(), node.recovered.clone());
@@ -306,7 +300,7 @@ fn damaged_segments_give_errors_and_never_wrong_bytes() {
             let before = fs::read(path).expect("it is there");
             let mut bytes = before.clone();
             let at = random() as usize % bytes.len();
-            if random() % 4 == 0 {
+            if random().is_multiple_of(4) {
                 bytes.truncate(at)
             } else {
                 bytes[at] ^= 1 << (random() % 8)
@@ -347,7 +341,7 @@ fn a_damaged_snapshot_is_refused() {
         let last = bytes.len() - 10;
         bytes[last] ^= 1;
         fs::write(&path, bytes).expect("written");
-        let error = Store::open(options, real_disk(true), salts(1)).await.err().expect("refused");
+        let error = Store::open(options, real_disk(true), salts(1)).await.expect_err("refused");
         assert!(matches!(error, StoreError::BadSnapshot { .. }), "{error}");
     });
 }
@@ -382,7 +376,7 @@ fn ends_at_any_moment_lose_nothing_durable() {
                     partition,
                     1 + (random() % 3) as usize,
                     (random() % 4000) as usize,
-                    random() % 10 == 0,
+                    random().is_multiple_of(10),
                 );
                 match random() % 20 {
                     0..5 => drop(node.sync().await),

@@ -74,53 +74,23 @@ fn timestamps_are_found_in_every_place_and_codec() {
             for stage in 0..3 {
                 let found = |offset, timestamp_ms| ReadResult::Found { offset: Offset(offset), timestamp_ms };
                 let what = format!("{codec:?}, stage {stage}");
-                assert_eq!(look(&mut node, p, 0, 400, Look::Timestamp(0)).await, found(0, 0), "{what}");
-                assert_eq!(look(&mut node, p, 0, 400, Look::Timestamp(51)).await, found(6, 60), "{what}");
-                assert_eq!(
-                    look(&mut node, p, 0, 400, Look::Timestamp(1990)).await,
-                    found(199, 1990),
-                    "{what}"
-                );
-                assert_eq!(
-                    look(&mut node, p, 0, 400, Look::Timestamp(2011)).await,
-                    found(202, 1_002_020),
-                    "{what}"
-                );
-                assert_eq!(
-                    look(&mut node, p, 204, 400, Look::Timestamp(3000)).await,
-                    found(300, 3000),
-                    "{what}"
-                );
-                assert_eq!(
-                    look(&mut node, p, 301, 400, Look::Timestamp(100)).await,
-                    found(301, 3010),
-                    "{what}"
-                );
-                assert_eq!(
-                    look(&mut node, p, 0, 400, Look::Timestamp(2_000_000)).await,
-                    ReadResult::NotFound
-                );
-                assert_eq!(
-                    look(&mut node, p, 0, 100, Look::Timestamp(1500)).await,
-                    ReadResult::NotFound,
-                    "{what}"
-                );
-                assert_eq!(
-                    look(&mut node, p, 0, 400, Look::MaxTimestamp).await,
-                    found(202, 1_002_020),
-                    "{what}"
-                );
-                assert_eq!(look(&mut node, p, 0, 200, Look::MaxTimestamp).await, found(199, 1990), "{what}");
-                assert_eq!(
-                    look(&mut node, p, 204, 400, Look::MaxTimestamp).await,
-                    found(399, 3990),
-                    "{what}"
-                );
-                assert_eq!(
-                    look(&mut node, p, 400, 400, Look::MaxTimestamp).await,
-                    ReadResult::NotFound,
-                    "{what}"
-                );
+                for (from, to, wanted, expected) in [
+                    (0, 400, Look::Timestamp(0), found(0, 0)),
+                    (0, 400, Look::Timestamp(51), found(6, 60)),
+                    (0, 400, Look::Timestamp(1990), found(199, 1990)),
+                    (0, 400, Look::Timestamp(2011), found(202, 1_002_020)),
+                    (204, 400, Look::Timestamp(3000), found(300, 3000)),
+                    (301, 400, Look::Timestamp(100), found(301, 3010)),
+                    (0, 400, Look::Timestamp(2_000_000), ReadResult::NotFound),
+                    (0, 100, Look::Timestamp(1500), ReadResult::NotFound),
+                    (0, 400, Look::MaxTimestamp, found(202, 1_002_020)),
+                    (0, 200, Look::MaxTimestamp, found(199, 1990)),
+                    (204, 400, Look::MaxTimestamp, found(399, 3990)),
+                    (400, 400, Look::MaxTimestamp, ReadResult::NotFound),
+                ] {
+                    let result = look(&mut node, p, from, to, wanted).await;
+                    assert_eq!(result, expected, "{what}: {wanted:?} from {from} to {to}");
+                }
                 if stage == 0 {
                     node.take_snapshot().await;
                     for batch in 100..110_i64 {
