@@ -235,7 +235,9 @@ impl Disk {
         for index in 0..self.files.len() {
             let inode = Inode(index);
             let in_changes = self.unsynced.iter().any(|change| match change {
-                NameChange::Link { inode: other, .. } | NameChange::Rename { inode: other, .. } => *other == inode,
+                NameChange::Link { inode: other, .. } | NameChange::Rename { inode: other, .. } => {
+                    *other == inode
+                }
                 NameChange::Unlink { .. } => false,
             });
             let named = self.names.values().chain(self.durable_names.values()).any(|&other| other == inode);

@@ -261,7 +261,12 @@ fn draw_clients(
 ) {
     let mut add = |rng: &mut Stream, operations: u64, role: Role| {
         let breaks_every = if rng.chance(400) { rng.range(5, 60) } else { 0 };
-        clients.push(ClientPlan { node, pause_ms: (duration_ms * 7 / 10 / operations).max(1), breaks_every, role });
+        clients.push(ClientPlan {
+            node,
+            pause_ms: (duration_ms * 7 / 10 / operations).max(1),
+            breaks_every,
+            role,
+        });
     };
     let producers = rng.range(1, 3);
     for _ in 0..producers {
@@ -272,8 +277,15 @@ fn draw_clients(
         let records_max = rng.pick(&[1, 3, 8]);
         let value_bytes_max = rng.pick(&[40, 300, 1_500, 4_000]).min(plan.file_bytes / 16);
         let in_flight_max = usize::try_from(rng.range(1, 5)).unwrap_or(1);
-        let role =
-            Role::Producer { acks, idempotent, in_flight_max, batches, records_max, value_bytes_max, version };
+        let role = Role::Producer {
+            acks,
+            idempotent,
+            in_flight_max,
+            batches,
+            records_max,
+            value_bytes_max,
+            version,
+        };
         add(rng, batches, role);
     }
     for _ in 0..rng.range(1, 2) {

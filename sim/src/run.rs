@@ -21,7 +21,8 @@ pub fn run_plan(plan: Plan, enabled: Enabled, keep_trace: bool) -> Outcome {
     let mut outcome = world.into_outcome();
     if let Err(panic) = ended {
         let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+        let text =
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
         let place = PANICKED_AT.take();
         let says = if place.is_empty() { text } else { format!("{place}: {text}") };
         outcome.verdict = Some(Verdict { judge: Judge::Panic, node: NOWHERE, at_us, says });

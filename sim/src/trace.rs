@@ -104,7 +104,11 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [name, labels @ ..] = self.kind.labels();
         write!(f, "{:>6}.{:06} ", self.at_us / 1_000_000, self.at_us % 1_000_000)?;
-        if self.node == NOWHERE { f.write_str(" - ")? } else { write!(f, "n{:<2}", self.node)? }
+        if self.node == NOWHERE {
+            f.write_str(" - ")?
+        } else {
+            write!(f, "n{:<2}", self.node)?
+        }
         write!(f, " {name:<14}")?;
         for (label, number) in labels.iter().zip(self.numbers) {
             if label.is_empty() {
@@ -215,6 +219,9 @@ mod tests {
     #[test]
     fn a_line_has_fixed_columns() {
         let event = Event { at_us: 1_500_000, node: 2, kind: Kind::PowerCut, numbers: [3, 4, 5] };
-        assert_eq!(event.to_string(), "     1.500000 n2  power-cut      kept=3         lost=4         torn=5        ");
+        assert_eq!(
+            event.to_string(),
+            "     1.500000 n2  power-cut      kept=3         lost=4         torn=5        "
+        );
     }
 }

@@ -22,7 +22,12 @@ fn each_exhibit_is_found_by_its_judge() {
         let found = run_seed(Scenario::Standard, seed, Enabled::only(judges), false).verdict;
         switch(None);
         let clean = run_seed(Scenario::Standard, seed, Enabled::all(), false).verdict;
-        let verdict = found.unwrap_or_else(|| panic!("{0} is not found in seed {seed}: `cargo sim run --exhibit {0} --seeds 0..2000`", exhibit.name()));
+        let verdict = found.unwrap_or_else(|| {
+            panic!(
+                "{0} is not found in seed {seed}: `cargo sim run --exhibit {0} --seeds 0..2000`",
+                exhibit.name()
+            )
+        });
         assert!(judges.contains(&verdict.judge), "{}: {verdict}", exhibit.name());
         assert_eq!(clean, None, "seed {seed} without {}", exhibit.name());
     }
@@ -33,8 +38,12 @@ fn a_found_exhibit_comes_with_the_command_that_replays_it() {
     let (exhibit, seed) = KEPT[2];
     let range = format!("{seed}..{}", seed + 1);
     let mut command = Command::new(env!("CARGO_BIN_EXE_seedlog-sim"));
-    let output = command.args(["run", "--seeds", &range, "--exhibit", exhibit.name()]).output().expect("it runs");
+    let output =
+        command.args(["run", "--seeds", &range, "--exhibit", exhibit.name()]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     let says = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(says.contains(&format!("replay it: cargo sim replay {seed} --exhibit {}", exhibit.name())), "{says}");
+    assert!(
+        says.contains(&format!("replay it: cargo sim replay {seed} --exhibit {}", exhibit.name())),
+        "{says}"
+    );
 }

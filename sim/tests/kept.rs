@@ -25,7 +25,7 @@ fn flush_interval_loses_all_that_a_producer_wrote_and_it_goes_on() {
 }
 
 #[test]
-fn a_producers_first_batch_is_refused_and_its_second_is_not() {
+fn a_power_cut_under_flush_interval_forgets_a_producer_of_an_idle_partition() {
     is_clean(4);
 }
 

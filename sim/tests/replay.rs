@@ -46,7 +46,9 @@ fn without_hashes(line: &str) -> String {
     let (rolling, event) = line.split_at(8);
     assert!(u32::from_str_radix(rolling, 16).is_ok(), "the first column is the rolling hash: {line}");
     match event.split_once(" hash=") {
-        Some((before, hash)) if u64::from_str_radix(hash, 16).is_ok() => format!("{:8}{before} hash=(hash)", "(hash)"),
+        Some((before, hash)) if u64::from_str_radix(hash, 16).is_ok() => {
+            format!("{:8}{before} hash=(hash)", "(hash)")
+        }
         Some(_) | None => format!("{:8}{event}", "(hash)"),
     }
 }
@@ -55,7 +57,11 @@ fn without_hashes(line: &str) -> String {
 fn a_range_names_its_marks_and_a_replay_ends_with_the_hash() {
     let run = simulator(&["run", "--seeds", "2..4"]);
     assert_eq!(run.status.code(), Some(0), "{}", says(&run));
-    assert!(says(&run).contains("a torn tail was cut") && says(&run).ends_with("nothing found\n"), "{}", says(&run));
+    assert!(
+        says(&run).contains("a torn tail was cut") && says(&run).ends_with("nothing found\n"),
+        "{}",
+        says(&run)
+    );
     let replay = simulator(&["replay", "2"]);
     assert_eq!(replay.status.code(), Some(0));
     let outcome = run_seed(Scenario::Standard, 2, Enabled::all(), false);
@@ -64,7 +70,9 @@ fn a_range_names_its_marks_and_a_replay_ends_with_the_hash() {
 
 #[test]
 fn a_command_that_cannot_be_carried_out_exits_with_2() {
-    for arguments in [&["run", "--seeds", "5..5"][..], &["run"], &["replay", "x"], &["replay", "1", "--plan", "nowhere"]] {
+    for arguments in
+        [&["run", "--seeds", "5..5"][..], &["run"], &["replay", "x"], &["replay", "1", "--plan", "nowhere"]]
+    {
         assert_eq!(simulator(arguments).status.code(), Some(2), "{arguments:?}");
     }
     #[cfg(not(feature = "museum"))]

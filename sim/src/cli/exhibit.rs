@@ -41,5 +41,7 @@ pub(super) fn switch(name: &str) -> Result<Row, String> {
 /// Switches nothing: the exhibits are not in this build.
 #[cfg(not(feature = "museum"))]
 pub(super) fn switch(name: &str) -> Result<Row, String> {
-    Err(format!("exhibit {name}: this build has no exhibits; use `cargo sim`, which has the feature `museum`"))
+    Err(format!(
+        "exhibit {name}: this build has no exhibits; use `cargo sim`, which has the feature `museum`"
+    ))
 }

@@ -89,8 +89,9 @@ pub struct Common {
 /// Carries out a command. Everything that is printed goes through `out`; complaints go through `err`.
 pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let done = match cli.command {
-        Command::Run { seeds, jobs, keep_going, common } => prepare(&common)
-            .and_then(|enabled| range::run(&range::Range { seeds, jobs, keep_going, enabled, common: &common }, out, err)),
+        Command::Run { seeds, jobs, keep_going, common } => prepare(&common).and_then(|enabled| {
+            range::run(&range::Range { seeds, jobs, keep_going, enabled, common: &common }, out, err)
+        }),
         Command::Replay { seed, plan, common } => {
             prepare(&common).and_then(|enabled| single::replay(seed, plan.as_deref(), &common, enabled, out))
         }
@@ -115,9 +116,9 @@ fn prepare(common: &Common) -> Result<Enabled, String> {
         (None, Some(row)) => Ok(Enabled::only(row.judges)),
         (None | Some("all"), _) => Ok(Enabled::all()),
         (Some(names), _) => {
-            let named = names.split(',').map(|name| {
-                Judge::named(name.trim()).ok_or_else(|| format!("there is no judge {name}"))
-            });
+            let named = names
+                .split(',')
+                .map(|name| Judge::named(name.trim()).ok_or_else(|| format!("there is no judge {name}")));
             Ok(Enabled::only(&named.collect::<Result<Vec<_>, _>>()?))
         }
     }

@@ -55,8 +55,14 @@ impl Sum {
 
 pub(super) fn run(range: &Range<'_>, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, String> {
     let begun = Instant::now();
-    let mut report = Report { keep_going: range.keep_going, progress: Progress::new(range.seeds.1 - range.seeds.0), out, err };
-    let sum = if range.jobs <= 1 { alone(range, &mut report) } else { together(range, &mut report) }.map_err(said)?;
+    let mut report = Report {
+        keep_going: range.keep_going,
+        progress: Progress::new(range.seeds.1 - range.seeds.0),
+        out,
+        err,
+    };
+    let sum = if range.jobs <= 1 { alone(range, &mut report) } else { together(range, &mut report) }
+        .map_err(said)?;
     report.progress.clear(report.err);
     let out = report.out;
     let Sum { seeds, acked, steps, .. } = sum;

@@ -18,7 +18,8 @@ pub(super) fn replay(
     let plan = match file {
         None => Plan::draw(common.scenario, seed),
         Some(path) => {
-            let json = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let json =
+                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             serde_json::from_str(&json).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
@@ -67,7 +68,11 @@ fn other_process(seed: u64, common: &Common) -> Result<String, String> {
         Some(code) if code == i32::from(CLEAN) || code == i32::from(FOUND) => {
             String::from_utf8(output.stdout).map_err(|error| error.to_string())
         }
-        _ => Err(format!("a process that replays ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr))),
+        _ => Err(format!(
+            "a process that replays ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )),
     }
 }
 

@@ -22,9 +22,9 @@ use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, Offs
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     ApiVersionsRequest, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeClusterRequest, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse, Records, Request,
-    Response, Str,
+    DescribeClusterRequest, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
+    MetadataRequest, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest,
+    ProduceResponse, Records, Request, Response, Str,
 };
 
 /// See the module.
@@ -45,16 +45,33 @@ pub struct Admin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Question {
     Founding,
-    Create { name: String, existed_before: bool },
+    Create {
+        name: String,
+        existed_before: bool,
+    },
     Delete,
     /// Wrote a batch with this payload into a topic that comes and goes.
-    Write { partition: TopicPartition, payload: u64 },
+    Write {
+        partition: TopicPartition,
+        payload: u64,
+    },
     /// Reads such a topic from its start.
-    Read { partition: TopicPartition },
+    Read {
+        partition: TopicPartition,
+    },
     /// Asked for a timestamp or a place when the log's acknowledged part ended at `acked`.
-    Offsets { partition: TopicPartition, name: String, timestamp: i64, acked: Offset },
+    Offsets {
+        partition: TopicPartition,
+        name: String,
+        timestamp: i64,
+        acked: Offset,
+    },
     /// Asked where an epoch ends, likewise.
-    Epoch { partition: TopicPartition, epoch: i32, acked: Offset },
+    Epoch {
+        partition: TopicPartition,
+        epoch: i32,
+        acked: Offset,
+    },
     Other,
 }
 
@@ -121,7 +138,11 @@ impl Admin {
                 let state = DeleteTopicState { name: Some(name.clone()), ..DeleteTopicState::default() };
                 let version = version(ctx, 1, 6);
                 let request = if version >= 6 {
-                    DeleteTopicsRequest { topics: vec![state], timeout_ms: 2_000, ..DeleteTopicsRequest::default() }
+                    DeleteTopicsRequest {
+                        topics: vec![state],
+                        timeout_ms: 2_000,
+                        ..DeleteTopicsRequest::default()
+                    }
                 } else {
                     DeleteTopicsRequest {
                         topic_names: vec![name],
@@ -142,7 +163,9 @@ impl Admin {
                 let request = MetadataRequest { topics, ..MetadataRequest::default() };
                 (Question::Other, request.into(), version(ctx, 4, 13))
             }
-            _ if ctx.rng.chance(500) => (Question::Other, ApiVersionsRequest::default().into(), version(ctx, 0, 4)),
+            _ if ctx.rng.chance(500) => {
+                (Question::Other, ApiVersionsRequest::default().into(), version(ctx, 0, 4))
+            }
             _ => (Question::Other, DescribeClusterRequest::default().into(), version(ctx, 0, 2)),
         }
     }
@@ -155,7 +178,8 @@ impl Admin {
         if ctx.rng.chance(300) {
             let wanted = FetchPartition { partition_max_bytes: 1 << 20, ..FetchPartition::default() };
             let topics = vec![FetchTopic { topic, partitions: vec![wanted], ..FetchTopic::default() }];
-            let request = FetchRequest { max_bytes: 1 << 20, session_epoch: -1, topics, ..FetchRequest::default() };
+            let request =
+                FetchRequest { max_bytes: 1 << 20, session_epoch: -1, topics, ..FetchRequest::default() };
             return (Question::Read { partition }, request.into(), version(ctx, 4, 12));
         }
         self.written += 1;
@@ -168,16 +192,22 @@ impl Admin {
         let payload = hash64(&bytes[BATCH_HEADER_BYTES..]);
         ctx.register.produced(payload, ctx.client, self.written);
         let data = PartitionProduceData { index: 0, records: Some(Records::from(bytes)) };
-        let topic = TopicProduceData { name: topic, partition_data: vec![data], ..TopicProduceData::default() };
-        let request =
-            ProduceRequest { acks: 1, timeout_ms: 2_000, topic_data: vec![topic], ..ProduceRequest::default() };
+        let topic =
+            TopicProduceData { name: topic, partition_data: vec![data], ..TopicProduceData::default() };
+        let request = ProduceRequest {
+            acks: 1,
+            timeout_ms: 2_000,
+            topic_data: vec![topic],
+            ..ProduceRequest::default()
+        };
         (Question::Write { partition, payload }, request.into(), version(ctx, 3, 12))
     }
 
     fn any_partition(&self, ctx: &mut Context<'_>) -> (String, TopicPartition) {
         let index = ctx.rng.index(self.topics.len());
         let name = stable_name(index);
-        let partition = i32::try_from(ctx.rng.index(usize::try_from(self.topics[index]).unwrap_or(1))).unwrap_or(0);
+        let partition =
+            i32::try_from(ctx.rng.index(usize::try_from(self.topics[index]).unwrap_or(1))).unwrap_or(0);
         let topic_id = ctx.oracle.topic_named(&name).unwrap_or_default();
         (name, TopicPartition { topic_id, partition: PartitionIndex(partition) })
     }
@@ -233,7 +263,13 @@ impl Admin {
         }
         if let Question::Create { name, existed_before: true } = question
             && response.topics.iter().any(|topic| topic.error_code == 0)
-            && ctx.oracle.topics.values().filter(|topic| topic.name == *name && topic.removed.is_none()).count() > 1
+            && ctx
+                .oracle
+                .topics
+                .values()
+                .filter(|topic| topic.name == *name && topic.removed.is_none())
+                .count()
+                > 1
         {
             ctx.hear(Judge::S6, Err(format!("topic {name} was created while it existed")));
         }
@@ -281,16 +317,25 @@ fn check_offsets(
     }
     let records = || {
         log.batches.iter().flat_map(|batch| {
-            let stamp = |index: usize, at: &i64| (batch.header.base_offset.0 + i64::try_from(index).unwrap_or(0), *at);
+            let stamp = |index: usize, at: &i64| {
+                (batch.header.base_offset.0 + i64::try_from(index).unwrap_or(0), *at)
+            };
             batch.timestamps.iter().enumerate().map(move |(index, at)| stamp(index, at))
         })
     };
     match timestamp {
-        -1 if found < acked.0 => Err(format!("the end is given as {found}, up to {acked} was acknowledged before")),
+        -1 if found < acked.0 => {
+            Err(format!("the end is given as {found}, up to {acked} was acknowledged before"))
+        }
         -2 if found != 0 => Err(format!("the start is given as {found}")),
         -3 => match records().find(|&(offset, _)| offset == found) {
-            Some((_, at)) if at != found_ms => Err(format!("the record at {found} has timestamp {at}, not {found_ms}")),
-            Some((offset, at)) => match records().take_while(|&(other, _)| other < acked.0).find(|&(_, t)| t > at) {
+            Some((_, at)) if at != found_ms => {
+                Err(format!("the record at {found} has timestamp {at}, not {found_ms}"))
+            }
+            Some((offset, at)) => match records()
+                .take_while(|&(other, _)| other < acked.0)
+                .find(|&(_, t)| t > at)
+            {
                 Some((other, later)) => Err(format!("{offset} has {at} and {other} has the greater {later}")),
                 None => Ok(()),
             },
@@ -306,7 +351,9 @@ fn check_offsets(
                 Some(first) if found >= 0 && first != (found, found_ms) => {
                     Err(format!("from {timestamp} on the first is {first:?}, not {:?}", (found, found_ms)))
                 }
-                None if found >= 0 => Err(format!("{found} is given for {timestamp}, and no record is that young")),
+                None if found >= 0 => {
+                    Err(format!("{found} is given for {timestamp}, and no record is that young"))
+                }
                 Some(_) | None => Ok(()),
             }
         }
@@ -350,7 +397,9 @@ fn judge_epoch(ctx: &mut Context<'_>, question: &Question, response: &OffsetForL
 
 fn judge_write(ctx: &mut Context<'_>, question: &Question, response: &ProduceResponse) {
     let Question::Write { partition, payload } = *question else { return };
-    let Some(answer) = response.responses.first().and_then(|topic| topic.partition_responses.first()) else { return };
+    let Some(answer) = response.responses.first().and_then(|topic| topic.partition_responses.first()) else {
+        return;
+    };
     if answer.error_code == 0 {
         ctx.mark(Mark::ChurnWritten);
         check_place(ctx, partition, payload, answer.base_offset);

@@ -87,7 +87,8 @@ impl Catalog {
     pub fn partitions(&self) -> Vec<TopicPartition> {
         let of = |topic: &Known| {
             let topic_id = topic.topic_id;
-            (0..topic.partitions).map(move |index| TopicPartition { topic_id, partition: PartitionIndex(index) })
+            (0..topic.partitions)
+                .map(move |index| TopicPartition { topic_id, partition: PartitionIndex(index) })
         };
         self.known.iter().flat_map(of).collect()
     }
@@ -95,7 +96,11 @@ impl Catalog {
     /// The name of a topic.
     #[must_use]
     pub fn name_of(&self, topic_id: Uuid) -> Str {
-        self.known.iter().find(|topic| topic.topic_id == topic_id).map(|topic| topic.name.clone()).unwrap_or_default()
+        self.known
+            .iter()
+            .find(|topic| topic.topic_id == topic_id)
+            .map(|topic| topic.name.clone())
+            .unwrap_or_default()
     }
 
     /// The id of a topic.

@@ -116,17 +116,19 @@ impl Actor {
     pub fn new(plan: &ClientPlan, node: &NodePlan) -> Self {
         match &plan.role {
             Role::Producer { .. } => Self::Producer(Box::new(Producer::new(plan, node))),
-            Role::Reader { session, wait_ms, bytes_min, bytes_max, version } => Self::Reader(Box::new(Reader::new(
-                reader::Style {
-                    session: *session,
-                    wait_ms: *wait_ms,
-                    bytes_min: *bytes_min,
-                    bytes_max: *bytes_max,
-                    version: *version,
-                    pause_ms: plan.pause_ms,
-                },
-                node,
-            ))),
+            Role::Reader { session, wait_ms, bytes_min, bytes_max, version } => {
+                Self::Reader(Box::new(Reader::new(
+                    reader::Style {
+                        session: *session,
+                        wait_ms: *wait_ms,
+                        bytes_min: *bytes_min,
+                        bytes_max: *bytes_max,
+                        version: *version,
+                        pause_ms: plan.pause_ms,
+                    },
+                    node,
+                )))
+            }
             Role::Admin { operations } => Self::Admin(Box::new(Admin::new(*operations, plan.pause_ms, node))),
         }
     }

@@ -74,8 +74,15 @@ impl Producer {
     /// The producer of a plan.
     #[must_use]
     pub fn new(plan: &ClientPlan, node: &NodePlan) -> Self {
-        let Role::Producer { acks, idempotent, in_flight_max, batches, records_max, value_bytes_max, version } =
-            plan.role
+        let Role::Producer {
+            acks,
+            idempotent,
+            in_flight_max,
+            batches,
+            records_max,
+            value_bytes_max,
+            version,
+        } = plan.role
         else {
             unreachable!("only a producer's plan makes a producer")
         };
@@ -122,7 +129,8 @@ impl Producer {
             self.give_up_all(ctx);
         }
         if self.style.idempotent && self.identity.is_none() {
-            let request = InitProducerIdRequest { transaction_timeout_ms: -1, ..InitProducerIdRequest::default() };
+            let request =
+                InitProducerIdRequest { transaction_timeout_ms: -1, ..InitProducerIdRequest::default() };
             self.init = Some(ctx.send(request, 4));
             return;
         }
@@ -211,7 +219,8 @@ impl Producer {
         let mut topic_data: Vec<TopicProduceData> = Vec::new();
         for (partition, number) in &parts {
             let lane = self.lanes.get_mut(partition).expect("a batch has its lane");
-            let batch = lane.open.iter_mut().find(|batch| batch.number == *number).expect("it was found there");
+            let batch =
+                lane.open.iter_mut().find(|batch| batch.number == *number).expect("it was found there");
             batch.sent = true;
             batch.tries += 1;
             let data = PartitionProduceData {
@@ -254,6 +263,10 @@ impl Producer {
         lane.open.remove(at)
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "Kafka has a hundred error codes, and all others are the same to this client"
+    )]
     fn on_part(
         &mut self,
         ctx: &mut Context<'_>,
@@ -296,7 +309,9 @@ impl Producer {
         if error == ErrorCode::OutOfOrderSequenceNumber {
             ctx.mark(Mark::OutOfOrderSequence);
         }
-        if error == ErrorCode::KafkaStorageError && !ctx.oracle.logs.get(&partition).is_some_and(|log| log.given_up) {
+        if error == ErrorCode::KafkaStorageError
+            && !ctx.oracle.logs.get(&partition).is_some_and(|log| log.given_up)
+        {
             ctx.mark(Mark::DiskFullRefused);
         }
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
@@ -350,6 +365,7 @@ impl Behaviour for Producer {
         self.go_on(ctx);
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a client reads the answers to what it asks for")]
     fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response) {
         match response {
             Response::Metadata(response) if self.metadata == Some(number) => {
@@ -390,7 +406,10 @@ impl Behaviour for Producer {
                 // What the answer did not mention is as good as unanswered.
                 for (partition, batch) in parts {
                     if let Some(lane) = self.lanes.get_mut(&partition) {
-                        lane.open.iter_mut().filter(|open| open.number == batch).for_each(|open| open.sent = false);
+                        lane.open
+                            .iter_mut()
+                            .filter(|open| open.number == batch)
+                            .for_each(|open| open.sent = false);
                     }
                 }
             }

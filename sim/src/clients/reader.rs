@@ -158,6 +158,10 @@ impl Reader {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "Kafka has a hundred error codes, and all others are the same to this client"
+    )]
     fn on_fetched(&mut self, ctx: &mut Context<'_>, response: &FetchResponse, asked_us: u64) {
         match ErrorCode::from_code(response.error_code).unwrap_or_default() {
             ErrorCode::None => {}
@@ -188,12 +192,20 @@ impl Reader {
                 batches += topic_id.map_or(0, |topic_id| self.on_part(ctx, topic_id, data));
             }
         }
-        if batches > 0 && ctx.now_us - asked_us > 20_000 && self.style.bytes_min > 0 && self.style.wait_ms > 20 {
+        if batches > 0
+            && ctx.now_us - asked_us > 20_000
+            && self.style.bytes_min > 0
+            && self.style.wait_ms > 20
+        {
             ctx.mark(Mark::LongPollWaited);
         }
         self.idle_rounds = if batches == 0 { self.idle_rounds + 1 } else { 0 };
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "Kafka has a hundred error codes, and all others are the same to this client"
+    )]
     fn on_part(&mut self, ctx: &mut Context<'_>, topic_id: Uuid, data: &PartitionData) -> usize {
         let partition = TopicPartition { topic_id, partition: PartitionIndex(data.partition_index) };
         let Some(position) = self.positions.get_mut(&partition) else { return 0 };
@@ -203,11 +215,15 @@ impl Reader {
                 let log = ctx.oracle.logs.get(&partition);
                 let end = log.map_or(0, |log| log.end().0);
                 // With flush=interval a power cut may take what a reader saw, and the log may have grown again since.
-                let said = if position.next <= end && self.flushes_always && !log.is_some_and(|log| log.given_up) {
-                    Err(format!("{partition}: offset {} is out of range and the log ends at {end}", position.next))
-                } else {
-                    Ok(())
-                };
+                let said =
+                    if position.next <= end && self.flushes_always && !log.is_some_and(|log| log.given_up) {
+                        Err(format!(
+                            "{partition}: offset {} is out of range and the log ends at {end}",
+                            position.next
+                        ))
+                    } else {
+                        Ok(())
+                    };
                 ctx.hear(Judge::S6, said);
                 *position = Position::default();
                 return 0;
@@ -230,7 +246,10 @@ impl Reader {
         let records = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
         let (next, batches) = check_records(ctx, partition, position.next, &records);
         if batches > 0 {
-            ctx.note(Kind::Read, [u64::from(ctx.client), u64::try_from(position.next).unwrap_or(0), batches as u64]);
+            ctx.note(
+                Kind::Read,
+                [u64::from(ctx.client), u64::try_from(position.next).unwrap_or(0), batches as u64],
+            );
         }
         position.next = next;
         batches
@@ -242,23 +261,35 @@ fn may_be_lost(ctx: &mut Context<'_>, partition: TopicPartition) -> bool {
     let excused = ctx.oracle.may_be_given_up(partition)
         || ctx.oracle.logs.get(&partition).is_some_and(|log| log.given_up)
         || ctx.oracle.flips.iter().any(|flip| !flip.whole_group);
-    let said = if excused { Ok(()) } else { Err(format!("{partition} is refused to a reader though no fault touched it")) };
+    let said = if excused {
+        Ok(())
+    } else {
+        Err(format!("{partition} is refused to a reader though no fault touched it"))
+    };
     ctx.hear(Judge::S1, said);
     excused
 }
 
 /// Judges the batches of one partition; where the reader goes on, and how many there were.
-pub(super) fn check_records(ctx: &mut Context<'_>, partition: TopicPartition, from: i64, bytes: &Bytes) -> (i64, usize) {
+pub(super) fn check_records(
+    ctx: &mut Context<'_>,
+    partition: TopicPartition,
+    from: i64,
+    bytes: &Bytes,
+) -> (i64, usize) {
     let mut walk = Batches::new(bytes);
     let mut headers = Vec::new();
-    while let Some((_, range)) = walk.next() {
+    for (_, range) in walk.by_ref() {
         match s24::check_received(ctx.register, &bytes[range]) {
             Ok(header) => headers.push(header),
             Err(says) => ctx.hear(Judge::S24, Err(format!("{partition}: {says}"))),
         }
     }
     if walk.end() != bytes.len() {
-        ctx.hear(Judge::S24, Err(format!("{partition}: {} bytes behind the last whole batch", bytes.len() - walk.end())));
+        ctx.hear(
+            Judge::S24,
+            Err(format!("{partition}: {} bytes behind the last whole batch", bytes.len() - walk.end())),
+        );
     }
     match s6::check_batches(from, headers.iter()) {
         Ok(next) => (next, headers.len()),
@@ -275,6 +306,7 @@ impl Behaviour for Reader {
         self.go_on(ctx);
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a client reads the answers to what it asks for")]
     fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response) {
         match response {
             Response::Metadata(response) if self.metadata == Some(number) => {
@@ -323,7 +355,9 @@ impl Behaviour for Reader {
             .positions
             .iter()
             .filter(|(_, position)| !position.lost && position.next < position.high_watermark)
-            .map(|(partition, position)| format!("{partition} at {} of {}", position.next, position.high_watermark))
+            .map(|(partition, position)| {
+                format!("{partition} at {} of {}", position.next, position.high_watermark)
+            })
             .collect();
         format!("fetch {:?}, idle rounds {}, open {open:?}", self.fetch, self.idle_rounds)
     }

@@ -180,7 +180,9 @@ mod tests {
         bench.hear(Judge::S1, 2, 5, Err("lost".to_owned()));
         bench.hear(Judge::S1, 3, 6, Err("later".to_owned()));
         assert_eq!(bench.verdict().unwrap().node, 2);
-        assert!(bench.take().unwrap().to_string().contains("S1 (acked durability) at 0.000005 s, node 2: lost"));
+        assert!(
+            bench.take().unwrap().to_string().contains("S1 (acked durability) at 0.000005 s, node 2: lost")
+        );
         assert_eq!(Judge::named("s18"), Some(Judge::S18));
     }
 }

@@ -116,7 +116,9 @@ impl ShadowLog {
     /// What is at or behind `end` is gone, as flush=interval allows.
     pub fn excuse(&mut self, end: Offset) {
         let gone = self.batches.iter().filter(|batch| batch.header.base_offset >= end);
-        self.forgotten.extend(gone.filter(|batch| batch.header.has_producer_id()).map(|batch| batch.header.producer_id));
+        self.forgotten.extend(
+            gone.filter(|batch| batch.header.has_producer_id()).map(|batch| batch.header.producer_id),
+        );
     }
 
     /// Forgets what is at or behind `end`.
@@ -141,7 +143,12 @@ impl Oracle {
     }
 
     /// An entry was given out. Gives back the shadow batch if it appends one.
-    pub fn on_entry(&mut self, lsn: Lsn, entry: &Entry, batch: Option<(&BatchHeader, &[u8])>) -> Option<ShadowBatch> {
+    pub fn on_entry(
+        &mut self,
+        lsn: Lsn,
+        entry: &Entry,
+        batch: Option<(&BatchHeader, &[u8])>,
+    ) -> Option<ShadowBatch> {
         assert!(lsn == self.end().next(), "entries are numbered in order");
         let shadow = batch.map(|(header, bytes)| shadow_of(header, bytes, lsn));
         let whole = shadow.as_ref().map_or(0, |shadow| shadow.whole);
@@ -258,7 +265,9 @@ fn shadow_of(header: &BatchHeader, bytes: &[u8], lsn: Lsn) -> ShadowBatch {
         lsn,
         whole: mix(hash64(&stamped), hash),
         payload: hash,
-        timestamps: RecordIter::new(header, payload).map_while(|record| record.ok().map(|r| r.timestamp)).collect(),
+        timestamps: RecordIter::new(header, payload)
+            .map_while(|record| record.ok().map(|r| r.timestamp))
+            .collect(),
         acked: false,
         served: false,
     }

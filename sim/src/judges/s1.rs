@@ -10,7 +10,8 @@ use seedlog_core::recovered::Recovered;
 /// # Errors
 /// What was acknowledged and is gone.
 pub fn check_recovered(oracle: &Oracle, recovered: &Recovered) -> Result<(), String> {
-    for (&topic_id, topic) in oracle.topics.iter().filter(|(_, topic)| topic.acked && topic.removed.is_none()) {
+    for (&topic_id, topic) in oracle.topics.iter().filter(|(_, topic)| topic.acked && topic.removed.is_none())
+    {
         if recovered.image.topic(topic_id).is_none() {
             return Err(format!("topic {} ({topic_id}) was acknowledged and is gone", topic.name));
         }
@@ -71,7 +72,9 @@ fn unexcused(oracle: &Oracle, partition: TopicPartition, log: &ShadowLog, from: 
              though no fault touched it",
             batch.header.base_offset, batch.lsn
         ),
-        None => format!("{partition}: the node gives the partition up from {from}, though no fault touched it"),
+        None => {
+            format!("{partition}: the node gives the partition up from {from}, though no fault touched it")
+        }
     }
 }
 

@@ -19,7 +19,9 @@ pub fn check_ack(
     }
     match on_platter {
         Some(true) => Ok(()),
-        Some(false) => Err(format!("{partition}: offset {base} is acknowledged before its group is on the platter")),
+        Some(false) => {
+            Err(format!("{partition}: offset {base} is acknowledged before its group is on the platter"))
+        }
         None => Err(format!("{partition}: offset {base} is acknowledged before its group is written")),
     }
 }

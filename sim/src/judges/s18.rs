@@ -52,7 +52,9 @@ fn check_holes(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
         let lsn = Lsn(number);
         let durable = oracle.ghost(lsn).is_some_and(|ghost| ghost.durable);
         if durable && !visited.contains(&lsn) && !oracle.was_hit(lsn) {
-            return Err(format!("entry {lsn} was on disk and is a hole after recovery, though no fault touched it"));
+            return Err(format!(
+                "entry {lsn} was on disk and is a hole after recovery, though no fault touched it"
+            ));
         }
     }
     Ok(())
@@ -65,7 +67,10 @@ fn check_ends(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
         let written = log.batches.partition_point(|batch| batch.lsn <= reading.plan.end);
         let end = log.batches[..written].last().map_or(0, |batch| batch.header.next_offset().0);
         if held.damage.is_none() && held.log.end().0 != end {
-            return Err(format!("{partition}: the recovered log ends at {}, its entries at {end}", held.log.end()));
+            return Err(format!(
+                "{partition}: the recovered log ends at {}, its entries at {end}",
+                held.log.end()
+            ));
         }
     }
     Ok(())
@@ -78,13 +83,17 @@ fn check_ends(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
 pub fn check_again(first: &Reading, second: &Reading) -> Result<(), String> {
     let (one, two) = (&first.recovered, &second.recovered);
     if one.end != two.end {
-        return Err(format!("a second recovery, without the page cache, ends at {} and not at {}", two.end, one.end));
+        return Err(format!(
+            "a second recovery, without the page cache, ends at {} and not at {}",
+            two.end, one.end
+        ));
     }
     if one.image != two.image {
         return Err("a second recovery, without the page cache, finds other metadata".to_owned());
     }
     if one.partitions != two.partitions {
-        let differs = one.partitions.iter().find(|(partition, held)| two.partitions.get(partition) != Some(held));
+        let differs =
+            one.partitions.iter().find(|(partition, held)| two.partitions.get(partition) != Some(held));
         return Err(format!(
             "a second recovery, without the page cache, finds another log of {}",
             differs.map_or_else(|| "some partition".to_owned(), |(partition, _)| partition.to_string())
@@ -141,9 +150,15 @@ mod tests {
         let whole = disk(3, |_| {});
         assert_eq!(check(&oracle, &crate::store::read(whole.seen()).unwrap(), &whole), Ok(()));
         let short = disk(2, |_| {});
-        assert!(check(&oracle, &crate::store::read(short.seen()).unwrap(), &short).unwrap_err().contains("was on disk"));
+        assert!(
+            check(&oracle, &crate::store::read(short.seen()).unwrap(), &short)
+                .unwrap_err()
+                .contains("was on disk")
+        );
         let long = disk(4, |_| {});
-        assert!(check(&oracle, &crate::store::read(long.seen()).unwrap(), &long).unwrap_err().contains("only 3"));
+        assert!(
+            check(&oracle, &crate::store::read(long.seen()).unwrap(), &long).unwrap_err().contains("only 3")
+        );
     }
 
     #[test]
@@ -152,7 +167,7 @@ mod tests {
         let whole = disk(3, |_| {});
         let reading = crate::store::read(whole.seen()).unwrap();
         // What H3 does: the scan is not repeated on the bytes, which have changed since they were written.
-        let mut other = whole.clone();
+        let mut other = whole;
         let inode = other.lookup("journal-000001").unwrap();
         other.flip(inode, reading.visited[2].at + 70, 1, true);
         assert!(check(&oracle, &reading, &other).unwrap_err().contains("not those that were written"));
@@ -171,7 +186,8 @@ mod tests {
     #[test]
     fn a_second_recovery_that_differs_is_found() {
         let (three, two) = (disk(3, |_| {}), disk(2, |_| {}));
-        let (three, two) = (crate::store::read(three.seen()).unwrap(), crate::store::read(two.seen()).unwrap());
+        let (three, two) =
+            (crate::store::read(three.seen()).unwrap(), crate::store::read(two.seen()).unwrap());
         assert_eq!(check_again(&three, &three), Ok(()));
         assert!(check_again(&three, &two).unwrap_err().contains("ends at 2 and not at 3"));
     }

@@ -43,7 +43,9 @@ pub fn check_served(log: Option<&ShadowLog>, partition: TopicPartition, bytes: &
     };
     let base = header.base_offset;
     let Some(batch) = log.and_then(|log| log.at(base)) else {
-        return Err(format!("{partition}: a reader is sent a batch at offset {base}, where none was appended"));
+        return Err(format!(
+            "{partition}: a reader is sent a batch at offset {base}, where none was appended"
+        ));
     };
     if batch.whole != whole_hash(bytes) {
         return Err(format!("{partition}: the batch at offset {base} is not the one that was appended"));

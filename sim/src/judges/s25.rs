@@ -15,7 +15,8 @@ pub fn check_last(log: &ShadowLog) -> Result<(), String> {
     if !header.has_producer_id() {
         return Ok(());
     }
-    let earlier = before.iter().rev().map(|batch| &batch.header).find(|other| other.producer_id == header.producer_id);
+    let earlier =
+        before.iter().rev().map(|batch| &batch.header).find(|other| other.producer_id == header.producer_id);
     match earlier {
         None if !before.is_empty() || log.forgotten.contains(&header.producer_id) => Ok(()),
         None => first(header),

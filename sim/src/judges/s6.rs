@@ -23,8 +23,13 @@ pub struct Published {
 pub fn check_published(log: &mut ShadowLog, published: Published) -> Result<(), String> {
     let Published { log_start, last_stable, high_watermark } = published;
     let end = log.end().0;
-    if log_start > high_watermark || last_stable > high_watermark || (last_stable >= 0 && log_start > last_stable) {
-        return Err(format!("log start {log_start}, last stable {last_stable}, watermark {high_watermark}: out of order"));
+    if log_start > high_watermark
+        || last_stable > high_watermark
+        || (last_stable >= 0 && log_start > last_stable)
+    {
+        return Err(format!(
+            "log start {log_start}, last stable {last_stable}, watermark {high_watermark}: out of order"
+        ));
     }
     if high_watermark > end {
         return Err(format!("watermark {high_watermark} is behind the log's end {end}"));

@@ -112,7 +112,13 @@ impl Store {
         (reply, served)
     }
 
-    fn read_part(&mut self, part: &Part, disk: &Disk, room: &mut Room, served: &mut Served) -> (Records, bool) {
+    fn read_part(
+        &mut self,
+        part: &Part,
+        disk: &Disk,
+        room: &mut Room,
+        served: &mut Served,
+    ) -> (Records, bool) {
         let mut records = Records::default();
         let partition = part.fill.extent.partition;
         for (batch, cached) in &part.batches {
@@ -134,7 +140,8 @@ impl Store {
                 (None, true) => 2,
             };
             served.sources[source] += 1;
-            let Some(bytes) = cached.clone().or_else(|| read_batch(batch, disk).map(|(_, bytes)| bytes)) else {
+            let Some(bytes) = cached.clone().or_else(|| read_batch(batch, disk).map(|(_, bytes)| bytes))
+            else {
                 // What was read before the damage is good; a reader that comes back meets the error first.
                 served.damaged.push((partition, *batch));
                 return (records, taken > 0);
@@ -170,7 +177,8 @@ impl Store {
             match pending.look {
                 Look::Timestamp(target) => {
                     let found = find_by_timestamp(&header, payload, target);
-                    if let Some((offset, timestamp_ms)) = found.filter(|&(offset, _)| offset >= pending.from) {
+                    if let Some((offset, timestamp_ms)) = found.filter(|&(offset, _)| offset >= pending.from)
+                    {
                         return ReadResult::Found { offset, timestamp_ms };
                     }
                 }
@@ -194,7 +202,8 @@ impl Store {
 
     /// All batches in segments, for bit flips.
     pub fn in_segments(&self) -> impl Iterator<Item = (TopicPartition, &BatchRef)> {
-        let all = self.index.logs().flat_map(|(partition, log)| log.iter().map(move |batch| (partition, batch)));
+        let all =
+            self.index.logs().flat_map(|(partition, log)| log.iter().map(move |batch| (partition, batch)));
         all.filter(|(_, batch)| batch.place.in_segment)
     }
 }

@@ -125,11 +125,20 @@ impl Store {
         };
         let last = prefix.last_lsn();
         signals.push(Signal::GroupWrite(prefix.first_lsn, prefix.entries, bytes.len()));
-        self.journal_lane([Op::Write { name: name.clone(), at: position, bytes: bytes.clone() }, Op::Done(Done::GroupWritten)]);
+        self.journal_lane([
+            Op::Write { name: name.clone(), at: position, bytes: bytes.clone() },
+            Op::Done(Done::GroupWritten),
+        ]);
         let file = self.files.get_mut(&seq).expect("found above");
         file.position += at.bytes;
-        self.in_flight =
-            Some(Group { last, entries: prefix.entries, seq, at, bytes: Bytes::from(bytes), appends: group.appends });
+        self.in_flight = Some(Group {
+            last,
+            entries: prefix.entries,
+            seq,
+            at,
+            bytes: Bytes::from(bytes),
+            appends: group.appends,
+        });
         // Under flush=interval the driver syncs on its own time; an empty group is worth nothing unsynced.
         if self.config.flush == FlushMode::Always || prefix.entries == 0 {
             self.journal_lane([Op::Sync { name }, Op::Done(Done::Synced { through: last })]);

@@ -29,11 +29,11 @@ use bytes::Bytes;
 use index::Index;
 use journal::{Group, JournalFile, OpenGroup};
 use lane::{Finished, Lane, Op, Pace};
-use snapshot::Segments;
-use start::Fresh;
 use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{Lsn, NodeId, Offset, OpId, TopicPartition, Uuid};
+use snapshot::Segments;
+use start::Fresh;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
@@ -71,9 +71,9 @@ enum Done {
     GroupWritten,
     Synced { through: Lsn },
     Recovered,
-    SnapshotDone { op: OpId, through: Lsn },
+    SnapshotTaken { op: OpId, through: Lsn },
     SegmentsSynced { moved: Vec<(TopicPartition, BatchRef, String)> },
-    DropDone { op: OpId, topic_id: Uuid, files: u64 },
+    TopicDropped { op: OpId, topic_id: Uuid, files: u64 },
 }
 
 /// What the world must know of.
@@ -198,12 +198,12 @@ impl Store {
                 signals.push(Signal::Recovered);
             }
             Done::SegmentsSynced { moved } => self.on_segments_synced(moved, now.disk),
-            Done::SnapshotDone { op, through } => {
+            Done::SnapshotTaken { op, through } => {
                 self.on_snapshot_done(through, now.disk, signals);
                 signals.push(Signal::SnapshotDone(through));
                 signals.push(Signal::StoreDone(op));
             }
-            Done::DropDone { op, topic_id, files } => {
+            Done::TopicDropped { op, topic_id, files } => {
                 self.index.drop_topic(topic_id);
                 signals.push(Signal::Dropped(op, files));
                 signals.push(Signal::StoreDone(op));
@@ -236,8 +236,9 @@ impl Store {
         if place.in_segment {
             return disk.is_on_platter(place.inode, place.at, batch.bytes as usize);
         }
-        self.group_of(place)
-            .is_some_and(|group| disk.is_on_platter(place.inode, group.at, usize::try_from(group.bytes).unwrap_or(0)))
+        self.group_of(place).is_some_and(|group| {
+            disk.is_on_platter(place.inode, group.at, usize::try_from(group.bytes).unwrap_or(0))
+        })
     }
 
     /// The entries that stand with a batch on the platter or not at all: those of its group, until it is in a segment.

@@ -72,7 +72,9 @@ impl Store {
     /// A snapshot shows entries that are still on their way to the disk: it is written when they are there.
     pub(super) fn plan_waiting_snapshot(&mut self, disk: &Disk, signals: &mut Vec<Signal>) {
         let synced = self.synced;
-        if let Some((op, snapshot)) = self.waiting_snapshot.take_if(|(_, snapshot)| snapshot.through <= synced) {
+        if let Some((op, snapshot)) =
+            self.waiting_snapshot.take_if(|(_, snapshot)| snapshot.through <= synced)
+        {
             let (through, batches, bytes) = self.plan_snapshot(op, *snapshot, disk);
             signals.push(Signal::Snapshot(through, batches, bytes));
         }
@@ -102,7 +104,7 @@ impl Store {
             Op::Sync { name: next() },
             Op::Rename { from: next(), to: SNAPSHOT.to_owned() },
             Op::SyncDir,
-            Op::Done(Done::SnapshotDone { op, through }),
+            Op::Done(Done::SnapshotTaken { op, through }),
         ]);
         self.lanes[LaneId::Background as usize].extend(ops);
         (through, batches, size)
@@ -118,7 +120,8 @@ impl Store {
         let mut stored = Vec::new();
         for batch in batches {
             let (name, at) = if batch.place.in_segment {
-                let name = self.segments.names.get(&batch.place.inode).expect("a segment that is read has a name");
+                let name =
+                    self.segments.names.get(&batch.place.inode).expect("a segment that is read has a name");
                 (name.clone(), batch.place.at)
             } else {
                 let bytes = disk.read(batch.place.inode, batch.place.at, batch.bytes as usize);
@@ -126,7 +129,11 @@ impl Store {
                 let (name, at) = self.segment_for(partition, batch, &mut planned.ops);
                 planned.ops.push(Op::Write { name: name.clone(), at, bytes });
                 planned.touched.insert(name.clone());
-                planned.moved.push((partition, BatchRef { place: Place { at, ..batch.place }, ..*batch }, name.clone()));
+                planned.moved.push((
+                    partition,
+                    BatchRef { place: Place { at, ..batch.place }, ..*batch },
+                    name.clone(),
+                ));
                 (name, at)
             };
             if planned.files.last() != Some(&name) {
@@ -151,7 +158,12 @@ impl Store {
     }
 
     /// Where the next batch of a partition goes.
-    fn segment_for(&mut self, partition: TopicPartition, batch: &BatchRef, ops: &mut Vec<Op<Done>>) -> (String, u64) {
+    fn segment_for(
+        &mut self,
+        partition: TopicPartition,
+        batch: &BatchRef,
+        ops: &mut Vec<Op<Done>>,
+    ) -> (String, u64) {
         if batch.roll || !self.segments.active.contains_key(&partition) {
             let name = format!("{}-{:012}", segment_prefix(partition.topic_id), batch.base.0);
             let name = format!("{name}-{}", partition.partition);
@@ -187,11 +199,16 @@ impl Store {
         let files = names.len() as u64;
         let lane = &mut self.lanes[LaneId::Background as usize];
         lane.extend(names.into_iter().map(|name| Op::Unlink { name }));
-        lane.extend([Op::SyncDir, Op::Done(Done::DropDone { op, topic_id, files })]);
+        lane.extend([Op::SyncDir, Op::Done(Done::TopicDropped { op, topic_id, files })]);
     }
 
     /// Takes over a snapshot's table.
-    pub(super) fn load_table(&mut self, files: &[String], logs: &[(TopicPartition, Vec<StoredBatch>)], disk: &Disk) {
+    pub(super) fn load_table(
+        &mut self,
+        files: &[String],
+        logs: &[(TopicPartition, Vec<StoredBatch>)],
+        disk: &Disk,
+    ) {
         for (partition, batches) in logs {
             for batch in batches {
                 let name = &files[batch.file as usize];

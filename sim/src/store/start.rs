@@ -172,7 +172,8 @@ impl Store {
                 self.spares.push_back((seq, journal_name(seq)));
                 continue;
             }
-            let groups: Vec<&GroupRef> = reading.plan.groups.iter().filter(|group| group.seq == seq).collect();
+            let groups: Vec<&GroupRef> =
+                reading.plan.groups.iter().filter(|group| group.seq == seq).collect();
             self.files.insert(
                 seq,
                 JournalFile {
@@ -234,7 +235,10 @@ impl Store {
             return Err(StartError::NoSpace);
         } else {
             let zeros = vec![0; usize::try_from(capacity).expect("files are small here")];
-            self.journal_lane([Op::Create { name: name.clone() }, Op::Write { name: name.clone(), at: 0, bytes: zeros }]);
+            self.journal_lane([
+                Op::Create { name: name.clone() },
+                Op::Write { name: name.clone(), at: 0, bytes: zeros },
+            ]);
         }
         // Groups first, then the header: only with it does the file void what it replaces.
         self.journal_lane(writes);
@@ -284,7 +288,8 @@ impl Fresh {
     ) -> Result<Op<Done>, StartError> {
         let len = group.prefix.padded_bytes();
         let bytes = disk.read(reading.inodes[&group.seq], group.position, len);
-        let mut bytes = bytes.ok_or_else(|| StartError::Refused("a group leaves its file".to_owned()))?.to_vec();
+        let mut bytes =
+            bytes.ok_or_else(|| StartError::Refused("a group leaves its file".to_owned()))?.to_vec();
         let position = self.position;
         rewrite_group(&mut bytes, plan.fresh_place(self.salt, position))
             .map_err(|error| StartError::Refused(error.to_string()))?;

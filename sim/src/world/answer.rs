@@ -14,7 +14,13 @@ use seedlog_core::output::Reply;
 use seedlog_core::wire::{FetchResponse, ProduceResponse, Response};
 
 impl World {
-    pub(super) fn on_reply(&mut self, at: usize, conn: ConnId, number: RequestNumber, response: Option<Box<Reply>>) {
+    pub(super) fn on_reply(
+        &mut self,
+        at: usize,
+        conn: ConnId,
+        number: RequestNumber,
+        response: Option<Box<Reply>>,
+    ) {
         let Some(reply) = response else {
             self.reply_ready(at, conn, number, None);
             return;
@@ -58,7 +64,9 @@ impl World {
         }
         let bytes: usize = served.batches.iter().map(|(_, _, bytes)| bytes.len()).sum();
         self.note_at(at, Kind::Fill, [conn.0, bytes as u64, late]);
-        for (mark, count) in [Mark::ReadFromTail, Mark::ReadFromJournal, Mark::ReadFromSegment].into_iter().zip(served.sources) {
+        for (mark, count) in
+            [Mark::ReadFromTail, Mark::ReadFromJournal, Mark::ReadFromSegment].into_iter().zip(served.sources)
+        {
             if count > 0 {
                 self.mark(mark);
             }
@@ -88,7 +96,9 @@ impl World {
     /// S12, and what S1 will ask for later.
     fn judge_acks(&mut self, at: usize, response: &ProduceResponse) {
         for topic in &response.responses {
-            let Some(topic_id) = resolve(&self.nodes[at].oracle, topic.topic_id, &topic.name) else { continue };
+            let Some(topic_id) = resolve(&self.nodes[at].oracle, topic.topic_id, &topic.name) else {
+                continue;
+            };
             for part in topic.partition_responses.iter().filter(|part| part.error_code == 0) {
                 let partition = TopicPartition { topic_id, partition: PartitionIndex(part.index) };
                 let base = Offset(part.base_offset);
@@ -113,7 +123,9 @@ impl World {
 
     fn judge_published(&mut self, at: usize, response: &FetchResponse) {
         for topic in &response.responses {
-            let Some(topic_id) = resolve(&self.nodes[at].oracle, topic.topic_id, &topic.topic) else { continue };
+            let Some(topic_id) = resolve(&self.nodes[at].oracle, topic.topic_id, &topic.topic) else {
+                continue;
+            };
             for data in topic.partitions.iter().filter(|data| data.error_code == ErrorCode::None.code()) {
                 let partition = TopicPartition { topic_id, partition: PartitionIndex(data.partition_index) };
                 let published = s6::Published {

@@ -305,7 +305,8 @@ impl World {
     pub(super) fn input_late(&mut self, at: usize, least_us: u64, input: Input) {
         let node = &mut self.nodes[at];
         let (life, late) = (node.life, node.late());
-        self.queue.push(self.now_us + least_us + late, What::Input { node: at, life, input: Box::new(input) });
+        self.queue
+            .push(self.now_us + least_us + late, What::Input { node: at, life, input: Box::new(input) });
     }
 }
 

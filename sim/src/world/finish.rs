@@ -44,7 +44,10 @@ impl World {
             None => self.begin_last_reading(),
             Some(client) if self.now_us > until_us => {
                 let held = &self.clients[client];
-                let says = format!("client {client} does not come to an end: {}", held.actor.as_behaviour().waits_for());
+                let says = format!(
+                    "client {client} does not come to an end: {}",
+                    held.actor.as_behaviour().waits_for()
+                );
                 let node = held.node;
                 self.hear(Judge::L1, node, Err(says));
                 self.phase = Phase::Over;
@@ -73,7 +76,8 @@ impl World {
                 continue;
             }
             let node = u32::try_from(at).unwrap_or(0);
-            let role = Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
+            let role =
+                Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
             self.add_client(&ClientPlan { node, pause_ms: 15, breaks_every: 0, role });
         }
         self.queue.push(self.now_us + LOOK_US, What::Finish);

@@ -49,7 +49,8 @@ impl World {
         let lost = s1::check_recovered(&node.oracle, &reading.recovered);
         let wrong = s18::check(&node.oracle, &reading, &node.disk);
         let killed = std::mem::take(&mut node.killed);
-        let durable = node.oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
+        let durable =
+            node.oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
         let survived = killed && reading.plan.end.0 > durable;
         let config = store_config(node);
         let started = Store::start(config, &reading, &node.disk, &mut node.disk_rng, node.disk_full);
@@ -99,7 +100,11 @@ impl World {
         let excused = node.oracle.flips.iter().any(|flip| flip.whole_group);
         node.state = State::Dead;
         self.note_at(at, Kind::Refused, [boots, 0, 0]);
-        let said = if excused { Ok(()) } else { Err(format!("the node does not start, and no fault explains it: {why}")) };
+        let said = if excused {
+            Ok(())
+        } else {
+            Err(format!("the node does not start, and no fault explains it: {why}"))
+        };
         self.hear(Judge::S18, at, said);
     }
 

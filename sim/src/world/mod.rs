@@ -86,9 +86,12 @@ impl World {
     /// The world of a plan, before its first event.
     #[must_use]
     pub fn new(plan: Plan, enabled: Enabled, keep_trace: bool) -> Self {
-        let nodes = (0..).zip(&plan.nodes).map(|(index, numbers)| Node::new(plan.seed, index, numbers)).collect();
-        let clients =
-            (0..).zip(&plan.clients).map(|(index, client)| Client::new(plan.seed, index, client, &plan)).collect();
+        let nodes =
+            (0..).zip(&plan.nodes).map(|(index, numbers)| Node::new(plan.seed, index, numbers)).collect();
+        let clients = (0..)
+            .zip(&plan.clients)
+            .map(|(index, client)| Client::new(plan.seed, index, client, &plan))
+            .collect();
         let mut world = Self {
             now_us: 0,
             queue: Queue::default(),

@@ -63,14 +63,14 @@ impl World {
         if self.net.chance(10) { usual + self.net.below(30_000) } else { usual }
     }
 
-    fn to_node(&mut self, client: usize, conn: ConnId, packet: Packet) {
+    fn carry_to_node(&mut self, client: usize, conn: ConnId, packet: Packet) {
         let at = (self.now_us + self.latency()).max(self.clients[client].to_node_us);
         self.clients[client].to_node_us = at;
         let node = self.clients[client].node;
         self.queue.push(at, What::ToNode { node, conn, packet });
     }
 
-    fn to_client(&mut self, client: usize, conn: ConnId, packet: Packet) {
+    fn carry_to_client(&mut self, client: usize, conn: ConnId, packet: Packet) {
         let at = (self.now_us + self.latency()).max(self.clients[client].to_client_us);
         self.clients[client].to_client_us = at;
         self.queue.push(at, What::ToClient { client, conn, packet });
@@ -83,7 +83,7 @@ impl World {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         self.clients[client].conn = Some(conn);
-        self.to_node(client, conn, Packet::Open { client });
+        self.carry_to_node(client, conn, Packet::Open { client });
     }
 
     pub(super) fn on_node_packet(&mut self, at: usize, conn: ConnId, packet: Packet) {
@@ -102,7 +102,7 @@ impl World {
 
     fn on_open(&mut self, at: usize, conn: ConnId, client: usize) {
         if !self.nodes[at].is_serving() {
-            self.to_client(client, conn, Packet::Refused);
+            self.carry_to_client(client, conn, Packet::Refused);
             return;
         }
         let new = Conn {
@@ -118,7 +118,7 @@ impl World {
             process.conns.insert(conn, new);
         }
         self.note_at(at, Kind::Connect, [conn.0, client as u64, 0]);
-        self.to_client(client, conn, Packet::Open { client });
+        self.carry_to_client(client, conn, Packet::Open { client });
         let peer = format!("client-{client}");
         self.step(at, Input::ConnOpened { conn, listener: ListenerId(0), peer });
     }
@@ -144,7 +144,13 @@ impl World {
     }
 
     /// An answer is complete: it leaves when those before it have (SAFETY K1).
-    pub(super) fn reply_ready(&mut self, at: usize, conn: ConnId, number: RequestNumber, reply: Option<Reply>) {
+    pub(super) fn reply_ready(
+        &mut self,
+        at: usize,
+        conn: ConnId,
+        number: RequestNumber,
+        reply: Option<Reply>,
+    ) {
         let State::Up(process) = &mut self.nodes[at].state else { return };
         let Some(held) = process.conns.get_mut(&conn) else { return };
         let Some((version, correlation)) = held.due.remove(&number.0) else {
@@ -152,13 +158,14 @@ impl World {
             return;
         };
         let close = reply.as_ref().is_some_and(|reply| reply.close);
-        let frame = match reply.map(|reply| encode_response(version, correlation, &reply.response)).transpose() {
-            Ok(chain) => chain.map(|chain| chain.to_bytes()),
-            Err(error) => {
-                self.hear(Judge::L1, at, Err(format!("an answer cannot be written: {error}")));
-                return;
-            }
-        };
+        let frame =
+            match reply.map(|reply| encode_response(version, correlation, &reply.response)).transpose() {
+                Ok(chain) => chain.map(|chain| chain.to_bytes()),
+                Err(error) => {
+                    self.hear(Judge::L1, at, Err(format!("an answer cannot be written: {error}")));
+                    return;
+                }
+            };
         held.ready.insert(number.0, frame);
         held.closing |= close;
         self.flush_conn(at, conn);
@@ -173,7 +180,7 @@ impl World {
             held.next_out += 1;
             if let Some(frame) = frame {
                 self.note_at(at, Kind::Reply, [conn.0, frame.len() as u64, hash64(&frame)]);
-                self.to_client(client, conn, Packet::Frame(frame));
+                self.carry_to_client(client, conn, Packet::Frame(frame));
             }
         }
         let State::Up(process) = &mut self.nodes[at].state else { return };
@@ -183,7 +190,7 @@ impl World {
         {
             let client = held.client;
             process.conns.remove(&conn);
-            self.to_client(client, conn, Packet::Closed);
+            self.carry_to_client(client, conn, Packet::Closed);
         }
     }
 
@@ -199,7 +206,7 @@ impl World {
     pub(super) fn close_all_conns(&mut self, at: usize) {
         let Some(process) = self.nodes[at].process() else { return };
         for (conn, held) in std::mem::take(&mut process.conns) {
-            self.to_client(held.client, conn, Packet::Closed);
+            self.carry_to_client(held.client, conn, Packet::Closed);
         }
     }
 
@@ -255,7 +262,7 @@ impl World {
 
     fn break_connection(&mut self, client: usize) {
         if let Some(conn) = self.clients[client].conn {
-            self.to_node(client, conn, Packet::Closed);
+            self.carry_to_node(client, conn, Packet::Closed);
             self.on_lost(client);
         }
     }
@@ -327,7 +334,7 @@ impl World {
             held.waiting.push_back((number, request.api_key(), version));
             self.queue.push(self.now_us + TIMEOUT_US, What::Deadline { client, number });
         }
-        self.to_node(client, conn, Packet::Frame(frame));
+        self.carry_to_node(client, conn, Packet::Frame(frame));
     }
 }
 

@@ -135,12 +135,20 @@ impl Node {
 
     /// How late the driver is this time, in µs.
     pub(super) fn late(&mut self) -> u64 {
-        if self.numbers.late_us == 0 || self.driver.chance(400) { 0 } else { self.driver.below(self.numbers.late_us) }
+        if self.numbers.late_us == 0 || self.driver.chance(400) {
+            0
+        } else {
+            self.driver.below(self.numbers.late_us)
+        }
     }
 
     /// How late a fetch is filled this time, in µs.
     pub(super) fn fill_late(&mut self) -> u64 {
-        if self.driver.chance(self.numbers.stalls_per_mille) { self.driver.below(500_000) } else { self.late() }
+        if self.driver.chance(self.numbers.stalls_per_mille) {
+            self.driver.below(500_000)
+        } else {
+            self.late()
+        }
     }
 
     pub(super) fn process(&mut self) -> Option<&mut Process> {

@@ -118,10 +118,16 @@ mod tests {
         for (at_us, index) in [(5, 0), (1, 1), (5, 2), (1, 3)] {
             queue.push(at_us, What::Fault { index });
         }
-        let order: Vec<String> = std::iter::from_fn(|| queue.pop()).map(|event| format!("{event:?}")).collect();
+        let order: Vec<String> =
+            std::iter::from_fn(|| queue.pop()).map(|event| format!("{event:?}")).collect();
         assert_eq!(
             order,
-            ["(1, Fault { index: 1 })", "(1, Fault { index: 3 })", "(5, Fault { index: 0 })", "(5, Fault { index: 2 })"]
+            [
+                "(1, Fault { index: 1 })",
+                "(1, Fault { index: 3 })",
+                "(5, Fault { index: 0 })",
+                "(5, Fault { index: 2 })"
+            ]
         );
     }
 }
