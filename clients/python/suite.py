@@ -197,12 +197,19 @@ class Reader:
                 raise KafkaException(message.error())
             self.seen[message.topic()][message.partition()].append((message.offset(), int(message.value().split()[0])))
 
-    def ends(self, topic):
-        return [self.consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(PARTITIONS)]
+    def end(self, topic, partition, deadline):
+        """Asks again as long as the library, soon after a crash, says from its own memory that it knows no such partition."""
+        while True:
+            try:
+                return self.consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                self.read(0.1)
 
     def read_to_ends(self):
-        left = {topic: self.ends(topic) for topic in self.seen}
         deadline = time.monotonic() + 30
+        left = {topic: [self.end(topic, p, deadline) for p in range(PARTITIONS)] for topic in self.seen}
         while any(len(self.seen[t][p]) < end for t, ends in left.items() for p, end in enumerate(ends)):
             if time.monotonic() > deadline:
                 return
