@@ -6,8 +6,8 @@ use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
     ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FetchRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    Request, RequestBody, Str, WireError, decode_request,
+    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub enum ClientBody {
     DeleteTopics(DeleteTopicsRequest),
     /// Assign a producer id.
     InitProducerId(InitProducerIdRequest),
+    /// Which broker keeps a group or a transactional id.
+    FindCoordinator(FindCoordinatorRequest),
     /// Describe the cluster.
     DescribeCluster(DescribeClusterRequest),
     /// Find the end of a leader epoch.
@@ -199,6 +201,7 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::CreateTopics(request) => ClientBody::CreateTopics(request),
         Request::DeleteTopics(request) => ClientBody::DeleteTopics(request),
         Request::InitProducerId(request) => ClientBody::InitProducerId(request),
+        Request::FindCoordinator(request) => ClientBody::FindCoordinator(request),
         Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),
         Request::OffsetForLeaderEpoch(request) => ClientBody::OffsetForLeaderEpoch(request),
     }

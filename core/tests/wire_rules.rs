@@ -37,6 +37,7 @@ fn the_apis_are_those_of_kafka_4_3_with_its_exceptions() {
             "1 Fetch 4-18 4-18",
             "2 ListOffsets 1-11 1-11",
             "3 Metadata 0-13 0-13",
+            "10 FindCoordinator 0-6 0-6",
             "18 ApiVersions 0-4 0-4",
             "19 CreateTopics 2-7 2-7",
             "20 DeleteTopics 1-6 1-6",
@@ -80,6 +81,15 @@ fn what_is_not_served_is_told_apart() {
     assert_eq!(body(22, 6), RequestBody::UnknownVersion(ApiKey::InitProducerId));
     assert_eq!(body(9999, 0), RequestBody::UnknownApi);
     assert!(wire::decode_request(Bytes::from_static(&[0, 18, 0])).is_err());
+}
+
+/// librdkafka 2.16 ends a Metadata request for all topics with bytes too many, and Kafka reads past them.
+#[test]
+fn bytes_behind_a_request_are_not_read() {
+    let request = Request::from(DeleteTopicsRequest::default());
+    let exact = wire::encode_request(5, 1, None, &request).expect("written").to_bytes().slice(4..);
+    let longer = Bytes::from([&exact[..], &[1, 0, 0]].concat());
+    assert_eq!(wire::decode_request(longer), wire::decode_request(exact));
 }
 
 #[test]

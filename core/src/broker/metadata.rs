@@ -19,11 +19,13 @@ use crate::wire::api_versions::ApiVersion;
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicResult};
 use crate::wire::delete_topics::DeletableTopicResult;
 use crate::wire::describe_cluster::DescribeClusterBroker;
+use crate::wire::find_coordinator::Coordinator;
 use crate::wire::metadata::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use crate::wire::{
     APIS, ApiKey, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, DescribeClusterRequest, DescribeClusterResponse, InitProducerIdRequest,
-    InitProducerIdResponse, MetadataRequest, MetadataResponse, Response, Str,
+    DeleteTopicsResponse, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
+    MetadataResponse, Response, Str,
 };
 use alloc::boxed::Box;
 use alloc::format;
@@ -219,7 +221,7 @@ impl Broker {
             })
         };
         if request.transactional_id.is_some() {
-            // Transactions are not served: FindCoordinator, which precedes this call, is not advertised either.
+            // Transactions are not served: FindCoordinator, which precedes this call, says so.
             self.reply(conn, number, refuse(ErrorCode::InvalidRequest), out);
         } else if let Some((code, _)) = self.metadata_refusal() {
             let code =
@@ -404,6 +406,52 @@ impl Broker {
         let found = listeners.get(index).or_else(|| listeners.first()).cloned();
         let (host, port) = found.unwrap_or_default();
         AdvertisedListener { host, port }
+    }
+
+    /// Nobody keeps groups or transactional ids here. Clients that read whole lists of keys (version 4) take an unknown code
+    /// for final and show the message. Older ones are librdkafka, which asks as soon as a `group.id` is set, although its
+    /// consumer may be told its partitions: to them the coordinator is not there yet, which is no error.
+    pub(super) fn on_find_coordinator(
+        &mut self,
+        conn: ConnId,
+        number: RequestNumber,
+        version: i16,
+        request: FindCoordinatorRequest,
+        out: &mut Outputs,
+    ) {
+        const LISTS_FROM: i16 = 4;
+        const QUIET_UP_TO: i16 = 2;
+        let code = if version <= QUIET_UP_TO {
+            ErrorCode::CoordinatorNotAvailable
+        } else {
+            ErrorCode::UnsupportedVersion
+        };
+        let message = Some(Str::from_static(
+            "Consumer groups and transactions are not served: assign partitions to consumers.",
+        ));
+        let response = if version >= LISTS_FROM {
+            let coordinators = request.coordinator_keys.into_iter().map(|key| Coordinator {
+                key: key.detached(),
+                node_id: -1,
+                host: Str::default(),
+                port: -1,
+                error_code: code.code(),
+                error_message: message.clone(),
+            });
+            FindCoordinatorResponse {
+                coordinators: coordinators.collect(),
+                ..FindCoordinatorResponse::default()
+            }
+        } else {
+            FindCoordinatorResponse {
+                error_code: code.code(),
+                error_message: message,
+                node_id: -1,
+                port: -1,
+                ..FindCoordinatorResponse::default()
+            }
+        };
+        self.reply(conn, number, Response::FindCoordinator(response), out);
     }
 
     pub(super) fn on_describe_cluster(

@@ -268,6 +268,7 @@ impl Broker {
             ClientBody::CreateTopics(create) => self.on_create_topics(conn, number, &create, out),
             ClientBody::DeleteTopics(delete) => self.on_delete_topics(conn, number, &delete, out),
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
+            ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
             ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
             ClientBody::OffsetForLeaderEpoch(request) => {
                 self.on_offset_for_leader_epoch(conn, number, &request, out);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader, ResponseHeader,
     StructSchema, WireError, api_versions, create_topics, delete_topics, describe_cluster, fetch,
-    init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    find_coordinator, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
 };
 
 /// One message type, with its type erased.
@@ -71,6 +71,8 @@ pub(crate) fn subjects() -> Vec<Subject> {
         create_topics::CreateTopicsResponse,
         delete_topics::DeleteTopicsRequest,
         delete_topics::DeleteTopicsResponse,
+        find_coordinator::FindCoordinatorRequest,
+        find_coordinator::FindCoordinatorResponse,
         init_producer_id::InitProducerIdRequest,
         init_producer_id::InitProducerIdResponse,
         describe_cluster::DescribeClusterRequest,

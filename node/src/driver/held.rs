@@ -70,6 +70,7 @@ fn is_append(body: &ClientBody) -> bool {
         | ClientBody::UnknownApiVersions
         | ClientBody::DeleteTopics(_)
         | ClientBody::InitProducerId(_)
+        | ClientBody::FindCoordinator(_)
         | ClientBody::DescribeCluster(_)
         | ClientBody::OffsetForLeaderEpoch(_) => false,
     }

@@ -433,6 +433,7 @@ impl Behaviour for Admin {
             Response::Metadata(_)
             | Response::ApiVersions(_)
             | Response::InitProducerId(_)
+            | Response::FindCoordinator(_)
             | Response::DescribeCluster(_) => {}
         }
         let pause = if self.founded { self.pause_ms } else { 20 };

@@ -34,6 +34,7 @@ impl World {
             | Response::CreateTopics(_)
             | Response::DeleteTopics(_)
             | Response::InitProducerId(_)
+            | Response::FindCoordinator(_)
             | Response::OffsetForLeaderEpoch(_)
             | Response::DescribeCluster(_) => {}
         }

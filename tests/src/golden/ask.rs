@@ -15,9 +15,9 @@ use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request, Str,
-    encode_request,
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    Request, Str, encode_request,
 };
 
 /// How long a client waits for what it asks for, if the script does not say.
@@ -73,6 +73,10 @@ impl World {
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())
+            }
+            "find-coordinator" => {
+                let coordinator_keys = vec![next_name(line)?];
+                Ok(FindCoordinatorRequest { coordinator_keys, ..Default::default() }.into())
             }
             verb => Err(format!("{verb}: no such command")),
         }
@@ -167,6 +171,7 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::CreateTopics => 7,
         ApiKey::DeleteTopics | ApiKey::InitProducerId => 5,
         ApiKey::ApiVersions | ApiKey::OffsetForLeaderEpoch => 4,
+        ApiKey::FindCoordinator => 6,
         ApiKey::DescribeCluster => 2,
     }
 }

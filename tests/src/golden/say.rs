@@ -10,6 +10,7 @@ use seedlog_core::records::{BATCH_HEADER_BYTES, Batches, RecordIter};
 use seedlog_core::wire::create_topics::CreatableTopicResult;
 use seedlog_core::wire::delete_topics::DeletableTopicResult;
 use seedlog_core::wire::fetch::PartitionData;
+use seedlog_core::wire::find_coordinator::Coordinator;
 use seedlog_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use seedlog_core::wire::metadata::{MetadataResponsePartition, MetadataResponseTopic};
 use seedlog_core::wire::offset_for_leader_epoch::{EpochEndOffset, OffsetForLeaderTopicResult};
@@ -174,6 +175,13 @@ pub(super) fn response(response: &Response) -> Vec<String> {
             deleted.responses.iter().map(line).collect()
         }
         Response::Metadata(metadata) => metadata.topics.iter().flat_map(described_lines).collect(),
+        Response::FindCoordinator(found) => {
+            let line = |one: &Coordinator| {
+                let said = format!("node {}", one.node_id);
+                format!("{}: {}", one.key, or_error(one.error_code, one.error_message.as_ref(), said))
+            };
+            found.coordinators.iter().map(line).collect()
+        }
         Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
     }
 }
