@@ -64,11 +64,14 @@ pub struct NodePlan {
     pub segment_bytes: u32,
     /// Journal growth between snapshots.
     pub snapshot_bytes: u64,
+    /// Segments and snapshots are written so many times slower than the journal: where one takes longer than a process
+    /// lives, recovery reads the files of several lives.
+    pub background_factor: u64,
     /// Batches in the tail cache.
     pub tail_batches: usize,
     /// The driver's work may be this late, in µs.
     pub late_us: u64,
-    /// So many in 1,000 fetches are filled up to half a second late.
+    /// So many in 1,000 fetches are filled up to a second late.
     pub stalls_per_mille: u64,
     /// Partitions of each of its topics.
     pub topics: Vec<i32>,
@@ -242,10 +245,11 @@ fn draw_node(rng: &mut Stream) -> NodePlan {
         flush,
         file_bytes,
         segment_bytes: rng.pick(&[16 << 10, 64 << 10, 256 << 10]),
-        snapshot_bytes: rng.pick(&[24 << 10, 64 << 10, 160 << 10, 1 << 30]),
+        snapshot_bytes: rng.pick(&[384 << 10, 1 << 20, 4 << 20, 1 << 30]),
+        background_factor: rng.pick(&[1, 1, 300, 3_000, 30_000]),
         tail_batches: rng.pick(&[0, 2, 4, 16]),
         late_us: rng.pick(&[0, 100, 500, 3_000]),
-        stalls_per_mille: rng.pick(&[0, 0, 60, 200]),
+        stalls_per_mille: rng.pick(&[0, 60, 300]),
         topics: (0..rng.range(1, 2)).map(|_| i32::try_from(rng.range(1, 3)).unwrap_or(1)).collect(),
         log_append_time: rng.chance(250),
     }

@@ -146,8 +146,13 @@ impl World {
     pub(super) fn kick(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         let (life, factor) = (node.life, node.slow_factor);
+        let background = node.numbers.background_factor;
         for lane in [LaneId::Journal, LaneId::Background] {
             let Some((store, now)) = node.store_and_disk() else { return };
+            let factor = match lane {
+                LaneId::Journal => factor,
+                LaneId::Background => factor * background,
+            };
             if let Some(micros) = store.start_lane(lane, pace(factor), now.rng) {
                 self.queue.push(self.now_us + micros, What::LaneDone { node: at, life, lane });
             }

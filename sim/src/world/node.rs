@@ -145,7 +145,7 @@ impl Node {
     /// How late a fetch is filled this time, in µs.
     pub(super) fn fill_late(&mut self) -> u64 {
         if self.driver.chance(self.numbers.stalls_per_mille) {
-            self.driver.below(500_000)
+            self.driver.below(1_000_000)
         } else {
             self.late()
         }
