@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// The first seed that finds each.
 const KEPT: [(Exhibit, u64); 5] =
-    [(Exhibit::H3, 39), (Exhibit::H4, 36), (Exhibit::H5, 1), (Exhibit::N3, 8), (Exhibit::N5, 18)];
+    [(Exhibit::H3, 28), (Exhibit::H4, 1), (Exhibit::H5, 2), (Exhibit::N3, 13), (Exhibit::N5, 10)];
 
 #[test]
 fn each_exhibit_is_found_by_its_judge() {

@@ -16,27 +16,27 @@ fn a_second_pause_in_a_first_swaps_frames_of_a_connection() {
 
 #[test]
 fn a_sync_fails_while_a_segment_is_written() {
-    is_clean(535);
+    is_clean(112);
 }
 
 #[test]
 fn flush_interval_loses_all_that_a_producer_wrote_and_it_goes_on() {
-    is_clean(39);
+    is_clean(110);
 }
 
 #[test]
 fn a_power_cut_under_flush_interval_forgets_a_producer_of_an_idle_partition() {
-    is_clean(4);
+    is_clean(138);
 }
 
 #[test]
 fn an_answer_out_of_range_travels_while_the_log_grows_again() {
-    is_clean(317);
+    is_clean(97);
 }
 
 #[test]
 fn an_epochs_end_is_answered_before_the_next_acknowledgement() {
-    is_clean(219);
+    is_clean(149);
 }
 
 #[test]
@@ -46,5 +46,5 @@ fn a_duplicate_is_acknowledged_after_a_bit_of_its_group_flipped() {
 
 #[test]
 fn a_damaged_batch_takes_the_room_of_the_partitions_behind_it() {
-    is_clean(16);
+    is_clean(22);
 }

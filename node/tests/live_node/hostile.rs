@@ -9,8 +9,9 @@ use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     APIS, ApiKey, ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, Records, Request, Response, Str, decode_response, encode_request,
+    FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Records, Request, Response, Str, decode_response,
+    encode_request,
 };
 
 use crate::support::{Node, Place};
@@ -51,6 +52,7 @@ fn request(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
         ApiKey::CreateTopics => CreateTopicsRequest::default().into(),
         ApiKey::DeleteTopics => DeleteTopicsRequest::default().into(),
         ApiKey::InitProducerId => InitProducerIdRequest::default().into(),
+        ApiKey::FindCoordinator => FindCoordinatorRequest::default().into(),
         ApiKey::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest::default().into(),
         ApiKey::DescribeCluster => DescribeClusterRequest::default().into(),
     };
