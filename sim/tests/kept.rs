@@ -25,11 +25,6 @@ fn flush_interval_loses_all_that_a_producer_wrote_and_it_goes_on() {
 }
 
 #[test]
-fn a_power_cut_under_flush_interval_forgets_a_producer_of_an_idle_partition() {
-    is_clean(138);
-}
-
-#[test]
 fn an_answer_out_of_range_travels_while_the_log_grows_again() {
     is_clean(97);
 }
@@ -37,11 +32,6 @@ fn an_answer_out_of_range_travels_while_the_log_grows_again() {
 #[test]
 fn an_epochs_end_is_answered_before_the_next_acknowledgement() {
     is_clean(149);
-}
-
-#[test]
-fn a_duplicate_is_acknowledged_after_a_bit_of_its_group_flipped() {
-    is_clean(315);
 }
 
 #[test]

@@ -307,3 +307,59 @@ impl Store {
         self.lanes[LaneId::Journal as usize].extend(ops);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judges::oracle::tests::{batch, entry, partition};
+    use crate::rng::Purpose;
+
+    /// Runs both lanes until nothing is left to do.
+    fn run(store: &mut Store, disk: &mut Disk, rng: &mut Stream) {
+        let (mut sync_fails, mut signals) = (false, Vec::new());
+        while [LaneId::Journal, LaneId::Background].into_iter().any(|lane| {
+            let begun = store.start_lane(lane, Pace { factor: 1 }, rng).is_some();
+            if begun {
+                let mut now = DiskNow { disk, rng, full: false, sync_fails: &mut sync_fails };
+                store.finish_lane(lane, &mut now, &mut signals);
+            }
+            begun
+        }) {}
+    }
+
+    fn started(disk: &mut Disk, rng: &mut Stream) -> Store {
+        let config = StoreConfig {
+            node_id: NodeId(1),
+            cluster_id: Uuid::ZERO,
+            incarnation: Uuid::ZERO,
+            flush: FlushMode::Always,
+            file_bytes: 64 << 10,
+            tail_batches: 0,
+        };
+        let reading = read(disk.seen()).expect("an empty disk is one");
+        let mut store = Store::start(config, &reading, disk, rng, false).expect("there is room");
+        run(&mut store, disk, rng);
+        store
+    }
+
+    #[test]
+    fn batches_of_one_group_are_companions_and_a_flip_under_one_is_one_under_the_other() {
+        let (mut disk, mut rng) = (Disk::default(), Stream::new(1, Purpose::Disk, 0));
+        let mut store = started(&mut disk, &mut rng);
+        for base in [0, 2] {
+            let (header, bytes) = batch(base, i32::try_from(base).unwrap());
+            store.push(&entry(&header), Some((&header, &bytes)));
+        }
+        let mut sync_fails = false;
+        let mut now = DiskNow { disk: &mut disk, rng: &mut rng, full: false, sync_fails: &mut sync_fails };
+        store.submit(&mut now, &mut Vec::new());
+        run(&mut store, &mut disk, &mut rng);
+        let find = |base| *store.find(partition(), Offset(base)).expect("it was written");
+        let (first, second) = (find(0), find(2));
+        assert_eq!(store.companions(&first), first.lsn.0..=second.lsn.0);
+        assert_eq!(store.companions(&second), store.companions(&first));
+        assert!(store.is_on_platter(&second, &disk));
+        disk.flip(first.place.inode, first.place.at + 70, 0, false);
+        assert!(!store.is_on_platter(&second, &disk));
+    }
+}
