@@ -162,16 +162,16 @@ impl<E: Env, D: Disk> Driver<E, D> {
         // A full store takes no more appends; whoever sent one waits with all that follows on the connection. When it is
         // the disk that is full, the core refuses appends by itself.
         let is_full = !self.disk_is_full && self.store.is_full();
-        self.tell_held(now, is_full);
-        match self.held.pass(event, is_full) {
-            Some(event) => self.admit(now, event),
-            None => None,
+        if let Some(event) = self.held.pass(event, is_full) {
+            return self.admit(now, event);
         }
+        self.tell_held(now);
+        None
     }
 
     /// Appends that wait for room are no error, but whoever wonders why producers are slow finds a word about it.
-    fn tell_held(&mut self, now: Now, is_full: bool) {
-        if is_full && self.held_told.is_none_or(|told| now.mono >= told + HELD_TELL_INTERVAL_MS) {
+    fn tell_held(&mut self, now: Now) {
+        if self.held_told.is_none_or(|told| now.mono >= told + HELD_TELL_INTERVAL_MS) {
             self.held_told = Some(now.mono);
             warn!("the disk is behind: appends wait until the journal and segments have room");
         }

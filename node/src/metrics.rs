@@ -129,6 +129,19 @@ impl RequestMetrics {
     }
 }
 
+/// The counters of the door to the network.
+#[derive(Debug, Clone, Default)]
+pub struct NetMetrics {
+    /// Connections refused for a cap.
+    pub refused: Counter,
+    /// Frames or requests that closed their connection.
+    pub bad_requests: Counter,
+    /// Bytes of frames from clients.
+    pub read_bytes: Counter,
+    /// Bytes written to clients.
+    pub written_bytes: Counter,
+}
+
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
@@ -150,6 +163,7 @@ struct Inner {
     memory_budget_bytes: Family<PartLabel, Gauge>,
     memory_used_bytes: Family<PartLabel, Gauge>,
     connections: Gauge,
+    net: NetMetrics,
 }
 
 /// Everything that one node counts; a clone counts into the same numbers.
@@ -179,6 +193,7 @@ impl Metrics {
             memory_budget_bytes: Family::default(),
             memory_used_bytes: Family::default(),
             connections: Gauge::default(),
+            net: NetMetrics::default(),
         };
         inner.register_kafka();
         inner.register_own();
@@ -268,6 +283,11 @@ impl Metrics {
         self.0.connections.dec();
     }
 
+    /// The handle of the door to the network.
+    pub fn net(&self) -> NetMetrics {
+        self.0.net.clone()
+    }
+
     /// Everything in the OpenMetrics text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -334,6 +354,15 @@ impl Inner {
         r.register("memory_budget_bytes", "Parts of the memory budget", self.memory_budget_bytes.clone());
         r.register("memory_used_bytes", "What of each part is taken", self.memory_used_bytes.clone());
         r.register("connections", "Open client connections", self.connections.clone());
+        let net = &self.net;
+        r.register("connections_refused", "Connections refused for a limit", net.refused.clone());
+        r.register(
+            "bad_requests",
+            "Requests that cannot be read and ended their connection",
+            net.bad_requests.clone(),
+        );
+        r.register("network_read_bytes", "Bytes read from clients", net.read_bytes.clone());
+        r.register("network_written_bytes", "Bytes written to clients", net.written_bytes.clone());
     }
 }
 
@@ -364,6 +393,8 @@ mod tests {
         metrics.set_memory_budget(MemoryPart::TailCache, 1024);
         metrics.memory_used(MemoryPart::TailCache).set(10);
         metrics.connection_opened();
+        metrics.net().refused.inc();
+        metrics.net().written_bytes.inc_by(7);
         let text = metrics.encode().unwrap();
         for line in [
             "kafka_server_brokertopicmetrics_messagesin_total{topic=\"a\"} 3",
@@ -385,6 +416,10 @@ mod tests {
             "seedlog_memory_budget_bytes{part=\"tail_cache\"} 1024",
             "seedlog_memory_used_bytes{part=\"tail_cache\"} 10",
             "seedlog_connections 1",
+            "seedlog_connections_refused_total 1",
+            "seedlog_bad_requests_total 0",
+            "seedlog_network_read_bytes_total 0",
+            "seedlog_network_written_bytes_total 7",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
         }

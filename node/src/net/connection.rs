@@ -5,8 +5,9 @@ use super::frames::{FrameError, FrameReader};
 use super::listener::{Guest, Told};
 use super::outbox::{About, Answer, Next, Outbox};
 use super::reply::{self, Lease, Written};
-use super::{Counters, Event, Net};
+use super::{Event, Net};
 use crate::env::{Env, Stream, StreamReader, StreamWriter};
+use crate::metrics::NetMetrics;
 use bytes::{Buf, Bytes};
 use seedlog_core::door::{self, DoorError};
 use seedlog_core::ids::{ConnId, ListenerId};
@@ -90,7 +91,7 @@ pub(super) async fn serve<E: Env, L: Lease, S: Stream>(
         end
     };
     writer.close().await;
-    log_end(&net.counters, place, &end);
+    log_end(&net.metrics, place, &end);
     drop((told, guest));
 }
 
@@ -113,11 +114,10 @@ async fn read_requests<E: Env, L: Lease, R: StreamReader>(
             Ok(next) => next,
             Err(error) => return error.into(),
         };
-        Counters::add(&net.counters.read_bytes, (frame.len() + LENGTH_PREFIX_BYTES) as u64);
+        net.metrics.read_bytes.inc_by((frame.len() + LENGTH_PREFIX_BYTES) as u64);
         match door::admit(frame.clone()) {
             Ok(admitted) => {
                 drop(frame);
-                Counters::add(&net.counters.requests, 1);
                 let about = About {
                     api: admitted.api_key,
                     version: admitted.reply_version,
@@ -241,7 +241,7 @@ async fn write_all<E: Env, L: Lease, W: StreamWriter>(
     if written.is_empty() {
         return Ok(());
     }
-    Counters::add(&net.counters.written_bytes, written.len() as u64);
+    net.metrics.written_bytes.inc_by(written.len() as u64);
     outbox.set_unwritten(written.len());
     while !written.is_empty() {
         let write = writer.write_chain(written.pieces());
@@ -256,11 +256,11 @@ async fn write_all<E: Env, L: Lease, W: StreamWriter>(
 }
 
 /// What a client does wrong is worth a line; what ends as it should is not.
-fn log_end(counters: &Counters, place: Place, end: &End) {
+fn log_end(metrics: &NetMetrics, place: Place, end: &End) {
     let (conn, peer) = (place.conn.0, place.peer);
     match end {
         End::Refused { .. } | End::Frame(FrameError::Length { .. } | FrameError::Torn) => {
-            Counters::add(&counters.bad_requests, 1);
+            metrics.bad_requests.inc();
             warn!(conn, %peer, "connection closed: {end}");
         }
         End::Frame(FrameError::Slow) | End::Stalled => info!(conn, %peer, "connection closed: {end}"),

@@ -1,13 +1,12 @@
 //! Accepts connections, up to the configured numbers in all and from one address.
 
 use super::connection::{self, Place};
-use super::{Counters, Event, Lease, Net};
+use super::{Event, Lease, Net};
 use crate::env::{Env, Listener};
 use seedlog_core::ids::ListenerId;
 use seedlog_core::time::MonoMs;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -47,7 +46,7 @@ where
         let guest = match Guest::enter(&net, peer.ip()) {
             Ok(guest) => guest,
             Err(limit) => {
-                Counters::add(&net.counters.refused, 1);
+                net.metrics.refused.inc();
                 if may_warn(&net) {
                     warn!(listener = id.0, %peer, "connection refused: {limit} are open");
                 }
@@ -68,7 +67,6 @@ fn open<E, L>(
     E: Env,
     L: Lease,
 {
-    Counters::add(&net.counters.accepted, 1);
     let place = Place { conn: net.number_connection(), peer, listener };
     debug!(conn = place.conn.0, %peer, listener = listener.0, "connected");
     net.env.spawn(connection::serve(Arc::clone(net), guest, stream, place));
@@ -85,6 +83,7 @@ struct Counted {
 }
 
 impl Caps {
+    /// Counts a connection in; says how many there are, or which limit is reached.
     fn enter(&self, ip: IpAddr, total_max: u32, per_ip_max: u32) -> Result<u32, &'static str> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counted.total >= total_max {
@@ -99,6 +98,7 @@ impl Caps {
         Ok(counted.total)
     }
 
+    /// Counts a connection out; says how many are left.
     fn leave(&self, ip: IpAddr) -> u32 {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counted.total -= 1;
@@ -121,16 +121,14 @@ impl<E: Env, L: Lease> Guest<E, L> {
         // An IPv4 client on an IPv6 socket is the same client.
         let ip = ip.to_canonical();
         let limits = &net.limits;
-        let total = net.caps.enter(ip, limits.connections_max, limits.connections_per_ip_max)?;
-        net.counters.open.store(total.into(), Ordering::Relaxed);
+        net.caps.enter(ip, limits.connections_max, limits.connections_per_ip_max)?;
         Ok(Self { net: Arc::clone(net), ip })
     }
 }
 
 impl<E: Env, L: Lease> Drop for Guest<E, L> {
     fn drop(&mut self) {
-        let total = self.net.caps.leave(self.ip);
-        self.net.counters.open.store(total.into(), Ordering::Relaxed);
+        self.net.caps.leave(self.ip);
     }
 }
 

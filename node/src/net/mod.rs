@@ -24,6 +24,7 @@ pub use reply::Lease;
 
 use crate::budget::Budget;
 use crate::env::Env;
+use crate::metrics::NetMetrics;
 use listener::Caps;
 use pool::FramePool;
 use seedlog_core::door::ClientRequest;
@@ -114,31 +115,6 @@ pub enum Event<L> {
 /// Where events go in.
 pub type Inbox<L> = mpsc::UnboundedSender<Event<L>>;
 
-/// Numbers for the admin port. Only counters and gauges, each a few bytes whatever clients do.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections accepted since the start.
-    pub accepted: AtomicU64,
-    /// Connections refused for a cap.
-    pub refused: AtomicU64,
-    /// Connections open.
-    pub open: AtomicU64,
-    /// Requests admitted.
-    pub requests: AtomicU64,
-    /// Frames or requests that closed their connection.
-    pub bad_requests: AtomicU64,
-    /// Bytes of frames.
-    pub read_bytes: AtomicU64,
-    /// Bytes written to clients.
-    pub written_bytes: AtomicU64,
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
-}
-
 /// What all connections share.
 #[derive(Debug)]
 pub struct Net<E: Env, L> {
@@ -148,7 +124,7 @@ pub struct Net<E: Env, L> {
     inbox: Inbox<L>,
     pool: FramePool,
     caps: Caps,
-    counters: Arc<Counters>,
+    metrics: NetMetrics,
     next_conn: AtomicU64,
 }
 
@@ -157,7 +133,7 @@ const POOL_BYTES_MAX: usize = 32 << 20;
 
 impl<E: Env, L: Lease> Net<E, L> {
     /// The network of one node; events go to `inbox`.
-    pub fn new(env: E, limits: Limits, budget: Budget, inbox: Inbox<L>) -> Arc<Self> {
+    pub fn new(env: E, limits: Limits, budget: Budget, inbox: Inbox<L>, metrics: NetMetrics) -> Arc<Self> {
         Arc::new(Self {
             env,
             limits,
@@ -165,14 +141,9 @@ impl<E: Env, L: Lease> Net<E, L> {
             inbox,
             pool: FramePool::new(POOL_BYTES_MAX),
             caps: Caps::default(),
-            counters: Arc::default(),
+            metrics,
             next_conn: AtomicU64::new(0),
         })
-    }
-
-    /// What is counted.
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
     }
 
     fn number_connection(&self) -> ConnId {

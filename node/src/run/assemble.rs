@@ -147,7 +147,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         show_budget(config, metrics);
         let (inbox, events) = mpsc::unbounded_channel();
         let (serving_told, serving) = oneshot::channel();
-        let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone());
+        let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
         let meters = Meters::new(metrics.clone(), budget);
         let driver = Driver::new(env.clone(), broker, store, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };

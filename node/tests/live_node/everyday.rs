@@ -302,6 +302,8 @@ fn the_admin_port_tells_of_health_and_numbers() {
         ("kafka_server_brokertopicmetrics_bytesout_total", 800.0),
         ("kafka_network_requestmetrics_requests_total{request=\"Produce\"}", 1.0),
         ("seedlog_request_seconds_count{request=\"Fetch\"}", 1.0),
+        ("seedlog_network_read_bytes_total", 800.0),
+        ("seedlog_network_written_bytes_total", 800.0),
         ("kafka_server_replicamanager_partitioncount", 1.0),
         ("seedlog_journal_written_bytes_total", 800.0),
     ] {
