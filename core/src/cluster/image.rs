@@ -1,10 +1,10 @@
 //! The cluster as the metadata log describes it up to some offset.
 
 use crate::cluster::decide::normalized;
-use crate::cluster::records::MetadataRecord;
+use crate::cluster::records::{MetadataRecord, PartitionState, Voter};
 use crate::cluster::topic_config::TopicConfig;
 use crate::ids::{
-    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicPartition, Uuid,
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, RunId, TopicPartition, Uuid,
 };
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -18,21 +18,33 @@ pub struct BrokerImage {
     pub epoch: BrokerEpoch,
     /// Its folder's incarnation.
     pub incarnation: Uuid,
+    /// The run that registered.
+    pub run: RunId,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// Advertised hosts and ports, by listener.
     pub listeners: Vec<(String, u16)>,
+    /// It is not heard of.
+    pub fenced: bool,
+    /// It hands over what it leads, in order to stop.
+    pub shutting_down: bool,
 }
 
-/// A partition's assignment and leadership.
+impl BrokerImage {
+    /// It may lead and be in an ISR.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !self.fenced && !self.shutting_down
+    }
+}
+
+/// A partition's assignment and state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionImage {
     /// Brokers that hold it, the preferred leader first.
     pub replicas: Vec<NodeId>,
-    /// Its leader.
-    pub leader: NodeId,
-    /// The leader's epoch.
-    pub leader_epoch: LeaderEpoch,
+    /// Who leads it and who may.
+    pub state: PartitionState,
 }
 
 /// A topic.
@@ -54,36 +66,60 @@ pub struct Image {
     /// Names by their form with `_` for `.`, where they have either.
     normalized: BTreeMap<String, String>,
     brokers: BTreeMap<NodeId, BrokerImage>,
+    voters: Vec<Voter>,
     next_producer_id: ProducerId,
+    leader: Option<NodeId>,
     epoch: LeaderEpoch,
     end: Offset,
     partitions: usize,
 }
 
 impl Image {
-    /// Applies the record at `offset`.
-    pub fn replay(&mut self, offset: Offset, record: &MetadataRecord) {
+    /// An image before the first entry.
+    #[must_use]
+    pub fn founded(voters: Vec<Voter>) -> Self {
+        Self { voters, ..Self::default() }
+    }
+
+    /// Applies the entry at `offset`: all of its records.
+    pub fn replay(&mut self, offset: Offset, records: &[MetadataRecord]) {
         assert!(offset == self.end, "metadata records are replayed in order, each once");
         self.end = offset.plus(1);
+        for record in records {
+            self.replay_record(record);
+        }
+    }
+
+    fn replay_record(&mut self, record: &MetadataRecord) {
         match record {
-            MetadataRecord::LeaderChange { epoch, .. } => {
+            MetadataRecord::LeaderChange { leader, epoch } => {
                 assert!(*epoch >= self.epoch, "terms only grow");
+                self.leader = Some(*leader);
                 self.epoch = *epoch;
             }
-            MetadataRecord::RegisterBroker { node_id, broker_epoch, incarnation, rack, listeners } => {
-                self.brokers.insert(
-                    *node_id,
-                    BrokerImage {
-                        epoch: *broker_epoch,
-                        incarnation: *incarnation,
-                        rack: rack.clone(),
-                        listeners: listeners.clone(),
-                    },
-                );
+            MetadataRecord::Voters { voters } => self.voters.clone_from(voters),
+            MetadataRecord::RegisterBroker { node_id, broker_epoch, incarnation, run, rack, listeners } => {
+                let broker = BrokerImage {
+                    epoch: *broker_epoch,
+                    incarnation: *incarnation,
+                    run: *run,
+                    rack: rack.clone(),
+                    listeners: listeners.clone(),
+                    fenced: false,
+                    shutting_down: false,
+                };
+                self.brokers.insert(*node_id, broker);
                 let led = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
-                for partition in led.filter(|partition| partition.leader == *node_id) {
-                    partition.leader_epoch.0 += 1;
+                for partition in led.filter(|partition| partition.state.leader == Some(*node_id)) {
+                    partition.state.leader = None;
+                    partition.state.leader_epoch.0 += 1;
+                    partition.state.partition_epoch.0 += 1;
                 }
+            }
+            MetadataRecord::BrokerState { node_id, fenced, shutting_down } => {
+                let broker = self.brokers.get_mut(node_id).expect("only a registered broker has a state");
+                broker.fenced = *fenced;
+                broker.shutting_down = *shutting_down;
             }
             MetadataRecord::Topic { topic_id, name, config } => {
                 let topic = TopicImage { name: name.clone(), config: *config, partitions: Vec::new() };
@@ -94,15 +130,18 @@ impl Image {
                     self.normalized.insert(normal, name.clone());
                 }
             }
-            MetadataRecord::Partition { topic_id, partition, replicas, leader, leader_epoch } => {
+            MetadataRecord::Partition { topic_id, partition, replicas, state } => {
                 let topic = self.topics.get_mut(topic_id).expect("a partition's record follows its topic's");
                 assert!(topic.partitions.len() == partition.0 as usize, "partitions come in order");
-                topic.partitions.push(PartitionImage {
-                    replicas: replicas.clone(),
-                    leader: *leader,
-                    leader_epoch: *leader_epoch,
-                });
+                topic.partitions.push(PartitionImage { replicas: replicas.clone(), state: state.clone() });
                 self.partitions += 1;
+            }
+            MetadataRecord::PartitionChange { topic_id, partition, state } => {
+                let topic = self.topics.get_mut(topic_id).expect("a partition that changes exists");
+                let held = topic.partitions.get_mut(partition.0 as usize).expect("so does its index");
+                assert!(state.partition_epoch > held.state.partition_epoch, "partition epochs grow (S11)");
+                assert!(state.leader_epoch >= held.state.leader_epoch, "leader epochs do not go back (S11)");
+                held.state = state.clone();
             }
             MetadataRecord::RemoveTopic { topic_id } => {
                 let topic = self.topics.remove(topic_id).expect("a topic that is removed exists");
@@ -112,7 +151,7 @@ impl Image {
                 }
                 self.partitions -= topic.partitions.len();
             }
-            MetadataRecord::ProducerIds { next } => {
+            MetadataRecord::ProducerIds { next, .. } => {
                 assert!(*next > self.next_producer_id, "producer ids are given once");
                 self.next_producer_id = *next;
             }
@@ -129,6 +168,18 @@ impl Image {
     #[must_use]
     pub fn epoch(&self) -> LeaderEpoch {
         self.epoch
+    }
+
+    /// The last leader, if there was one.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The quorum's members.
+    #[must_use]
+    pub fn voters(&self) -> &[Voter] {
+        &self.voters
     }
 
     /// The topics by id.
@@ -187,15 +238,18 @@ impl Image {
         self.topics.get(&partition.topic_id)?.partitions.get(index)
     }
 
-    /// Partitions that a broker leads, with their epochs.
-    pub fn led_by(&self, node: NodeId) -> impl Iterator<Item = (TopicPartition, LeaderEpoch)> {
-        self.topics.iter().flat_map(move |(&topic_id, topic)| {
-            (0..).zip(&topic.partitions).filter(move |(_, partition)| partition.leader == node).map(
-                move |(index, partition)| {
-                    (TopicPartition { topic_id, partition: PartitionIndex(index) }, partition.leader_epoch)
-                },
-            )
+    /// All partitions.
+    pub fn all_partitions(&self) -> impl Iterator<Item = (TopicPartition, &PartitionImage)> {
+        self.topics.iter().flat_map(|(&topic_id, topic)| {
+            (0..).zip(&topic.partitions).map(move |(index, partition)| {
+                (TopicPartition { topic_id, partition: PartitionIndex(index) }, partition)
+            })
         })
+    }
+
+    /// Partitions that a broker holds.
+    pub fn held_by(&self, node: NodeId) -> impl Iterator<Item = (TopicPartition, &PartitionImage)> {
+        self.all_partitions().filter(move |(_, partition)| partition.replicas.contains(&node))
     }
 
     /// What must hold of every image; O(topics).
@@ -206,10 +260,20 @@ impl Image {
             assert!(self.names.get(&topic.name) == Some(topic_id));
             partitions += topic.partitions.len();
             for partition in &topic.partitions {
-                // S13: the leader is a replica.
-                assert!(partition.replicas.contains(&partition.leader));
+                partition.check_invariants();
             }
         }
         assert!(partitions == self.partitions);
+    }
+}
+
+impl PartitionImage {
+    /// S13: leader in ISR (or none), ISR and ELR within the replicas and apart.
+    pub fn check_invariants(&self) {
+        let state = &self.state;
+        assert!(state.leader.is_none_or(|leader| state.isr.contains(&leader)), "the leader is in sync");
+        assert!(state.isr.iter().all(|node| self.replicas.contains(node)), "the ISR are replicas");
+        assert!(state.elr.iter().all(|node| self.replicas.contains(node)), "the ELR are replicas");
+        assert!(state.elr.iter().all(|node| !state.isr.contains(node)), "ISR and ELR are apart");
     }
 }

@@ -1,13 +1,39 @@
 //! The records of the metadata log. Durable format: postcard behind a format byte; new variants and fields go to the end.
+//!
+//! One entry of the log is a list of records that take effect together: a decision is in the metadata whole or not at all.
 
 use crate::cluster::topic_config::TopicConfig;
-use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex, ProducerId, Uuid};
+use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ProducerId, RunId, Uuid};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding of all records.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// A member of the quorum: a node is one only with the disk that it was admitted with (SAFETY Q1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Voter {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its folder's incarnation.
+    pub incarnation: Uuid,
+}
+
+/// Who leads a partition and who may: all of what changes in a partition's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// The leader; `None` while there is none that may lead.
+    pub leader: Option<NodeId>,
+    /// The leader's epoch; grows with every change of leader.
+    pub leader_epoch: LeaderEpoch,
+    /// Number of this state.
+    pub partition_epoch: PartitionEpoch,
+    /// In-sync replicas, in the order of the assignment.
+    pub isr: Vec<NodeId>,
+    /// Eligible leader replicas (KIP-966): not in sync, but with every committed record.
+    pub elr: Vec<NodeId>,
+}
 
 /// One change of the cluster's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,19 +45,36 @@ pub enum MetadataRecord {
         /// Its term.
         epoch: LeaderEpoch,
     },
-    /// A broker's incarnation registered. Ends every leader epoch that the broker held (SAFETY R2): each partition it led
-    /// goes to the next leader epoch.
+    /// Who votes. Takes effect at the append; differs from the list before by one member at most (Raft section 4.1 of the
+    /// thesis).
+    Voters {
+        /// All of them.
+        voters: Vec<Voter>,
+    },
+    /// A broker's run registered. Ends every leader epoch that the broker held (SAFETY R2): what it led has no leader, in
+    /// the next leader epoch.
     RegisterBroker {
         /// The broker.
         node_id: NodeId,
-        /// The number of this registration.
+        /// The number of this registration: the offset of its own entry (KIP-631).
         broker_epoch: BrokerEpoch,
         /// The folder's incarnation.
         incarnation: Uuid,
+        /// The run.
+        run: RunId,
         /// `broker.rack`.
         rack: Option<String>,
         /// Advertised hosts and ports, by listener.
         listeners: Vec<(String, u16)>,
+    },
+    /// A broker is fenced or not, and leads or is about to stop.
+    BrokerState {
+        /// The broker.
+        node_id: NodeId,
+        /// It is not heard of: it leads nothing and is in no ISR.
+        fenced: bool,
+        /// It hands over what it leads, in order to stop.
+        shutting_down: bool,
     },
     /// A topic exists.
     Topic {
@@ -50,36 +93,49 @@ pub enum MetadataRecord {
         partition: PartitionIndex,
         /// Brokers that hold it, the preferred leader first.
         replicas: Vec<NodeId>,
-        /// The leader.
-        leader: NodeId,
-        /// The leader's epoch.
-        leader_epoch: LeaderEpoch,
+        /// Its first state.
+        state: PartitionState,
+    },
+    /// A partition's leader, ISR or ELR changed.
+    PartitionChange {
+        /// The topic.
+        topic_id: Uuid,
+        /// Its index.
+        partition: PartitionIndex,
+        /// The state from here on.
+        state: PartitionState,
     },
     /// A topic is deleted.
     RemoveTopic {
         /// The topic.
         topic_id: Uuid,
     },
-    /// Producer ids below `next` are given to brokers and are not given again (SAFETY K2).
+    /// Producer ids from `first` up to `next` belong to a broker; those below `next` are not given again (SAFETY K2).
     ProducerIds {
+        /// The broker.
+        node_id: NodeId,
+        /// Its registration: a later run does not use what an earlier one was given.
+        broker_epoch: BrokerEpoch,
+        /// The first id of the block.
+        first: ProducerId,
         /// The first id that is still free.
         next: ProducerId,
     },
 }
 
 impl MetadataRecord {
-    /// The record's bytes in the metadata log.
+    /// The bytes of one entry of the metadata log.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, alloc::vec![FORMAT])
+    pub fn encode(records: &[Self]) -> Vec<u8> {
+        postcard::to_extend(records, alloc::vec![FORMAT])
             .expect("in-memory serialisation of plain data cannot fail")
     }
 
     /// Reads [`MetadataRecord::encode`]'s bytes.
     ///
     /// # Errors
-    /// A sentence that says whether a newer release wrote the record or it is damaged.
-    pub fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+    /// A sentence that says whether another release wrote the entry or it is damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Vec<Self>, &'static str> {
         match bytes.split_first() {
             Some((&FORMAT, body)) => {
                 postcard::from_bytes(body).map_err(|_| "a metadata record cannot be read")
