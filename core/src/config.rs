@@ -27,10 +27,10 @@ pub enum FlushMode {
 pub struct TopicDefaults {
     /// `num.partitions`.
     pub partitions: i32,
-    /// `default.replication.factor`.
-    pub replication_factor: i16,
-    /// `min.insync.replicas`.
-    pub min_insync_replicas: i32,
+    /// `default.replication.factor`; `None` is the lesser of 3 and the number of brokers.
+    pub replication_factor: Option<i16>,
+    /// `min.insync.replicas`; `None` is a majority of the replicas.
+    pub min_insync_replicas: Option<i32>,
     /// `log.segment.bytes`.
     pub segment_bytes: u32,
     /// `message.max.bytes`: the greatest size of a batch, header included.
@@ -48,10 +48,17 @@ pub struct TopicDefaults {
 pub struct Config {
     /// `node.id`.
     pub node_id: NodeId,
-    /// The cluster.
-    pub cluster_id: Uuid,
+    /// `cluster.id`: the id that a cluster is founded with, and the only one that this node joins. `None`: any, and a
+    /// founder draws one.
+    pub cluster_id: Option<Uuid>,
     /// This folder's incarnation.
     pub incarnation: Uuid,
+    /// `process.roles`.
+    pub roles: Roles,
+    /// The nodes of `controller.quorum.voters`: who founds the cluster, and whom a node asks who leads.
+    pub voters: Vec<NodeId>,
+    /// Timings of quorum, replication and registration.
+    pub timings: Timings,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// Listeners in the order of their `ListenerId`.
@@ -78,27 +85,86 @@ pub struct Config {
     pub fetch_session_partitions_max: usize,
     /// Requests that may wait in the core at a time (produce, fetch, metadata); more are refused.
     pub waiters_max: usize,
+    /// Bytes of record batches that may be on their way to one peer.
+    pub peer_window_bytes: u64,
+    /// Entries of the metadata log kept in memory for peers that lag; those that lag further get a snapshot.
+    pub metadata_entries_max: usize,
     /// Appends are refused while the disk has less room than this, in bytes.
     pub disk_free_bytes_min: u64,
     /// A snapshot is asked for when the journal has grown by this since the last one, in bytes.
     pub snapshot_journal_bytes: u64,
 }
 
+/// `process.roles`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It holds partitions and serves clients.
+    pub broker: bool,
+    /// It is a member of the quorum that it is configured to be in.
+    pub controller: bool,
+}
+
+/// How long things may take, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// `controller.quorum.election.timeout.ms`: silence of the leader after which a voter stands; the wait is drawn
+    /// between this and twice this.
+    pub election_timeout_ms: u64,
+    /// How often a leader of the quorum is heard of.
+    pub quorum_beat_ms: u64,
+    /// `broker.heartbeat.interval.ms`.
+    pub broker_beat_ms: u64,
+    /// `broker.session.timeout.ms`: silence after which a broker is fenced.
+    pub broker_session_ms: u64,
+    /// Silence after which a broker is fenced whose connection was lost.
+    pub lost_broker_ms: u64,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_ms_max: u64,
+    /// How long an answer of a peer is waited for before the question is repeated.
+    pub resend_ms: u64,
+    /// How long a request waits for the controller before its outcome is called unknown.
+    pub forward_ms: u64,
+    /// `controlled.shutdown`: how long a stopping broker tries to hand over what it leads.
+    pub shutdown_ms: u64,
+    /// `leader.imbalance.check.interval.seconds`; 0: leadership is not moved back by itself.
+    pub rebalance_ms: u64,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            election_timeout_ms: 1_000,
+            quorum_beat_ms: 200,
+            broker_beat_ms: 500,
+            broker_session_ms: 9_000,
+            lost_broker_ms: 1_000,
+            replica_lag_ms_max: 30_000,
+            resend_ms: 300,
+            forward_ms: 30_000,
+            shutdown_ms: 10_000,
+            rebalance_ms: 300_000,
+        }
+    }
+}
+
 impl Config {
     /// A configuration for one node with Kafka's defaults where Seedlog has none of its own.
     #[must_use]
-    pub fn new(node_id: NodeId, cluster_id: Uuid, incarnation: Uuid, listener: AdvertisedListener) -> Self {
+    pub fn new(node_id: NodeId, incarnation: Uuid, listener: AdvertisedListener) -> Self {
         Self {
             node_id,
-            cluster_id,
+            cluster_id: None,
             incarnation,
+            roles: Roles { broker: true, controller: true },
+            voters: alloc::vec![node_id],
+            timings: Timings::default(),
             rack: None,
             listeners: alloc::vec![listener],
             flush: FlushMode::Always,
             topic: TopicDefaults {
                 partitions: 1,
-                replication_factor: 1,
-                min_insync_replicas: 1,
+                replication_factor: None,
+                min_insync_replicas: None,
                 segment_bytes: 1 << 30,
                 message_bytes_max: 1_048_588,
                 log_append_time: false,
@@ -109,11 +175,13 @@ impl Config {
             producer_id_expiration_ms: 86_400_000,
             producers_per_partition_max: 100_000,
             partitions_max: 1_000_000,
-            partitions_per_topic_max: 100_000,
+            partitions_per_topic_max: 20_000,
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: 1_000,
             fetch_session_partitions_max: 100_000,
             waiters_max: 100_000,
+            peer_window_bytes: 16 << 20,
+            metadata_entries_max: 10_000,
             disk_free_bytes_min: 128 << 20,
             snapshot_journal_bytes: 64 << 20,
         }
