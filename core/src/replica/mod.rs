@@ -113,7 +113,7 @@ impl Replica {
     pub fn new(recovered: RecoveredPartition) -> Self {
         let log = recovered.log;
         let durable = DurableEnd::new(log.end());
-        let high_watermark = log.start();
+        let high_watermark = recovered.high_watermark.max(log.start());
         Self { log, durable, high_watermark, epoch: None, role: Role::Idle, damage: recovered.damage }
     }
 

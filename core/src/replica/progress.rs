@@ -10,7 +10,6 @@
 
 use crate::ids::{LeaderEpoch, Offset, RunId, SessionNumber, Uuid};
 use crate::log::Log;
-use crate::museum::exhibit;
 use crate::peer::{Ack, Open, OpenAnswer};
 use crate::time::MonoMs;
 use alloc::collections::VecDeque;
@@ -30,8 +29,8 @@ pub struct Progress {
     link: Option<Link>,
     /// The furthest that it acknowledged to this leader, in any session (SAFETY R5).
     acked_max: Offset,
-    /// It had everything that the leader had then.
-    caught_up_at: MonoMs,
+    /// It had everything that the leader had then; `None` once it was found to have lost something.
+    caught_up_at: Option<MonoMs>,
     /// An end that the leader had, and when: once it is acknowledged, the follower was caught up then.
     mark: Option<(MonoMs, Offset)>,
 }
@@ -82,7 +81,7 @@ impl Progress {
     /// A follower that has no session yet, as of a moment when it counts as caught up.
     #[must_use]
     pub fn new(now: MonoMs) -> Self {
-        Self { link: None, acked_max: Offset::ZERO, caught_up_at: now, mark: None }
+        Self { link: None, acked_max: Offset::ZERO, caught_up_at: Some(now), mark: None }
     }
 
     /// Whether an attempt to open a session comes after the one that is known of the same run.
@@ -108,6 +107,10 @@ impl Progress {
         });
         let has_lost = end < self.acked_max;
         self.acked_max = end;
+        if has_lost {
+            self.caught_up_at = None;
+            self.mark = None;
+        }
         (freed, has_lost)
     }
 
@@ -119,9 +122,7 @@ impl Progress {
     /// The follower says how far it got. `None`: it speaks of another session.
     pub fn on_ack(&mut self, now: MonoMs, peer: PeerRun, ack: &Ack, log_end: Offset) -> Option<Acked> {
         let link = self.link.as_mut()?;
-        // A14: an acknowledgement from before a loss still counts.
-        let same = exhibit!(A11, link.peer == peer && link.number == ack.number, link.peer.incarnation == peer.incarnation);
-        if !same || ack.durable > log_end {
+        if link.peer != peer || link.number != ack.number || ack.durable > log_end {
             return None;
         }
         link.high_watermark = link.high_watermark.max(ack.high_watermark);
@@ -152,25 +153,24 @@ impl Progress {
         }
         self.acked_max = self.acked_max.max(link.acked);
         if link.acked >= log_end {
-            self.caught_up_at = now;
+            self.caught_up_at = Some(now);
             self.mark = None;
         } else if let Some((at, end)) = self.mark
             && link.acked >= end
         {
-            self.caught_up_at = self.caught_up_at.max(at);
+            self.caught_up_at = self.caught_up_at.max(Some(at));
             self.mark = Some((now, log_end));
         }
         Some(Acked { moved, freed_bytes })
     }
 
-    /// The leader's log ends at `log_end` now.
-    pub fn on_appended(&mut self, now: MonoMs, log_end: Offset) {
+    /// The leader's log grew.
+    pub fn on_appended(&mut self, now: MonoMs, (before, log_end): (Offset, Offset)) {
+        if self.acked().is_some_and(|acked| acked >= before) {
+            self.caught_up_at = Some(now);
+        }
         if self.mark.is_none() {
             self.mark = Some((now, log_end));
-            // Up to this append it had everything.
-            if self.acked().is_some_and(|acked| acked >= self.acked_max) {
-                self.caught_up_at = self.caught_up_at.max(now);
-            }
         }
     }
 
@@ -243,13 +243,13 @@ impl Progress {
     /// It keeps up: within `lag_ms` it had everything that the leader had then.
     #[must_use]
     pub fn is_in_sync(&self, now: MonoMs, lag_ms: u64, log_end: Offset) -> bool {
-        self.acked().is_some_and(|acked| acked >= log_end) || now - self.caught_up_at <= lag_ms
+        self.acked().is_some_and(|acked| acked >= log_end) || self.caught_up_at.is_some_and(|at| now - at <= lag_ms)
     }
 
     /// When it will be out of sync if it stays silent.
     #[must_use]
     pub fn lag_deadline(&self, lag_ms: u64) -> MonoMs {
-        self.caught_up_at + lag_ms + 1
+        self.caught_up_at.map_or(MonoMs(0), |at| at + lag_ms + 1)
     }
 
     /// The follower is not known to have this watermark.
