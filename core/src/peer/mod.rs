@@ -171,6 +171,8 @@ pub struct Beat {
     pub epoch: LeaderEpoch,
     /// Grows with every beat.
     pub number: u64,
+    /// The session that the leader has with the receiver.
+    pub session: Option<SessionNumber>,
 }
 
 /// A beat was heard.
