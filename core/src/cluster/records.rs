@@ -3,7 +3,9 @@
 //! One entry of the log is a list of records that take effect together: a decision is in the metadata whole or not at all.
 
 use crate::cluster::topic_config::TopicConfig;
-use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId, Uuid};
+use crate::ids::{
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId, Uuid,
+};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
