@@ -54,6 +54,8 @@ pub struct TopicImage {
     pub name: String,
     /// Its own settings.
     pub config: TopicConfig,
+    /// `min.insync.replicas` as it is in force.
+    pub min_insync_replicas: i32,
     /// Its partitions by index.
     pub partitions: Vec<PartitionImage>,
 }
@@ -111,9 +113,7 @@ impl Image {
                 self.brokers.insert(*node_id, broker);
                 let led = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
                 for partition in led.filter(|partition| partition.state.leader == Some(*node_id)) {
-                    partition.state.leader = None;
-                    partition.state.leader_epoch.0 += 1;
-                    partition.state.partition_epoch.0 += 1;
+                    partition.state.end_leadership();
                 }
             }
             MetadataRecord::BrokerState { node_id, fenced, shutting_down } => {
@@ -121,8 +121,13 @@ impl Image {
                 broker.fenced = *fenced;
                 broker.shutting_down = *shutting_down;
             }
-            MetadataRecord::Topic { topic_id, name, config } => {
-                let topic = TopicImage { name: name.clone(), config: *config, partitions: Vec::new() };
+            MetadataRecord::Topic { topic_id, name, config, min_insync_replicas } => {
+                let topic = TopicImage {
+                    name: name.clone(),
+                    config: *config,
+                    min_insync_replicas: *min_insync_replicas,
+                    partitions: Vec::new(),
+                };
                 let old = self.topics.insert(*topic_id, topic);
                 assert!(old.is_none(), "a topic id is drawn once");
                 self.names.insert(name.clone(), *topic_id);
@@ -275,5 +280,8 @@ impl PartitionImage {
         assert!(state.isr.iter().all(|node| self.replicas.contains(node)), "the ISR are replicas");
         assert!(state.elr.iter().all(|node| self.replicas.contains(node)), "the ELR are replicas");
         assert!(state.elr.iter().all(|node| !state.isr.contains(node)), "ISR and ELR are apart");
+        assert!(state.doubts.iter().all(|doubt| state.elr.contains(&doubt.node)), "only the ELR have doubts");
+        let is_held = !state.isr.is_empty() || !state.elr.is_empty();
+        assert!(!is_held || state.last_known.is_none(), "a last known leader is for who has nobody else");
     }
 }

@@ -3,7 +3,9 @@
 //! One entry of the log is a list of records that take effect together: a decision is in the metadata whole or not at all.
 
 use crate::cluster::topic_config::TopicConfig;
-use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, ProducerId, RunId, Uuid};
+use crate::ids::{
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId, Uuid,
+};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -20,8 +22,19 @@ pub struct Voter {
     pub incarnation: Uuid,
 }
 
+/// A replica whose log may lack its last records, as it said when it registered (SAFETY J4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// The replica.
+    pub node: NodeId,
+    /// The latest epoch of its log.
+    pub epoch: Option<LeaderEpoch>,
+    /// The end of its log.
+    pub end: Offset,
+}
+
 /// Who leads a partition and who may: all of what changes in a partition's life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PartitionState {
     /// The leader; `None` while there is none that may lead.
     pub leader: Option<NodeId>,
@@ -33,6 +46,31 @@ pub struct PartitionState {
     pub isr: Vec<NodeId>,
     /// Eligible leader replicas (KIP-966): not in sync, but with every committed record.
     pub elr: Vec<NodeId>,
+    /// Members of the ELR that may lack their last records: they lead only when all of ISR and ELR are in doubt, the
+    /// longest first (SAFETY J4). Nobody in the ISR is in doubt.
+    pub doubts: Vec<Doubt>,
+    /// Who may lead, by name, while ISR and ELR are empty: the last that had every committed record, until it did not stop
+    /// in order (SAFETY R5; KIP-966's last known leader).
+    pub last_known: Option<NodeId>,
+    /// The latest leader epoch whose leader may have lacked committed records when it was elected: logs that end in an older
+    /// epoch may be cut below their own watermark (SAFETY R7).
+    pub unclean_epoch: Option<LeaderEpoch>,
+}
+
+impl PartitionState {
+    /// The state that a partition is created with.
+    #[must_use]
+    pub fn first(leader: NodeId, isr: Vec<NodeId>) -> Self {
+        assert!(isr.contains(&leader), "the leader is in sync");
+        Self { leader: Some(leader), isr, ..Self::default() }
+    }
+
+    /// The leader leads no more in its epoch, and nobody follows it yet (SAFETY R2).
+    pub fn end_leadership(&mut self) {
+        self.leader = None;
+        self.leader_epoch.0 += 1;
+        self.partition_epoch.0 += 1;
+    }
 }
 
 /// One change of the cluster's metadata.
@@ -84,6 +122,9 @@ pub enum MetadataRecord {
         name: String,
         /// Its own settings.
         config: TopicConfig,
+        /// `min.insync.replicas` as it is in force. Settled here, because leaders and controller must act on the same value
+        /// (SAFETY R3), which the configurations of nodes need not have.
+        min_insync_replicas: i32,
     },
     /// A partition of a topic exists.
     Partition {

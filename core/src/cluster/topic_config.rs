@@ -22,6 +22,22 @@ pub struct TopicConfig {
     pub min_insync_replicas: Option<i32>,
 }
 
+/// The settings in force of a topic. `min.insync.replicas` is not among them: what is in force is in the metadata
+/// ([`crate::cluster::image::TopicImage::min_insync_replicas`]), whatever a node's configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `max.message.bytes`.
+    pub message_bytes_max: u32,
+    /// `message.timestamp.type` is LogAppendTime.
+    pub log_append_time: bool,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_ms_max: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_ms_max: i64,
+}
+
 /// One setting in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
@@ -102,9 +118,9 @@ impl TopicConfig {
         Ok(())
     }
 
-    /// The settings in force by Kafka's names, for answers.
+    /// The settings in force by Kafka's names, for answers. `min_insync_replicas` is the topic's, as the metadata has it.
     #[must_use]
-    pub fn describe(&self, defaults: &TopicDefaults) -> [Setting; 6] {
+    pub fn describe(&self, defaults: &TopicDefaults, min_insync_replicas: i32) -> [Setting; 6] {
         let now = self.resolve(defaults);
         let stamp = if now.log_append_time { "LogAppendTime" } else { "CreateTime" };
         let setting = |name, value, own| Setting { name, value, own };
@@ -124,7 +140,7 @@ impl TopicConfig {
             ),
             setting(
                 "min.insync.replicas",
-                now.min_insync_replicas.to_string(),
+                min_insync_replicas.to_string(),
                 self.min_insync_replicas.is_some(),
             ),
         ]
@@ -132,16 +148,22 @@ impl TopicConfig {
 
     /// The settings in force, given the broker's defaults.
     #[must_use]
-    pub fn resolve(&self, defaults: &TopicDefaults) -> TopicDefaults {
-        TopicDefaults {
+    pub fn resolve(&self, defaults: &TopicDefaults) -> TopicSettings {
+        TopicSettings {
             segment_bytes: self.segment_bytes.unwrap_or(defaults.segment_bytes),
             message_bytes_max: self.message_bytes_max.unwrap_or(defaults.message_bytes_max),
             log_append_time: self.log_append_time.unwrap_or(defaults.log_append_time),
             timestamp_before_ms_max: self.timestamp_before_ms_max.unwrap_or(defaults.timestamp_before_ms_max),
             timestamp_after_ms_max: self.timestamp_after_ms_max.unwrap_or(defaults.timestamp_after_ms_max),
-            min_insync_replicas: self.min_insync_replicas.unwrap_or(defaults.min_insync_replicas),
-            ..*defaults
         }
+    }
+
+    /// `min.insync.replicas` for a topic that is created with this many replicas: its own, the broker's default, or a
+    /// majority.
+    #[must_use]
+    pub fn min_insync_replicas(&self, defaults: &TopicDefaults, replication_factor: usize) -> i32 {
+        let majority = i32::try_from(replication_factor / 2 + 1).expect("replicas are few");
+        self.min_insync_replicas.or(defaults.min_insync_replicas).unwrap_or(majority)
     }
 }
 

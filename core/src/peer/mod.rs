@@ -350,6 +350,8 @@ pub struct AlterPartition {
     pub partition_epoch: PartitionEpoch,
     /// The new ISR: members with the registration that the leader knows them by (KIP-903).
     pub isr: Vec<(NodeId, BrokerEpoch)>,
+    /// Replicas whose session opened below what they had acknowledged: whatever else, they are not eligible (SAFETY R5).
+    pub lost: Vec<NodeId>,
 }
 
 /// A client's request on its way to the controller (SAFETY K2).

@@ -1,12 +1,14 @@
-//! The controller's decisions: from a request and the working image to the records that carry it out and the answer that
-//! leaves once they are committed. Nothing here changes anything.
+//! Topics are created and deleted (KIP-4, KIP-464, KIP-516). Refusals have Kafka's codes and, where clients show them,
+//! Kafka's words.
 
-use crate::cluster::image::Image;
-use crate::cluster::records::MetadataRecord;
+use crate::cluster::decide::Decision;
+use crate::cluster::decide::placement::{Place, place};
+use crate::cluster::image::{BrokerImage, Image};
+use crate::cluster::records::{MetadataRecord, PartitionState};
 use crate::cluster::topic_config::TopicConfig;
 use crate::config::Config;
 use crate::errors::ErrorCode;
-use crate::ids::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, Uuid};
+use crate::ids::{NodeId, PartitionIndex, Uuid};
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult};
 use crate::wire::delete_topics::{DeletableTopicResult, DeleteTopicState};
 use crate::wire::{
@@ -17,19 +19,11 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// Producer ids that a broker takes at a time (Kafka's ProducerIdsBlock).
-pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// Kafka's limit on a topic's name.
 const TOPIC_NAME_BYTES_MAX: usize = 249;
 
-/// What to write, and what to say once it is committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision<T> {
-    /// The records, in order.
-    pub records: Vec<MetadataRecord>,
-    /// The answer.
-    pub response: T,
-}
+/// Replicas that a topic has without being told, in a cluster that has as many brokers.
+const REPLICATION_FACTOR: usize = 3;
 
 /// A refusal: Kafka's code and a sentence.
 type Refusal = (ErrorCode, String);
@@ -67,7 +61,7 @@ pub fn decide_create_topics(
                 }
                 let result = created(topic, topic_id, &planned, config);
                 if !request.validate_only {
-                    planned.push_records(topic, topic_id, &mut records);
+                    planned.push_records(image, topic, topic_id, &mut records);
                 }
                 result
             }
@@ -85,24 +79,37 @@ pub fn decide_create_topics(
 /// A topic about to be created.
 struct PlannedTopic {
     config: TopicConfig,
+    min_insync_replicas: i32,
     /// Replicas by partition, the preferred leader first.
     assignments: Vec<Vec<NodeId>>,
 }
 
 impl PlannedTopic {
-    fn push_records(self, topic: &CreatableTopic, topic_id: Uuid, records: &mut Vec<MetadataRecord>) {
-        records.push(MetadataRecord::Topic { topic_id, name: topic.name.to_string(), config: self.config });
+    fn push_records(
+        self,
+        image: &Image,
+        topic: &CreatableTopic,
+        topic_id: Uuid,
+        records: &mut Vec<MetadataRecord>,
+    ) {
+        records.push(MetadataRecord::Topic {
+            topic_id,
+            name: topic.name.to_string(),
+            config: self.config,
+            min_insync_replicas: self.min_insync_replicas,
+        });
         for (index, replicas) in (0..).zip(self.assignments) {
-            let leader = *replicas.first().expect("an assignment has at least one replica");
-            records.push(MetadataRecord::Partition {
-                topic_id,
-                partition: PartitionIndex(index),
-                replicas,
-                leader,
-                leader_epoch: LeaderEpoch(0),
-            });
+            let isr: Vec<NodeId> = replicas.iter().copied().filter(|&node| is_active(image, node)).collect();
+            let leader = *isr.first().expect("an assignment has at least one active replica");
+            let state = PartitionState::first(leader, isr);
+            let partition = PartitionIndex(index);
+            records.push(MetadataRecord::Partition { topic_id, partition, replicas, state });
         }
     }
+}
+
+fn is_active(image: &Image, node: NodeId) -> bool {
+    image.brokers().get(&node).is_some_and(BrokerImage::is_active)
 }
 
 fn plan_topic(
@@ -136,14 +143,14 @@ fn plan_topic(
         return Err((ErrorCode::PolicyViolation, why));
     }
     let replicas = assignments.first().map_or(0, Vec::len);
-    let min_insync = own.resolve(&config.topic).min_insync_replicas;
-    if usize::try_from(min_insync).is_ok_and(|min_insync| min_insync > replicas) {
+    let min_insync_replicas = own.min_insync_replicas(&config.topic, replicas);
+    if usize::try_from(min_insync_replicas).is_ok_and(|min_insync| min_insync > replicas) {
         let why = format!(
-            "min.insync.replicas={min_insync} cannot be met by a replication factor of {replicas}: no write with acks=all would succeed"
+            "min.insync.replicas={min_insync_replicas} cannot be met by a replication factor of {replicas}: no write with acks=all would succeed"
         );
         return Err((ErrorCode::InvalidConfig, why));
     }
-    Ok(PlannedTopic { config: own, assignments })
+    Ok(PlannedTopic { config: own, min_insync_replicas, assignments })
 }
 
 fn plan_assignments(
@@ -182,6 +189,11 @@ fn plan_assignments(
                 "The manual assignment of partition {index} names unknown broker {unknown}."
             )));
         }
+        if !brokers.iter().any(|&id| is_active(image, NodeId(id))) {
+            return Err(invalid(format!(
+                "All brokers specified in the manual partition assignment for partition {index} are fenced or in controlled shutdown."
+            )));
+        }
         assignments.push(brokers.iter().map(|&id| NodeId(id)).collect());
     }
     Ok(assignments)
@@ -203,31 +215,33 @@ fn automatic_assignments(
         let why = format!("Number of partitions must be at most {}.", config.partitions_per_topic_max);
         return Err((ErrorCode::InvalidPartitions, why));
     }
-    let factor = match topic.replication_factor {
-        -1 => config.topic.replication_factor,
-        factor => factor,
+    let places: Vec<Place<'_>> = image
+        .brokers()
+        .iter()
+        .filter(|(_, broker)| broker.is_active())
+        .map(|(&node, broker)| Place { node, rack: broker.rack.as_deref() })
+        .collect();
+    let factor = match (topic.replication_factor, config.topic.replication_factor) {
+        (-1, None) => i16::try_from(places.len().min(REPLICATION_FACTOR)).expect("3 at most"),
+        (-1, Some(factor)) | (factor, _) => factor,
     };
-    if factor < 1 {
-        return Err((
-            ErrorCode::InvalidReplicationFactor,
-            "Replication factor must be larger than 0.".to_string(),
+    let refuse = |why: String| Err((ErrorCode::InvalidReplicationFactor, why));
+    if places.is_empty() {
+        return refuse("All brokers are currently fenced.".to_string());
+    }
+    let Some(factor) = usize::try_from(factor).ok().filter(|&factor| factor > 0) else {
+        return refuse("Replication factor must be larger than 0.".to_string());
+    };
+    if factor > places.len() {
+        let (active, all) = (places.len(), image.brokers().len());
+        let state = if active == all { "registered" } else { "neither fenced nor in controlled shutdown" };
+        return refuse(format!(
+            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
+             reached because only {active} broker(s) are {state}."
         ));
     }
-    let brokers: Vec<NodeId> = image.brokers().keys().copied().collect();
-    let factor = usize::try_from(factor).expect("checked to be positive");
-    if factor > brokers.len() {
-        let why = format!(
-            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-             reached because only {} broker(s) are registered.",
-            brokers.len()
-        );
-        return Err((ErrorCode::InvalidReplicationFactor, why));
-    }
-    let place = |index: i32| {
-        let first = usize::try_from(index).expect("an index is not negative") % brokers.len();
-        (0..factor).map(|step| brokers[(first + step) % brokers.len()]).collect()
-    };
-    Ok((0..partitions).map(place).collect())
+    let partitions = usize::try_from(partitions).expect("checked to be positive");
+    Ok(place(&places, image.partitions(), partitions, factor))
 }
 
 fn created(
@@ -236,7 +250,8 @@ fn created(
     planned: &PlannedTopic,
     config: &Config,
 ) -> CreatableTopicResult {
-    let settings = planned.config.describe(&config.topic).into_iter().map(|setting| CreatableTopicConfigs {
+    let settings = planned.config.describe(&config.topic, planned.min_insync_replicas);
+    let settings = settings.into_iter().map(|setting| CreatableTopicConfigs {
         name: Str::from_static(setting.name),
         value: Some(setting.value.into()),
         read_only: false,
@@ -313,12 +328,6 @@ fn find_topic<'a>(image: &'a Image, wanted: &DeleteTopicState) -> Result<(Uuid, 
             })
         }
     }
-}
-
-/// The next block of producer ids (SAFETY K2).
-#[must_use]
-pub fn decide_producer_ids(image: &Image) -> MetadataRecord {
-    MetadataRecord::ProducerIds { next: ProducerId(image.next_producer_id().0 + PRODUCER_ID_BLOCK) }
 }
 
 /// Kafka's rules for topic names.

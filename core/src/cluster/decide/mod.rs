@@ -1,0 +1,38 @@
+//! The controller's decisions: from a request or an event and the working image to the records that carry it out and the
+//! answer that leaves once they are committed. Nothing here changes anything.
+//!
+//! ```text
+//!   topics      placement      brokers                      partitions        producer_ids
+//!   create ---> where          register, unfence, fence, -> one partition:    blocks of ids
+//!   delete      replicas go    shutdown, sweep              ISR, ELR, leader
+//! ```
+//!
+//! Each decision is one entry of the metadata log: it takes effect whole or not at all. What all decisions about partitions
+//! share, who may lead and who stays eligible, is in [`partitions`].
+
+pub mod brokers;
+pub mod partitions;
+pub mod placement;
+pub mod producer_ids;
+pub mod topics;
+
+pub use brokers::{
+    RegisterRefusal, Registration, Shutdown, decide_fence, decide_register, decide_shutdown, decide_sweep,
+    decide_unfence,
+};
+pub use partitions::{AlterRefusal, decide_alter_partition, decide_preferred, decide_rebalance};
+pub use producer_ids::{PRODUCER_ID_BLOCK, decide_producer_ids};
+pub(crate) use topics::{check_topic_name, normalized};
+pub use topics::{decide_create_topics, decide_delete_topics};
+
+use crate::cluster::records::MetadataRecord;
+use alloc::vec::Vec;
+
+/// What to write, and what to say once it is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<T> {
+    /// The records, in order.
+    pub records: Vec<MetadataRecord>,
+    /// The answer.
+    pub response: T,
+}
