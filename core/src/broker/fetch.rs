@@ -1,7 +1,8 @@
 //! Fetch: what a reader wants, whether it is there, and the answer, at once or when enough has come (KIP-74, KIP-227).
 
 use super::offsets::known_epoch;
-use super::{Broker, Timer};
+use super::Broker;
+use super::timers::Timer;
 use crate::errors::ErrorCode;
 use crate::fetch::session::{Part, Session};
 use crate::fetch::{PartKey, SessionKey, Waiting};
@@ -212,11 +213,14 @@ impl Broker {
     fn say_of(&self, partition: TopicPartition, part: &Part) -> Result<Say, ErrorCode> {
         let replica = self.leader_of(partition)?;
         Self::check_epoch(replica, part.current_leader_epoch)?;
-        let high_watermark = replica.leader().expect("leader_of gives leaders only").high_watermark;
+        let high_watermark = replica.high_watermark();
         let log = replica.log();
         if let Some(last) = part.last_fetched_epoch {
             let end = log.end_offset_for_epoch(last).ok_or(ErrorCode::OffsetOutOfRange)?;
             if end.epoch < last || end.end < part.offset {
+                if !replica.knows_committed() {
+                    return Ok(Say::Nothing); // Where they part, and what of that counts, it will know (SAFETY R6).
+                }
                 return Ok(Say::Diverging { epoch: end.epoch, end: end.end.min(high_watermark) });
             }
         }

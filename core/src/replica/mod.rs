@@ -14,7 +14,7 @@ pub use leader::Leader;
 
 use crate::cluster::records::PartitionState;
 use crate::cluster::snapshot::Damage;
-use crate::config::TopicDefaults;
+use crate::cluster::topic_config::TopicSettings;
 use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, ProducerId, TopicPartition};
 use crate::journal::{AppendEntry, Entry};
 use crate::log::{AppendCheck, AppendError, AppendLimits, Log, ProducerTable, SegmentLimits, Truncated};
@@ -102,7 +102,7 @@ pub struct Accepted {
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The topic's settings in force.
-    pub topic: TopicDefaults,
+    pub topic: TopicSettings,
     /// Producers remembered in a partition.
     pub producers_max: usize,
 }
@@ -318,6 +318,16 @@ impl Replica {
             self.log.replace_producers(ProducerTable::default());
         }
         Some(Entry::Cut { partition, to })
+    }
+
+    /// A12: cuts a log that is being followed, as a late message says.
+    pub(crate) fn cut_without_asking(&mut self, partition: TopicPartition, to: Offset) -> Entry {
+        self.durable.cut(to);
+        if let Truncated::ProducersLost = self.log.truncate_to(to) {
+            self.log.replace_producers(ProducerTable::default());
+        }
+        self.high_watermark = self.high_watermark.min(to);
+        Entry::Cut { partition, to }
     }
 
     /// Empties a follower's log and begins it anew at `start` (SAFETY R7), with the leader's producers.

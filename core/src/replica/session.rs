@@ -184,6 +184,12 @@ impl Session {
         self.leader == from && self.epoch == epoch && open == number && leader_run == from_run
     }
 
+    /// An attempt was made, and its answer may come.
+    #[must_use]
+    pub fn has_asked(&self) -> bool {
+        matches!(&self.state, State::Opening { number, .. } if number.0 > 0)
+    }
+
     /// Begins anew: what was agreed on does not hold.
     pub fn reopen(&mut self) {
         self.state = State::Opening { number: SessionNumber(0), reset: None };
