@@ -378,7 +378,14 @@ impl RecoveredPartition {
 }
 
 fn restore_partition(held: PartitionSnapshot) -> (TopicPartition, RecoveredPartition) {
-    (held.partition, RecoveredPartition { log: Log::from_snapshot(held.log), high_watermark: held.high_watermark, damage: held.damage })
+    (
+        held.partition,
+        RecoveredPartition {
+            log: Log::from_snapshot(held.log),
+            high_watermark: held.high_watermark,
+            damage: held.damage,
+        },
+    )
 }
 
 /// Offsets that are lost, for logs and reports: `topic-partition [from, to)`.

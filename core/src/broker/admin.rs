@@ -69,8 +69,7 @@ impl Broker {
     pub(super) fn create_topics(&mut self, to: Requester, request: &CreateTopicsRequest, out: &mut Outputs) {
         let random = &mut self.random;
         let Some(controller) = &self.controller else { return };
-        let decision =
-            decide_create_topics(&controller.working, &self.config, request, || random.uuid());
+        let decision = decide_create_topics(&controller.working, &self.config, request, || random.uuid());
         // Also a refusal rests on what it saw: it leaves when that is committed (SAFETY C1).
         let offset = self.decide(decision.records, out);
         let response = Box::new(Response::CreateTopics(decision.response));
@@ -97,8 +96,7 @@ impl Broker {
     ) {
         let random = &mut self.random;
         let Some(controller) = &self.controller else { return };
-        let decision =
-            decide_create_topics(&controller.working, &self.config, create, || random.uuid());
+        let decision = decide_create_topics(&controller.working, &self.config, create, || random.uuid());
         let offset = self.decide(decision.records, out);
         self.answer_at(offset, Pending::Metadata { conn, number, request: Box::new(request) }, out);
     }

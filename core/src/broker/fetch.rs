@@ -1,7 +1,7 @@
 //! Fetch: what a reader wants, whether it is there, and the answer, at once or when enough has come (KIP-74, KIP-227).
 
-use super::offsets::known_epoch;
 use super::Broker;
+use super::offsets::known_epoch;
 use super::timers::Timer;
 use crate::errors::ErrorCode;
 use crate::fetch::session::{Part, Session};
@@ -156,7 +156,7 @@ impl Broker {
     }
 
     fn start_waiting(&mut self, key: SessionKey, waiting: Waiting) {
-        self.timers.insert((waiting.deadline, Timer::Fetch(key)));
+        self.timers.arm(waiting.deadline, Timer::Fetch(key));
         if let Some(conn) = self.conns.get_mut(&waiting.conn) {
             conn.fetches.insert(key);
         }
@@ -350,7 +350,7 @@ impl Broker {
     fn stop_waiting_keeping(&mut self, key: SessionKey) -> Option<Waiting> {
         let session = self.sessions.session_mut(key)?;
         let waiting = session.stop_waiting()?;
-        self.timers.remove(&(waiting.deadline, Timer::Fetch(key)));
+        self.timers.disarm(Timer::Fetch(key));
         if let Some(conn) = self.conns.get_mut(&waiting.conn) {
             conn.fetches.remove(&key);
         }

@@ -14,19 +14,19 @@ impl Broker {
     /// Opens the session of a partition with its leader, or tries again later.
     pub(super) fn open_session(&mut self, partition: TopicPartition, out: &mut Outputs) {
         let number = SessionNumber(self.next_number());
+        let is_writable = self.is_writable();
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         let settled = replica.durable().is_settled();
         let damaged = replica.damage().is_some();
         let start = replica.log().start();
         let Some((session, log)) = replica.session_mut() else { return };
         self.opening.insert(partition);
-        self.timers
-            .arm_by(self.now.mono + self.config.timings.resend_ms, super::timers::Timer::Resend);
+        self.timers.arm_by(self.now.mono + self.config.timings.resend_ms, super::timers::Timer::Resend);
         // An end is named only once it is on disk, and no message leaves before the run is known to the controller.
         if !settled || self.membership.broker_epoch.is_none() {
             return;
         }
-        if damaged && self.is_writable() {
+        if damaged && is_writable {
             // What is left of it proves nothing (SAFETY J5): the leader has the rest, and this too.
             let entry = replica.reset(partition, start, Vec::new());
             self.journal(entry, out);
@@ -45,13 +45,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn on_open_reply(
-        &mut self,
-        from: NodeId,
-        peer: PeerRun,
-        reply: OpenReply,
-        out: &mut Outputs,
-    ) {
+    pub(super) fn on_open_reply(&mut self, from: NodeId, peer: PeerRun, reply: OpenReply, out: &mut Outputs) {
         let partition = reply.partition;
         if !self.is_writable() {
             return;

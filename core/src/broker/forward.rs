@@ -2,7 +2,7 @@
 
 use super::timers::Timer;
 use super::{Broker, Requester};
-use crate::door::{ClientBody, ClientRequest};
+use crate::door::ClientRequest;
 use crate::errors::ErrorCode;
 use crate::ids::{ConnId, LeaderEpoch, NodeId, RequestNumber};
 use crate::output::Outputs;
@@ -48,7 +48,10 @@ impl Broker {
         request: Request,
         out: &mut Outputs,
     ) {
-        self.forward_then(Forwarded { conn, number, version, request, then: Then::Reply, sent_to: None }, out);
+        self.forward_then(
+            Forwarded { conn, number, version, request, then: Then::Reply, sent_to: None },
+            out,
+        );
     }
 
     /// Asks the controller for topics that a Metadata request names.
@@ -154,7 +157,9 @@ impl Broker {
             return;
         };
         let api_key = forwarded.request.api_key();
-        let Ok(response) = decode_response(api_key, forwarded.version, Bytes::from(frame)) else { return };
+        let Ok((_, response)) = decode_response(api_key, forwarded.version, Bytes::from(frame)) else {
+            return;
+        };
         let Some(forwarded) = self.forwards.remove(&reply.number) else { return };
         self.timers.disarm(Timer::Forward(reply.number));
         match forwarded.then {
@@ -171,11 +176,6 @@ impl Broker {
             self.forwards.remove(&id);
             self.timers.disarm(Timer::Forward(id));
         }
-    }
-
-    /// A request that the controller must decide, of whoever can be answered.
-    pub(super) fn is_controller_request(body: &ClientBody) -> bool {
-        matches!(body, ClientBody::CreateTopics(_) | ClientBody::DeleteTopics(_))
     }
 }
 

@@ -68,11 +68,8 @@ impl Broker {
         let blank = |node: &NodeId| self.founding.blank.contains_key(node);
         let present = self.config.voters.iter().filter(|node| blank(node)).count();
         // N2: a majority of blank voters founds.
-        let enough = exhibit!(
-            N2,
-            present == self.config.voters.len(),
-            present > self.config.voters.len() / 2
-        );
+        let enough =
+            exhibit!(N2, present == self.config.voters.len(), present > self.config.voters.len() / 2);
         if !enough {
             return;
         }

@@ -7,8 +7,8 @@ use crate::museum::exhibit;
 use crate::output::{Extent, Outputs, PeerBatches};
 use crate::peer::{Ack, AlterPartition, Append, Mark, Open, OpenAnswer, PeerBody};
 use crate::records::BatchHeader;
+use crate::replica::Replica;
 use crate::replica::progress::{PeerRun, find_divergence};
-use crate::replica::{Leader, Replica};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -144,8 +144,10 @@ impl Broker {
         let waiters = replica.take_reached();
         if moved {
             self.moved.push(partition);
-            let followers: Vec<NodeId> =
-                replica.leader().map(|leader| leader.followers().keys().copied().collect()).unwrap_or_default();
+            let followers: Vec<NodeId> = replica
+                .leader()
+                .map(|leader| leader.followers().keys().copied().collect())
+                .unwrap_or_default();
             for node in followers {
                 self.settle(partition, node);
             }
@@ -198,8 +200,8 @@ impl Broker {
         let Some(progress) = leader.follower_mut(to) else { return };
         let Some(push) = progress.plan(log, log.end(), room) else { return };
         let Some((_, peer)) = progress.session() else { return };
-        let fresh = fresh
-            .filter(|(header, _)| header.base_offset == push.from && header.next_offset() == push.to);
+        let fresh =
+            fresh.filter(|(header, _)| header.base_offset == push.from && header.next_offset() == push.to);
         let upper_bound = log.bytes_between(push.from, push.to);
         let exact = match fresh {
             Some((header, _)) => Some(u64::from(header.batch_bytes)),
@@ -308,12 +310,14 @@ impl Broker {
         };
         let Some(isr) = leader.plan_isr(me, now, lag_ms, ends, eligible) else { return };
         let members = isr.iter().filter_map(|node| Some((*node, brokers.get(node)?.epoch)));
+        let lost = leader.followers().iter().filter(|(_, progress)| progress.has_lost());
         let alter = AlterPartition {
             broker_epoch,
             partition,
             epoch: leader.epoch,
             partition_epoch: leader.partition_epoch,
             isr: members.collect(),
+            lost: lost.map(|(&node, _)| node).collect(),
         };
         if let Some((leader, _)) = self.replicas.get_mut(&partition).and_then(Replica::leader_mut) {
             leader.on_proposed(now, &isr);
@@ -367,10 +371,5 @@ impl Broker {
         }
         self.timers.disarm(Timer::Lag(partition));
         self.proposing.remove(&partition);
-    }
-
-    /// The ISR of a partition that is led here is large enough for acks=all.
-    pub(super) fn has_enough_in_sync(leader: &Leader) -> bool {
-        leader.has_enough_in_sync()
     }
 }

@@ -127,13 +127,10 @@ impl Broker {
 
     /// This run is the one that the committed metadata means by this node's id.
     pub(super) fn is_registered(&self) -> bool {
-        let own = self.committed.brokers().get(&self.config.node_id);
-        let is_run = own.is_some_and(|broker| {
-            broker.incarnation == self.config.incarnation && broker.run == self.run()
-        });
-        // N1: a broker that comes back takes up what the metadata says it led, in the epoch it had.
-        let is_known = own.is_some_and(|broker| broker.incarnation == self.config.incarnation);
-        exhibit!(N1, is_run, is_known)
+        self.committed.brokers().get(&self.config.node_id).is_some_and(|broker| {
+            // N1: a broker that comes back takes up what the metadata says it led, in the epoch it had.
+            broker.incarnation == self.config.incarnation && exhibit!(N1, broker.run == self.run(), true)
+        })
     }
 
     /// An entry is committed: the image follows, and this node does what it says.
@@ -160,7 +157,8 @@ impl Broker {
                 }
                 MetadataRecord::BrokerState { node_id, .. } => brokers.push(*node_id),
                 MetadataRecord::RemoveTopic { topic_id } => {
-                    let partitions = self.committed.topic(*topic_id).map_or(0, |topic| topic.partitions.len());
+                    let partitions =
+                        self.committed.topic(*topic_id).map_or(0, |topic| topic.partitions.len());
                     removed.push((*topic_id, partitions));
                 }
                 MetadataRecord::LeaderChange { .. }
@@ -278,8 +276,8 @@ impl Broker {
             }
             return;
         }
-        let is_led_already =
-            replica.leader().is_some_and(|leader| leader.epoch == state.leader_epoch) && state.leader == Some(me);
+        let is_led_already = replica.leader().is_some_and(|leader| leader.epoch == state.leader_epoch)
+            && state.leader == Some(me);
         if is_led_already {
             self.on_partition_state(partition, &state, out);
             return;

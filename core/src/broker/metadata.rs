@@ -1,11 +1,12 @@
 //! What is said of topics and brokers: Metadata, DescribeCluster, FindCoordinator, ApiVersions.
 
 use super::Broker;
-use crate::cluster::image::{BrokerImage, TopicImage};
+use crate::cluster::decide::check_topic_name;
+use crate::cluster::image::TopicImage;
 use crate::config::AdvertisedListener;
 use crate::door::{ClientBody, ClientRequest};
 use crate::errors::ErrorCode;
-use crate::ids::{ConnId, NodeId, PartitionIndex, RequestNumber, TopicPartition, Uuid};
+use crate::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use crate::output::Outputs;
 use crate::wire::api_versions::ApiVersion;
 use crate::wire::create_topics::CreatableTopic;
@@ -16,8 +17,7 @@ use crate::wire::{
     APIS, ApiKey, ApiVersionsResponse, CreateTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
     FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse, Response, Str,
 };
-use crate::cluster::decide::check_topic_name;
-use alloc::format;
+
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -93,7 +93,8 @@ impl Broker {
                 topics.iter().map(|topic| self.describe_named(topic.name.as_ref(), topic.topic_id)).collect()
             }
         };
-        let brokers = self.committed.brokers().iter().map(|(&node_id, broker)| {
+        let alive = self.committed.brokers().iter().filter(|(_, broker)| !broker.fenced);
+        let brokers = alive.map(|(&node_id, broker)| {
             let listener = self.listener_of(conn, node_id, &broker.listeners);
             MetadataResponseBroker {
                 node_id: node_id.0,
@@ -104,7 +105,7 @@ impl Broker {
         });
         Response::Metadata(MetadataResponse {
             brokers: brokers.collect(),
-            cluster_id: Some(self.config.cluster_id.to_string().into()),
+            cluster_id: self.cluster_id().map(|id| id.to_string().into()),
             controller_id: self.config.node_id.0,
             topics,
             ..MetadataResponse::default()
@@ -121,7 +122,7 @@ impl Broker {
         if let Some((topic_id, topic)) = found {
             return self.describe_topic(topic_id, topic);
         }
-        let invalid = name.is_some_and(|name| decide::check_topic_name(name).is_err());
+        let invalid = name.is_some_and(|name| check_topic_name(name).is_err());
         let code = if invalid { ErrorCode::InvalidTopicException } else { unknown };
         MetadataResponseTopic {
             error_code: code.code(),
@@ -133,15 +134,19 @@ impl Broker {
 
     fn describe_topic(&self, topic_id: Uuid, topic: &TopicImage) -> MetadataResponseTopic {
         let partitions = (0..).zip(&topic.partitions).map(|(index, partition)| {
-            let replicas: Vec<i32> = partition.replicas.iter().map(|node| node.0).collect();
+            let state = &partition.state;
+            let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<i32>>();
+            let offline =
+                |node: &&NodeId| self.committed.brokers().get(node).is_none_or(|broker| broker.fenced);
+            let code = if state.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
             MetadataResponsePartition {
-                error_code: ErrorCode::None.code(),
+                error_code: code.code(),
                 partition_index: index,
-                leader_id: partition.leader.0,
-                leader_epoch: partition.leader_epoch.0,
-                isr_nodes: replicas.clone(),
-                replica_nodes: replicas,
-                offline_replicas: Vec::new(),
+                leader_id: state.leader.map_or(-1, |node| node.0),
+                leader_epoch: state.leader_epoch.0,
+                isr_nodes: numbers(&state.isr),
+                replica_nodes: numbers(&partition.replicas),
+                offline_replicas: partition.replicas.iter().filter(offline).map(|node| node.0).collect(),
             }
         });
         MetadataResponseTopic {
@@ -152,6 +157,12 @@ impl Broker {
             partitions: partitions.collect(),
             ..MetadataResponseTopic::default()
         }
+    }
+
+    /// The cluster, once the node belongs to one.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<Uuid> {
+        self.quorum.cluster.as_ref().map(|cluster| cluster.id)
     }
 
     /// Where a broker listens, for a client that came through the listener of `conn`.
@@ -244,19 +255,24 @@ impl Broker {
             self.reply(conn, number, Response::DescribeCluster(response), out);
             return;
         }
-        let brokers = self.committed.brokers().iter().map(|(&node_id, broker)| {
+        let wanted = self
+            .committed
+            .brokers()
+            .iter()
+            .filter(|(_, broker)| request.include_fenced_brokers || !broker.fenced);
+        let brokers = wanted.map(|(&node_id, broker)| {
             let listener = self.listener_of(conn, node_id, &broker.listeners);
             DescribeClusterBroker {
                 broker_id: node_id.0,
                 host: listener.host.into(),
                 port: i32::from(listener.port),
                 rack: broker.rack.as_deref().map(Str::from),
-                is_fenced: false,
+                is_fenced: broker.fenced,
             }
         });
         let response = DescribeClusterResponse {
             endpoint_type: BROKERS,
-            cluster_id: format!("{}", self.config.cluster_id).into(),
+            cluster_id: self.cluster_id().unwrap_or_default().to_string().into(),
             controller_id: self.config.node_id.0,
             brokers: brokers.collect(),
             ..DescribeClusterResponse::default()

@@ -126,7 +126,7 @@ enum Phase {
 }
 
 /// How far the journal got, and what waits for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct JournalProgress {
     /// The last entry given out.
     last: Lsn,
@@ -153,7 +153,7 @@ struct Conn {
 }
 
 /// What is done once an entry is on disk (SAFETY J7).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Deferred {
     /// The run has a number.
     Begin,

@@ -184,7 +184,8 @@ impl Broker {
         if batch.header.is_transactional() {
             return Err(ErrorCode::InvalidTxnState.into());
         }
-        let enough = self.replicas.get(&partition).and_then(Replica::leader).is_some_and(Leader::has_enough_in_sync);
+        let enough =
+            self.replicas.get(&partition).and_then(Replica::leader).is_some_and(Leader::has_enough_in_sync);
         if acks == Acks::All && !enough {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }

@@ -3,7 +3,7 @@
 use super::timers::Timer;
 use super::{Broker, Deferred};
 use crate::cluster::records::MetadataRecord;
-use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, SessionNumber, TopicPartition};
+use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
 use crate::journal::Entry;
 use crate::museum::exhibit;
 use crate::output::Outputs;
@@ -112,8 +112,12 @@ impl Broker {
             return; // Who is no member neither votes nor stands (SAFETY Q1).
         }
         let own_epoch = self.quorum.epoch();
-        let reply = |own_epoch, is_granted, is_doubtful| {
-            VoteReply { epoch: vote.epoch, own_epoch, is_pre_vote: vote.is_pre_vote, is_granted, is_doubtful }
+        let reply = |own_epoch, is_granted, is_doubtful| VoteReply {
+            epoch: vote.epoch,
+            own_epoch,
+            is_pre_vote: vote.is_pre_vote,
+            is_granted,
+            is_doubtful,
         };
         let hears_leader = self.hears_leader();
         if vote.is_pre_vote {
@@ -143,7 +147,7 @@ impl Broker {
         let lsn = self.journal(Entry::Vote { epoch: vote.epoch, candidate }, out);
         let body = PeerBody::VoteReply(reply(vote.epoch, is_granted, self.quorum.is_doubtful));
         // D3: the vote leaves before it is on disk.
-        let lsn = exhibit!(D3, lsn, Lsn::ZERO);
+        let lsn = exhibit!(D3, lsn, crate::ids::Lsn::ZERO);
         self.after_sync(lsn, Deferred::Send { to: from, run: peer.run, body }, out);
     }
 
@@ -293,8 +297,7 @@ impl Broker {
             if self.quorum.is_voter() {
                 self.arm_election();
             } else {
-                self.timers
-                    .arm(self.now.mono + 4 * self.config.timings.election_timeout_ms, Timer::Election);
+                self.timers.arm(self.now.mono + 4 * self.config.timings.election_timeout_ms, Timer::Election);
             }
             self.follow_quorum(from, beat.epoch, out);
             // The leader knows another session, or none: what it sends would reach nobody.
@@ -372,12 +375,7 @@ impl Broker {
     }
 
     /// Appends an entry as the leader of the term, and sends it on.
-    pub(super) fn append_entry(
-        &mut self,
-        epoch: LeaderEpoch,
-        records: Vec<u8>,
-        out: &mut Outputs,
-    ) -> Offset {
+    pub(super) fn append_entry(&mut self, epoch: LeaderEpoch, records: Vec<u8>, out: &mut Outputs) -> Offset {
         let before = self.quorum.log.log().end();
         self.take_entry(MetadataEntry { epoch, records }, out);
         let end = self.quorum.log.log().end();

@@ -10,8 +10,8 @@ use crate::fetch::Sessions;
 use crate::ids::{Lsn, TopicPartition, Uuid};
 use crate::journal::Entry;
 use crate::output::{Output, Outputs, StoreCommand};
-use crate::recovered::Recovered;
 use crate::quorum::Quorum;
+use crate::recovered::Recovered;
 use crate::replica::Replica;
 use crate::rng::Random;
 use crate::time::Now;
@@ -59,7 +59,10 @@ impl Broker {
             founding: Founding::default(),
             is_successor: false,
             controller: None,
-            membership: Membership { was_unclean: end > Lsn::ZERO && !recovered.clean, ..Membership::default() },
+            membership: Membership {
+                was_unclean: end > Lsn::ZERO && !recovered.clean,
+                ..Membership::default()
+            },
             peers: BTreeMap::new(),
             forwards: BTreeMap::new(),
             doubtful: recovered.doubtful,

@@ -322,9 +322,12 @@ impl QuorumChain {
     #[must_use]
     pub fn with(self, entry: &Entry) -> Self {
         let numbers = match entry {
-            Entry::Metadata { offset, epoch, records } => {
-                [1, offset.0.cast_unsigned(), u64::from(epoch.0.cast_unsigned()), u64::from(crc32c::crc32c(records))]
-            }
+            Entry::Metadata { offset, epoch, records } => [
+                1,
+                offset.0.cast_unsigned(),
+                u64::from(epoch.0.cast_unsigned()),
+                u64::from(crc32c::crc32c(records)),
+            ],
             Entry::MetadataCut { to } => [2, to.0.cast_unsigned(), 0, 0],
             Entry::MetadataImage { end, from, bytes, .. } => {
                 [3, end.0.cast_unsigned(), *from, u64::from(crc32c::crc32c(bytes))]

@@ -66,7 +66,7 @@ fn read_group(
     let prefix = match GroupPrefix::read(bytes) {
         Ok(prefix) => prefix,
         Err(FormatError::Invalid) => return Ok(None),
-        Err(newer @ FormatError::Newer { .. }) => return Err(newer),
+        Err(other @ (FormatError::Newer { .. } | FormatError::Older { .. })) => return Err(other),
     };
     let at_home = prefix.block as usize * BLOCK_BYTES == position
         && prefix.seq_low == seq_low(seq)

@@ -191,6 +191,8 @@ impl MetadataLog {
     /// What must hold after every step.
     pub fn check_invariants(&self) {
         assert!(self.durable.end() <= self.log.end());
-        assert!(self.log.end().0 - self.log.start().0 == i64::try_from(self.entries.len()).unwrap_or(i64::MAX));
+        assert!(
+            self.log.end().0 - self.log.start().0 == i64::try_from(self.entries.len()).unwrap_or(i64::MAX)
+        );
     }
 }

@@ -145,9 +145,9 @@ impl Quorum {
     #[must_use]
     pub fn has_voter(&self, node_id: NodeId, incarnation: Uuid) -> bool {
         // D4: a wiped disk votes under its old id.
-        self.voters.iter().any(|voter| {
-            voter.node_id == node_id && exhibit!(D4, voter.incarnation == incarnation, true)
-        })
+        self.voters
+            .iter()
+            .any(|voter| voter.node_id == node_id && exhibit!(D4, voter.incarnation == incarnation, true))
     }
 
     /// Members other than this node.
@@ -183,7 +183,8 @@ impl Quorum {
     /// Enough said yes: a majority whose logs are in no doubt, or all (SAFETY J4).
     #[must_use]
     pub fn wins(&self, poll: &Poll) -> bool {
-        let of_voters = poll.grants.iter().filter(|(node, _)| self.voters.iter().any(|v| v.node_id == **node));
+        let of_voters =
+            poll.grants.iter().filter(|(node, _)| self.voters.iter().any(|v| v.node_id == **node));
         let (firm, doubtful): (Vec<_>, Vec<_>) = of_voters.partition(|(_, is_doubtful)| !**is_doubtful);
         firm.len() >= self.majority() || firm.len() + doubtful.len() == self.voters.len()
     }

@@ -80,13 +80,16 @@ impl Leader {
         if !enough {
             return None;
         }
-        // C2: a smaller ISR that was only proposed counts before the controller has accepted it.
-        let of_proposed = |node: &NodeId| self.proposed.is_empty() || self.proposed.contains(node);
-        let members = self.isr.iter().filter(|node| exhibit!(C2, true, of_proposed(node)));
-        let members = members.chain(&self.proposed);
-        let ends = members.filter(|&&node| node != me).map(|node| {
-            self.followers.get(node).and_then(Progress::acked).unwrap_or(Offset::ZERO)
-        });
+        // C2: a smaller ISR counts as soon as it is proposed, before the controller has accepted it.
+        let members = exhibit!(
+            C2,
+            self.maximal_isr(),
+            if self.proposed.is_empty() { self.maximal_isr() } else { self.proposed.clone() }
+        );
+        let ends = members
+            .iter()
+            .filter(|&&node| node != me)
+            .map(|node| self.followers.get(node).and_then(Progress::acked).unwrap_or(Offset::ZERO));
         Some(ends.fold(own_durable, Offset::min))
     }
 

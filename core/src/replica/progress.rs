@@ -92,7 +92,13 @@ impl Progress {
 
     /// A session is open from the follower's durable end `end` on. Gives back the bytes that are no longer on their way, and
     /// whether the follower has less than it acknowledged (SAFETY R5).
-    pub fn on_opened(&mut self, now: MonoMs, peer: PeerRun, number: SessionNumber, end: Offset) -> (u64, bool) {
+    pub fn on_opened(
+        &mut self,
+        now: MonoMs,
+        peer: PeerRun,
+        number: SessionNumber,
+        end: Offset,
+    ) -> (u64, bool) {
         let freed = self.close();
         self.link = Some(Link {
             peer,
@@ -243,7 +249,14 @@ impl Progress {
     /// It keeps up: within `lag_ms` it had everything that the leader had then.
     #[must_use]
     pub fn is_in_sync(&self, now: MonoMs, lag_ms: u64, log_end: Offset) -> bool {
-        self.acked().is_some_and(|acked| acked >= log_end) || self.caught_up_at.is_some_and(|at| now - at <= lag_ms)
+        self.acked().is_some_and(|acked| acked >= log_end)
+            || self.caught_up_at.is_some_and(|at| now - at <= lag_ms)
+    }
+
+    /// It was found to have less than it acknowledged, and has not had everything since (SAFETY R5).
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.caught_up_at.is_none()
     }
 
     /// When it will be out of sync if it stays silent.

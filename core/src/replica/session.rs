@@ -133,7 +133,10 @@ impl Session {
             return None;
         }
         let fits = reset.as_ref().is_some_and(|held| {
-            held.start == start && held.total == total && held.epoch == epoch && held.bytes.len() as u64 == from
+            held.start == start
+                && held.total == total
+                && held.epoch == epoch
+                && held.bytes.len() as u64 == from
         });
         if !fits {
             if from != 0 {
