@@ -34,11 +34,11 @@ use bytes::Bytes;
 use disk::Disk;
 use journal::Group;
 use node::Process;
-use seedlog_core::ids::{ConnId, RequestNumber, Uuid};
+use seedlog_core::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::journal::Entry;
 use seedlog_core::wire::ApiKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use words::Line;
 
 /// Plays a scenario. Gives it back with what happened this time: the same text, if nothing has changed.
@@ -66,9 +66,25 @@ pub fn play(script: &str) -> Result<String, String> {
     Ok(told)
 }
 
+/// What one node says to another.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    /// The message's header.
+    pub(crate) message: Vec<u8>,
+    /// The record batches behind it.
+    pub(crate) batches: Bytes,
+}
+
 /// One machine, and what is known of it.
-#[derive(Default)]
 pub struct World {
+    node: NodeId,
+    /// Which folder it has: wiped machines get another.
+    folder: u8,
+    voters: Vec<NodeId>,
+    /// What it has said to others and nobody has carried yet.
+    outbox: VecDeque<Letter>,
     disk: Disk,
     /// Every group that was ever written: where bits are flipped.
     groups: Vec<Group>,
@@ -97,7 +113,33 @@ pub struct Frame {
     pub bytes: Bytes,
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::of(NodeId(1), vec![NodeId(1)])
+    }
+}
+
 impl World {
+    /// A machine of a cluster with these voters.
+    fn of(node: NodeId, voters: Vec<NodeId>) -> Self {
+        Self {
+            node,
+            folder: 0,
+            voters,
+            outbox: VecDeque::new(),
+            disk: Disk::default(),
+            groups: Vec::new(),
+            up: None,
+            now_ms: 0,
+            by_hand: false,
+            next_conn: 0,
+            names: BTreeMap::new(),
+            asked: None,
+            said: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+
     /// Obeys a command. Gives back what came of it, a line each.
     ///
     /// # Errors
