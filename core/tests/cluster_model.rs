@@ -178,8 +178,13 @@ impl World {
         let least = if self.failures == Failures::OneHidden { 2 } else { 1 };
         let min_insync_replicas = min_insync_replicas.max(least);
         let factor = factor.max(usize::try_from(min_insync_replicas).unwrap());
-        let active: Vec<NodeId> =
-            self.image.brokers().iter().filter(|(_, broker)| broker.is_active()).map(|(&node, _)| node).collect();
+        let active: Vec<NodeId> = self
+            .image
+            .brokers()
+            .iter()
+            .filter(|(_, broker)| broker.is_active())
+            .map(|(&node, _)| node)
+            .collect();
         if active.len() < factor || self.image.topics().len() == TOPICS {
             return;
         }
@@ -266,7 +271,11 @@ impl World {
         let records = decide_register(&self.image, offset, &registration).unwrap();
         self.nodes[at].registered = BrokerEpoch(offset.0);
         self.write(&records);
-        assert_eq!(decide_register(&self.image, self.image.end(), &registration), Ok(Vec::new()), "it is registered");
+        assert_eq!(
+            decide_register(&self.image, self.image.end(), &registration),
+            Ok(Vec::new()),
+            "it is registered"
+        );
         self.learn(at);
     }
 
@@ -332,7 +341,10 @@ impl World {
         let agrees = known.is_some_and(|partition| {
             partition.replicas.contains(&follower) && partition.state.leader_epoch == lead.state.leader_epoch
         });
-        if !agrees || leader.view.brokers().get(&follower).map(|broker| broker.epoch) != Some(self.nodes[to].registered) {
+        if !agrees
+            || leader.view.brokers().get(&follower).map(|broker| broker.epoch)
+                != Some(self.nodes[to].registered)
+        {
             return;
         }
         let log = self.nodes[to].logs.entry(name).or_default();
@@ -351,7 +363,8 @@ impl World {
             return;
         }
         let Some(lead) = this.leads.get_mut(&name) else { return };
-        let min_insync = usize::try_from(this.view.topic(name.topic_id).unwrap().min_insync_replicas).unwrap();
+        let min_insync =
+            usize::try_from(this.view.topic(name.topic_id).unwrap().min_insync_replicas).unwrap();
         if lead.state.isr.len() < min_insync {
             return;
         }
@@ -361,7 +374,10 @@ impl World {
         lead.high_watermark = lead.high_watermark.max(end);
         let committed = self.committed.entry(name).or_default();
         let same = common(committed, log);
-        assert!(same == committed.len() || same >= end, "S3: a leader commits what is not what was committed");
+        assert!(
+            same == committed.len() || same >= end,
+            "S3: a leader commits what is not what was committed"
+        );
         if end > committed.len() {
             *committed = log[..end].to_vec();
         }
@@ -403,7 +419,8 @@ impl World {
     fn deliver(&mut self, at: usize, name: TopicPartition, pick: u8) {
         let Some(lead) = self.nodes[at].leads.get(&name).filter(|lead| !lead.sent.is_empty()) else { return };
         let request = lead.sent[lead.sent.len() - 1 - usize::from(pick / 64) % lead.sent.len()].clone();
-        if let Ok(records) = decide_alter_partition(&self.image, NodeId(i32::try_from(at).unwrap()), &request) {
+        if let Ok(records) = decide_alter_partition(&self.image, NodeId(i32::try_from(at).unwrap()), &request)
+        {
             self.write(&records);
         }
     }
@@ -438,14 +455,16 @@ impl World {
             70..=74 => self.nodes[at].up = false,
             75..=82 => self.restart(at, b, c),
             83..=88 => {
-                let silent: Vec<NodeId> = (0..4).filter(|node| c >> node & 1 == 1 && b >> node & 1 == 1).map(NodeId).collect();
+                let silent: Vec<NodeId> =
+                    (0..4).filter(|node| c >> node & 1 == 1 && b >> node & 1 == 1).map(NodeId).collect();
                 self.write(&decide_fence(&self.image, &silent));
             }
             89..=91 => self.write(&decide_unfence(&self.image, node)),
             92..=94 => {
                 let shutdown = decide_shutdown(&self.image, node);
                 self.write(&shutdown.records);
-                let led = self.image.all_partitions().filter(|(_, partition)| partition.state.leader == Some(node));
+                let led =
+                    self.image.all_partitions().filter(|(_, partition)| partition.state.leader == Some(node));
                 assert_eq!(led.map(|(name, _)| name).collect::<Vec<_>>(), shutdown.leads);
             }
             95 => self.create(1 + usize::from(c % 3), 1 + i32::from(b % 2)),
@@ -473,8 +492,14 @@ impl World {
             let is_active = |node: &NodeId| self.image.brokers()[node].is_active();
             let in_doubt = |node: &NodeId| state.doubts.iter().any(|doubt| doubt.node == *node);
             let mut eligible = state.isr.iter().chain(&state.elr).filter(|node| !in_doubt(node));
-            assert!(!eligible.any(is_active) || state.leader.is_some(), "{name} has nobody to lead it: {state:?}");
-            assert!(state.leader.is_none_or(|leader| !self.image.brokers()[&leader].fenced), "{name}: {state:?}");
+            assert!(
+                !eligible.any(is_active) || state.leader.is_some(),
+                "{name} has nobody to lead it: {state:?}"
+            );
+            assert!(
+                state.leader.is_none_or(|leader| !self.image.brokers()[&leader].fenced),
+                "{name}: {state:?}"
+            );
         }
     }
 }

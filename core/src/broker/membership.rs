@@ -193,8 +193,9 @@ impl Broker {
                 {
                     self.become_controller(out);
                 }
-                MetadataRecord::LeaderChange { .. }
-                | MetadataRecord::Voters { .. }
+                // Its first record is committed: from here on the controller answers.
+                MetadataRecord::LeaderChange { .. } => self.on_controller_known(out),
+                MetadataRecord::Voters { .. }
                 | MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
                 | MetadataRecord::Topic { .. }

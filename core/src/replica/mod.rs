@@ -128,7 +128,7 @@ impl Replica {
     ) -> Entry {
         let epoch = state.leader_epoch;
         assert!(self.damage.is_none(), "a partition that lost records is not led");
-        assert!(self.epoch.is_none_or(|known| known < epoch), "leader epochs grow (S11)");
+        assert!(self.epoch.is_none_or(|known| known <= epoch), "leader epochs grow (S11)");
         assert!(
             self.log.latest_epoch().is_none_or(|latest| latest < epoch),
             "each leader begins a new epoch (S31)"
