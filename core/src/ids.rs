@@ -39,6 +39,18 @@ number! {
     BrokerEpoch(i64)
 }
 number! {
+    /// Number of a partition's state in the metadata: every change of leader, ISR or ELR makes a new one (KIP-497).
+    PartitionEpoch(i32)
+}
+number! {
+    /// One run of one process, drawn at its start: a message of an earlier run of the same node is recognised as such.
+    RunId(u64)
+}
+number! {
+    /// Number of an attempt of a follower to open a replication session, growing within its run (SAFETY R1).
+    SessionNumber(u64)
+}
+number! {
     /// Number of an entry in a node's journal, from 1. `Lsn(0)` means "before the first entry".
     Lsn(u64)
 }
@@ -151,6 +163,18 @@ pub struct TopicPartition {
     pub topic_id: Uuid,
     /// The partition's index.
     pub partition: PartitionIndex,
+}
+
+impl TopicPartition {
+    /// The metadata log, under the id that Kafka keeps for `__cluster_metadata` (KIP-595).
+    pub const METADATA: Self =
+        Self { topic_id: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), partition: PartitionIndex(0) };
+
+    /// A partition of client topics, as opposed to the metadata log.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        *self != Self::METADATA
+    }
 }
 
 impl fmt::Display for TopicPartition {

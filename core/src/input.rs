@@ -1,8 +1,12 @@
 //! What happens to a broker: the inputs of [`crate::broker::Broker::step`].
 
 use crate::door::ClientRequest;
-use crate::ids::{ConnId, ListenerId, Lsn, OpId, RequestNumber};
+use crate::ids::{ConnId, ListenerId, Lsn, NodeId, OpId, RequestNumber};
+use crate::peer::PeerMessage;
+use crate::records::ProducedBatch;
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,24 @@ pub enum Input {
     ConnClosed {
         /// The connection.
         conn: ConnId,
+    },
+    /// A stream to a node is there, in both directions: what is sent from here on may arrive. May be said again.
+    PeerUp {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node said something. Its batches are those behind the header, checked by [`crate::peer::admit_batches`]; only an
+    /// append of a data partition has any.
+    Peer {
+        /// What was said, and by whom.
+        message: Box<PeerMessage>,
+        /// The record batches.
+        batches: Vec<ProducedBatch>,
+    },
+    /// The streams to a node are gone: a hint that it may have died, no proof.
+    PeerLost {
+        /// The node.
+        node: NodeId,
     },
     /// How far the journal got. Both ends only grow; `synced` never passes `written`.
     Durable {

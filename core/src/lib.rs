@@ -35,6 +35,7 @@ pub mod journal;
 pub mod log;
 pub mod museum;
 pub mod output;
+pub mod peer;
 pub mod records;
 pub mod recovered;
 pub mod replica;

@@ -4,8 +4,9 @@
 //! later one (SAFETY R8). All [`Output::Journal`] entries of one step go into one group.
 
 use crate::cluster::snapshot::Snapshot;
-use crate::ids::{ConnId, Generation, Offset, OpId, RequestNumber, TopicPartition, Uuid};
+use crate::ids::{ConnId, Generation, NodeId, Offset, OpId, RequestNumber, TopicPartition, Uuid};
 use crate::journal::Entry;
+use crate::peer::PeerMessage;
 use crate::records::BatchHeader;
 use crate::wire::Response;
 use alloc::boxed::Box;
@@ -34,6 +35,16 @@ pub enum Output {
         conn: ConnId,
         /// Why, for the log.
         reason: &'static str,
+    },
+    /// Say something to another node, on the stream that [`PeerMessage::is_bulk`] names. May be lost.
+    Send {
+        /// The node.
+        to: NodeId,
+        /// What is said.
+        message: Box<PeerMessage>,
+        /// The record batches behind the header, for an append of a data partition: leased when the output is taken. When
+        /// nothing of it can be read, nothing is sent (SAFETY R8). Batches above the durable end are sent as well.
+        batches: Option<Extent>,
     },
     /// Append an entry to the journal; entries are numbered in order.
     Journal {

@@ -194,7 +194,15 @@ impl<'a> Replay<'a> {
                 self.state.drops.remove(topic_id);
             }
             Entry::Started { boot } => self.state.boot = *boot,
-            Entry::Stopped => {}
+            Entry::Stopped
+            | Entry::Founded { .. }
+            | Entry::Vote { .. }
+            | Entry::MetadataCut { .. }
+            | Entry::MetadataImage { .. }
+            | Entry::Cut { .. }
+            | Entry::Reset { .. }
+            | Entry::Dropping { .. }
+            | Entry::Trusted { .. } => {}
         }
         Ok(())
     }

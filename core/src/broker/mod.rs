@@ -179,7 +179,7 @@ impl Broker {
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
             Input::DiskFailed { reason } => self.halting = Some(HaltReason::DiskFailed(reason)),
             Input::Space { free_bytes } => self.disk_is_full = free_bytes < self.config.disk_free_bytes_min,
-            Input::Wake => {}
+            Input::Wake | Input::PeerUp { .. } | Input::Peer { .. } | Input::PeerLost { .. } => {}
             Input::Stop => self.on_stop(out),
         }
         self.fire_timers(out);
@@ -401,7 +401,15 @@ impl Broker {
             | Entry::ProducersExpired { .. }
             | Entry::Dropped { .. }
             | Entry::Started { .. }
-            | Entry::Stopped => 0,
+            | Entry::Stopped
+            | Entry::Founded { .. }
+            | Entry::Vote { .. }
+            | Entry::MetadataCut { .. }
+            | Entry::MetadataImage { .. }
+            | Entry::Cut { .. }
+            | Entry::Reset { .. }
+            | Entry::Dropping { .. }
+            | Entry::Trusted { .. } => 0,
         };
         self.journal_output(Output::Journal { entry, batch: None }, bytes, out)
     }

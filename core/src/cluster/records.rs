@@ -9,6 +9,15 @@ use serde::{Deserialize, Serialize};
 /// Version of the encoding of all records.
 const FORMAT: u8 = 1;
 
+/// A member of the quorum: a node is one only with the disk that it was admitted with (SAFETY Q1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Voter {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its folder's incarnation.
+    pub incarnation: Uuid,
+}
+
 /// One change of the cluster's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetadataRecord {

@@ -1,6 +1,7 @@
 //! What a journal entry can say. An entry names its effects completely, so that replaying it needs no clock and no choice.
 
-use crate::ids::{LeaderEpoch, Lsn, Offset, ProducerId, TopicPartition, Uuid};
+use crate::cluster::records::Voter;
+use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, ProducerId, TopicPartition, Uuid};
 use crate::time::WallMs;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub enum Entry {
         /// The log end at which the epoch begins.
         start: Offset,
     },
-    /// A record of the metadata log, in the encoding of `cluster::records`.
+    /// An entry of the metadata log.
     Metadata {
         /// Its offset in the metadata log.
         offset: Offset,
@@ -48,6 +49,66 @@ pub enum Entry {
     },
     /// The broker stopped in order: every entry before this one was durable when it was written.
     Stopped,
+    /// The node belongs to a cluster, which was founded with these voters (SAFETY Q1).
+    Founded {
+        /// The cluster.
+        cluster_id: Uuid,
+        /// Its first voters.
+        voters: Vec<Voter>,
+    },
+    /// The node's term in the quorum, and whom it votes for in it (Raft section 5.2).
+    Vote {
+        /// The term.
+        epoch: LeaderEpoch,
+        /// Whom it voted for, if for anyone yet.
+        candidate: Option<NodeId>,
+    },
+    /// The metadata log ends at `to`: what a leader of an older term wrote behind it was never committed.
+    MetadataCut {
+        /// The new end.
+        to: Offset,
+    },
+    /// A part of a snapshot that replaces the metadata log up to `end`: with the last part it takes effect.
+    MetadataImage {
+        /// The offset after the last entry that shows in it.
+        end: Offset,
+        /// The term of that entry.
+        epoch: LeaderEpoch,
+        /// Position of this part in the encoded image, in bytes.
+        from: u64,
+        /// Size of the encoded image in bytes.
+        total: u64,
+        /// The part.
+        bytes: Vec<u8>,
+    },
+    /// A partition's log ends at `to`: what lay behind it was never committed (SAFETY R1).
+    Cut {
+        /// The partition.
+        partition: TopicPartition,
+        /// The new end; a batch boundary.
+        to: Offset,
+    },
+    /// A partition's log begins anew, empty, at `start` (SAFETY R7), or because its records were lost (SAFETY J5).
+    Reset {
+        /// The partition.
+        partition: TopicPartition,
+        /// Start and end of the log from here on.
+        start: Offset,
+        /// The leader's producers, encoded; empty for none.
+        producers: Vec<u8>,
+    },
+    /// The files of a deleted topic are to be removed: nothing of it is read again (the begin of a store command).
+    Dropping {
+        /// The topic.
+        topic_id: Uuid,
+        /// Its partitions are 0 up to this.
+        partitions: i32,
+    },
+    /// What a leader has brought past the cut of a recovery is no longer in doubt (SAFETY J4).
+    Trusted {
+        /// The partition, or the metadata log.
+        partition: TopicPartition,
+    },
 }
 
 /// The table's line for one appended batch. Offsets and epoch stand here as well as in the batch's header because the
@@ -91,7 +152,15 @@ impl Entry {
             | Self::ProducersExpired { .. }
             | Self::Dropped { .. }
             | Self::Started { .. }
-            | Self::Stopped => 0,
+            | Self::Stopped
+            | Self::Founded { .. }
+            | Self::Vote { .. }
+            | Self::MetadataCut { .. }
+            | Self::MetadataImage { .. }
+            | Self::Cut { .. }
+            | Self::Reset { .. }
+            | Self::Dropping { .. }
+            | Self::Trusted { .. } => 0,
         }
     }
 }
