@@ -194,13 +194,26 @@ impl<'a> Replay<'a> {
                 self.state.drops.remove(topic_id);
             }
             Entry::Started { boot } => self.state.boot = *boot,
+            Entry::Cut { partition, to } => {
+                if let Some(held) = self.held(*partition)
+                    && held.damage.is_none()
+                    && (held.log.start()..=held.log.end()).contains(to)
+                {
+                    // Producers that cannot be taken back are gone.
+                    let _ = held.log.truncate_to(*to);
+                }
+            }
+            Entry::Reset { partition, start, .. } => {
+                if let Some(held) = self.held(*partition) {
+                    held.log.reset_to(*start);
+                    held.damage = None;
+                }
+            }
             Entry::Stopped
             | Entry::Founded { .. }
             | Entry::Vote { .. }
             | Entry::MetadataCut { .. }
             | Entry::MetadataImage { .. }
-            | Entry::Cut { .. }
-            | Entry::Reset { .. }
             | Entry::Dropping { .. }
             | Entry::Trusted { .. } => {}
         }
