@@ -20,6 +20,7 @@ use super::disk::{Completion, Disk, Lane, Then};
 use super::index::{GroupNumber, Home, Index, JournalFile};
 use super::metrics::Counters;
 use super::options::{Identity, StoreOptions};
+use bytes::Bytes;
 use files::Next;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{Lsn, Offset};
@@ -86,6 +87,7 @@ pub(super) struct Journal<D: Disk> {
     spares_max: usize,
     flush: FlushMode,
     flush_interval: Duration,
+    reads_ahead: bool,
     random: Box<dyn FnMut() -> u64 + Send>,
     pool: Pool,
     current: Current<D::File>,
@@ -146,6 +148,7 @@ impl<D: Disk> Journal<D> {
             spares_max: options.journal_spare_files_max,
             flush: options.flush,
             flush_interval: options.flush_interval,
+            reads_ahead: options.reads_ahead,
             random,
             pool: Pool::new((options.tail_cache_bytes / 4).min(32 << 20)),
             next_seq: start.current.file.seq + 1,
@@ -183,7 +186,7 @@ impl<D: Disk> Journal<D> {
         &mut self,
         index: &mut Index<D::File>,
         entry: &Entry,
-        batch: Option<(&BatchHeader, &[u8])>,
+        batch: Option<(&BatchHeader, &Bytes)>,
     ) -> Lsn {
         let filling = self.filling.get_or_insert_with(|| Filling {
             writer: GroupWriter::new(
@@ -194,11 +197,14 @@ impl<D: Disk> Journal<D> {
             group: None,
             wants_sync: false,
         });
-        let placed = filling.writer.push(entry, batch);
+        let placed = filling.writer.push(entry, batch.map(|(header, batch)| (header, &batch[..])));
         match (entry, batch) {
-            (Entry::Append(append), Some((header, _))) => {
+            (Entry::Append(append), Some((header, batch))) => {
                 let group = *filling.group.get_or_insert_with(|| index.begin_group());
                 index.push(group, append, placed.at, header.max_timestamp);
+                if self.reads_ahead {
+                    index.keep_loose(group, placed.at, *header, batch.clone());
+                }
             }
             (
                 Entry::Append(_)
@@ -207,7 +213,15 @@ impl<D: Disk> Journal<D> {
                 | Entry::ProducersExpired { .. }
                 | Entry::Dropped { .. }
                 | Entry::Started { .. }
-                | Entry::Stopped,
+                | Entry::Stopped
+                | Entry::Founded { .. }
+                | Entry::Vote { .. }
+                | Entry::MetadataCut { .. }
+                | Entry::MetadataImage { .. }
+                | Entry::Cut { .. }
+                | Entry::Reset { .. }
+                | Entry::Dropping { .. }
+                | Entry::Trusted { .. },
                 _,
             ) => filling.wants_sync = true,
         }
