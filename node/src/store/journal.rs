@@ -23,9 +23,9 @@ use super::options::{Identity, StoreOptions};
 use bytes::Bytes;
 use files::Next;
 use seedlog_core::config::FlushMode;
-use seedlog_core::ids::{Lsn, Offset};
+use seedlog_core::ids::Lsn;
 use seedlog_core::journal::format::GroupPlace;
-use seedlog_core::journal::{Entry, FILE_HEADER_BYTES, GroupWriter};
+use seedlog_core::journal::{Entry, FILE_HEADER_BYTES, GroupWriter, QuorumChain};
 use seedlog_core::records::BatchHeader;
 use std::collections::VecDeque;
 use std::io;
@@ -104,7 +104,7 @@ pub(super) struct Journal<D: Disk> {
     /// What the last written group vouches for once it is synced.
     vouches: Lsn,
     next_lsn: Lsn,
-    metadata_end: Offset,
+    quorum: QuorumChain,
     written: Lsn,
     synced: Lsn,
     vouched: Lsn,
@@ -129,7 +129,7 @@ pub(super) struct Start<F> {
     pub(super) current: Current<F>,
     pub(super) old: VecDeque<Old<F>>,
     pub(super) end: Lsn,
-    pub(super) metadata_end: Offset,
+    pub(super) quorum: QuorumChain,
 }
 
 impl<D: Disk> Journal<D> {
@@ -163,7 +163,7 @@ impl<D: Disk> Journal<D> {
             unsynced: Vec::new(),
             vouches: start.end,
             next_lsn: start.end.next(),
-            metadata_end: start.metadata_end,
+            quorum: start.quorum,
             written: start.end,
             synced: start.end,
             vouched: start.end,
@@ -192,7 +192,7 @@ impl<D: Disk> Journal<D> {
             writer: GroupWriter::new(
                 self.pool.take(self.group_bytes_recent),
                 self.next_lsn,
-                self.metadata_end,
+                self.quorum,
             ),
             group: None,
             wants_sync: false,
@@ -226,7 +226,7 @@ impl<D: Disk> Journal<D> {
             ) => filling.wants_sync = true,
         }
         self.next_lsn = filling.writer.next_lsn();
-        self.metadata_end = filling.writer.metadata_end();
+        self.quorum = filling.writer.quorum();
         placed.lsn
     }
 
@@ -403,7 +403,7 @@ impl<D: Disk> Journal<D> {
     pub(super) fn vouch(&mut self, index: &mut Index<D::File>) {
         self.idle_at = None;
         if self.is_idle() && self.synced > self.vouched {
-            let writer = GroupWriter::new(self.pool.take(0), self.next_lsn, self.metadata_end);
+            let writer = GroupWriter::new(self.pool.take(0), self.next_lsn, self.quorum);
             self.closed.push_back(Filling { writer, group: None, wants_sync: true });
             self.submit(index);
         }

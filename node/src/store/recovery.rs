@@ -10,7 +10,7 @@ use super::journal::{Current, Old, Start, journal_path, parse_journal_name};
 use super::options::{Identity, StoreOptions};
 use super::segment::{Segment, SegmentTable, end_of, parse_partition_dir};
 use seedlog_core::cluster::snapshot::Snapshot;
-use seedlog_core::ids::{Lsn, TopicPartition};
+use seedlog_core::ids::{Lsn, TopicPartition, Uuid};
 use seedlog_core::journal::entry::Located;
 use seedlog_core::journal::format::{GroupPlace, rewrite_group, unseal};
 use seedlog_core::journal::recovery::{JournalSource, recover};
@@ -124,8 +124,8 @@ pub(super) async fn open<D: Disk>(
         set_aside,
     };
     let old = old_files(&plan, handles, &files, through);
-    let metadata_end = recovered.image.end();
-    let start = Start { current: fresh.current, old, end: plan.end, metadata_end };
+    let quorum = recovered.quorum.chain;
+    let start = Start { current: fresh.current, old, end: plan.end, quorum };
     Ok(Opened { start, index, segments, cuts, recovered, report, through })
 }
 
@@ -222,7 +222,6 @@ async fn write_fresh<D: Disk>(
         first_lsn: plan.fresh_first_lsn(),
         // Everything accepted is on disk: the vouched part was, the rest is since the line above.
         durable: plan.end,
-        cluster_id: identity.cluster_id,
         node_id: identity.node_id,
         incarnation: identity.incarnation,
     };
@@ -383,13 +382,18 @@ async fn set_aside<D: Disk>(
     recovered: &Recovered,
 ) -> Result<Vec<String>, StoreError> {
     let dir = &options.log_dir;
+    // Metadata that is not known to be committed may name the topic as well: the log itself is proof enough (SAFETY Q4).
+    let is_known = |topic: Uuid| {
+        recovered.quorum.image.topic(topic).is_some()
+            || recovered.partitions.keys().any(|partition| partition.topic_id == topic)
+    };
     let unknown: Vec<&DirEntry> = entries
         .iter()
         .filter(|entry| entry.is_dir)
         .filter(|entry| {
             parse_partition_dir(&entry.name).is_some_and(|partition| {
                 let topic = partition.topic_id;
-                recovered.image.topic(topic).is_none() && !recovered.drops.contains_key(&topic)
+                !is_known(topic) && !recovered.drops.contains_key(&topic)
             })
         })
         .collect();
