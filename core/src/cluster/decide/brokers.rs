@@ -13,7 +13,7 @@
 //! | it ends here, in doubt | anything | out of the ISR; while the ELR holds, in it with its doubt (SAFETY J4) |
 //!
 //! Doubt ends when the replica is in the ISR again: a leader has seen it catch up, or it was elected as the longest of all.
-//! When nobody is left, the partition has no leader until an operator gives it one.
+//! When nobody is left, the partition has no leader: nothing is ever served that may lack what was acknowledged.
 
 use crate::cluster::decide::partitions::{Draft, change_records, standing};
 use crate::cluster::image::{BrokerImage, Image, PartitionImage};
