@@ -12,8 +12,8 @@ use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::cluster::topic_config::TopicConfig;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{
-    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId, TopicPartition,
-    Uuid,
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId,
+    TopicPartition, Uuid,
 };
 use seedlog_core::peer::AlterPartition;
 
@@ -78,7 +78,8 @@ impl Cluster {
     }
 
     fn register(&mut self, registration: &Registration) {
-        let records = decide_register(&self.image, self.image.end(), registration).unwrap();
+        let records =
+            decide_register(&self.image, self.image.end(), registration).expect("it is not refused");
         self.write(&records);
     }
 
@@ -114,9 +115,9 @@ impl Cluster {
 
     /// What the leader of partition 0 would send for this ISR.
     fn proposal(&self, isr: &[i32]) -> AlterPartition {
-        let state = &self.image.partition(P0).unwrap().state;
+        let state = &self.image.partition(P0).expect("it exists").state;
         AlterPartition {
-            broker_epoch: self.image.brokers()[&state.leader.unwrap()].epoch,
+            broker_epoch: self.image.brokers()[&state.leader.expect("it is led")].epoch,
             partition: P0,
             epoch: state.leader_epoch,
             partition_epoch: state.partition_epoch,
@@ -126,7 +127,8 @@ impl Cluster {
     }
 
     fn propose(&mut self, request: &AlterPartition) -> Result<(), AlterRefusal> {
-        let leader = self.image.partition(P0).unwrap().state.leader.unwrap();
+        let leader =
+            self.image.partition(P0).and_then(|partition| partition.state.leader).expect("it is led");
         let records = decide_alter_partition(&self.image, leader, request)?;
         self.write(&records);
         Ok(())
@@ -134,7 +136,7 @@ impl Cluster {
 
     fn alter(&mut self, isr: &[i32]) {
         let request = self.proposal(isr);
-        self.propose(&request).unwrap();
+        self.propose(&request).expect("it is accepted");
     }
 
     fn state(&self) -> String {
@@ -143,23 +145,27 @@ impl Cluster {
 
     fn state_of(&self, index: i32) -> String {
         let name = TopicPartition { topic_id: TOPIC, partition: PartitionIndex(index) };
-        let state = &self.image.partition(name).unwrap().state;
+        let state = &self.image.partition(name).expect("it exists").state;
         let list = |nodes: &[NodeId]| match nodes {
             [] => "-".to_string(),
             nodes => nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" "),
         };
         let leader = state.leader.map_or("-".into(), |leader| leader.to_string());
-        let mut text =
-            format!("leader {leader} @{} isr {} elr {}", state.leader_epoch, list(&state.isr), list(&state.elr));
+        let mut text = format!(
+            "leader {leader} @{} isr {} elr {}",
+            state.leader_epoch,
+            list(&state.isr),
+            list(&state.elr)
+        );
         if !state.doubts.is_empty() {
             let doubts: Vec<NodeId> = state.doubts.iter().map(|doubt| doubt.node).collect();
-            write!(text, " doubt {}", list(&doubts)).unwrap();
+            write!(text, " doubt {}", list(&doubts)).expect("text takes all");
         }
         if let Some(node) = state.last_known {
-            write!(text, " last known {node}").unwrap();
+            write!(text, " last known {node}").expect("text takes all");
         }
         if let Some(epoch) = state.unclean_epoch {
-            write!(text, " unclean @{epoch}").unwrap();
+            write!(text, " unclean @{epoch}").expect("text takes all");
         }
         text
     }
@@ -212,7 +218,11 @@ fn a_restarted_leader_leads_in_a_new_epoch_only() {
     let end = cluster.image.end();
     cluster.restart(1);
     assert_eq!(cluster.state(), "leader 1 @2 isr 1 2 3 elr -", "it has all that it acknowledged");
-    assert_eq!(cluster.image.brokers()[&NodeId(1)].epoch, BrokerEpoch(end.0), "KIP-631: the entry's own offset");
+    assert_eq!(
+        cluster.image.brokers()[&NodeId(1)].epoch,
+        BrokerEpoch(end.0),
+        "KIP-631: the entry's own offset"
+    );
 }
 
 #[test]
@@ -317,7 +327,11 @@ fn when_all_are_in_doubt_the_longest_leads() {
     cluster.restart_in_doubt(3, 0, 90);
     assert_eq!(cluster.state(), "leader 2 @6 isr 2 elr 1 3 doubt 1 3");
     cluster.wipe(2);
-    assert_eq!(cluster.state(), "leader 1 @8 isr 1 elr 3", "logs that end alike are alike: 3 is as good as 1");
+    assert_eq!(
+        cluster.state(),
+        "leader 1 @8 isr 1 elr 3",
+        "logs that end alike are alike: 3 is as good as 1"
+    );
     let mut cluster = Cluster::new(2, 2);
     cluster.restart_in_doubt(2, 4, 50);
     cluster.fence(&[2]);
@@ -364,7 +378,8 @@ fn a_stale_or_wrong_proposal_is_refused() {
     let refuse = |cluster: &mut Cluster, request: AlterPartition| cluster.propose(&request).unwrap_err();
     let wrong = AlterPartition { broker_epoch: BrokerEpoch(99), ..right.clone() };
     assert_eq!(refuse(&mut cluster, wrong), AlterRefusal::StaleBrokerEpoch);
-    let wrong = AlterPartition { partition: TopicPartition { topic_id: Uuid([1; 16]), ..P0 }, ..right.clone() };
+    let wrong =
+        AlterPartition { partition: TopicPartition { topic_id: Uuid([1; 16]), ..P0 }, ..right.clone() };
     assert_eq!(refuse(&mut cluster, wrong), AlterRefusal::UnknownPartition);
     let wrong = AlterPartition { epoch: LeaderEpoch(1), ..right.clone() };
     assert_eq!(refuse(&mut cluster, wrong), AlterRefusal::NotController);
@@ -377,7 +392,10 @@ fn a_stale_or_wrong_proposal_is_refused() {
     cluster.propose(&right).unwrap();
     assert_eq!(refuse(&mut cluster, right.clone()), AlterRefusal::StalePartitionEpoch);
     cluster.fence(&[1]);
-    assert_eq!(decide_alter_partition(&cluster.image, NodeId(1), &right), Err(AlterRefusal::FencedLeaderEpoch));
+    assert_eq!(
+        decide_alter_partition(&cluster.image, NodeId(1), &right),
+        Err(AlterRefusal::FencedLeaderEpoch)
+    );
     let wrong = AlterPartition { epoch: LeaderEpoch(1), ..right };
     assert_eq!(decide_alter_partition(&cluster.image, NodeId(1), &wrong), Err(AlterRefusal::NotLeader));
 }
@@ -420,7 +438,8 @@ fn a_replica_below_what_it_acknowledged_is_not_eligible() {
 fn a_new_controller_finishes_what_is_half_done() {
     let mut cluster = Cluster::new(3, 2);
     for node in [1, 2] {
-        let fenced = MetadataRecord::BrokerState { node_id: NodeId(node), fenced: true, shutting_down: false };
+        let fenced =
+            MetadataRecord::BrokerState { node_id: NodeId(node), fenced: true, shutting_down: false };
         cluster.write(&[fenced]);
     }
     assert_eq!(cluster.state(), "leader 1 @0 isr 1 2 3 elr -");
@@ -438,10 +457,10 @@ fn leadership_goes_back_to_preferred_leaders_that_are_in_sync() {
     cluster.fence(&[1]);
     cluster.restart(1);
     let unknown = TopicPartition { partition: PartitionIndex(99), ..P0 };
-    assert_eq!(decide_preferred(&cluster.image, &[P0, unknown]).response, [
-        ErrorCode::PreferredLeaderNotAvailable,
-        ErrorCode::UnknownTopicOrPartition
-    ]);
+    assert_eq!(
+        decide_preferred(&cluster.image, &[P0, unknown]).response,
+        [ErrorCode::PreferredLeaderNotAvailable, ErrorCode::UnknownTopicOrPartition]
+    );
     assert_eq!(decide_rebalance(&cluster.image), [], "1 is not in sync anywhere");
     cluster.alter(&[2, 3, 1]);
     let decided = decide_preferred(&cluster.image, &[P0, P0]);

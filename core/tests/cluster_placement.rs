@@ -16,9 +16,10 @@ fn spread<'a>(
 ) -> (usize, usize) {
     let mut counts: BTreeMap<NodeId, usize> = places.iter().map(|place| (place.node, 0)).collect();
     for node in partitions.iter().flat_map(|replicas| pick(replicas)) {
-        *counts.get_mut(node).unwrap() += 1;
+        *counts.entry(*node).or_default() += 1;
     }
-    (counts.values().copied().min().unwrap(), counts.values().copied().max().unwrap())
+    let all = || counts.values().copied();
+    (all().min().expect("there are brokers"), all().max().expect("there are brokers"))
 }
 
 fn brokers(racks: &[Option<&'static str>]) -> Vec<Place<'static>> {
