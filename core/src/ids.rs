@@ -167,8 +167,10 @@ pub struct TopicPartition {
 
 impl TopicPartition {
     /// The metadata log, under the id that Kafka keeps for `__cluster_metadata` (KIP-595).
-    pub const METADATA: Self =
-        Self { topic_id: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), partition: PartitionIndex(0) };
+    pub const METADATA: Self = Self {
+        topic_id: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        partition: PartitionIndex(0),
+    };
 
     /// A partition of client topics, as opposed to the metadata log.
     #[must_use]

@@ -36,6 +36,7 @@ pub mod log;
 pub mod museum;
 pub mod output;
 pub mod peer;
+pub mod quorum;
 pub mod records;
 pub mod recovered;
 pub mod replica;

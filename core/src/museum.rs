@@ -22,21 +22,78 @@ macro_rules! exhibit {
 }
 pub(crate) use exhibit;
 
-/// The exhibits that this build knows.
+/// Writes the list of exhibits from one table.
 #[cfg(feature = "museum")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Exhibit {
+macro_rules! exhibits {
+    ($($(#[$doc:meta])* $name:ident;)+) => {
+        /// The exhibits that this build knows.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Exhibit {
+            /// None: the place before the first.
+            #[doc(hidden)]
+            Nothing,
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Exhibit {
+            /// All exhibits, in the order of their names.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The exhibit's name in the museum's list.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::Nothing => "none",
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "museum")]
+exhibits! {
+    /// KIP-101, scenario 1: a follower cuts its log to its own high watermark.
+    A1;
+    /// KIP-279: where an epoch ends is answered without the epoch that it is of.
+    A3;
+    /// KAFKA-13141: the end that a follower names counts although its log was found to diverge.
+    A11;
+    /// Redpanda #17731: records that are all there already cut off what comes behind them.
+    A12;
+    /// Raft, figure 8: entries of older terms are committed by counting replicas.
+    B2;
+    /// KAFKA-7128: a follower joins the ISR at the high watermark, below the start of its leader's epoch.
+    C1;
+    /// KIP-497: the high watermark respects the ISR that was proposed, not the larger one that is in force.
+    C2;
+    /// KIP-966, last replica standing: the last of an ISR stays in it after an unclean stop.
+    C5;
+    /// min.insync.replicas is looked at before the append only.
+    C7;
+    /// KAFKA-10533: metadata counts as replicated before it is on disk.
+    D1;
+    /// Raft, figure 2: a vote leaves before it is on disk.
+    D3;
+    /// NATS #7038, TigerBeetle #2996: a wiped disk votes under its old id.
+    D4;
     /// KAFKA-10471: a crash while loading leaves the clean-shutdown mark, and recovery skips its checks.
-    H3 = 1,
+    H3;
     /// PAR (FAST'18), NATS #7549: the first bad checksum truncates the rest of the log.
-    H4,
+    H4;
     /// NATS #7567, Redpanda: an acknowledgement leaves before the sync.
-    H5,
+    H5;
+    /// Our own (SAFETY R2): a broker that comes back leads in the epoch that it had.
+    N1;
+    /// Our own (SAFETY Q1): a blank node founds a cluster that exists.
+    N2;
     /// Our own (SAFETY J2): recovery trusts what it read from the page cache.
-    N3,
+    N3;
+    /// Our own (SAFETY R3): the high watermark moves below min.insync.replicas.
+    N4;
     /// Our own (SAFETY J1): old groups behind a cut come back.
-    N5,
+    N5;
 }
 
 #[cfg(feature = "museum")]
@@ -45,23 +102,6 @@ mod switch {
     use core::sync::atomic::{AtomicU8, Ordering};
 
     static ACTIVE: AtomicU8 = AtomicU8::new(0);
-
-    impl Exhibit {
-        /// All exhibits, in the order of their names.
-        pub const ALL: [Self; 5] = [Self::H3, Self::H4, Self::H5, Self::N3, Self::N5];
-
-        /// The exhibit's name in the museum's list.
-        #[must_use]
-        pub fn name(self) -> &'static str {
-            match self {
-                Self::H3 => "H3",
-                Self::H4 => "H4",
-                Self::H5 => "H5",
-                Self::N3 => "N3",
-                Self::N5 => "N5",
-            }
-        }
-    }
 
     /// Switches one exhibit on for the whole process, or all off.
     pub fn switch(exhibit: Option<Exhibit>) {

@@ -42,9 +42,8 @@ pub enum Output {
         to: NodeId,
         /// What is said.
         message: Box<PeerMessage>,
-        /// The record batches behind the header, for an append of a data partition: leased when the output is taken. When
-        /// nothing of it can be read, nothing is sent (SAFETY R8). Batches above the durable end are sent as well.
-        batches: Option<Extent>,
+        /// The record batches behind the header.
+        batches: PeerBatches,
     },
     /// Append an entry to the journal; entries are numbered in order.
     Journal {
@@ -74,6 +73,17 @@ pub enum Output {
         /// Why.
         reason: HaltReason,
     },
+}
+
+/// Record batches for a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerBatches {
+    /// The message has none.
+    None,
+    /// A batch that was appended in this step: its stamped header in place of the first bytes, and the batch as it came.
+    Fresh(BatchHeader, Bytes),
+    /// What is in the log: leased when the output is taken. When nothing of it can be read, nothing is sent (SAFETY R8).
+    Extent(Extent),
 }
 
 /// An answer, with the record bytes still to be filled in by the driver.

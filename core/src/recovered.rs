@@ -3,22 +3,23 @@
 
 use crate::cluster::image::Image;
 use crate::cluster::records::MetadataRecord;
-use crate::cluster::snapshot::{Damage, PartitionSnapshot, Snapshot};
-use crate::ids::{Lsn, Offset, PartitionIndex, TopicPartition, Uuid};
+use crate::cluster::snapshot::{Ballot, Cluster, Damage, PartitionSnapshot, QuorumSnapshot, Snapshot};
+use crate::ids::{Lsn, Offset, TopicPartition, Uuid};
 use crate::journal::entry::Located;
 use crate::journal::recovery::{JournalSource, RecoveryError};
 use crate::journal::{AppendEntry, Entry, GroupRef, LsnRange, Plan};
-use crate::log::Log;
+use crate::log::{Log, ProducerTable, Truncated};
+use crate::quorum::log::{MetadataEntry, MetadataLog};
 use crate::records::{BATCH_HEADER_BYTES, BatchHeader};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
 /// What a broker starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovered {
-    /// The committed metadata.
-    pub image: Image,
+    /// What the node knows of the quorum.
+    pub quorum: QuorumSnapshot,
     /// The logs, with what is lost of them.
     pub partitions: BTreeMap<TopicPartition, RecoveredPartition>,
     /// Deleted topics whose files may still be there, with their number of partitions.
@@ -29,6 +30,11 @@ pub struct Recovered {
     pub boot: u64,
     /// The last run stopped in order.
     pub clean: bool,
+    /// The journal has holes: a partition of the recovered metadata that has no log here may have lost all of it.
+    pub has_holes: bool,
+    /// Logs that may lack their last records: something behind the journal's end was cut that nothing vouched for
+    /// (SAFETY J4).
+    pub doubtful: BTreeSet<TopicPartition>,
 }
 
 /// One partition's log as recovered.
@@ -36,6 +42,8 @@ pub struct Recovered {
 pub struct RecoveredPartition {
     /// Its log as numbers.
     pub log: Log,
+    /// The end of what was known to be committed. It may be old.
+    pub high_watermark: Offset,
     /// What of it is lost.
     pub damage: Option<Damage>,
 }
@@ -123,6 +131,10 @@ struct Replay<'a> {
     holes: &'a [LsnRange],
     /// Logs by the last entry that proves them whole.
     proven: BTreeMap<TopicPartition, Lsn>,
+    /// The metadata log.
+    log: MetadataLog,
+    /// Parts of a snapshot of the metadata.
+    image: Vec<u8>,
 }
 
 impl<'a> Replay<'a> {
@@ -131,12 +143,13 @@ impl<'a> Replay<'a> {
         if let Some(snapshot) = snapshot {
             state.end = snapshot.through;
             state.boot = snapshot.boot;
-            let listed = snapshot.partitions.into_iter().map(restore_partition);
-            state.partitions = every_partition(&snapshot.image).chain(listed).collect();
-            state.image = snapshot.image;
+            state.partitions = snapshot.partitions.into_iter().map(restore_partition).collect();
+            state.quorum = snapshot.quorum;
             state.drops = snapshot.drops.into_iter().collect();
+            state.doubtful = snapshot.doubtful.into_iter().collect();
         }
-        Self { state, holes, proven: BTreeMap::new() }
+        let log = MetadataLog::new(core::mem::take(&mut state.quorum.log));
+        Self { state, holes, proven: BTreeMap::new(), log, image: Vec::new() }
     }
 
     fn group(
@@ -166,10 +179,11 @@ impl<'a> Replay<'a> {
 
     fn entry(&mut self, located: &Located, group: &[u8], damaged: bool) -> Result<(), Refusal> {
         let lsn = located.lsn;
+        self.state.quorum.chain = self.state.quorum.chain.with(&located.entry);
         match &located.entry {
             Entry::Append(append) => self.append(located, append, group, damaged)?,
             Entry::EpochStart { partition, epoch, start } => {
-                let Some(held) = self.held(*partition) else { return Ok(()) };
+                let held = self.state.partitions.entry(*partition).or_default();
                 if *start > held.log.end() {
                     held.lose(*start);
                 } else if held.damage.is_none() {
@@ -177,24 +191,99 @@ impl<'a> Replay<'a> {
                     self.proven.insert(*partition, lsn);
                 }
             }
-            Entry::Metadata { offset, record, .. } => {
-                if *offset != self.state.image.end() {
-                    return Err(Refusal::MetadataLost(self.state.image.end()));
+            Entry::Cut { partition, to } => {
+                let held = self.state.partitions.entry(*partition).or_default();
+                if *to > held.log.end() {
+                    held.lose(*to);
+                } else if held.damage.is_none() {
+                    held.cut(*to);
                 }
-                let record =
-                    MetadataRecord::decode(record).map_err(|what| Refusal::Contradiction(lsn, what))?;
-                self.metadata(*offset, &record);
+            }
+            Entry::Reset { partition, start, producers } => {
+                let held = self.state.partitions.entry(*partition).or_default();
+                held.log.reset_to(*start);
+                held.log.replace_producers(postcard::from_bytes(producers).unwrap_or_default());
+                held.high_watermark = *start;
+                held.damage = None;
+                self.proven.insert(*partition, lsn);
             }
             Entry::ProducersExpired { partition, producers } => {
                 if let Some(held) = self.held(*partition) {
                     held.log.expire(producers);
                 }
             }
+            Entry::Dropping { topic_id, partitions } => {
+                self.state.partitions.retain(|partition, _| partition.topic_id != *topic_id);
+                self.state.drops.insert(*topic_id, *partitions);
+            }
             Entry::Dropped { topic_id } => {
                 self.state.drops.remove(topic_id);
             }
+            Entry::Trusted { partition } => {
+                self.state.doubtful.remove(partition);
+            }
             Entry::Started { boot } => self.state.boot = *boot,
             Entry::Stopped => {}
+            Entry::Metadata { .. }
+            | Entry::MetadataCut { .. }
+            | Entry::MetadataImage { .. }
+            | Entry::Founded { .. }
+            | Entry::Vote { .. } => self.quorum(lsn, &located.entry)?,
+        }
+        Ok(())
+    }
+
+    fn quorum(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Refusal> {
+        let quorum = &mut self.state.quorum;
+        let log = &mut self.log;
+        let contradiction = |what| Refusal::Contradiction(lsn, what);
+        match entry {
+            Entry::Metadata { offset, epoch, records } => {
+                if *offset != log.log().end() {
+                    return Err(Refusal::MetadataLost(log.log().end()));
+                }
+                MetadataRecord::decode(records).map_err(contradiction)?;
+                if *epoch < log.last_epoch() {
+                    return Err(contradiction("it goes back to an older term"));
+                }
+                log.append(MetadataEntry { epoch: *epoch, records: records.clone() });
+            }
+            Entry::MetadataCut { to } => {
+                if *to > log.log().end() || *to < log.log().start() {
+                    return Err(Refusal::MetadataLost(log.log().end()));
+                }
+                log.cut(*to);
+            }
+            Entry::MetadataImage { end, epoch, from, total, bytes } => {
+                if *from == 0 {
+                    self.image.clear();
+                }
+                self.image.extend_from_slice(bytes);
+                if self.image.len() as u64 == *total {
+                    let image = postcard::from_bytes(&self.image)
+                        .map_err(|_| contradiction("its snapshot of the metadata cannot be read"))?;
+                    quorum.image = image;
+                    log.reset(*end, *epoch);
+                    self.image = Vec::new();
+                }
+            }
+            Entry::Founded { cluster_id, voters } => {
+                quorum.image = Image::founded(voters.clone());
+                quorum.cluster = Some(Cluster { id: *cluster_id, voters: voters.clone() });
+            }
+            Entry::Vote { epoch, candidate } => {
+                quorum.ballot = Ballot { epoch: *epoch, candidate: *candidate };
+            }
+            Entry::Append(_)
+            | Entry::EpochStart { .. }
+            | Entry::ProducersExpired { .. }
+            | Entry::Dropped { .. }
+            | Entry::Started { .. }
+            | Entry::Stopped
+            | Entry::Cut { .. }
+            | Entry::Reset { .. }
+            | Entry::Dropping { .. }
+            | Entry::Trusted { .. } => unreachable!("the caller took these"),
         }
         Ok(())
     }
@@ -206,7 +295,7 @@ impl<'a> Replay<'a> {
         group: &[u8],
         damaged: bool,
     ) -> Result<(), Refusal> {
-        let Some(held) = self.held(append.partition) else { return Ok(()) };
+        let held = self.state.partitions.entry(append.partition).or_default();
         if append.base_offset < held.log.end() {
             return Err(Refusal::Contradiction(located.lsn, "it appends where the log already has records"));
         }
@@ -231,29 +320,9 @@ impl<'a> Replay<'a> {
             held.log.roll();
         }
         held.log.append(&header, append.append_time);
-        // What recovery accepted stays: nothing of it will be taken back.
-        held.log.forget_undo_below(held.log.end());
+        held.log.forget_undo_below(held.high_watermark);
         self.proven.insert(append.partition, located.lsn);
         Ok(())
-    }
-
-    fn metadata(&mut self, offset: Offset, record: &MetadataRecord) {
-        if let MetadataRecord::RemoveTopic { topic_id } = record {
-            let partitions = self.state.image.topic(*topic_id).map_or(0, |topic| topic.partitions.len());
-            let partitions = i32::try_from(partitions).expect("partitions are numbered by i32");
-            self.state.drops.insert(*topic_id, partitions);
-            for index in 0..partitions {
-                let partition = TopicPartition { topic_id: *topic_id, partition: PartitionIndex(index) };
-                self.state.partitions.remove(&partition);
-            }
-        }
-        self.state.image.replay(offset, record);
-        if let MetadataRecord::Partition { topic_id, partition, .. } = record {
-            let partition = TopicPartition { topic_id: *topic_id, partition: *partition };
-            self.state.partitions.insert(partition, RecoveredPartition::default());
-            // Created after every hole so far: nothing of it can be in one of them.
-            self.proven.insert(partition, self.state.end.next());
-        }
     }
 
     /// The partition, unless its topic was deleted by an earlier entry.
@@ -262,16 +331,16 @@ impl<'a> Replay<'a> {
     }
 
     fn finish(mut self, plan: &Plan) -> Result<Recovered, Refusal> {
-        let end = self.state.image.end();
-        // A later group that names the same metadata end proves that no hole before it held metadata.
+        // A later group with the same digest proves that no hole before it held what the quorum rests on.
         let last_hole = self.holes.last().copied();
-        let metadata_whole = match (plan.metadata_end, last_hole) {
-            (Some(stated), _) => stated == end,
+        let quorum_whole = match (plan.quorum, last_hole) {
+            (Some(stated), _) => stated == self.state.quorum.chain,
             (None, hole) => hole.is_none(),
         };
-        if !metadata_whole {
-            return Err(Refusal::MetadataLost(end));
+        if !quorum_whole {
+            return Err(Refusal::MetadataLost(self.log.log().end()));
         }
+        self.state.has_holes = last_hole.is_some();
         if let Some(hole) = last_hole {
             for (partition, held) in &mut self.state.partitions {
                 // Proof is a later entry that goes on where the log ended (SAFETY J5).
@@ -282,7 +351,12 @@ impl<'a> Replay<'a> {
         }
         self.state.end = plan.end;
         self.state.clean = plan.clean;
-        self.state.image.check_invariants();
+        if plan.cut {
+            self.state.doubtful = self.state.partitions.keys().copied().collect();
+            self.state.doubtful.insert(TopicPartition::METADATA);
+        }
+        self.state.quorum.log = self.log.to_snapshot();
+        self.state.quorum.image.check_invariants();
         Ok(self.state)
     }
 }
@@ -293,28 +367,25 @@ impl RecoveredPartition {
         let from = self.damage.map_or(self.log.end(), |damage| damage.from);
         self.damage = Some(Damage { from, to: Some(to) });
     }
-}
 
-/// Partitions without any history, which a snapshot leaves out.
-fn every_partition(image: &Image) -> impl Iterator<Item = (TopicPartition, RecoveredPartition)> {
-    image.topics().iter().flat_map(|(&topic_id, topic)| {
-        (0..).zip(&topic.partitions).map(move |(index, _)| {
-            (TopicPartition { topic_id, partition: PartitionIndex(index) }, RecoveredPartition::default())
-        })
-    })
+    fn cut(&mut self, to: Offset) {
+        let to = to.max(self.log.start());
+        if let Truncated::ProducersLost = self.log.truncate_to(to) {
+            self.log.replace_producers(ProducerTable::default());
+        }
+        self.high_watermark = self.high_watermark.min(to);
+    }
 }
 
 fn restore_partition(held: PartitionSnapshot) -> (TopicPartition, RecoveredPartition) {
-    (held.partition, RecoveredPartition { log: Log::from_snapshot(held.log), damage: held.damage })
-}
-
-/// The state of a broker as a [`Snapshot`]'s list of partitions.
-pub(crate) fn partition_snapshot(
-    partition: TopicPartition,
-    log: &Log,
-    damage: Option<Damage>,
-) -> PartitionSnapshot {
-    PartitionSnapshot { partition, log: log.to_snapshot(), damage }
+    (
+        held.partition,
+        RecoveredPartition {
+            log: Log::from_snapshot(held.log),
+            high_watermark: held.high_watermark,
+            damage: held.damage,
+        },
+    )
 }
 
 /// Offsets that are lost, for logs and reports: `topic-partition [from, to)`.

@@ -20,6 +20,12 @@ impl Random {
         self.0.next_u64()
     }
 
+    /// A number below `end`; 0 for an `end` of 0. Biased by less than one in 2^32 for ends up to 2^32.
+    pub fn below(&mut self, end: u64) -> u64 {
+        let scaled = (u128::from(self.next_u64()) * u128::from(end)) >> 64;
+        u64::try_from(scaled).expect("below a 64-bit end")
+    }
+
     /// An id that is neither zero nor one of those that Kafka keeps for itself, and does not print with a leading dash.
     pub fn uuid(&mut self) -> Uuid {
         loop {

@@ -192,9 +192,9 @@ fn members_that_leave_an_isr_below_min_insync_stay_eligible() {
     cluster.restart(3);
     assert_eq!(cluster.state(), "leader - @1 isr - elr 1 2", "3 may lack records");
     cluster.restart(2);
-    assert_eq!(cluster.state(), "leader 2 @2 isr 2 elr 1", "an ISR of one; 1 is eligible still");
+    assert_eq!(cluster.state(), "leader 2 @1 isr 2 elr 1", "an ISR of one; 1 is eligible still");
     cluster.alter(&[2, 3]);
-    assert_eq!(cluster.state(), "leader 2 @2 isr 2 3 elr -", "the watermark moves without 1 from here on");
+    assert_eq!(cluster.state(), "leader 2 @1 isr 2 3 elr -", "the watermark moves without 1 from here on");
 }
 
 // C9, KAFKA-13173.
@@ -213,11 +213,11 @@ fn brokers_that_fall_silent_together_leave_together() {
 fn a_restarted_leader_leads_in_a_new_epoch_only() {
     let mut cluster = Cluster::new(1, 1);
     cluster.restart(1);
-    assert_eq!(cluster.state(), "leader 1 @2 isr 1 elr -");
+    assert_eq!(cluster.state(), "leader 1 @1 isr 1 elr -");
     let mut cluster = Cluster::new(3, 2);
     let end = cluster.image.end();
     cluster.restart(1);
-    assert_eq!(cluster.state(), "leader 1 @2 isr 1 2 3 elr -", "it has all that it acknowledged");
+    assert_eq!(cluster.state(), "leader 1 @1 isr 1 2 3 elr -", "it has all that it acknowledged");
     assert_eq!(
         cluster.image.brokers()[&NodeId(1)].epoch,
         BrokerEpoch(end.0),
@@ -233,9 +233,9 @@ fn a_run_registers_once_and_is_unfenced_when_it_registers_again() {
     assert_eq!(decide_register(&cluster.image, cluster.image.end(), &registration), Ok(Vec::new()));
     let epoch = cluster.image.brokers()[&NodeId(1)].epoch;
     cluster.fence(&[1, 2]);
-    assert_eq!(cluster.state(), "leader - @3 isr - elr 1 2");
+    assert_eq!(cluster.state(), "leader - @2 isr - elr 1 2");
     cluster.register(&registration);
-    assert_eq!(cluster.state(), "leader 1 @4 isr 1 elr 2");
+    assert_eq!(cluster.state(), "leader 1 @2 isr 1 elr 2");
     assert_eq!(cluster.image.brokers()[&NodeId(1)].epoch, epoch, "the same registration");
     assert_eq!(decide_unfence(&cluster.image, NodeId(1)), [], "it is not fenced");
 }
@@ -272,7 +272,7 @@ fn a_last_replica_that_stopped_uncleanly_gives_way_to_the_eligible() {
     cluster.restart_uncleanly(3);
     assert_eq!(cluster.state(), "leader - @3 isr - elr 2");
     cluster.restart(2);
-    assert_eq!(cluster.state(), "leader 2 @4 isr 2 elr -");
+    assert_eq!(cluster.state(), "leader 2 @3 isr 2 elr -");
 }
 
 // SAFETY R5: the partition waits for the last one by name, and is not called clean.
@@ -283,9 +283,9 @@ fn the_last_that_had_everything_leads_by_name() {
     cluster.restart_uncleanly(2);
     assert_eq!(cluster.state(), "leader 1 @0 isr 1 elr -");
     cluster.restart_uncleanly(1);
-    assert_eq!(cluster.state(), "leader 1 @2 isr 1 elr - unclean @2", "2 is not asked, though it is there");
+    assert_eq!(cluster.state(), "leader 1 @1 isr 1 elr - unclean @1", "2 is not asked, though it is there");
     cluster.restart(1);
-    assert_eq!(cluster.state(), "leader 1 @4 isr 1 elr - unclean @2", "what was cut then stays cut");
+    assert_eq!(cluster.state(), "leader 1 @2 isr 1 elr - unclean @1", "what was cut then stays cut");
 }
 
 // SAFETY J5.
@@ -295,12 +295,12 @@ fn a_replica_that_lost_records_is_out_and_the_last_one_leads_nothing() {
     let lost = vec![P0];
     let registration = Registration { lost: lost.clone(), ..cluster.run(1) };
     cluster.register(&registration);
-    assert_eq!(cluster.state(), "leader 2 @2 isr 2 elr -");
+    assert_eq!(cluster.state(), "leader 2 @1 isr 2 elr -");
     let registration = Registration { lost, is_unclean: true, ..cluster.run(2) };
     cluster.register(&registration);
-    assert_eq!(cluster.state(), "leader - @3 isr - elr -");
+    assert_eq!(cluster.state(), "leader - @2 isr - elr -");
     cluster.restart(2);
-    assert_eq!(cluster.state(), "leader - @3 isr - elr -", "not even by name");
+    assert_eq!(cluster.state(), "leader - @2 isr - elr -", "not even by name");
 }
 
 // SAFETY J4.
@@ -308,13 +308,13 @@ fn a_replica_that_lost_records_is_out_and_the_last_one_leads_nothing() {
 fn doubt_gives_way_to_members_without_and_ends_in_the_isr() {
     let mut cluster = Cluster::new(2, 2);
     cluster.restart_in_doubt(1, 0, 10);
-    assert_eq!(cluster.state(), "leader 2 @2 isr 2 elr 1 doubt 1");
+    assert_eq!(cluster.state(), "leader 2 @1 isr 2 elr 1 doubt 1");
     cluster.fence(&[2]);
-    assert_eq!(cluster.state(), "leader - @3 isr - elr 1 2 doubt 1", "2 may return");
+    assert_eq!(cluster.state(), "leader - @2 isr - elr 1 2 doubt 1", "2 may return");
     cluster.restart(2);
-    assert_eq!(cluster.state(), "leader 2 @4 isr 2 elr 1 doubt 1");
+    assert_eq!(cluster.state(), "leader 2 @2 isr 2 elr 1 doubt 1");
     cluster.alter(&[2, 1]);
-    assert_eq!(cluster.state(), "leader 2 @4 isr 1 2 elr -", "a leader saw it catch up");
+    assert_eq!(cluster.state(), "leader 2 @2 isr 1 2 elr -", "a leader saw it catch up");
 }
 
 // SAFETY J4: only after all have reported, the longest (epoch, end).
@@ -323,13 +323,13 @@ fn when_all_are_in_doubt_the_longest_leads() {
     let mut cluster = Cluster::new(3, 3);
     cluster.restart_in_doubt(1, 0, 90);
     cluster.restart_in_doubt(2, 0, 91);
-    assert_eq!(cluster.state(), "leader 3 @4 isr 3 elr 1 2 doubt 1 2", "nobody knows yet that 3 is down");
+    assert_eq!(cluster.state(), "leader 3 @2 isr 3 elr 1 2 doubt 1 2", "nobody knows yet that 3 is down");
     cluster.restart_in_doubt(3, 0, 90);
-    assert_eq!(cluster.state(), "leader 2 @6 isr 2 elr 1 3 doubt 1 3");
+    assert_eq!(cluster.state(), "leader 2 @3 isr 2 elr 1 3 doubt 1 3");
     cluster.wipe(2);
     assert_eq!(
         cluster.state(),
-        "leader 1 @8 isr 1 elr 3",
+        "leader 1 @4 isr 1 elr 3",
         "logs that end alike are alike: 3 is as good as 1"
     );
     let mut cluster = Cluster::new(2, 2);
@@ -338,7 +338,7 @@ fn when_all_are_in_doubt_the_longest_leads() {
     cluster.restart_in_doubt(1, 3, 70);
     assert_eq!(cluster.state(), "leader - @1 isr - elr 1 2 doubt 1 2", "the longest is waited for");
     cluster.restart(2);
-    assert_eq!(cluster.state(), "leader 2 @2 isr 2 elr 1 doubt 1", "a newer epoch is longer");
+    assert_eq!(cluster.state(), "leader 2 @1 isr 2 elr 1 doubt 1", "a newer epoch is longer");
 }
 
 // KIP-841.

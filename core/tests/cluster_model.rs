@@ -63,7 +63,7 @@ struct World {
     committed: BTreeMap<TopicPartition, Vec<Record>>,
     /// Partitions whose ISR had `min.insync.replicas` members once.
     reached: BTreeSet<TopicPartition>,
-    leaders: BTreeMap<(TopicPartition, LeaderEpoch), Option<NodeId>>,
+    leaders: BTreeMap<(TopicPartition, LeaderEpoch), NodeId>,
     records: u32,
     topics: u8,
     has_hidden: bool,
@@ -123,8 +123,10 @@ impl World {
         self.image.check_invariants();
         for (name, partition) in self.image.all_partitions() {
             let state = &partition.state;
-            let leader = self.leaders.entry((name, state.leader_epoch)).or_insert(state.leader);
-            assert_eq!(*leader, state.leader, "one leader an epoch (S11)");
+            if let Some(leader) = state.leader {
+                let first = self.leaders.entry((name, state.leader_epoch)).or_insert(leader);
+                assert_eq!(*first, leader, "one leader an epoch (S11)");
+            }
             let topic = self.image.topic(name.topic_id).expect("it exists");
             let min_insync = count(topic.min_insync_replicas);
             if state.isr.len() >= min_insync {
@@ -137,8 +139,9 @@ impl World {
                 && old != state
             {
                 assert!(state.partition_epoch > old.partition_epoch, "S11");
-                let same = state.leader_epoch == old.leader_epoch;
-                assert_eq!(same, state.leader == old.leader && same, "S11");
+                let is_over = old.leader.is_some() && state.leader != old.leader;
+                let least = old.leader_epoch.0 + i32::from(is_over);
+                assert!(state.leader_epoch.0 >= least, "an epoch ends with its leader (S11)");
             }
             let was_unclean = before.get(&name).and_then(|old| old.unclean_epoch);
             if state.unclean_epoch != was_unclean {

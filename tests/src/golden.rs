@@ -21,9 +21,12 @@
 //! | `epoch-end orders-0 epoch=1`, `init-producer` | the end of a leader's epoch; a producer id |
 //! | `disconnect` | the connection ends |
 //!
+//! A scenario of several nodes begins with `nodes 3`; its commands are in [`Cluster`]'s file.
+//!
 //! A request is sent by `client` over a connection of its own, or by another: `reader: fetch orders-0 from=0`.
 
 mod ask;
+mod cluster;
 mod disk;
 mod journal;
 mod node;
@@ -31,14 +34,16 @@ mod say;
 mod words;
 
 use bytes::Bytes;
+pub use cluster::Cluster;
 use disk::Disk;
 use journal::Group;
 use node::Process;
-use seedlog_core::ids::{ConnId, RequestNumber, Uuid};
+use seedlog_core::broker::Broker;
+use seedlog_core::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::journal::Entry;
 use seedlog_core::wire::ApiKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use words::Line;
 
 /// Plays a scenario. Gives it back with what happened this time: the same text, if nothing has changed.
@@ -46,8 +51,13 @@ use words::Line;
 /// # Errors
 /// The line that makes no sense, and why.
 pub fn play(script: &str) -> Result<String, String> {
-    let mut told = String::new();
+    let is_cluster = script.lines().any(|line| line.starts_with("> nodes "));
+    let mut cluster = Cluster::default();
     let mut world = World::default();
+    let mut obey = |command: &str| {
+        if is_cluster { cluster.obey(command) } else { world.obey(command) }
+    };
+    let mut told = String::new();
     for (number, line) in (1..).zip(script.lines()) {
         if line.starts_with("  ") {
             continue; // What happened the last time.
@@ -55,7 +65,7 @@ pub fn play(script: &str) -> Result<String, String> {
         told.push_str(line);
         told.push('\n');
         if let Some(command) = line.strip_prefix("> ") {
-            let said = world.obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
+            let said = obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
             for said in said {
                 told.push_str(&format!("  {said}\n"));
             }
@@ -66,9 +76,25 @@ pub fn play(script: &str) -> Result<String, String> {
     Ok(told)
 }
 
+/// What one node says to another.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    /// The message's header.
+    pub(crate) message: Vec<u8>,
+    /// The record batches behind it.
+    pub(crate) batches: Bytes,
+}
+
 /// One machine, and what is known of it.
-#[derive(Default)]
 pub struct World {
+    node: NodeId,
+    /// Which folder it has: wiped machines get another.
+    folder: u8,
+    voters: Vec<NodeId>,
+    /// What it has said to others and nobody has carried yet.
+    outbox: VecDeque<Letter>,
     disk: Disk,
     /// Every group that was ever written: where bits are flipped.
     groups: Vec<Group>,
@@ -97,7 +123,33 @@ pub struct Frame {
     pub bytes: Bytes,
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::of(NodeId(1), vec![NodeId(1)])
+    }
+}
+
 impl World {
+    /// A machine of a cluster with these voters.
+    fn of(node: NodeId, voters: Vec<NodeId>) -> Self {
+        Self {
+            node,
+            folder: 0,
+            voters,
+            outbox: VecDeque::new(),
+            disk: Disk::default(),
+            groups: Vec::new(),
+            up: None,
+            now_ms: 0,
+            by_hand: false,
+            next_conn: 0,
+            names: BTreeMap::new(),
+            asked: None,
+            said: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+
     /// Obeys a command. Gives back what came of it, a line each.
     ///
     /// # Errors
@@ -118,6 +170,23 @@ impl World {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up.is_some()
+    }
+
+    /// The disk is replaced by an empty one.
+    fn wipe(&mut self) {
+        self.disk = Disk::default();
+        self.groups.clear();
+        self.folder += 1;
+    }
+
+    /// The broker, while it runs.
+    fn broker(&self) -> Option<&Broker> {
+        self.up.as_ref().map(|process| &process.broker)
+    }
+
+    /// When the broker wants to be woken.
+    fn wake_at_ms(&self) -> Option<u64> {
+        self.up.as_ref().and_then(Process::wake_at_ms)
     }
 
     /// The first journal file, as a process sees it.

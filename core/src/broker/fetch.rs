@@ -1,7 +1,8 @@
 //! Fetch: what a reader wants, whether it is there, and the answer, at once or when enough has come (KIP-74, KIP-227).
 
+use super::Broker;
 use super::offsets::known_epoch;
-use super::{Broker, Timer};
+use super::timers::Timer;
 use crate::errors::ErrorCode;
 use crate::fetch::session::{Part, Session};
 use crate::fetch::{PartKey, SessionKey, Waiting};
@@ -155,7 +156,7 @@ impl Broker {
     }
 
     fn start_waiting(&mut self, key: SessionKey, waiting: Waiting) {
-        self.timers.insert((waiting.deadline, Timer::Fetch(key)));
+        self.timers.arm(waiting.deadline, Timer::Fetch(key));
         if let Some(conn) = self.conns.get_mut(&waiting.conn) {
             conn.fetches.insert(key);
         }
@@ -212,11 +213,14 @@ impl Broker {
     fn say_of(&self, partition: TopicPartition, part: &Part) -> Result<Say, ErrorCode> {
         let replica = self.leader_of(partition)?;
         Self::check_epoch(replica, part.current_leader_epoch)?;
-        let high_watermark = replica.leader().expect("leader_of gives leaders only").high_watermark;
+        let high_watermark = replica.high_watermark();
         let log = replica.log();
         if let Some(last) = part.last_fetched_epoch {
             let end = log.end_offset_for_epoch(last).ok_or(ErrorCode::OffsetOutOfRange)?;
             if end.epoch < last || end.end < part.offset {
+                if !replica.knows_committed() {
+                    return Ok(Say::Nothing); // Where they part, and what of that counts, it will know (SAFETY R6).
+                }
                 return Ok(Say::Diverging { epoch: end.epoch, end: end.end.min(high_watermark) });
             }
         }
@@ -346,7 +350,7 @@ impl Broker {
     fn stop_waiting_keeping(&mut self, key: SessionKey) -> Option<Waiting> {
         let session = self.sessions.session_mut(key)?;
         let waiting = session.stop_waiting()?;
-        self.timers.remove(&(waiting.deadline, Timer::Fetch(key)));
+        self.timers.disarm(Timer::Fetch(key));
         if let Some(conn) = self.conns.get_mut(&waiting.conn) {
             conn.fetches.remove(&key);
         }

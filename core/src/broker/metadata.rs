@@ -1,269 +1,27 @@
-//! Topics, brokers, producer ids: what the metadata says, and what clients ask to change in it.
+//! What is said of topics and brokers: Metadata, DescribeCluster, FindCoordinator, ApiVersions.
 
-use super::{Broker, Drop, Pending};
-use crate::cluster::decide::{
-    self, PRODUCER_ID_BLOCK, decide_create_topics, decide_delete_topics, decide_producer_ids,
-};
+use super::Broker;
+use crate::cluster::decide::check_topic_name;
 use crate::cluster::image::TopicImage;
-use crate::cluster::records::MetadataRecord;
 use crate::config::AdvertisedListener;
 use crate::door::{ClientBody, ClientRequest};
 use crate::errors::ErrorCode;
-use crate::ids::{
-    ConnId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, RequestNumber, TopicPartition, Uuid,
-};
-use crate::journal::Entry;
+use crate::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use crate::output::Outputs;
-use crate::replica::Replica;
 use crate::wire::api_versions::ApiVersion;
-use crate::wire::create_topics::{CreatableTopic, CreatableTopicResult};
-use crate::wire::delete_topics::DeletableTopicResult;
+use crate::wire::create_topics::CreatableTopic;
 use crate::wire::describe_cluster::DescribeClusterBroker;
 use crate::wire::find_coordinator::Coordinator;
 use crate::wire::metadata::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use crate::wire::{
-    APIS, ApiKey, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-    MetadataResponse, Response, Str,
+    APIS, ApiKey, ApiVersionsResponse, CreateTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse, Response, Str,
 };
-use alloc::boxed::Box;
-use alloc::format;
+
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
 impl Broker {
-    /// Appends records to the metadata log and shows them in the working image (SAFETY C1: replay at append). Gives back
-    /// the offset that must be committed before anything that rests on them leaves.
-    pub(super) fn append_metadata(&mut self, records: Vec<MetadataRecord>, out: &mut Outputs) -> Offset {
-        for record in records {
-            let offset = self.working.end();
-            self.working.replay(offset, &record);
-            let entry = Entry::Metadata { offset, epoch: self.working.epoch(), record: record.encode() };
-            let lsn = self.journal(entry, out);
-            self.journal.metadata.push_back((lsn, offset, record));
-        }
-        self.working.end()
-    }
-
-    /// A metadata record is on disk: with a single voter that commits it.
-    pub(super) fn commit_metadata(&mut self, offset: Offset, record: &MetadataRecord, out: &mut Outputs) {
-        let removed_partitions = match record {
-            MetadataRecord::RemoveTopic { topic_id } => {
-                self.committed.topic(*topic_id).map_or(0, |topic| topic.partitions.len())
-            }
-            MetadataRecord::LeaderChange { .. }
-            | MetadataRecord::RegisterBroker { .. }
-            | MetadataRecord::Topic { .. }
-            | MetadataRecord::Partition { .. }
-            | MetadataRecord::ProducerIds { .. } => 0,
-        };
-        self.committed.replay(offset, record);
-        match record {
-            MetadataRecord::LeaderChange { .. } | MetadataRecord::Topic { .. } => {}
-            MetadataRecord::RegisterBroker { node_id, .. } => {
-                if *node_id == self.config.node_id {
-                    self.on_registered(out);
-                }
-            }
-            MetadataRecord::Partition { topic_id, partition, leader, leader_epoch, .. } => {
-                let partition = TopicPartition { topic_id: *topic_id, partition: *partition };
-                self.on_partition_created(partition, *leader, *leader_epoch, out);
-            }
-            MetadataRecord::RemoveTopic { topic_id } => {
-                self.on_topic_removed(*topic_id, removed_partitions, out)
-            }
-            MetadataRecord::ProducerIds { next } => self.on_producer_ids(*next, out),
-        }
-        self.answer_committed(out);
-    }
-
-    fn on_partition_created(
-        &mut self,
-        partition: TopicPartition,
-        leader: NodeId,
-        epoch: LeaderEpoch,
-        out: &mut Outputs,
-    ) {
-        let old = self.replicas.insert(partition, Replica::new(Default::default()));
-        assert!(old.is_none(), "a partition is created once");
-        if leader == self.config.node_id {
-            self.lead(partition, epoch, out);
-        }
-    }
-
-    fn on_topic_removed(&mut self, topic_id: Uuid, partitions: usize, out: &mut Outputs) {
-        let partitions = i32::try_from(partitions).expect("partitions are numbered by i32");
-        for index in 0..partitions {
-            let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
-            if let Some(mut replica) = self.replicas.remove(&partition) {
-                for waiter in replica.take_waiters() {
-                    self.on_part_failed(waiter, ErrorCode::UnknownTopicOrPartition, out);
-                }
-            }
-            self.with_producers.remove(&partition);
-            self.moved.push(partition);
-        }
-        self.drops.insert(topic_id, Drop { partitions, op: None });
-        self.drop_files(topic_id, out);
-    }
-
-    /// Answers everything whose metadata is committed.
-    fn answer_committed(&mut self, out: &mut Outputs) {
-        while let Some((offset, _)) = self.undecided.front()
-            && *offset <= self.committed.end()
-        {
-            let (_, pending) = self.undecided.pop_front().expect("the front is there");
-            match pending {
-                Pending::Ready { conn, number, response } => self.reply(conn, number, *response, out),
-                Pending::Metadata { conn, number, request } => {
-                    if let ClientBody::Metadata(metadata) = &request.body {
-                        let response = self.describe_topics(conn, request.api_version, metadata);
-                        self.reply(conn, number, response, out);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends a response once the metadata is committed up to `offset`: at once if it is.
-    fn reply_at(
-        &mut self,
-        offset: Offset,
-        conn: ConnId,
-        number: RequestNumber,
-        response: Response,
-        out: &mut Outputs,
-    ) {
-        if offset <= self.committed.end() {
-            self.reply(conn, number, response, out);
-        } else {
-            self.undecided.push_back((offset, Pending::Ready { conn, number, response: Box::new(response) }));
-        }
-    }
-
-    /// Why nothing can be written to the metadata log, if so.
-    fn metadata_refusal(&self) -> Option<(ErrorCode, &'static str)> {
-        if !self.is_serving() {
-            Some((ErrorCode::NotController, "This node is starting or stopping."))
-        } else if !self.has_room_to_wait() {
-            Some((ErrorCode::ThrottlingQuotaExceeded, "Too many requests wait on this broker."))
-        } else {
-            None
-        }
-    }
-
-    pub(super) fn on_create_topics(
-        &mut self,
-        conn: ConnId,
-        number: RequestNumber,
-        request: &CreateTopicsRequest,
-        out: &mut Outputs,
-    ) {
-        let full = self.disk_is_full.then_some((
-            ErrorCode::KafkaStorageError,
-            "The disk of this broker is nearly full: free some room or add a disk.",
-        ));
-        if let Some((code, why)) = self.metadata_refusal().or(full) {
-            let topics = request.topics.iter().map(|topic| CreatableTopicResult {
-                name: topic.name.clone(),
-                error_code: code.code(),
-                error_message: Some(Str::from_static(why)),
-                ..CreatableTopicResult::default()
-            });
-            let response = CreateTopicsResponse { throttle_time_ms: 0, topics: topics.collect() };
-            self.reply(conn, number, Response::CreateTopics(response), out);
-            return;
-        }
-        let random = &mut self.random;
-        let decision = decide_create_topics(&self.working, &self.config, request, || random.uuid());
-        // Also a refusal rests on what it saw: it leaves when that is committed (SAFETY C1).
-        let offset = self.append_metadata(decision.records, out);
-        self.reply_at(offset, conn, number, Response::CreateTopics(decision.response), out);
-    }
-
-    pub(super) fn on_delete_topics(
-        &mut self,
-        conn: ConnId,
-        number: RequestNumber,
-        request: &DeleteTopicsRequest,
-        out: &mut Outputs,
-    ) {
-        if let Some((code, why)) = self.metadata_refusal() {
-            let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
-            let by_state = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
-            let responses = by_name.chain(by_state).map(|(name, topic_id)| DeletableTopicResult {
-                name,
-                topic_id,
-                error_code: code.code(),
-                error_message: Some(Str::from_static(why)),
-            });
-            let response = DeleteTopicsResponse { throttle_time_ms: 0, responses: responses.collect() };
-            self.reply(conn, number, Response::DeleteTopics(response), out);
-            return;
-        }
-        let decision = decide_delete_topics(&self.working, request);
-        let offset = self.append_metadata(decision.records, out);
-        self.reply_at(offset, conn, number, Response::DeleteTopics(decision.response), out);
-    }
-
-    pub(super) fn on_init_producer_id(
-        &mut self,
-        conn: ConnId,
-        number: RequestNumber,
-        request: &InitProducerIdRequest,
-        out: &mut Outputs,
-    ) {
-        let refuse = |code: ErrorCode| {
-            Response::InitProducerId(InitProducerIdResponse {
-                error_code: code.code(),
-                ..InitProducerIdResponse::default()
-            })
-        };
-        if request.transactional_id.is_some() {
-            // Transactions are not served: FindCoordinator, which precedes this call, says so.
-            self.reply(conn, number, refuse(ErrorCode::InvalidRequest), out);
-        } else if let Some((code, _)) = self.metadata_refusal() {
-            let code =
-                if code == ErrorCode::NotController { ErrorCode::CoordinatorNotAvailable } else { code };
-            self.reply(conn, number, refuse(code), out);
-        } else {
-            self.producer_ids.waiting.push_back((conn, number));
-            self.give_producer_ids(out);
-        }
-    }
-
-    /// Gives ids to those who wait, and asks for a block when there are none left.
-    fn give_producer_ids(&mut self, out: &mut Outputs) {
-        while self.producer_ids.next < self.producer_ids.end
-            && let Some((conn, number)) = self.producer_ids.waiting.pop_front()
-        {
-            let producer_id = self.producer_ids.next;
-            self.producer_ids.next = ProducerId(producer_id.0 + 1);
-            let response = InitProducerIdResponse {
-                error_code: ErrorCode::None.code(),
-                producer_id: producer_id.0,
-                producer_epoch: 0,
-                ..InitProducerIdResponse::default()
-            };
-            self.reply(conn, number, Response::InitProducerId(response), out);
-        }
-        if !self.producer_ids.waiting.is_empty() && !self.producer_ids.asked && self.is_serving() {
-            self.producer_ids.asked = true;
-            let record = decide_producer_ids(&self.working);
-            self.append_metadata(alloc::vec![record], out);
-        }
-    }
-
-    fn on_producer_ids(&mut self, next: ProducerId, out: &mut Outputs) {
-        if self.producer_ids.asked {
-            self.producer_ids.asked = false;
-            self.producer_ids.end = next;
-            self.producer_ids.next = ProducerId(next.0 - PRODUCER_ID_BLOCK);
-            self.give_producer_ids(out);
-        }
-    }
-
     pub(super) fn on_metadata(
         &mut self,
         conn: ConnId,
@@ -276,21 +34,28 @@ impl Broker {
         };
         let create = self.topics_to_create(metadata);
         if create.is_empty() {
-            let response = self.describe_topics(conn, request.api_version, metadata);
-            self.reply(conn, number, response, out);
+            self.describe_for(conn, number, &request, out);
             return;
         }
         let create = CreateTopicsRequest { topics: create, timeout_ms: 0, validate_only: false };
-        let random = &mut self.random;
-        let decision = decide_create_topics(&self.working, &self.config, &create, || random.uuid());
-        let offset = self.append_metadata(decision.records, out);
-        if offset <= self.committed.end() {
-            // Nothing could be created: describing says why.
+        if self.controller.is_some() {
+            self.create_then_describe(conn, number, &create, request, out);
+        } else {
+            self.forward_creation(conn, number, create, request, out);
+        }
+    }
+
+    /// Answers a Metadata request with what there is.
+    pub(super) fn describe_for(
+        &mut self,
+        conn: ConnId,
+        number: RequestNumber,
+        request: &ClientRequest,
+        out: &mut Outputs,
+    ) {
+        if let ClientBody::Metadata(metadata) = &request.body {
             let response = self.describe_topics(conn, request.api_version, metadata);
             self.reply(conn, number, response, out);
-        } else {
-            let pending = Pending::Metadata { conn, number, request: Box::new(request) };
-            self.undecided.push_back((offset, pending));
         }
     }
 
@@ -305,7 +70,7 @@ impl Broker {
         }
         let named = request.topics.iter().flatten().filter_map(|topic| topic.name.clone());
         named
-            .filter(|name| self.working.topic_named(name).is_none())
+            .filter(|name| self.committed.topic_named(name).is_none())
             .map(|name| CreatableTopic {
                 name,
                 num_partitions: -1,
@@ -328,7 +93,8 @@ impl Broker {
                 topics.iter().map(|topic| self.describe_named(topic.name.as_ref(), topic.topic_id)).collect()
             }
         };
-        let brokers = self.committed.brokers().iter().map(|(&node_id, broker)| {
+        let alive = self.committed.brokers().iter().filter(|(_, broker)| !broker.fenced);
+        let brokers = alive.map(|(&node_id, broker)| {
             let listener = self.listener_of(conn, node_id, &broker.listeners);
             MetadataResponseBroker {
                 node_id: node_id.0,
@@ -339,7 +105,7 @@ impl Broker {
         });
         Response::Metadata(MetadataResponse {
             brokers: brokers.collect(),
-            cluster_id: Some(self.config.cluster_id.to_string().into()),
+            cluster_id: self.cluster_id().map(|id| id.to_string().into()),
             controller_id: self.config.node_id.0,
             topics,
             ..MetadataResponse::default()
@@ -356,7 +122,7 @@ impl Broker {
         if let Some((topic_id, topic)) = found {
             return self.describe_topic(topic_id, topic);
         }
-        let invalid = name.is_some_and(|name| decide::check_topic_name(name).is_err());
+        let invalid = name.is_some_and(|name| check_topic_name(name).is_err());
         let code = if invalid { ErrorCode::InvalidTopicException } else { unknown };
         MetadataResponseTopic {
             error_code: code.code(),
@@ -368,15 +134,19 @@ impl Broker {
 
     fn describe_topic(&self, topic_id: Uuid, topic: &TopicImage) -> MetadataResponseTopic {
         let partitions = (0..).zip(&topic.partitions).map(|(index, partition)| {
-            let replicas: Vec<i32> = partition.replicas.iter().map(|node| node.0).collect();
+            let state = &partition.state;
+            let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<i32>>();
+            let offline =
+                |node: &&NodeId| self.committed.brokers().get(node).is_none_or(|broker| broker.fenced);
+            let code = if state.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
             MetadataResponsePartition {
-                error_code: ErrorCode::None.code(),
+                error_code: code.code(),
                 partition_index: index,
-                leader_id: partition.leader.0,
-                leader_epoch: partition.leader_epoch.0,
-                isr_nodes: replicas.clone(),
-                replica_nodes: replicas,
-                offline_replicas: Vec::new(),
+                leader_id: state.leader.map_or(-1, |node| node.0),
+                leader_epoch: state.leader_epoch.0,
+                isr_nodes: numbers(&state.isr),
+                replica_nodes: numbers(&partition.replicas),
+                offline_replicas: partition.replicas.iter().filter(offline).map(|node| node.0).collect(),
             }
         });
         MetadataResponseTopic {
@@ -387,6 +157,12 @@ impl Broker {
             partitions: partitions.collect(),
             ..MetadataResponseTopic::default()
         }
+    }
+
+    /// The cluster, once the node belongs to one.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<Uuid> {
+        self.quorum.cluster.as_ref().map(|cluster| cluster.id)
     }
 
     /// Where a broker listens, for a client that came through the listener of `conn`.
@@ -479,19 +255,24 @@ impl Broker {
             self.reply(conn, number, Response::DescribeCluster(response), out);
             return;
         }
-        let brokers = self.committed.brokers().iter().map(|(&node_id, broker)| {
+        let wanted = self
+            .committed
+            .brokers()
+            .iter()
+            .filter(|(_, broker)| request.include_fenced_brokers || !broker.fenced);
+        let brokers = wanted.map(|(&node_id, broker)| {
             let listener = self.listener_of(conn, node_id, &broker.listeners);
             DescribeClusterBroker {
                 broker_id: node_id.0,
                 host: listener.host.into(),
                 port: i32::from(listener.port),
                 rack: broker.rack.as_deref().map(Str::from),
-                is_fenced: false,
+                is_fenced: broker.fenced,
             }
         });
         let response = DescribeClusterResponse {
             endpoint_type: BROKERS,
-            cluster_id: format!("{}", self.config.cluster_id).into(),
+            cluster_id: self.cluster_id().unwrap_or_default().to_string().into(),
             controller_id: self.config.node_id.0,
             brokers: brokers.collect(),
             ..DescribeClusterResponse::default()

@@ -3,26 +3,41 @@
 //! `step` is one match; each arm's work is in the file named after what it is about. Shared here: the journal's progress,
 //! the timers, and what is done once at the end of a step.
 
+mod admin;
+mod controller;
 mod fetch;
+mod follow;
+mod forward;
+mod founding;
+mod lead;
+mod membership;
 mod metadata;
+mod metadata_log;
 mod offsets;
+mod peers;
 mod produce;
+mod quorum;
 mod startup;
+mod timers;
 
 use crate::cluster::image::Image;
-use crate::cluster::records::MetadataRecord;
-use crate::cluster::snapshot::Snapshot;
+use crate::cluster::snapshot::{Cluster, PartitionSnapshot, Snapshot};
 use crate::config::{Config, FlushMode};
 use crate::door::{ClientBody, ClientRequest};
 use crate::errors::ErrorCode;
 use crate::fetch::{SessionKey, Sessions};
 use crate::ids::{
-    ConnId, LeaderEpoch, ListenerId, Lsn, Offset, OpId, ProducerId, RequestNumber, TopicPartition, Uuid,
+    ConnId, LeaderEpoch, ListenerId, Lsn, NodeId, Offset, OpId, ProducerId, RequestNumber, RunId,
+    TopicPartition, Uuid,
 };
 use crate::input::{Input, ReadResult};
-use crate::journal::Entry;
+use crate::journal::{Entry, QuorumChain};
 use crate::museum::exhibit;
 use crate::output::{HaltReason, Output, Outputs, Reply, StoreCommand};
+use crate::peer::PeerBody;
+use crate::quorum::Quorum;
+use crate::replica::progress::PeerRun;
+use crate::replica::session::Session;
 use crate::replica::{Replica, WaiterId};
 use crate::rng::Random;
 use crate::time::{MonoMs, Now};
@@ -31,8 +46,14 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use controller::Controller;
+use forward::Forwarded;
+use founding::Founding;
+use membership::Membership;
 use offsets::OffsetsWait;
+use peers::Peer;
 use produce::ProduceWait;
+use timers::{Timer, Timers};
 
 /// What a group takes of the journal beyond its entries, at most: it ends on a block, and an idle writer adds an empty one
 /// that vouches for it (SAFETY J4).
@@ -48,14 +69,27 @@ pub struct Broker {
     /// Number of this run.
     boot: u64,
     journal: JournalProgress,
-    /// The controller's copy of the metadata: its own records show at once (SAFETY Q3).
-    working: Image,
-    /// What brokers act on: committed records only.
+    /// What brokers act on: committed metadata only (SAFETY Q3).
     committed: Image,
-    /// Answers that leave when the metadata is committed up to their offset (SAFETY C1).
-    undecided: VecDeque<(Offset, Pending)>,
+    /// The committed image as it is sent to those that lag far behind, up to an offset.
+    encoded_image: Option<(Offset, Vec<u8>)>,
+    quorum: Quorum,
+    founding: Founding,
+    /// The leader of the quorum told this node to stand.
+    is_successor: bool,
+    /// Only the active controller's.
+    controller: Option<Controller>,
+    membership: Membership,
+    peers: BTreeMap<NodeId, Peer>,
+    forwards: BTreeMap<u64, Forwarded>,
     producer_ids: ProducerIds,
     replicas: BTreeMap<TopicPartition, Replica>,
+    /// Logs that may lack their last records (SAFETY J4).
+    doubtful: BTreeSet<TopicPartition>,
+    /// Partitions whose sessions are being opened here.
+    opening: BTreeSet<TopicPartition>,
+    /// Partitions led here with an ISR that is proposed, or has to be once more.
+    proposing: BTreeSet<TopicPartition>,
     /// Partitions with producers that may expire.
     with_producers: BTreeSet<TopicPartition>,
     conns: BTreeMap<ConnId, Conn>,
@@ -66,7 +100,7 @@ pub struct Broker {
     reads: BTreeMap<OpId, (WaiterId, usize)>,
     drops: BTreeMap<Uuid, Drop>,
     drop_ops: BTreeMap<OpId, Uuid>,
-    timers: BTreeSet<(MonoMs, Timer)>,
+    timers: Timers,
     next_number: u64,
     snapshot_op: Option<OpId>,
     disk_is_full: bool,
@@ -79,12 +113,12 @@ pub struct Broker {
 /// Where the broker is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    /// Nothing was done yet: the first step registers.
+    /// Nothing was done yet.
     New,
-    /// The registration is not committed yet.
-    Registering,
-    /// It serves.
-    Serving,
+    /// The run's number is not on disk yet: nothing leaves.
+    Starting,
+    /// It does what it is there for.
+    Running,
     /// Its last entry is in the journal and not on disk yet.
     Stopping { last: Lsn },
     /// It has ended.
@@ -92,7 +126,7 @@ enum Phase {
 }
 
 /// How far the journal got, and what waits for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct JournalProgress {
     /// The last entry given out.
     last: Lsn,
@@ -100,8 +134,12 @@ struct JournalProgress {
     synced: Lsn,
     /// Data appends that are not durable yet.
     data: VecDeque<(Lsn, TopicPartition)>,
-    /// Metadata records that are not committed yet.
-    metadata: VecDeque<(Lsn, Offset, MetadataRecord)>,
+    /// Entries of the metadata log that are not on disk yet.
+    metadata: VecDeque<Lsn>,
+    /// What is done once an entry is on disk.
+    after_sync: VecDeque<(Lsn, Deferred)>,
+    /// The digest of the entries that the quorum rests on.
+    chain: QuorumChain,
     /// Bytes that the journal has grown by since the last snapshot, roughly and rather too many.
     bytes_since_snapshot: u64,
 }
@@ -114,13 +152,37 @@ struct Conn {
     fetches: BTreeSet<SessionKey>,
 }
 
+/// What is done once an entry is on disk (SAFETY J7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Deferred {
+    /// The run has a number.
+    Begin,
+    /// The node belongs to a cluster.
+    Founded { cluster: Cluster, tell: Option<NodeId> },
+    /// The candidate has its own vote.
+    Stand { epoch: LeaderEpoch },
+    /// Something is said to another node.
+    Send { to: NodeId, run: RunId, body: PeerBody },
+}
+
+/// Who asked for something that the controller decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Requester {
+    /// A client of this broker.
+    Client { conn: ConnId, number: RequestNumber },
+    /// A client of another one.
+    Peer { node: NodeId, peer: PeerRun, number: u64, version: i16 },
+}
+
 /// An answer that waits for metadata to be committed.
 #[derive(Debug, Clone, PartialEq)]
 enum Pending {
     /// It is written already.
-    Ready { conn: ConnId, number: RequestNumber, response: Box<Response> },
+    Ready { to: Requester, response: Box<Response> },
     /// Describe topics once those that the request creates are there.
     Metadata { conn: ConnId, number: RequestNumber, request: Box<ClientRequest> },
+    /// Another broker is told.
+    Peer { to: NodeId, peer: PeerRun, body: Box<PeerBody> },
 }
 
 /// Producer ids that this broker may give out (SAFETY K2).
@@ -142,16 +204,6 @@ struct Drop {
     op: Option<OpId>,
 }
 
-/// What a timer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Start,
-    Produce(WaiterId),
-    Fetch(SessionKey),
-    Drop(Uuid),
-    ProducerExpiry,
-}
-
 /// How often producers are looked at for expiry, in ms (Kafka's producer.id.expiration.check.interval.ms).
 const PRODUCER_EXPIRY_CHECK_MS: u64 = 600_000;
 /// How long after a failed removal of files it is tried again, in ms.
@@ -168,12 +220,15 @@ impl Broker {
         assert!(now.mono >= self.now.mono, "the monotonic clock never goes back");
         self.now = now;
         if self.phase == Phase::New {
-            self.register(out);
+            self.start(out);
         }
         match input {
             Input::ConnOpened { conn, listener, .. } => self.on_conn_opened(conn, listener),
             Input::Request { conn, number, request } => self.on_request(conn, number, request, out),
             Input::ConnClosed { conn } => self.on_conn_closed(conn),
+            Input::PeerUp { node } => self.on_peer_up(node, out),
+            Input::Peer { message, batches } => self.on_peer(*message, &batches, out),
+            Input::PeerLost { node } => self.on_peer_lost(node),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
@@ -183,6 +238,7 @@ impl Broker {
             Input::Stop => self.on_stop(out),
         }
         self.fire_timers(out);
+        self.send_acknowledgements(out);
         self.answer_moved_fetches(out);
         self.plan_snapshot(out);
         self.check_invariants();
@@ -198,26 +254,37 @@ impl Broker {
     #[must_use]
     pub fn wake_at(&self) -> Option<(MonoMs, &'static str)> {
         let (at, timer) = self.timers.first()?;
-        let why = match timer {
-            Timer::Start => "start",
-            Timer::Produce(_) => "produce timeout",
-            Timer::Fetch(_) => "fetch wait",
-            Timer::Drop(_) => "retry of a removal",
-            Timer::ProducerExpiry => "producer expiry",
-        };
-        Some((*at, why))
+        Some((at, timer.why()))
     }
 
     /// The registration is committed: clients may be let in.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.phase == Phase::Serving
+        let is_ready = self.membership.broker_epoch.is_some() || !self.config.roles.broker;
+        self.phase == Phase::Running && self.quorum.cluster.is_some() && is_ready
+    }
+
+    /// The run has a number on disk.
+    fn has_started(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Stopping { .. })
     }
 
     /// The committed metadata.
     #[must_use]
     pub fn image(&self) -> &Image {
         &self.committed
+    }
+
+    /// This node's part in the quorum.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// This node decides: it is the active controller.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        self.controller.is_some()
     }
 
     /// The partitions on this node.
@@ -248,6 +315,7 @@ impl Broker {
             self.stop_waiting(key);
         }
         self.producer_ids.waiting.retain(|(waiting, _)| *waiting != conn);
+        self.forget_forwards(conn);
         // What waits for metadata is answered into nothing: `reply` knows which connections exist.
     }
 
@@ -265,8 +333,8 @@ impl Broker {
             ClientBody::UnknownApiVersions => {
                 self.on_api_versions(conn, number, 0, ErrorCode::UnsupportedVersion, out);
             }
-            ClientBody::CreateTopics(create) => self.on_create_topics(conn, number, &create, out),
-            ClientBody::DeleteTopics(delete) => self.on_delete_topics(conn, number, &delete, out),
+            ClientBody::CreateTopics(create) => self.on_create_topics(conn, number, version, create, out),
+            ClientBody::DeleteTopics(delete) => self.on_delete_topics(conn, number, version, delete, out),
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
             ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
             ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
@@ -295,12 +363,25 @@ impl Broker {
             self.journal.data.pop_front();
             self.on_append_durable(lsn, partition, out);
         }
-        while let Some((lsn, ..)) = self.journal.metadata.front()
-            && *lsn <= self.journal.synced
+        // D1: metadata counts before it is on disk.
+        let metadata = exhibit!(D1, self.journal.synced, self.journal.written);
+        let mut metadata_moved = false;
+        while let Some(&lsn) = self.journal.metadata.front()
+            && lsn <= metadata
         {
-            let (_, offset, record) = self.journal.metadata.pop_front().expect("the front is there");
-            self.commit_metadata(offset, &record, out);
+            self.journal.metadata.pop_front();
+            metadata_moved |= self.quorum.log.on_durable(lsn);
         }
+        if metadata_moved {
+            self.on_metadata_durable(out);
+        }
+        while let Some((lsn, _)) = self.journal.after_sync.front()
+            && *lsn <= self.journal.synced
+            && let Some((_, deferred)) = self.journal.after_sync.pop_front()
+        {
+            self.on_synced(deferred, out);
+        }
+        self.open_settled(out);
         if let Phase::Stopping { last } = self.phase
             && last <= self.journal.synced
         {
@@ -311,10 +392,68 @@ impl Broker {
     fn on_append_durable(&mut self, lsn: Lsn, partition: TopicPartition, out: &mut Outputs) {
         // The topic may have been deleted since.
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
-        let Some(waiters) = replica.on_durable(lsn) else { return };
-        self.moved.push(partition);
-        for waiter in waiters {
-            self.on_part_committed(waiter, out);
+        if replica.on_durable(lsn) {
+            if replica.leader().is_some() {
+                self.advance_watermark(partition, out);
+            } else {
+                self.on_copy_durable(partition);
+            }
+        }
+    }
+
+    /// The metadata log is further on this disk: its leader may commit, a follower says so.
+    fn on_metadata_durable(&mut self, out: &mut Outputs) {
+        self.advance_metadata(out);
+        if let Some(session) = self.quorum.session()
+            && let Some((number, _)) = session.open()
+        {
+            let (leader, epoch) = (session.leader(), session.epoch());
+            let durable = self.quorum.log.durable().end();
+            self.acknowledge_metadata(leader, epoch, number, durable, None);
+        }
+    }
+
+    /// Sessions that waited for the disk are opened.
+    fn open_settled(&mut self, out: &mut Outputs) {
+        let waits = |session: &Session| session.open().is_none() && !session.has_asked();
+        if self.quorum.log.durable().is_settled() && self.quorum.session().is_some_and(waits) {
+            self.open_metadata(out);
+        }
+        let ready: Vec<TopicPartition> = self
+            .opening
+            .iter()
+            .filter(|partition| {
+                self.replicas.get(partition).is_some_and(|replica| {
+                    replica.durable().is_settled() && replica.session().is_some_and(waits)
+                })
+            })
+            .copied()
+            .collect();
+        for partition in ready {
+            self.open_session(partition, out);
+        }
+    }
+
+    /// Does something once the entry `lsn` is on disk: at once, if it is.
+    fn after_sync(&mut self, lsn: Lsn, deferred: Deferred, out: &mut Outputs) {
+        if lsn <= self.journal.synced {
+            self.on_synced(deferred, out);
+        } else {
+            self.journal.after_sync.push_back((lsn, deferred));
+        }
+    }
+
+    fn on_synced(&mut self, deferred: Deferred, out: &mut Outputs) {
+        match deferred {
+            Deferred::Begin => {
+                if self.phase == Phase::Starting {
+                    self.phase = Phase::Running;
+                    self.begin(out);
+                }
+            }
+            Deferred::Founded { cluster, tell } => self.on_founded(cluster, tell, out),
+            Deferred::Stand { epoch } => self.on_stood(epoch, out),
+            Deferred::Send { to, run, body } => self.send(to, Some(run), body, out),
         }
     }
 
@@ -340,31 +479,32 @@ impl Broker {
                     if let Some(drop) = self.drops.get_mut(&topic_id) {
                         drop.op = None;
                     }
-                    self.timers.insert((self.now.mono + DROP_RETRY_MS, Timer::Drop(topic_id)));
+                    self.timers.arm(self.now.mono + DROP_RETRY_MS, Timer::Drop(topic_id));
                 }
             }
         }
     }
 
-    fn on_stop(&mut self, out: &mut Outputs) {
-        if matches!(self.phase, Phase::Stopping { .. }) {
-            return;
-        }
-        let last = self.journal(Entry::Stopped, out);
-        self.phase = Phase::Stopping { last };
-    }
-
     fn fire_timers(&mut self, out: &mut Outputs) {
-        while let Some(&(at, timer)) = self.timers.first()
-            && at <= self.now.mono
-        {
-            self.timers.pop_first();
+        while let Some(timer) = self.timers.pop_due(self.now.mono) {
             match timer {
                 Timer::Start => {}
                 Timer::Produce(waiter) => self.on_produce_timeout(waiter, out),
                 Timer::Fetch(key) => self.answer_fetch(key, out),
+                Timer::Forward(id) => self.give_up_forward(id, out),
                 Timer::Drop(topic_id) => self.drop_files(topic_id, out),
                 Timer::ProducerExpiry => self.expire_producers(out),
+                // What follows writes or asks others to: a run that ends does neither.
+                _ if self.phase != Phase::Running => {}
+                Timer::Founding => self.on_founding(out),
+                Timer::Election => self.on_election(out),
+                Timer::QuorumBeat => self.on_quorum_beat(out),
+                Timer::Resend => self.on_resend(out),
+                Timer::Lag(partition) => self.on_lag(partition, out),
+                Timer::BrokerSessions => self.on_broker_sessions(out),
+                Timer::BrokerBeat => self.on_broker_beat_due(out),
+                Timer::Rebalance => self.on_rebalance(out),
+                Timer::Shutdown => self.stop_now(out),
             }
         }
     }
@@ -373,10 +513,14 @@ impl Broker {
         if !self.is_writable() {
             return;
         }
-        self.timers.insert((self.now.mono + PRODUCER_EXPIRY_CHECK_MS, Timer::ProducerExpiry));
+        self.timers.arm(self.now.mono + PRODUCER_EXPIRY_CHECK_MS, Timer::ProducerExpiry);
         let expiration_ms = i64::try_from(self.config.producer_id_expiration_ms).unwrap_or(i64::MAX);
         for partition in core::mem::take(&mut self.with_producers) {
             let Some(replica) = self.replicas.get_mut(&partition) else { continue };
+            if replica.leader().is_none() {
+                self.with_producers.insert(partition);
+                continue;
+            }
             let producers = replica.expire_producers(self.now.wall, expiration_ms);
             if !replica.log().producers().is_empty() {
                 self.with_producers.insert(partition);
@@ -389,20 +533,29 @@ impl Broker {
 
     /// Entries may still be written: the last one of this run is not.
     fn is_writable(&self) -> bool {
-        matches!(self.phase, Phase::Registering | Phase::Serving)
+        matches!(self.phase, Phase::Starting | Phase::Running)
     }
 
     /// Gives out an entry without a batch.
     fn journal(&mut self, entry: Entry, out: &mut Outputs) -> Lsn {
         let bytes = match &entry {
-            Entry::Metadata { record, .. } => record.len() as u64,
+            Entry::Metadata { records, .. } => records.len() as u64,
+            Entry::MetadataImage { bytes, .. } => bytes.len() as u64,
+            Entry::Reset { producers, .. } => producers.len() as u64,
             Entry::Append(_)
             | Entry::EpochStart { .. }
             | Entry::ProducersExpired { .. }
             | Entry::Dropped { .. }
             | Entry::Started { .. }
-            | Entry::Stopped => 0,
+            | Entry::Stopped
+            | Entry::Founded { .. }
+            | Entry::Vote { .. }
+            | Entry::MetadataCut { .. }
+            | Entry::Cut { .. }
+            | Entry::Dropping { .. }
+            | Entry::Trusted { .. } => 0,
         };
+        self.journal.chain = self.journal.chain.with(&entry);
         self.journal_output(Output::Journal { entry, batch: None }, bytes, out)
     }
 
@@ -421,7 +574,7 @@ impl Broker {
 
     fn plan_snapshot(&mut self, out: &mut Outputs) {
         let due = self.journal.bytes_since_snapshot >= self.config.snapshot_journal_bytes;
-        if !due || self.snapshot_op.is_some() || self.phase != Phase::Serving {
+        if !due || self.snapshot_op.is_some() || self.phase != Phase::Running {
             return;
         }
         let op = self.next_op();
@@ -448,7 +601,8 @@ impl Broker {
     fn waiting(&self) -> usize {
         self.produce_waits.len()
             + self.offsets_waits.len()
-            + self.undecided.len()
+            + self.undecided()
+            + self.forwards.len()
             + self.producer_ids.waiting.len()
     }
 
@@ -512,13 +666,17 @@ impl Broker {
         Snapshot {
             through: self.journal.last,
             boot: self.boot,
-            image: self.working.clone(),
+            quorum: self.quorum.to_snapshot(&self.committed, self.journal.chain),
             partitions: partitions
-                .map(|(&partition, replica)| {
-                    crate::recovered::partition_snapshot(partition, replica.log(), replica.damage())
+                .map(|(&partition, replica)| PartitionSnapshot {
+                    partition,
+                    log: replica.log().to_snapshot(),
+                    high_watermark: replica.high_watermark(),
+                    damage: replica.damage(),
                 })
                 .collect(),
             drops: self.drops.iter().map(|(&topic_id, drop)| (topic_id, drop.partitions)).collect(),
+            doubtful: self.doubtful.iter().copied().collect(),
         }
     }
 
@@ -529,7 +687,9 @@ impl Broker {
         assert!(self.journal.written <= self.journal.last);
         assert!(self.moved.is_empty(), "all who watch a partition were told");
         if cfg!(debug_assertions) {
-            self.working.check_invariants();
+            self.committed.check_invariants();
+            self.quorum.check_invariants();
+            assert!(self.quorum.committed() == self.committed.end(), "brokers act on what is committed");
             self.sessions.check_invariants();
             for replica in self.replicas.values() {
                 replica.check_invariants();

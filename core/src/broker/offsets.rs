@@ -102,6 +102,11 @@ impl Broker {
         let replica = self.leader_of(partition)?;
         Self::check_epoch(replica, known_epoch(wanted.current_leader_epoch))?;
         let leader = replica.leader().expect("leader_of gives leaders only");
+        let high_watermark = replica.high_watermark();
+        // A new leader does not know yet what is committed: any end that it named could go back (SAFETY R6, KIP-207).
+        if !replica.knows_committed() && wanted.timestamp != EARLIEST && wanted.timestamp != EARLIEST_LOCAL {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
         let log = replica.log();
         let at = |offset: Offset, epoch: Option<LeaderEpoch>| {
             Ok(Found::Now(ListOffsetsPartitionResponse {
@@ -113,20 +118,20 @@ impl Broker {
             }))
         };
         let look = |look| {
-            if log.start() == leader.high_watermark {
+            if log.start() == high_watermark {
                 return Ok(Found::Now(failed(wanted.partition_index, ErrorCode::None)));
             }
             let extent = Extent {
                 partition,
                 generation: log.generation(),
                 from: log.start(),
-                to: leader.high_watermark,
+                to: high_watermark,
                 bytes_max: u32::MAX,
             };
             Ok(Found::Look(extent, look))
         };
         match wanted.timestamp {
-            LATEST => at(leader.high_watermark, Some(leader.epoch)),
+            LATEST => at(high_watermark, Some(leader.epoch)),
             // Without tiering the local log starts where the log starts (KIP-405).
             EARLIEST | EARLIEST_LOCAL => at(log.start(), log.epoch_at(log.start())),
             MAX_TIMESTAMP => look(Look::MaxTimestamp),
@@ -207,7 +212,10 @@ impl Broker {
         let partition = TopicPartition { topic_id, partition: PartitionIndex(wanted.partition) };
         let replica = self.leader_of(partition)?;
         Self::check_epoch(replica, known_epoch(wanted.current_leader_epoch))?;
-        let high_watermark = replica.leader().expect("leader_of gives leaders only").high_watermark;
+        if !replica.knows_committed() {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
+        let high_watermark = replica.high_watermark();
         let end = replica.log().end_offset_for_epoch(LeaderEpoch(wanted.leader_epoch));
         Ok(EpochEndOffset {
             error_code: ErrorCode::None.code(),

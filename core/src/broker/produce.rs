@@ -1,12 +1,13 @@
 //! Produce: append, wait for what `acks` asks for, answer.
 
-use super::{Broker, Timer};
-use crate::config::TopicDefaults;
+use super::Broker;
+use super::timers::Timer;
+use crate::cluster::topic_config::TopicSettings;
 use crate::door::{Acks, Produce, ProducePartition, ProduceTopic};
 use crate::errors::ErrorCode;
-use crate::ids::{ConnId, Offset, PartitionIndex, RequestNumber, TopicPartition, Uuid};
-use crate::output::Outputs;
-use crate::replica::{Accepted, Limits, Waiter, WaiterId};
+use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition, Uuid};
+use crate::output::{Output, Outputs};
+use crate::replica::{Accepted, Leader, Limits, Replica, Until, Waiter, WaiterId};
 use crate::time::MonoMs;
 use crate::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
 use crate::wire::{ProduceResponse, Response, Str};
@@ -29,8 +30,8 @@ pub(super) struct ProduceWait {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct WaitPart {
     partition: TopicPartition,
-    /// The high watermark that ends the wait.
-    committed_at: Offset,
+    /// What ends the wait.
+    until: Until,
     /// Its place in the response.
     at: (usize, usize),
     open: bool,
@@ -77,7 +78,10 @@ impl Broker {
                         let at = (topic_at, partition_at);
                         parts.push(WaitPart {
                             partition,
-                            committed_at: accepted.committed_at,
+                            until: match request.acks {
+                                Acks::Leader => Until::Durable(accepted.end),
+                                Acks::All | Acks::None | Acks::Invalid => Until::Committed(accepted.end),
+                            },
                             at,
                             open: true,
                         });
@@ -115,7 +119,7 @@ impl Broker {
         let id = self.next_waiter();
         for (index, part) in (0..).zip(&mut wait.parts) {
             let replica = self.replicas.get_mut(&part.partition).expect("it was appended to in this step");
-            if !replica.wait_for(part.committed_at, Waiter { id, part: index }) {
+            if !replica.wait_for(part.until, Waiter { id, part: index }) {
                 part.open = false;
                 wait.open -= 1;
             }
@@ -127,7 +131,7 @@ impl Broker {
         if let Some(conn) = self.conns.get_mut(&wait.conn) {
             conn.waiters.insert(id);
         }
-        self.timers.insert((wait.deadline, Timer::Produce(id)));
+        self.timers.arm(wait.deadline, Timer::Produce(id));
         self.produce_waits.insert(id, wait);
     }
 
@@ -148,7 +152,7 @@ impl Broker {
         }
     }
 
-    fn produce_topic(&self, topic: &ProduceTopic, version: i16) -> Result<(Uuid, TopicDefaults), ErrorCode> {
+    fn produce_topic(&self, topic: &ProduceTopic, version: i16) -> Result<(Uuid, TopicSettings), ErrorCode> {
         /// From here on requests name topics by id (KIP-516).
         const BY_ID_FROM: i16 = 13;
         let (topic_id, image) = if version >= BY_ID_FROM {
@@ -163,7 +167,7 @@ impl Broker {
     fn produce_part(
         &mut self,
         topic_id: Uuid,
-        settings: &TopicDefaults,
+        settings: &TopicSettings,
         part: &ProducePartition,
         acks: Acks,
         out: &mut Outputs,
@@ -180,9 +184,9 @@ impl Broker {
         if batch.header.is_transactional() {
             return Err(ErrorCode::InvalidTxnState.into());
         }
-        let in_sync = self.committed.partition(partition).map_or(0, |partition| partition.replicas.len());
-        let min_insync = usize::try_from(settings.min_insync_replicas).unwrap_or(usize::MAX);
-        if acks == Acks::All && in_sync < min_insync {
+        let enough =
+            self.replicas.get(&partition).and_then(Replica::leader).is_some_and(Leader::has_enough_in_sync);
+        if acks == Acks::All && !enough {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
         let limits = Limits { topic: *settings, producers_max: self.config.producers_per_partition_max };
@@ -190,13 +194,15 @@ impl Broker {
         let (accepted, output) = replica
             .append(partition, batch, self.now.wall, &limits)
             .map_err(|error| Refusal { code: error.code(), message: Some(error.to_string().into()) })?;
-        if let Some(output) = output {
-            let lsn = self.journal_output(output, u64::from(batch.header.batch_bytes), out);
+        if let Some(Output::Journal { entry, batch: Some((header, bytes)) }) = output {
+            let output = Output::Journal { entry, batch: Some((header, bytes.clone())) };
+            let lsn = self.journal_output(output, u64::from(header.batch_bytes), out);
             self.journal.data.push_back((lsn, partition));
             self.replicas.get_mut(&partition).expect("a leader was found").appended_as(lsn);
-            if batch.header.has_producer_id() {
+            if header.has_producer_id() {
                 self.with_producers.insert(partition);
             }
+            self.push_fresh(partition, accepted.base_offset, (&header, &bytes), out);
         }
         Ok((partition, accepted))
     }
@@ -218,8 +224,8 @@ impl Broker {
         }
     }
 
-    /// The high watermark passed what a part waits for.
-    pub(super) fn on_part_committed(&mut self, waiter: Waiter, out: &mut Outputs) {
+    /// What a part waits for is reached.
+    pub(super) fn on_part_reached(&mut self, waiter: Waiter, out: &mut Outputs) {
         let Some(wait) = self.produce_waits.get_mut(&waiter.id) else { return };
         if wait.close_part(waiter.part).is_some() && wait.open == 0 {
             self.finish_produce(waiter.id, out);
@@ -242,14 +248,14 @@ impl Broker {
         let mut late = Vec::new();
         for index in 0..u32::try_from(wait.parts.len()).expect("bounded by the frame") {
             let part = &wait.parts[index as usize];
-            late.push((part.partition, part.committed_at, Waiter { id, part: index }));
+            late.push((part.partition, part.until, Waiter { id, part: index }));
             if let Some(at) = wait.close_part(index) {
                 wait.fail(at, ErrorCode::RequestTimedOut);
             }
         }
-        for (partition, committed_at, waiter) in late {
+        for (partition, until, waiter) in late {
             if let Some(replica) = self.replicas.get_mut(&partition) {
-                replica.forget_waiter(committed_at, waiter);
+                replica.forget_waiter(until, waiter);
             }
         }
         self.finish_produce(id, out);
@@ -257,7 +263,7 @@ impl Broker {
 
     fn finish_produce(&mut self, id: WaiterId, out: &mut Outputs) {
         let wait = self.produce_waits.remove(&id).expect("the caller has seen it");
-        self.timers.remove(&(wait.deadline, Timer::Produce(id)));
+        self.timers.disarm(Timer::Produce(id));
         if let Some(conn) = self.conns.get_mut(&wait.conn) {
             conn.waiters.remove(&id);
         }
@@ -267,10 +273,10 @@ impl Broker {
     /// Its connection is gone: the records stay, nobody is told.
     pub(super) fn forget_produce(&mut self, id: WaiterId) {
         let Some(wait) = self.produce_waits.remove(&id) else { return };
-        self.timers.remove(&(wait.deadline, Timer::Produce(id)));
+        self.timers.disarm(Timer::Produce(id));
         for (index, part) in (0..).zip(&wait.parts) {
             if let Some(replica) = self.replicas.get_mut(&part.partition) {
-                replica.forget_waiter(part.committed_at, Waiter { id, part: index });
+                replica.forget_waiter(part.until, Waiter { id, part: index });
             }
         }
     }

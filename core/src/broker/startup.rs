@@ -1,12 +1,16 @@
 //! From what recovery left to a broker that serves: registration, new leader epochs, removals that were not finished.
 
-use super::{Broker, Drop, JournalProgress, Phase, ProducerIds, Timer};
-use crate::cluster::records::MetadataRecord;
+use super::founding::Founding;
+use super::membership::Membership;
+use super::timers::{Timer, Timers};
+use super::{Broker, Deferred, Drop, JournalProgress, Phase, ProducerIds};
+use crate::cluster::records::Voter;
 use crate::config::Config;
 use crate::fetch::Sessions;
-use crate::ids::{BrokerEpoch, LeaderEpoch, Lsn, TopicPartition, Uuid};
+use crate::ids::{Lsn, TopicPartition, Uuid};
 use crate::journal::Entry;
 use crate::output::{Output, Outputs, StoreCommand};
+use crate::quorum::Quorum;
 use crate::recovered::Recovered;
 use crate::replica::Replica;
 use crate::rng::Random;
@@ -27,7 +31,13 @@ impl Broker {
             .collect();
         let with_producers = replicas.iter().filter(|(_, replica)| !replica.log().producers().is_empty());
         let drops = recovered.drops.into_iter().map(|(id, partitions)| (id, Drop { partitions, op: None }));
-        Self {
+        let me = Voter { node_id: config.node_id, incarnation: config.incarnation };
+        let is_doubtful = recovered.doubtful.contains(&TopicPartition::METADATA);
+        let chain = recovered.quorum.chain;
+        let (quorum, committed) = Quorum::new(me, recovered.quorum, is_doubtful);
+        let mut timers = Timers::default();
+        timers.arm(now.mono, Timer::Start);
+        let mut broker = Self {
             random: Random::new(seed),
             now,
             phase: Phase::New,
@@ -38,12 +48,26 @@ impl Broker {
                 synced: end,
                 data: VecDeque::new(),
                 metadata: VecDeque::new(),
+                after_sync: VecDeque::new(),
+                chain,
                 // Earlier runs left files that only a snapshot lets go of; how large they are, nobody counted.
                 bytes_since_snapshot: if end > Lsn::ZERO { config.snapshot_journal_bytes } else { 0 },
             },
-            working: recovered.image.clone(),
-            committed: recovered.image,
-            undecided: VecDeque::new(),
+            committed,
+            encoded_image: None,
+            quorum,
+            founding: Founding::default(),
+            is_successor: false,
+            controller: None,
+            membership: Membership {
+                was_unclean: end > Lsn::ZERO && !recovered.clean,
+                ..Membership::default()
+            },
+            peers: BTreeMap::new(),
+            forwards: BTreeMap::new(),
+            doubtful: recovered.doubtful,
+            opening: BTreeSet::new(),
+            proposing: BTreeSet::new(),
             producer_ids: ProducerIds::default(),
             with_producers: with_producers.map(|(&partition, _)| partition).collect(),
             replicas,
@@ -54,59 +78,34 @@ impl Broker {
             reads: BTreeMap::new(),
             drops: drops.collect(),
             drop_ops: BTreeMap::new(),
-            timers: BTreeSet::from([(now.mono, Timer::Start)]),
+            timers,
             next_number: 0,
             snapshot_op: None,
             disk_is_full: false,
             halting: None,
             moved: Vec::new(),
             config,
+        };
+        if recovered.has_holes {
+            broker.mark_lost();
         }
+        broker
     }
 
-    /// The first thing a run does: it numbers itself, begins a term as the only voter, and registers (SAFETY R2).
-    pub(super) fn register(&mut self, out: &mut Outputs) {
-        self.phase = Phase::Registering;
-        self.journal(Entry::Started { boot: self.boot }, out);
-        let epoch = LeaderEpoch(self.working.epoch().0 + 1);
-        let listeners =
-            self.config.listeners.iter().map(|listener| (listener.host.clone(), listener.port)).collect();
-        let register = MetadataRecord::RegisterBroker {
-            node_id: self.config.node_id,
-            // The offset of the registration's own record: unique and growing (KIP-631).
-            broker_epoch: BrokerEpoch(self.working.end().0 + 1),
-            incarnation: self.config.incarnation,
-            rack: self.config.rack.clone(),
-            listeners,
-        };
-        let leader_change = MetadataRecord::LeaderChange { leader: self.config.node_id, epoch };
-        self.append_metadata(alloc::vec![leader_change, register], out);
+    /// The first thing a run does: it numbers itself. Nothing leaves before that is on disk, so that no two runs of a node
+    /// ever speak under one number.
+    pub(super) fn start(&mut self, out: &mut Outputs) {
+        self.phase = Phase::Starting;
+        let lsn = self.journal(Entry::Started { boot: self.boot }, out);
+        self.after_sync(lsn, Deferred::Begin, out);
+    }
+
+    /// Removals that an earlier run did not finish.
+    pub(super) fn unfinished_drops(&mut self, out: &mut Outputs) {
         let unfinished: Vec<Uuid> = self.drops.keys().copied().collect();
         for topic_id in unfinished {
             self.drop_files(topic_id, out);
         }
-    }
-
-    /// This node's registration is committed: it leads what it led before, in new epochs.
-    pub(super) fn on_registered(&mut self, out: &mut Outputs) {
-        let led: Vec<(TopicPartition, LeaderEpoch)> = self.committed.led_by(self.config.node_id).collect();
-        for (partition, epoch) in led {
-            self.lead(partition, epoch, out);
-        }
-        if self.phase == Phase::Registering {
-            self.phase = Phase::Serving;
-        }
-        self.timers.insert((self.now.mono + super::PRODUCER_EXPIRY_CHECK_MS, Timer::ProducerExpiry));
-    }
-
-    /// Becomes leader of a partition, unless records of it are lost: those are given up by name and not served.
-    pub(super) fn lead(&mut self, partition: TopicPartition, epoch: LeaderEpoch, out: &mut Outputs) {
-        let replica = self.replicas.entry(partition).or_insert_with(|| Replica::new(Default::default()));
-        if replica.damage().is_some() || !matches!(self.phase, Phase::Registering | Phase::Serving) {
-            return;
-        }
-        let entry = replica.lead(partition, epoch);
-        self.journal(entry, out);
     }
 
     /// Asks the store to remove a deleted topic's files (SAFETY J8: the topic's removal is in the journal already).

@@ -1,9 +1,10 @@
 //! Bytes of the journal: file headers and groups, written and read.
 
 use super::entry::{Entry, Located};
-use crate::ids::{Lsn, NodeId, Offset, Uuid};
+use crate::ids::{Lsn, NodeId, Uuid};
 use crate::records::{BATCH_HEADER_BYTES, BatchHeader};
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::fmt;
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ pub const BLOCK_BYTES: usize = 4096;
 /// A file begins with its header and a copy of it, each in a block of its own.
 pub const FILE_HEADER_BYTES: usize = 2 * BLOCK_BYTES;
 /// Version of everything in this module. A reader refuses a newer one.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 /// Size of a group's prefix.
 pub const PREFIX_BYTES: usize = 64;
 
@@ -34,8 +35,6 @@ pub struct FileHeader {
     pub first_lsn: Lsn,
     /// The last lsn known to be on disk when this was written.
     pub durable: Lsn,
-    /// The cluster the node belongs to.
-    pub cluster_id: Uuid,
     /// The node.
     pub node_id: NodeId,
     /// The node's incarnation: drawn when its folder was first used.
@@ -52,6 +51,11 @@ pub enum FormatError {
         /// The format version found.
         format: u16,
     },
+    /// Written by a release whose format this one does not read.
+    Older {
+        /// The format version found.
+        format: u16,
+    },
 }
 
 impl fmt::Display for FormatError {
@@ -62,6 +66,11 @@ impl fmt::Display for FormatError {
                 f,
                 "written in format {format} by a newer release of Seedlog; this release reads up to format {FORMAT}: \
                  start the newer release"
+            ),
+            Self::Older { format } => write!(
+                f,
+                "written in format {format} by an older release of Seedlog, which this release does not read: start the older \
+                 release and copy the topics, or begin with an empty folder"
             ),
         }
     }
@@ -96,10 +105,16 @@ pub fn unseal<T: for<'a> Deserialize<'a>>(magic: [u8; 8], bytes: &[u8]) -> Resul
         return Err(FormatError::Invalid);
     }
     let format = u16::from_le_bytes([bytes[8], bytes[9]]);
-    if format > FORMAT {
-        return Err(FormatError::Newer { format });
-    }
+    check_format(format)?;
     postcard::from_bytes(&bytes[14..end]).map_err(|_| FormatError::Invalid)
+}
+
+fn check_format(format: u16) -> Result<(), FormatError> {
+    match format.cmp(&FORMAT) {
+        Ordering::Less => Err(FormatError::Older { format }),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(FormatError::Newer { format }),
+    }
 }
 
 impl FileHeader {
@@ -121,7 +136,7 @@ impl FileHeader {
     pub fn decode(file: &[u8]) -> Result<Self, FormatError> {
         let first = unseal(FILE_MAGIC, file.get(..BLOCK_BYTES).unwrap_or(file));
         match first {
-            Ok(_) | Err(FormatError::Newer { .. }) => first,
+            Ok(_) | Err(FormatError::Newer { .. } | FormatError::Older { .. }) => first,
             Err(FormatError::Invalid) => {
                 unseal(FILE_MAGIC, file.get(BLOCK_BYTES..FILE_HEADER_BYTES).unwrap_or(&[]))
             }
@@ -143,8 +158,9 @@ pub struct GroupPrefix {
     pub first_lsn: Lsn,
     /// The last lsn known to be on disk when this group was written: it vouches for everything up to there (SAFETY J3).
     pub durable: Lsn,
-    /// The metadata log's end after this group: a later group proves an earlier one held no metadata (SAFETY J5).
-    pub metadata_end: Offset,
+    /// What the quorum's entries up to the end of this group come to: a later group proves that an earlier one, which is
+    /// lost, held none that is missing (SAFETY J5).
+    pub quorum: QuorumChain,
     /// Position in the file in blocks: a group that was written to the wrong place is not taken.
     pub block: u32,
     /// The file's salt.
@@ -174,7 +190,7 @@ impl GroupPrefix {
         prefix[14..18].copy_from_slice(&self.entries.to_le_bytes());
         prefix[18..26].copy_from_slice(&self.first_lsn.0.to_le_bytes());
         prefix[26..34].copy_from_slice(&self.durable.0.to_le_bytes());
-        prefix[34..42].copy_from_slice(&self.metadata_end.0.to_le_bytes());
+        prefix[34..42].copy_from_slice(&self.quorum.0.to_le_bytes());
         prefix[42..46].copy_from_slice(&self.block.to_le_bytes());
         prefix[46..54].copy_from_slice(&self.salt.to_le_bytes());
         prefix[54..58].copy_from_slice(&self.seq_low.to_le_bytes());
@@ -194,7 +210,7 @@ impl GroupPrefix {
             entries: read_u32(bytes, 14),
             first_lsn: Lsn(read_u64(bytes, 18)),
             durable: Lsn(read_u64(bytes, 26)),
-            metadata_end: Offset(read_u64(bytes, 34).cast_signed()),
+            quorum: QuorumChain(read_u64(bytes, 34)),
             block: read_u32(bytes, 42),
             salt: read_u64(bytes, 46),
             seq_low: read_u32(bytes, 54),
@@ -205,9 +221,7 @@ impl GroupPrefix {
             return Err(FormatError::Invalid);
         }
         let format = u16::from_le_bytes([bytes[4], bytes[5]]);
-        if format > FORMAT {
-            return Err(FormatError::Newer { format });
-        }
+        check_format(format)?;
         let sane = prefix.first_lsn > Lsn::ZERO
             && prefix.durable < prefix.first_lsn
             && prefix.first_lsn.0.checked_add(u64::from(prefix.entries)).is_some()
@@ -298,6 +312,52 @@ pub struct GroupPlace {
     pub durable: Lsn,
 }
 
+/// A digest of all entries of a journal that the quorum rests on (votes, founding, the metadata log), in order. Two journals
+/// with the same digest have the same such entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct QuorumChain(u64);
+
+impl QuorumChain {
+    /// The digest with one more entry; entries of other kinds change nothing.
+    #[must_use]
+    pub fn with(self, entry: &Entry) -> Self {
+        let numbers = match entry {
+            Entry::Metadata { offset, epoch, records } => [
+                1,
+                offset.0.cast_unsigned(),
+                u64::from(epoch.0.cast_unsigned()),
+                u64::from(crc32c::crc32c(records)),
+            ],
+            Entry::MetadataCut { to } => [2, to.0.cast_unsigned(), 0, 0],
+            Entry::MetadataImage { end, from, bytes, .. } => {
+                [3, end.0.cast_unsigned(), *from, u64::from(crc32c::crc32c(bytes))]
+            }
+            Entry::Vote { epoch, candidate } => {
+                let candidate = candidate.map_or(0, |node| 1 + u64::from(node.0.cast_unsigned()));
+                [4, u64::from(epoch.0.cast_unsigned()), candidate, 0]
+            }
+            Entry::Founded { cluster_id, .. } => [5, u64::from(crc32c::crc32c(&cluster_id.0)), 0, 0],
+            Entry::Append(_)
+            | Entry::EpochStart { .. }
+            | Entry::ProducersExpired { .. }
+            | Entry::Dropped { .. }
+            | Entry::Started { .. }
+            | Entry::Stopped
+            | Entry::Cut { .. }
+            | Entry::Reset { .. }
+            | Entry::Dropping { .. }
+            | Entry::Trusted { .. } => return self,
+        };
+        // The finaliser of SplitMix64 over each number.
+        Self(numbers.iter().fold(self.0, |chain, number| {
+            let mixed = (chain ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        }))
+    }
+}
+
 /// Builds one group in a buffer. Record bytes are copied once, here; the batch's header is stamped in the copy.
 #[derive(Debug)]
 pub struct GroupWriter<B> {
@@ -305,17 +365,17 @@ pub struct GroupWriter<B> {
     table: Vec<u8>,
     entries: u32,
     first_lsn: Lsn,
-    metadata_end: Offset,
+    quorum: QuorumChain,
 }
 
 impl<B: GroupBuffer> GroupWriter<B> {
-    /// Starts a group whose first entry takes `first_lsn`, in an empty buffer. `metadata_end` is the metadata log's end
-    /// before the group.
-    pub fn new(mut buffer: B, first_lsn: Lsn, metadata_end: Offset) -> Self {
+    /// Starts a group whose first entry takes `first_lsn`, in an empty buffer. `quorum` is the digest before the
+    /// group.
+    pub fn new(mut buffer: B, first_lsn: Lsn, quorum: QuorumChain) -> Self {
         assert!(buffer.is_empty(), "a group begins in an empty buffer");
         assert!(first_lsn > Lsn::ZERO, "entries are numbered from 1");
         buffer.extend(&[0; PREFIX_BYTES]);
-        Self { buffer, table: Vec::new(), entries: 0, first_lsn, metadata_end }
+        Self { buffer, table: Vec::new(), entries: 0, first_lsn, quorum }
     }
 
     /// Adds an entry. For an append, `header` is the stamped header that replaces the first 61 bytes of `batch`.
@@ -332,9 +392,7 @@ impl<B: GroupBuffer> GroupWriter<B> {
         } else {
             assert!(entry.payload_bytes() == 0, "an append comes with its batch");
         }
-        if let Entry::Metadata { offset, .. } = entry {
-            self.metadata_end = offset.plus(1);
-        }
+        self.quorum = self.quorum.with(entry);
         // Serialising into the vector that is there avoids an allocation an entry.
         let table = core::mem::take(&mut self.table);
         self.table =
@@ -349,10 +407,10 @@ impl<B: GroupBuffer> GroupWriter<B> {
         Lsn(self.first_lsn.0 + u64::from(self.entries))
     }
 
-    /// The metadata log's end after the entries so far.
+    /// The digest after the entries so far.
     #[must_use]
-    pub fn metadata_end(&self) -> Offset {
-        self.metadata_end
+    pub fn quorum(&self) -> QuorumChain {
+        self.quorum
     }
 
     /// Size of the group if it were finished at this point, padding included.
@@ -375,7 +433,7 @@ impl<B: GroupBuffer> GroupWriter<B> {
             entries: self.entries,
             first_lsn: self.first_lsn,
             durable: place.durable,
-            metadata_end: self.metadata_end,
+            quorum: self.quorum,
             block: block_of(place.position),
             salt: place.salt,
             seq_low: seq_low(place.seq),

@@ -17,6 +17,6 @@ pub mod recovery;
 pub mod scan;
 
 pub use entry::{AppendEntry, Entry};
-pub use format::{BLOCK_BYTES, FILE_HEADER_BYTES, FileHeader, GroupBuffer, GroupWriter, Placed};
+pub use format::{BLOCK_BYTES, FILE_HEADER_BYTES, FileHeader, GroupBuffer, GroupWriter, Placed, QuorumChain};
 pub use recovery::{GroupRef, LsnRange, Plan, plan};
 pub use scan::{FileScan, scan_file};

@@ -13,9 +13,9 @@
 //! * A hole above it is a torn tail: everything from there on is cut.
 //! * A younger file voids older groups from its first lsn on; every recovery begins a fresh file (SAFETY J1, J2).
 
-use super::format::{FormatError, GroupPlace, GroupPrefix};
+use super::format::{FormatError, GroupPlace, GroupPrefix, QuorumChain};
 use super::scan::{FileScan, ScannedGroup, scan_file};
-use crate::ids::{Lsn, Offset};
+use crate::ids::Lsn;
 use crate::museum::exhibit;
 use alloc::vec::Vec;
 use core::fmt;
@@ -57,8 +57,8 @@ pub struct Plan {
     pub cut: bool,
     /// The broker stopped in order, and nothing was written since.
     pub clean: bool,
-    /// The metadata log's end as the last accepted group states it; `None` if the journal ends in a hole.
-    pub metadata_end: Option<Offset>,
+    /// The digest of the quorum's entries as the last accepted group states it; `None` if the journal ends in a hole.
+    pub quorum: Option<QuorumChain>,
     /// The number that the fresh file takes.
     pub next_seq: u64,
 }
@@ -166,7 +166,7 @@ pub fn plan(scans: &[FileScan], through: Lsn) -> Plan {
         damage: Vec::new(),
         cut: false,
         clean: stopped_clean(scans),
-        metadata_end: None,
+        quorum: None,
         next_seq: scans.last().map_or(1, |last| last.seq + 1),
     };
     for (seq, group) in groups {
@@ -179,7 +179,7 @@ pub fn plan(scans: &[FileScan], through: Lsn) -> Plan {
         // What vouched for it is a file header or a group that is not part of the sequence.
         plan.damage.push(LsnRange { first: plan.end.next(), last: vouched });
         plan.end = vouched;
-        plan.metadata_end = None;
+        plan.quorum = None;
     }
     assert!(plan.end >= through);
     assert!(plan.end >= vouched);
@@ -202,12 +202,12 @@ impl Plan {
             self.damage.push(LsnRange { first: self.end.next(), last: Lsn(prefix.first_lsn.0 - 1) });
             self.end = Lsn(prefix.first_lsn.0 - 1);
             // Until a group behind the hole is accepted nothing states where the metadata ends.
-            self.metadata_end = None;
+            self.quorum = None;
         }
         if !group.damaged.is_empty() && last > self.vouched {
             return false;
         }
-        self.metadata_end = Some(prefix.metadata_end);
+        self.quorum = Some(prefix.quorum);
         if prefix.entries > 0 {
             self.end = prefix.last_lsn();
             self.groups.push(GroupRef {

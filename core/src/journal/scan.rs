@@ -39,7 +39,7 @@ pub fn scan_file(seq: u64, file: &[u8]) -> Result<FileScan, FormatError> {
     let header = match FileHeader::decode(file) {
         Ok(header) if header.seq == seq => Some(header),
         Ok(_) | Err(FormatError::Invalid) => None,
-        Err(newer @ FormatError::Newer { .. }) => return Err(newer),
+        Err(other @ (FormatError::Newer { .. } | FormatError::Older { .. })) => return Err(other),
     };
     let mut salt = header.map(|header| header.salt);
     let mut groups = Vec::new();
@@ -66,7 +66,7 @@ fn read_group(
     let prefix = match GroupPrefix::read(bytes) {
         Ok(prefix) => prefix,
         Err(FormatError::Invalid) => return Ok(None),
-        Err(newer @ FormatError::Newer { .. }) => return Err(newer),
+        Err(other @ (FormatError::Newer { .. } | FormatError::Older { .. })) => return Err(other),
     };
     let at_home = prefix.block as usize * BLOCK_BYTES == position
         && prefix.seq_low == seq_low(seq)

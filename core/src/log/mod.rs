@@ -223,6 +223,15 @@ impl Log {
         Appended { base_offset: stamped.base_offset, last_offset: stamped.last_offset(), new_epoch }
     }
 
+    /// Applies the append of one entry of the metadata log, which takes one offset and whose bytes are not kept here.
+    pub fn append_entry(&mut self, epoch: LeaderEpoch) {
+        if self.epochs.latest() != Some(epoch) {
+            self.epochs.assign(epoch, self.end);
+        }
+        self.end = self.end.plus(1);
+        self.assert_bounds();
+    }
+
     /// Applies the start of a leader's epoch at the log's end, before its first append (KAFKA-7415).
     pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
         self.epochs.assign(epoch, self.end);

@@ -171,6 +171,8 @@ pub struct Beat {
     pub epoch: LeaderEpoch,
     /// Grows with every beat.
     pub number: u64,
+    /// The session that the leader has with the receiver.
+    pub session: Option<SessionNumber>,
 }
 
 /// A beat was heard.
@@ -357,16 +359,12 @@ pub struct AlterPartition {
 pub struct Forward {
     /// Number of the request at the broker that it came to.
     pub number: u64,
-    /// The API's key.
-    pub api_key: i16,
-    /// The API's version.
-    pub api_version: i16,
     /// The listener it came through.
     pub listener: u16,
     /// How long its client still waits, in ms.
     pub timeout_ms: u32,
-    /// The request as it was on the wire, without its header.
-    pub body: Vec<u8>,
+    /// The request as a frame of Kafka's protocol, without its length.
+    pub frame: Vec<u8>,
 }
 
 /// The controller's answer for the client.
@@ -374,9 +372,9 @@ pub struct Forward {
 pub struct ForwardReply {
     /// The request.
     pub number: u64,
-    /// The response as it will be on the wire, without its header; `None`: the receiver is not the controller, and did
+    /// The response as a frame of Kafka's protocol, without its length; `None`: the receiver is not the controller, and did
     /// nothing.
-    pub body: Option<Vec<u8>>,
+    pub frame: Option<Vec<u8>>,
 }
 
 /// Why a peer's bytes are no message.

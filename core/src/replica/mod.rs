@@ -1,38 +1,42 @@
-//! One partition on this node: its log, its role, how far it is durable, and who waits for that.
+//! One partition on this node: its log, its role, how far it is durable and committed, and who waits for that.
+//!
+//! * [`session`]: the follower's side of a replication session; * [`progress`]: the leader's side; both are shared with the
+//!   metadata log (SAFETY Q2); * [`leader`]: ISR and high watermark; * [`durable`]: what the disk has.
 //!
 //! Knows nothing of topics, requests or connections: a waiter is a number that is handed back when its time has come.
 
+pub mod durable;
+pub mod leader;
+pub mod progress;
+pub mod session;
+
+pub use leader::Leader;
+
+use crate::cluster::records::PartitionState;
 use crate::cluster::snapshot::Damage;
-use crate::config::TopicDefaults;
-use crate::ids::{LeaderEpoch, Lsn, Offset, ProducerId, TopicPartition};
+use crate::cluster::topic_config::TopicSettings;
+use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, ProducerId, TopicPartition};
 use crate::journal::{AppendEntry, Entry};
-use crate::log::{AppendCheck, AppendError, AppendLimits, Log, SegmentLimits};
+use crate::log::{AppendCheck, AppendError, AppendLimits, Log, ProducerTable, SegmentLimits, Truncated};
+use crate::museum::exhibit;
 use crate::output::Output;
-use crate::records::{ProducedBatch, TimestampType, stamped_header};
+use crate::records::{BatchHeader, ProducedBatch, TimestampType, stamped_header};
 use crate::recovered::RecoveredPartition;
-use crate::time::WallMs;
-use alloc::collections::{BTreeSet, VecDeque};
+use crate::time::{MonoMs, WallMs};
 use alloc::vec::Vec;
+use durable::DurableEnd;
+use session::Session;
 
 /// What this node is for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// It takes appends and answers fetches in `epoch`.
+    /// It takes appends and answers fetches in an epoch.
     Leader(Leader),
-    /// It is not told yet, or no longer: after a restart nothing is led before the controller names a new epoch
+    /// It copies another node's log.
+    Follower(Session),
+    /// It is not told yet, or nobody leads: after a restart nothing is led before the controller names a new epoch
     /// (SAFETY R2).
     Idle,
-}
-
-/// What only a leader has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leader {
-    /// Its epoch.
-    pub epoch: LeaderEpoch,
-    /// The end of what every in-sync replica has on disk.
-    pub high_watermark: Offset,
-    /// Requests that wait for the high watermark to reach an offset.
-    waiters: BTreeSet<(Offset, Waiter)>,
 }
 
 /// Number of a waiting request, given by the broker.
@@ -48,14 +52,35 @@ pub struct Waiter {
     pub part: u32,
 }
 
+/// What a waiter waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The high watermark is there (acks=all).
+    Committed(Offset),
+    /// This node's disk has it (acks=1).
+    Durable(Offset),
+}
+
+impl Until {
+    /// The offset.
+    #[must_use]
+    pub fn offset(self) -> Offset {
+        match self {
+            Self::Committed(offset) | Self::Durable(offset) => offset,
+        }
+    }
+}
+
 /// One partition on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
     log: Log,
-    /// The end of what is durable here, by the mode of the cluster's data partitions (SAFETY J6).
-    durable_end: Offset,
-    /// Ends of appends that are not durable yet.
-    in_flight: VecDeque<(Lsn, Offset)>,
+    /// What is durable here, by the mode of the cluster's data partitions (SAFETY J6).
+    durable: DurableEnd,
+    /// The end of what is committed, as far as this node knows.
+    high_watermark: Offset,
+    /// The newest leader epoch that its committed metadata named (SAFETY R4).
+    epoch: Option<LeaderEpoch>,
     role: Role,
     damage: Option<Damage>,
 }
@@ -65,8 +90,8 @@ pub struct Replica {
 pub struct Accepted {
     /// The offset of its first record.
     pub base_offset: Offset,
-    /// The high watermark that means it is committed.
-    pub committed_at: Offset,
+    /// The end that means it is committed, or durable.
+    pub end: Offset,
     /// Its append time, where the topic's timestamps are the broker's; otherwise -1.
     pub log_append_time_ms: i64,
     /// It was there already.
@@ -77,33 +102,57 @@ pub struct Accepted {
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The topic's settings in force.
-    pub topic: TopicDefaults,
+    pub topic: TopicSettings,
     /// Producers remembered in a partition.
     pub producers_max: usize,
 }
 
 impl Replica {
-    /// A replica as recovery left it: everything in its log is on disk.
+    /// A replica as recovery left it: everything in its log is on disk. How much of it is committed, a leader will say.
     #[must_use]
     pub fn new(recovered: RecoveredPartition) -> Self {
-        let mut log = recovered.log;
-        log.forget_undo_below(log.end());
-        let durable_end = log.end();
-        Self { log, durable_end, in_flight: VecDeque::new(), role: Role::Idle, damage: recovered.damage }
+        let log = recovered.log;
+        let durable = DurableEnd::new(log.end());
+        let high_watermark = recovered.high_watermark.max(log.start());
+        Self { log, durable, high_watermark, epoch: None, role: Role::Idle, damage: recovered.damage }
     }
 
-    /// Becomes leader in `epoch`. Gives out the journal entry that says so, which precedes every append (SAFETY R6).
-    pub fn lead(&mut self, partition: TopicPartition, epoch: LeaderEpoch) -> Entry {
+    /// Becomes leader. Gives out the journal entry that says so, which precedes every append (SAFETY R6).
+    pub fn lead(
+        &mut self,
+        partition: TopicPartition,
+        now: MonoMs,
+        (me, replicas): (NodeId, &[NodeId]),
+        state: &PartitionState,
+        min_insync: usize,
+    ) -> Entry {
+        let epoch = state.leader_epoch;
         assert!(self.damage.is_none(), "a partition that lost records is not led");
+        assert!(self.epoch.is_none_or(|known| known <= epoch), "leader epochs grow (S11)");
         assert!(
             self.log.latest_epoch().is_none_or(|latest| latest < epoch),
-            "each start leads in a new epoch"
+            "each leader begins a new epoch (S31)"
         );
+        self.epoch = Some(epoch);
         self.log.begin_epoch(epoch);
-        // The only in-sync replica: what it has on disk is committed.
-        let high_watermark = self.durable_end;
-        self.role = Role::Leader(Leader { epoch, high_watermark, waiters: BTreeSet::new() });
-        Entry::EpochStart { partition, epoch, start: self.log.end() }
+        let start = self.log.end();
+        self.role = Role::Leader(Leader::new(now, me, state, replicas, start, min_insync));
+        Entry::EpochStart { partition, epoch, start }
+    }
+
+    /// Follows a leader. Those who waited for this node to commit something are given back by [`Replica::take_waiters`]
+    /// before.
+    pub fn follow(&mut self, leader: NodeId, epoch: LeaderEpoch) {
+        assert!(self.epoch.is_none_or(|known| known <= epoch), "leader epochs grow (S11)");
+        self.epoch = Some(epoch);
+        self.role = Role::Follower(Session::new(leader, epoch));
+    }
+
+    /// Nobody leads.
+    pub fn idle(&mut self, epoch: LeaderEpoch) {
+        assert!(self.epoch.is_none_or(|known| known <= epoch), "leader epochs grow (S11)");
+        self.epoch = Some(epoch);
+        self.role = Role::Idle;
     }
 
     /// Appends a client's batch, unless it is there already. The caller gives `entry`'s output its lsn with
@@ -121,41 +170,21 @@ impl Replica {
         let Role::Leader(leader) = &self.role else {
             unreachable!("the broker asks only a leader to append")
         };
+        let epoch = leader.epoch;
         let stamps = limits.topic.log_append_time;
         match self.log.check_append(&batch.header, now, &append_limits(limits))? {
             AppendCheck::Duplicate { base_offset, last_offset, max_timestamp, .. } => {
                 // SAFETY R10: a duplicate waits for what its original waits for.
                 let log_append_time_ms = if stamps { max_timestamp } else { -1 };
-                let committed_at = last_offset.plus(1);
-                Ok((Accepted { base_offset, committed_at, log_append_time_ms, duplicate: true }, None))
+                let end = last_offset.plus(1);
+                Ok((Accepted { base_offset, end, log_append_time_ms, duplicate: true }, None))
             }
             AppendCheck::Append => {
-                let segment = SegmentLimits {
-                    segment_bytes: u64::from(limits.topic.segment_bytes),
-                    segment_ms: i64::MAX,
-                };
-                let header =
-                    stamped_header(&batch.header, self.log.end(), leader.epoch, stamps.then_some(now));
-                let roll = self.log.plan_roll(&header, now, &segment);
-                if roll {
-                    self.log.roll();
-                }
-                let appended = self.log.append(&header, now);
-                assert!(!appended.new_epoch, "an epoch begins in the log before its first append");
-                let entry = Entry::Append(AppendEntry {
-                    partition,
-                    base_offset: header.base_offset,
-                    offsets: u32::try_from(header.last_offset_delta).expect("checked at the door") + 1,
-                    epoch: header.leader_epoch,
-                    batch_bytes: header.batch_bytes,
-                    crc: header.crc,
-                    append_time: now,
-                    roll,
-                });
-                let output = Output::Journal { entry, batch: Some((header, batch.bytes.clone())) };
+                let header = stamped_header(&batch.header, self.log.end(), epoch, stamps.then_some(now));
+                let output = self.append_stamped(partition, &header, batch, now, limits.topic.segment_bytes);
                 let accepted = Accepted {
                     base_offset: header.base_offset,
-                    committed_at: self.log.end(),
+                    end: self.log.end(),
                     log_append_time_ms: if stamps { now.0 } else { -1 },
                     duplicate: false,
                 };
@@ -164,63 +193,152 @@ impl Replica {
         }
     }
 
+    /// Appends a leader's batch as it is. The caller checked the session and that the batch begins at the log's end or
+    /// behind it; segments and their age are this node's own business, so it counts from its own clock.
+    pub fn append_copy(
+        &mut self,
+        partition: TopicPartition,
+        batch: &ProducedBatch,
+        now: WallMs,
+        segment_bytes: u32,
+    ) -> Output {
+        assert!(matches!(self.role, Role::Follower(_)), "only a follower copies");
+        assert!(self.log.follows(&batch.header), "the session was checked");
+        self.append_stamped(partition, &batch.header, batch, now, segment_bytes)
+    }
+
+    fn append_stamped(
+        &mut self,
+        partition: TopicPartition,
+        header: &BatchHeader,
+        batch: &ProducedBatch,
+        now: WallMs,
+        segment_bytes: u32,
+    ) -> Output {
+        let segment = SegmentLimits { segment_bytes: u64::from(segment_bytes), segment_ms: i64::MAX };
+        let roll = self.log.plan_roll(header, now, &segment);
+        if roll {
+            self.log.roll();
+        }
+        self.log.append(header, now);
+        let entry = Entry::Append(AppendEntry {
+            partition,
+            base_offset: header.base_offset,
+            offsets: u32::try_from(header.last_offset_delta).expect("checked at the door") + 1,
+            epoch: header.leader_epoch,
+            batch_bytes: header.batch_bytes,
+            crc: header.crc,
+            append_time: now,
+            roll,
+        });
+        Output::Journal { entry, batch: Some((*header, batch.bytes.clone())) }
+    }
+
     /// The last append took this number in the journal.
     pub fn appended_as(&mut self, lsn: Lsn) {
-        assert!(self.in_flight.back().is_none_or(|&(last, _)| last < lsn), "entries are numbered in order");
-        self.in_flight.push_back((lsn, self.log.end()));
+        self.durable.appended(lsn, self.log.end());
     }
 
-    /// The journal is durable up to `lsn`. Gives back the waiters whose records are now committed; `None` when nothing
-    /// moved.
-    pub fn on_durable(&mut self, lsn: Lsn) -> Option<Vec<Waiter>> {
-        let mut moved = false;
-        while let Some(&(first, end)) = self.in_flight.front()
-            && first <= lsn
-        {
-            self.durable_end = end;
-            self.in_flight.pop_front();
-            moved = true;
-        }
-        if !moved {
-            return None;
-        }
-        let durable_end = self.durable_end;
-        let Role::Leader(leader) = &mut self.role else {
-            return None;
-        };
-        assert!(leader.high_watermark <= durable_end, "the high watermark is backed by the disk");
-        leader.high_watermark = durable_end;
-        self.log.forget_undo_below(durable_end);
-        let later = leader.waiters.split_off(&(durable_end.plus(1), Waiter { id: WaiterId(0), part: 0 }));
-        let done = core::mem::replace(&mut leader.waiters, later);
-        Some(done.into_iter().map(|(_, waiter)| waiter).collect())
+    /// The journal is durable up to `lsn`. `true`: the durable end moved.
+    pub fn on_durable(&mut self, lsn: Lsn) -> bool {
+        self.durable.on_durable(lsn)
     }
 
-    /// `waiter` waits until the high watermark reaches `offset`. `false`: it has.
-    pub fn wait_for(&mut self, offset: Offset, waiter: Waiter) -> bool {
-        let Role::Leader(leader) = &mut self.role else { unreachable!("the broker asks only a leader") };
-        if leader.high_watermark >= offset {
+    /// Moves the leader's high watermark as far as acknowledgements allow. `true`: it moved.
+    pub fn advance_high_watermark(&mut self, me: NodeId) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let Some(end) = leader.committed_end(me, self.durable.end()) else { return false };
+        self.raise_high_watermark(end)
+    }
+
+    /// Takes a leader's word for what is committed, as far as this log is checked. `true`: the watermark moved.
+    pub fn on_leader_high_watermark(&mut self, high_watermark: Offset) -> bool {
+        self.raise_high_watermark(high_watermark.min(self.log.end()))
+    }
+
+    fn raise_high_watermark(&mut self, end: Offset) -> bool {
+        assert!(end <= self.log.end(), "what is committed is in the log (S4)");
+        if end <= self.high_watermark {
             return false;
         }
-        leader.waiters.insert((offset, waiter));
+        self.high_watermark = end;
+        self.log.forget_undo_below(end);
+        true
+    }
+
+    /// Waiters whose offset is committed or durable by now.
+    pub fn take_reached(&mut self) -> Vec<Waiter> {
+        let (high_watermark, durable) = (self.high_watermark, self.durable.end());
+        match &mut self.role {
+            Role::Leader(leader) => leader.take_reached(high_watermark, durable),
+            Role::Follower(_) | Role::Idle => Vec::new(),
+        }
+    }
+
+    /// `waiter` waits. `false`: there is nothing to wait for.
+    pub fn wait_for(&mut self, until: Until, waiter: Waiter) -> bool {
+        let (high_watermark, durable) = (self.high_watermark, self.durable.end());
+        let Role::Leader(leader) = &mut self.role else { unreachable!("the broker asks only a leader") };
+        match until {
+            Until::Committed(offset) if high_watermark < offset => leader.wait_committed(offset, waiter),
+            Until::Durable(offset) if durable < offset => leader.wait_durable(offset, waiter),
+            Until::Committed(_) | Until::Durable(_) => return false,
+        }
         true
     }
 
     /// `waiter` waits no longer.
-    pub fn forget_waiter(&mut self, offset: Offset, waiter: Waiter) {
+    pub fn forget_waiter(&mut self, until: Until, waiter: Waiter) {
         if let Role::Leader(leader) = &mut self.role {
-            leader.waiters.remove(&(offset, waiter));
+            leader.forget_waiter(until.offset(), waiter);
         }
     }
 
-    /// Everyone who waits, in the order of the offsets; nobody does afterwards.
+    /// Everyone who waits; nobody does afterwards.
     pub fn take_waiters(&mut self) -> Vec<Waiter> {
         match &mut self.role {
-            Role::Leader(leader) => {
-                core::mem::take(&mut leader.waiters).into_iter().map(|(_, waiter)| waiter).collect()
-            }
-            Role::Idle => Vec::new(),
+            Role::Leader(leader) => leader.take_waiters(),
+            Role::Follower(_) | Role::Idle => Vec::new(),
         }
+    }
+
+    /// Cuts a follower's log at `to`, while its session opens (SAFETY R1). `None`: the cut would take back what is committed,
+    /// which no leader may ask for (SAFETY R7).
+    pub fn cut(&mut self, partition: TopicPartition, to: Offset) -> Option<Entry> {
+        let Role::Follower(session) = &self.role else { unreachable!("only a follower cuts its log") };
+        assert!(session.open().is_none(), "a log is cut only while its session opens");
+        if exhibit!(A1, to < self.high_watermark, false) {
+            return None;
+        }
+        // A1: whatever the leader has, the follower keeps only what it knows to be committed.
+        let to = exhibit!(A1, to, self.high_watermark.min(self.log.end()));
+        self.durable.cut(to);
+        if let Truncated::ProducersLost = self.log.truncate_to(to) {
+            // The producers of what is left come with the next batches; until then they are unknown, as after a reset.
+            self.log.replace_producers(ProducerTable::default());
+        }
+        Some(Entry::Cut { partition, to })
+    }
+
+    /// A12: cuts a log that is being followed, as a late message says.
+    pub(crate) fn cut_without_asking(&mut self, partition: TopicPartition, to: Offset) -> Entry {
+        self.durable.cut(to);
+        if let Truncated::ProducersLost = self.log.truncate_to(to) {
+            self.log.replace_producers(ProducerTable::default());
+        }
+        self.high_watermark = self.high_watermark.min(to);
+        Entry::Cut { partition, to }
+    }
+
+    /// Empties a follower's log and begins it anew at `start` (SAFETY R7), with the leader's producers.
+    pub fn reset(&mut self, partition: TopicPartition, start: Offset, producers: Vec<u8>) -> Entry {
+        let table: ProducerTable = postcard::from_bytes(&producers).unwrap_or_default();
+        self.log.reset_to(start);
+        self.log.replace_producers(table);
+        self.durable.reset(start);
+        self.high_watermark = start;
+        self.damage = None;
+        Entry::Reset { partition, start, producers }
     }
 
     /// Producers that are idle for longer than `expiration_ms`: the caller journals that they vanish (SAFETY R10).
@@ -235,8 +353,57 @@ impl Replica {
     pub fn leader(&self) -> Option<&Leader> {
         match &self.role {
             Role::Leader(leader) => Some(leader),
-            Role::Idle => None,
+            Role::Follower(_) | Role::Idle => None,
         }
+    }
+
+    /// The leader's part, and the log.
+    pub fn leader_mut(&mut self) -> Option<(&mut Leader, &Log)> {
+        match &mut self.role {
+            Role::Leader(leader) => Some((leader, &self.log)),
+            Role::Follower(_) | Role::Idle => None,
+        }
+    }
+
+    /// The follower's session, if this node follows.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        match &self.role {
+            Role::Follower(session) => Some(session),
+            Role::Leader(_) | Role::Idle => None,
+        }
+    }
+
+    /// The follower's session, and the log.
+    pub fn session_mut(&mut self) -> Option<(&mut Session, &Log)> {
+        match &mut self.role {
+            Role::Follower(session) => Some((session, &self.log)),
+            Role::Leader(_) | Role::Idle => None,
+        }
+    }
+
+    /// The newest leader epoch that the metadata named.
+    #[must_use]
+    pub fn epoch(&self) -> Option<LeaderEpoch> {
+        self.epoch
+    }
+
+    /// The end of what is committed, as far as this node knows.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// What is durable here.
+    #[must_use]
+    pub fn durable(&self) -> &DurableEnd {
+        &self.durable
+    }
+
+    /// The leader knows how far its log is committed: before, readers are not told of ends (SAFETY R6).
+    #[must_use]
+    pub fn knows_committed(&self) -> bool {
+        self.leader().is_some_and(|leader| self.high_watermark >= leader.epoch_start)
     }
 
     /// The log's numbers.
@@ -251,14 +418,14 @@ impl Replica {
         self.damage
     }
 
-    /// What must hold after every step that touched the replica (S5, S6).
+    /// What must hold after every step that touched the replica (S4, S5, S6).
     pub fn check_invariants(&self) {
-        assert!(self.durable_end <= self.log.end());
-        assert!(self.in_flight.is_empty() == (self.durable_end == self.log.end()));
+        assert!(self.durable.end() <= self.log.end());
+        assert!(self.log.start() <= self.high_watermark);
+        assert!(self.high_watermark <= self.log.end());
         if let Role::Leader(leader) = &self.role {
-            assert!(self.log.start() <= leader.high_watermark || self.log.end() == self.log.start());
-            assert!(leader.high_watermark <= self.durable_end);
             assert!(self.log.latest_epoch() == Some(leader.epoch));
+            assert!(leader.epoch_start <= self.log.end());
         }
     }
 }

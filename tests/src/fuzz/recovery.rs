@@ -54,7 +54,7 @@ fn read_file(file: &[u8]) {
     let Some(plan) = read_file_structure(file) else { return };
     let Ok(recovered) = replay(&mut OneFile(file), &plan, None, &mut |_, _, _| {}) else { return };
     let listener = AdvertisedListener { host: "fuzz".to_owned(), port: 9092 };
-    let config = Config::new(NodeId(1), Uuid([1; 16]), Uuid([2; 16]), listener);
+    let config = Config::new(NodeId(1), Uuid([2; 16]), listener);
     let mut broker = Broker::new(config, 1, recovered, Now::default());
     broker.step(Now::default(), Input::Wake, &mut Vec::new());
 }

@@ -11,9 +11,13 @@ use seedlog_core::records::BatchHeader;
 use seedlog_core::recovered::{Recovered, replay};
 use std::collections::BTreeMap;
 
-pub(super) const NODE: NodeId = NodeId(1);
-pub(super) const CLUSTER: Uuid = Uuid(*b"golden---cluster");
-pub(super) const INCARNATION: Uuid = Uuid(*b"golden---folder1");
+/// The incarnation of a node's folder; a wiped one gets another.
+pub(super) fn incarnation(node: NodeId, folder: u8) -> Uuid {
+    let mut bytes = *b"golden---folder--";
+    bytes[14] = b'0' + u8::try_from(node.0).expect("few nodes");
+    bytes[15] = b'a' + folder;
+    Uuid(bytes[..16].try_into().expect("sixteen bytes"))
+}
 
 /// A group that was written, and where.
 #[derive(Clone)]
@@ -57,11 +61,37 @@ pub(super) fn read(disk: &mut Disk) -> Result<Reading, String> {
     let plan = recover(disk, Lsn::ZERO).map_err(|error| error.to_string())?;
     let mut index = Index::new();
     let recovered = replay(disk, &plan, None, &mut |seq, group, located| {
-        if let Entry::Append(append) = &located.entry {
-            index.entry(append.partition).or_default().push((located.clone(), seq, group));
-        }
+        note(&mut index, located, seq, group);
     });
     Ok(Reading { recovered: recovered.map_err(|error| error.to_string())?, plan, index })
+}
+
+/// Notes where a batch stands, or that batches stand nowhere any more.
+pub(super) fn note(index: &mut Index, located: &Located, seq: u64, group: u64) {
+    match &located.entry {
+        Entry::Append(append) => {
+            index.entry(append.partition).or_default().push((located.clone(), seq, group));
+        }
+        Entry::Cut { partition, to } => index
+            .entry(*partition)
+            .or_default()
+            .retain(|(held, ..)| matches!(&held.entry, Entry::Append(append) if append.next_offset() <= *to)),
+        Entry::Reset { partition, .. } => {
+            index.remove(partition);
+        }
+        Entry::EpochStart { .. }
+        | Entry::Metadata { .. }
+        | Entry::ProducersExpired { .. }
+        | Entry::Dropped { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Founded { .. }
+        | Entry::Vote { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::Dropping { .. }
+        | Entry::Trusted { .. } => {}
+    }
 }
 
 /// Copies what no later group vouches for into the fresh file, without its header: until that is there, nothing is changed.
@@ -84,7 +114,12 @@ pub(super) fn write_groups(disk: &mut Disk, plan: &Plan) -> Vec<Group> {
 impl Journal {
     /// Ends a recovery: the fresh file gets its header, and from then on it counts. Reads everything once more as it is
     /// then, which must come to the same.
-    pub(super) fn begin(disk: &mut Disk, reading: &Reading, flush: FlushMode) -> (Self, Index) {
+    pub(super) fn begin(
+        disk: &mut Disk,
+        reading: &Reading,
+        flush: FlushMode,
+        (node_id, incarnation): (NodeId, Uuid),
+    ) -> (Self, Index) {
         let plan = &reading.plan;
         let seq = plan.next_seq;
         disk.sync(seq);
@@ -93,15 +128,14 @@ impl Journal {
             salt: salt(seq),
             first_lsn: plan.fresh_first_lsn(),
             durable: Lsn(plan.fresh_first_lsn().0 - 1),
-            cluster_id: CLUSTER,
-            node_id: NODE,
-            incarnation: INCARNATION,
+            node_id,
+            incarnation,
         };
         disk.write(seq, 0, &header.encode());
         disk.sync(seq);
         let again = read(disk).expect("what was accepted once is accepted again");
         assert_eq!(
-            again.recovered.image, reading.recovered.image,
+            again.recovered.quorum, reading.recovered.quorum,
             "a second recovery knows the same metadata"
         );
         assert_eq!(again.recovered.partitions, reading.recovered.partitions, "and the same logs");
@@ -111,7 +145,7 @@ impl Journal {
             seq,
             position: bytes,
             flush,
-            filling: GroupWriter::new(Vec::new(), plan.end.next(), reading.recovered.image.end()),
+            filling: GroupWriter::new(Vec::new(), plan.end.next(), reading.recovered.quorum.chain),
             entries: Vec::new(),
             written: plan.end,
             synced: plan.end,
@@ -140,7 +174,7 @@ impl Journal {
         if self.flush == FlushMode::Always && self.written > self.synced {
             return Err("one group is in flight: sync it first".to_owned());
         }
-        let next = GroupWriter::new(Vec::new(), self.filling.next_lsn(), self.filling.metadata_end());
+        let next = GroupWriter::new(Vec::new(), self.filling.next_lsn(), self.filling.quorum());
         let filled = std::mem::replace(&mut self.filling, next);
         let place =
             GroupPlace { seq: self.seq, salt: salt(self.seq), position: self.position, durable: self.synced };

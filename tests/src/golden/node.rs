@@ -1,17 +1,17 @@
 //! A process: the broker and its driver. Steps it, and carries out what it asks for, in order.
 
-use super::journal::{CLUSTER, INCARNATION, Index, Journal, NODE, Place, read, write_groups};
+use super::journal::{Index, Journal, Place, incarnation, note, read, write_groups};
 use super::words::{Line, number};
-use super::{Frame, World, say};
+use super::{Frame, Letter, World, say};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{ConnId, ListenerId, RequestNumber};
+use seedlog_core::ids::{ConnId, ListenerId, RequestNumber, Uuid};
 use seedlog_core::input::{Input, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::journal::scan::payload_is_intact;
-use seedlog_core::output::{Extent, HaltReason, Look, Output, Outputs, Reply, StoreCommand};
+use seedlog_core::output::{Extent, HaltReason, Look, Output, Outputs, PeerBatches, Reply, StoreCommand};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, find_by_timestamp, max_timestamp_record};
 use seedlog_core::recovered::lost_offsets;
 use seedlog_core::time::{MonoMs, Now, WallMs};
@@ -76,10 +76,11 @@ impl World {
             let to = damage.to.map_or(String::new(), |to| format!(" to {to}"));
             self.said.push(format!("{name}: lost from offset {}{to}", damage.from));
         }
-        let (journal, index) = Journal::begin(&mut self.disk, &reading, flush);
-        let listener = AdvertisedListener { host: "golden".to_owned(), port: 9092 };
-        let config = Config { flush, ..Config::new(NODE, CLUSTER, INCARNATION, listener) };
-        let seed = reading.recovered.boot + 1;
+        let folder = incarnation(self.node, self.folder);
+        let (journal, index) = Journal::begin(&mut self.disk, &reading, flush, (self.node, folder));
+        let config = self.config(flush);
+        let boot = reading.recovered.boot + 1;
+        let seed = boot * 100 + u64::try_from(self.node.0).expect("nodes are numbered from 1") - 1;
         let process = Process {
             broker: Broker::new(config, seed, reading.recovered, self.now_at(self.now_ms)),
             journal,
@@ -94,11 +95,22 @@ impl World {
         let by_hand = std::mem::take(&mut self.by_hand);
         self.settle();
         self.by_hand = by_hand;
-        self.said.push(format!("serves, run {seed}"));
+        let serves = self.up.as_ref().is_some_and(|process| process.broker.is_serving());
+        self.said.push(format!("{}, run {boot}", if serves { "serves" } else { "is up" }));
         Ok(())
     }
 
-    fn now_at(&self, started_ms: u64) -> Now {
+    fn config(&self, flush: FlushMode) -> Config {
+        let host = if self.voters.len() > 1 { format!("node-{}", self.node) } else { "golden".to_owned() };
+        let listener = AdvertisedListener { host, port: 9092 };
+        let mut config = Config::new(self.node, incarnation(self.node, self.folder), listener);
+        config.flush = flush;
+        config.cluster_id = Some(Uuid(*b"golden---cluster"));
+        config.voters.clone_from(&self.voters);
+        config
+    }
+
+    pub(super) fn now_at(&self, started_ms: u64) -> Now {
         let wall = WALL_START_MS + i64::try_from(self.now_ms).expect("a script is short");
         Now { mono: MonoMs(1_000 + self.now_ms - started_ms), wall: WallMs(wall) }
     }
@@ -181,10 +193,10 @@ impl World {
             self.vouch()?;
         }
         while let Some(process) = &self.up
-            && let Some((at, _)) = process.broker.wake_at()
-            && at.0.saturating_sub(1_000) + process.started_ms <= end
+            && let Some(at) = process.wake_at_ms()
+            && at <= end
         {
-            self.now_ms = self.now_ms.max(at.0.saturating_sub(1_000) + process.started_ms);
+            self.now_ms = self.now_ms.max(at);
             self.step(Input::Wake);
             self.settle();
         }
@@ -201,10 +213,7 @@ impl World {
     fn index_last(&mut self) {
         let (Some(process), Some(group)) = (&mut self.up, self.groups.last()) else { return };
         for located in &group.entries {
-            if let Entry::Append(append) = &located.entry {
-                let place = (located.clone(), group.seq, group.at);
-                process.index.entry(append.partition).or_default().push(place);
-            }
+            note(&mut process.index, located, group.seq, group.at);
         }
     }
 
@@ -214,6 +223,26 @@ impl World {
             Output::Journal { entry, batch } => {
                 say::learn(&mut self.names, &entry);
                 process.journal.push(entry, batch.as_ref().map(|(header, bytes)| (header, &bytes[..])));
+            }
+            Output::Send { to, message, batches } => {
+                let bytes = match batches {
+                    PeerBatches::None => Some(Bytes::new()),
+                    PeerBatches::Fresh(header, bytes) => {
+                        let mut stamped = vec![0; BATCH_HEADER_BYTES];
+                        header.write((&mut stamped[..]).try_into().expect("a header's length"));
+                        stamped.extend_from_slice(&bytes[BATCH_HEADER_BYTES..]);
+                        Some(stamped.into())
+                    }
+                    PeerBatches::Extent(extent) => process.extent_bytes(&self.disk, &extent),
+                };
+                if let Some(bytes) = bytes {
+                    self.outbox.push_back(Letter {
+                        from: self.node,
+                        to,
+                        message: message.encode(),
+                        batches: bytes,
+                    });
+                }
             }
             Output::Reply { conn, number, response } => self.on_reply(conn, number, response),
             Output::Close { conn, reason } => {
@@ -354,6 +383,11 @@ impl Client {
 }
 
 impl Process {
+    /// When the broker wants to be woken, by the script's clock.
+    pub(super) fn wake_at_ms(&self) -> Option<u64> {
+        self.broker.wake_at().map(|(at, _)| at.0.saturating_sub(1_000) + self.started_ms)
+    }
+
     fn name_of(&self, conn: ConnId) -> String {
         let found = self.clients.iter().find(|(_, client)| client.conn == conn);
         found.map(|(name, _)| name.clone()).unwrap_or_default()
@@ -365,6 +399,19 @@ impl Process {
         places.filter(move |(located, ..)| {
             matches!(&located.entry, Entry::Append(append) if append.next_offset() > from && append.next_offset() <= to)
         })
+    }
+
+    /// The batches of an extent for a peer, as they stand in the journal; `None`: nothing of it can be read.
+    fn extent_bytes(&self, disk: &super::Disk, extent: &Extent) -> Option<Bytes> {
+        let mut bytes = Vec::new();
+        for place in self.covering(extent) {
+            let size = place.0.entry.payload_bytes() as usize;
+            if !bytes.is_empty() && bytes.len() + size > extent.bytes_max as usize {
+                break;
+            }
+            bytes.extend_from_slice(batch_at(disk, place)?);
+        }
+        (!bytes.is_empty()).then(|| bytes.into())
     }
 
     /// Puts the records into a fetch answer: whole batches, checked against the journal's table, within the limits (KIP-74).

@@ -2,10 +2,11 @@
 
 use super::journal::Group;
 use seedlog_core::broker::Broker;
-use seedlog_core::cluster::records::MetadataRecord;
+use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{Lsn, Offset, TopicPartition, Uuid};
+use seedlog_core::ids::{Lsn, NodeId, Offset, TopicPartition, Uuid};
 use seedlog_core::journal::{Entry, Plan};
+use seedlog_core::quorum::Role;
 use seedlog_core::records::{BATCH_HEADER_BYTES, Batches, RecordIter};
 use seedlog_core::wire::create_topics::CreatableTopicResult;
 use seedlog_core::wire::delete_topics::DeletableTopicResult;
@@ -26,10 +27,11 @@ pub(super) fn partition(names: &BTreeMap<Uuid, String>, partition: TopicPartitio
 
 /// Remembers the names of topics that are journaled.
 pub(super) fn learn(names: &mut BTreeMap<Uuid, String>, entry: &Entry) {
-    if let Entry::Metadata { record, .. } = entry
-        && let Ok(MetadataRecord::Topic { topic_id, name, .. }) = MetadataRecord::decode(record)
-    {
-        names.insert(topic_id, name);
+    let Entry::Metadata { records, .. } = entry else { return };
+    for record in MetadataRecord::decode(records).unwrap_or_default() {
+        if let MetadataRecord::Topic { topic_id, name, .. } = record {
+            names.insert(topic_id, name);
+        }
     }
 }
 
@@ -57,26 +59,54 @@ fn entry(names: &BTreeMap<Uuid, String>, entry: &Entry) -> String {
         Entry::EpochStart { partition: of, epoch, start } => {
             format!("{} epoch {epoch} from {start}", partition(names, *of))
         }
-        Entry::Metadata { offset, record, .. } => {
-            let record = MetadataRecord::decode(record).expect("the broker wrote it a moment ago");
-            format!("metadata@{offset} {}", metadata(&record))
+        Entry::Metadata { offset, records, .. } => {
+            let records = MetadataRecord::decode(records).expect("the broker wrote it a moment ago");
+            let records: Vec<String> = records.iter().map(metadata).collect();
+            format!("metadata@{offset} ({})", records.join(", "))
         }
         Entry::ProducersExpired { .. } => "producers expired".to_owned(),
         Entry::Dropped { .. } => "a topic's files are gone".to_owned(),
         Entry::Started { boot } => format!("run {boot}"),
         Entry::Stopped => "stopped".to_owned(),
+        Entry::Founded { .. } => "the cluster".to_owned(),
+        Entry::Vote { epoch, candidate: Some(node) } => format!("vote for {node} in term {epoch}"),
+        Entry::Vote { epoch, candidate: None } => format!("term {epoch}"),
+        Entry::MetadataCut { to } => format!("metadata cut at {to}"),
+        Entry::MetadataImage { end, .. } => format!("a snapshot of the metadata up to {end}"),
+        Entry::Cut { partition: of, to } => format!("{} cut at {to}", partition(names, *of)),
+        Entry::Reset { partition: of, start, .. } => format!("{} anew from {start}", partition(names, *of)),
+        Entry::Dropping { .. } => "a topic's files are to go".to_owned(),
+        Entry::Trusted { partition: of } if of.is_data() => format!("{} is trusted", partition(names, *of)),
+        Entry::Trusted { .. } => "the metadata is trusted".to_owned(),
     }
 }
 
 fn metadata(record: &MetadataRecord) -> String {
     match record {
-        MetadataRecord::LeaderChange { epoch, .. } => format!("(term {epoch})"),
-        MetadataRecord::RegisterBroker { broker_epoch, .. } => format!("(broker epoch {broker_epoch})"),
-        MetadataRecord::Topic { name, .. } => format!("(topic {name})"),
-        MetadataRecord::Partition { partition, .. } => format!("(its partition {partition})"),
-        MetadataRecord::RemoveTopic { .. } => "(a topic is removed)".to_owned(),
-        MetadataRecord::ProducerIds { next } => format!("(producer ids up to {next})"),
+        MetadataRecord::LeaderChange { epoch, .. } => format!("term {epoch}"),
+        MetadataRecord::Voters { voters } => format!("{} voters", voters.len()),
+        MetadataRecord::RegisterBroker { node_id, broker_epoch, .. } => {
+            format!("broker {node_id} in broker epoch {broker_epoch}")
+        }
+        MetadataRecord::BrokerState { node_id, fenced: true, .. } => format!("broker {node_id} is fenced"),
+        MetadataRecord::BrokerState { node_id, shutting_down: true, .. } => format!("broker {node_id} stops"),
+        MetadataRecord::BrokerState { node_id, .. } => format!("broker {node_id} is heard"),
+        MetadataRecord::Topic { name, .. } => format!("topic {name}"),
+        MetadataRecord::Partition { partition, .. } => format!("its partition {partition}"),
+        MetadataRecord::PartitionChange { partition, state, .. } => {
+            format!("partition {partition}: {}", state_words(state))
+        }
+        MetadataRecord::RemoveTopic { .. } => "a topic is removed".to_owned(),
+        MetadataRecord::ProducerIds { next, .. } => format!("producer ids up to {next}"),
     }
+}
+
+/// Who leads a partition and who may.
+pub(super) fn state_words(state: &PartitionState) -> String {
+    let nodes = |nodes: &[NodeId]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let leader = state.leader.map_or("no leader".to_owned(), |node| format!("leader {node}"));
+    let elr = if state.elr.is_empty() { String::new() } else { format!(", ELR {}", nodes(&state.elr)) };
+    format!("{leader} in epoch {}, ISR {}{elr}", state.leader_epoch, nodes(&state.isr))
 }
 
 /// What recovery made of the journal.
@@ -106,6 +136,48 @@ fn entries(first: Lsn, last: Lsn) -> String {
     if first == last { format!("entry {first}") } else { format!("entries {first} to {last}") }
 }
 
+/// What a node of a cluster is: in the quorum, and for each partition.
+pub(super) fn role(broker: &Broker) -> Vec<String> {
+    let quorum = broker.quorum();
+    let role = match &quorum.role {
+        Role::Unattached => "knows no leader".to_owned(),
+        Role::Follower(session) => format!("follows {}", session.leader()),
+        Role::PreCandidate(_) | Role::Candidate(_) => "stands".to_owned(),
+        Role::Leader(_) => "leads the quorum".to_owned(),
+    };
+    let log = quorum.log.log();
+    let mut said = vec![format!(
+        "term {}, {role}; metadata up to {}, {} committed",
+        quorum.epoch(),
+        log.end(),
+        quorum.committed()
+    )];
+    let mut of_partitions = Vec::new();
+    for (&partition, replica) in broker.replicas() {
+        let name = broker.image().topic(partition.topic_id).map_or("?", |topic| &topic.name);
+        let role = match (replica.damage(), replica.leader(), replica.session()) {
+            (Some(damage), ..) => format!("lost from {}", damage.from),
+            (None, Some(leader), _) => {
+                let isr = leader.isr().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                format!("leads in epoch {}, ISR {isr}", leader.epoch)
+            }
+            (None, None, Some(session)) => {
+                format!("follows {} in epoch {}", session.leader(), session.epoch())
+            }
+            (None, None, None) => "is not led".to_owned(),
+        };
+        of_partitions.push(format!(
+            "{name}-{}: {role}; log end {}, high watermark {}",
+            partition.partition,
+            replica.log().end(),
+            replica.high_watermark()
+        ));
+    }
+    of_partitions.sort_unstable();
+    said.extend(of_partitions);
+    said
+}
+
 /// Where the logs are.
 pub(super) fn logs(broker: &Broker) -> Vec<String> {
     let mut said = Vec::new();
@@ -120,7 +192,7 @@ pub(super) fn logs(broker: &Broker) -> Vec<String> {
                 leader.epoch,
                 log.start(),
                 log.end(),
-                leader.high_watermark
+                replica.high_watermark()
             ),
             (None, None) => format!("{name}-{}: not led", partition.partition),
         });

@@ -20,6 +20,7 @@ use crate::cluster::image::{BrokerImage, Image, PartitionImage};
 use crate::cluster::records::{Doubt, MetadataRecord, PartitionState};
 use crate::errors::ErrorCode;
 use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, RunId, TopicPartition, Uuid};
+use crate::museum::exhibit;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -184,9 +185,11 @@ fn come_back(
         let topic = image.topic(name.topic_id).expect("a partition has a topic");
         let mut draft = Draft::over(topic, partition, before);
         let claimed = held_of(&name);
-        // Museum C5 (KIP-966, last replica standing): a last member of the ISR was taken for whole.
+        // C5 (KIP-966, last replica standing): an ISR of one is kept, whoever else is eligible.
+        let is_unclean =
+            exhibit!(C5, registration.is_unclean, registration.is_unclean && partition.state.isr != [node]);
         let held = match claimed {
-            Held::Whole | Held::Doubtful(_) if registration.is_unclean => Held::Unclean,
+            Held::Whole | Held::Doubtful(_) if is_unclean => Held::Unclean,
             Held::Whole | Held::Doubtful(_) | Held::Lost | Held::Unclean => claimed,
         };
         match held {

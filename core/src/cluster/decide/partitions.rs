@@ -208,8 +208,11 @@ impl<'a> Draft<'a> {
 
     fn set_leader(&mut self, leader: Option<NodeId>) {
         if self.state.leader != leader {
+            // The epoch that a leader left behind is nobody's yet: the next leader takes it.
+            if self.state.leader.is_some() {
+                self.state.leader_epoch.0 += 1;
+            }
             self.state.leader = leader;
-            self.state.leader_epoch.0 += 1;
         }
     }
 

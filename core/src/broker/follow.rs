@@ -1,0 +1,228 @@
+//! Following: this node copies partitions from their leaders (SAFETY R1, R4).
+
+use super::Broker;
+use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
+use crate::museum::exhibit;
+use crate::output::Outputs;
+use crate::peer::{Ack, Append, Mark, OpenAnswer, OpenReply, PeerBody};
+use crate::records::ProducedBatch;
+use crate::replica::progress::PeerRun;
+use crate::replica::session::{Intake, cut_point};
+use alloc::vec::Vec;
+
+impl Broker {
+    /// Opens the session of a partition with its leader, or tries again later.
+    pub(super) fn open_session(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        let number = SessionNumber(self.next_number());
+        let is_writable = self.is_writable();
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        let settled = replica.durable().is_settled();
+        let damaged = replica.damage().is_some();
+        let start = replica.log().start();
+        let Some((session, log)) = replica.session_mut() else { return };
+        self.opening.insert(partition);
+        self.timers.arm_by(self.now.mono + self.config.timings.resend_ms, super::timers::Timer::Resend);
+        // An end is named only once it is on disk, and no message leaves before the run is known to the controller.
+        if !settled || self.membership.broker_epoch.is_none() {
+            return;
+        }
+        if damaged && is_writable {
+            // What is left of it proves nothing (SAFETY J5): the leader has the rest, and this too.
+            let entry = replica.reset(partition, start, Vec::new());
+            self.journal(entry, out);
+            self.open_session(partition, out);
+            return;
+        }
+        let leader = session.leader();
+        let open = session.ask(partition, number, log);
+        self.send(leader, None, PeerBody::Open(open), out);
+    }
+
+    /// Attempts that were not answered are made again.
+    pub(super) fn resend_opens(&mut self, out: &mut Outputs) {
+        for partition in core::mem::take(&mut self.opening) {
+            self.open_session(partition, out);
+        }
+    }
+
+    pub(super) fn on_open_reply(&mut self, from: NodeId, peer: PeerRun, reply: OpenReply, out: &mut Outputs) {
+        let partition = reply.partition;
+        if !self.is_writable() {
+            return;
+        }
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        let Some((session, log)) = replica.session_mut() else { return };
+        if !session.awaits(from, reply.epoch, reply.number) {
+            return;
+        }
+        match reply.answer {
+            OpenAnswer::Agreed => {
+                session.on_agreed(peer.run);
+                self.opening.remove(&partition);
+                let end = log.end();
+                self.trust(partition, out);
+                self.acknowledge_log(from, partition, reply.epoch, reply.number, end, None);
+            }
+            OpenAnswer::Diverges { epoch, end } => {
+                let to = cut_point(log, epoch, end);
+                // A3: wherever the leader ends is where the logs agree.
+                let was_cut = replica.cut(partition, to);
+                if let Some(entry) = was_cut {
+                    self.journal(entry, out);
+                    self.open_session(partition, out);
+                }
+            }
+            OpenAnswer::Reset { start, epoch, bytes, from: at, total } => {
+                if let Some(whole) = session.on_reset_part(start, epoch, (at, total), &bytes) {
+                    let entry = replica.reset(partition, whole.start, whole.bytes);
+                    self.journal(entry, out);
+                }
+                self.open_session(partition, out);
+            }
+            // The metadata will say who leads.
+            OpenAnswer::NotLeader { .. } => {}
+        }
+    }
+
+    /// A leader's records.
+    pub(super) fn on_replica_append(
+        &mut self,
+        from: NodeId,
+        peer: PeerRun,
+        append: &Append,
+        batches: &[ProducedBatch],
+        out: &mut Outputs,
+    ) {
+        let partition = append.partition;
+        if !self.is_writable() {
+            return;
+        }
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        let Some(session) = replica.session() else { return };
+        let durable = replica.durable().end();
+        let end = replica.log().end();
+        match session.intake(from, peer.run, append, replica.log()) {
+            Intake::Stale => {}
+            Intake::Gap => {
+                self.acknowledge_log(from, partition, append.epoch, append.number, durable, Some(end));
+            }
+            Intake::Reopen => {
+                if let Some((session, _)) = replica.session_mut() {
+                    session.reopen();
+                }
+                self.open_session(partition, out);
+            }
+            Intake::Take => {
+                let took = self.take_batches(partition, append, batches, out);
+                let Some(replica) = self.replicas.get_mut(&partition) else { return };
+                if replica.on_leader_high_watermark(append.high_watermark) {
+                    self.moved.push(partition);
+                }
+                if !took {
+                    self.acknowledge_log(from, partition, append.epoch, append.number, durable, None);
+                }
+            }
+        }
+    }
+
+    /// Appends what is not there yet. `false`: everything was.
+    fn take_batches(
+        &mut self,
+        partition: TopicPartition,
+        append: &Append,
+        batches: &[ProducedBatch],
+        out: &mut Outputs,
+    ) -> bool {
+        let segment_bytes = self.segment_bytes(partition);
+        let mut took = false;
+        for batch in batches {
+            let Some(replica) = self.replicas.get_mut(&partition) else { return took };
+            let end = replica.log().end();
+            // A12: what is all there already still cuts off what comes behind it.
+            if exhibit!(A12, false, batch.header.next_offset() < end) {
+                let entry = replica.cut_without_asking(partition, batch.header.next_offset());
+                self.journal(entry, out);
+                continue;
+            }
+            if batch.header.next_offset() <= end {
+                continue;
+            }
+            // A leader of this epoch stamps no newer one, and what it has lies behind what was checked.
+            if batch.header.leader_epoch > append.epoch || !replica.log().follows(&batch.header) {
+                return took;
+            }
+            let output = replica.append_copy(partition, batch, self.now.wall, segment_bytes);
+            let has_producer = batch.header.has_producer_id();
+            let lsn = self.journal_output(output, u64::from(batch.header.batch_bytes), out);
+            self.journal.data.push_back((lsn, partition));
+            if let Some(replica) = self.replicas.get_mut(&partition) {
+                replica.appended_as(lsn);
+            }
+            if has_producer {
+                self.with_producers.insert(partition);
+            }
+            took = true;
+        }
+        took
+    }
+
+    /// A copied append is on disk: the leader is told.
+    pub(super) fn on_copy_durable(&mut self, partition: TopicPartition) {
+        let Some(replica) = self.replicas.get(&partition) else { return };
+        let Some(session) = replica.session() else { return };
+        let (leader, epoch) = (session.leader(), session.epoch());
+        if let Some((number, _)) = session.open() {
+            let durable = replica.durable().end();
+            self.acknowledge_log(leader, partition, epoch, number, durable, None);
+        }
+    }
+
+    fn acknowledge_log(
+        &mut self,
+        leader: NodeId,
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        number: SessionNumber,
+        durable: Offset,
+        resend_from: Option<Offset>,
+    ) {
+        let Some(replica) = self.replicas.get(&partition) else { return };
+        let high_watermark = replica.high_watermark();
+        self.acknowledge(leader, Ack { partition, epoch, number, durable, resend_from, high_watermark });
+    }
+
+    /// Watermarks and log starts that moved.
+    pub(super) fn on_marks(&mut self, from: NodeId, peer: PeerRun, marks: &[Mark], out: &mut Outputs) {
+        for mark in marks {
+            if mark.partition.is_data() {
+                self.on_mark(from, peer, mark);
+            } else {
+                self.on_metadata_mark(from, peer, mark, out);
+            }
+        }
+    }
+
+    fn on_mark(&mut self, from: NodeId, peer: PeerRun, mark: &Mark) {
+        let Some(replica) = self.replicas.get_mut(&mark.partition) else { return };
+        let is_open = replica
+            .session()
+            .is_some_and(|session| session.is_open_with(from, peer.run, mark.epoch, mark.number));
+        if !is_open {
+            return;
+        }
+        if replica.on_leader_high_watermark(mark.high_watermark) {
+            self.moved.push(mark.partition);
+        }
+        let (end, durable) = (replica.log().end(), replica.durable().end());
+        let resend_from = (mark.end > end).then_some(end);
+        self.acknowledge_log(from, mark.partition, mark.epoch, mark.number, durable, resend_from);
+    }
+
+    /// A leader agrees with what this log holds: it is in doubt no longer (SAFETY J4). Should it hold less than was
+    /// acknowledged, the leader takes it out of the ISR.
+    fn trust(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        if self.doubtful.remove(&partition) {
+            self.journal(crate::journal::Entry::Trusted { partition }, out);
+        }
+    }
+}

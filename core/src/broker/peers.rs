@@ -1,0 +1,209 @@
+//! Messages of other nodes: whose they are, whether they still count, and which part of the broker they are for.
+
+use super::Broker;
+use super::timers::Timer;
+use crate::ids::{NodeId, RunId, TopicPartition};
+use crate::output::{Output, Outputs, PeerBatches};
+use crate::peer::{Ack, PeerBody, PeerMessage};
+use crate::records::ProducedBatch;
+use crate::replica::progress::PeerRun;
+use crate::time::MonoMs;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// What this node knows of another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// The run that was heard last.
+    pub(super) seen: Option<PeerRun>,
+    /// When its streams broke; `None` while they are there, or nobody knows.
+    pub(super) lost_at: Option<MonoMs>,
+    /// Bytes of record batches on their way to it.
+    pub(super) in_flight_bytes: u64,
+    /// Partitions led here that it has not all of, or whose watermark it does not know.
+    pub(super) busy: BTreeSet<TopicPartition>,
+    /// Acknowledgements that leave at the end of the step.
+    acks: BTreeMap<TopicPartition, Ack>,
+}
+
+impl Broker {
+    pub(super) fn on_peer_up(&mut self, node: NodeId, out: &mut Outputs) {
+        self.peers.entry(node).or_default().lost_at = None;
+        if self.has_started() {
+            self.greet(node, out);
+        }
+    }
+
+    pub(super) fn on_peer_lost(&mut self, node: NodeId) {
+        let now = self.now.mono;
+        self.peers.entry(node).or_default().lost_at = Some(now);
+        self.on_leader_lost(node);
+        if self.controller.is_some() {
+            self.timers.arm_by(now + self.config.timings.lost_broker_ms, Timer::BrokerSessions);
+        }
+    }
+
+    /// A message arrived. Whatever it is, it is either of this cluster and of a run that still lives, or dropped.
+    pub(super) fn on_peer(&mut self, message: PeerMessage, batches: &[ProducedBatch], out: &mut Outputs) {
+        let PeerMessage { from, incarnation, run, to_run, cluster_id, body } = message;
+        if from == self.config.node_id || !self.has_started() || to_run.is_some_and(|to| to != self.run()) {
+            return;
+        }
+        let founding = matches!(body, PeerBody::Found(_));
+        let own_cluster = self.quorum.cluster.as_ref().map(|cluster| cluster.id);
+        if !founding && (cluster_id.is_none() || cluster_id != own_cluster) {
+            return;
+        }
+        let peer = PeerRun { incarnation, run };
+        let known = self.peers.entry(from).or_default();
+        if known.seen.is_some_and(|seen| seen.incarnation == incarnation && seen.run > run) {
+            return; // An earlier run of it.
+        }
+        known.seen = Some(peer);
+        known.lost_at = None;
+        self.dispatch(from, peer, body, batches, out);
+    }
+
+    fn dispatch(
+        &mut self,
+        from: NodeId,
+        peer: PeerRun,
+        body: PeerBody,
+        batches: &[ProducedBatch],
+        out: &mut Outputs,
+    ) {
+        match body {
+            PeerBody::Found(found) => self.on_found(from, peer, found, out),
+            PeerBody::Vote(vote) => self.on_vote(from, peer, &vote, out),
+            PeerBody::VoteReply(reply) => self.on_vote_reply(from, peer, &reply, out),
+            PeerBody::Beat(beat) => self.on_beat(from, peer, &beat, out),
+            PeerBody::BeatReply(reply) => self.on_beat_reply(from, &reply, out),
+            PeerBody::Resign { epoch, successor } => self.on_resign(from, epoch, successor, out),
+            PeerBody::Open(open) if open.partition.is_data() => self.on_open(from, peer, &open, out),
+            PeerBody::Open(open) => self.on_metadata_open(from, peer, &open, out),
+            PeerBody::OpenReply(reply) if reply.partition.is_data() => {
+                self.on_open_reply(from, peer, reply, out);
+            }
+            PeerBody::OpenReply(reply) => self.on_metadata_open_reply(from, peer, reply, out),
+            PeerBody::Append(append) => self.on_replica_append(from, peer, &append, batches, out),
+            PeerBody::MetadataAppend { append, entries } => {
+                self.on_metadata_append(from, peer, &append, entries, out);
+            }
+            PeerBody::Acks(acks) => self.on_acks(from, peer, &acks, out),
+            PeerBody::Marks(marks) => self.on_marks(from, peer, &marks, out),
+            PeerBody::Register(register) => self.on_register(from, peer, register, out),
+            PeerBody::BrokerBeat(beat) => self.on_broker_beat(from, peer, &beat, out),
+            PeerBody::BrokerBeatReply(reply) => self.on_broker_beat_reply(from, &reply, out),
+            PeerBody::AlterPartition(alter) => self.on_alter_partition(from, peer, &alter, out),
+            PeerBody::AlterRefused { partition, partition_epoch } => {
+                self.on_alter_refused(partition, partition_epoch);
+            }
+            PeerBody::WantProducerIds { broker_epoch } => {
+                self.on_want_producer_ids(from, broker_epoch, out);
+            }
+            PeerBody::Forward(forward) => self.on_forward(from, peer, forward, out),
+            PeerBody::ForwardReply(reply) => self.on_forward_reply(reply, out),
+        }
+    }
+
+    /// Says something to another node.
+    pub(super) fn send(&mut self, to: NodeId, to_run: Option<RunId>, body: PeerBody, out: &mut Outputs) {
+        self.send_with(to, to_run, body, PeerBatches::None, out);
+    }
+
+    pub(super) fn send_with(
+        &mut self,
+        to: NodeId,
+        to_run: Option<RunId>,
+        body: PeerBody,
+        batches: PeerBatches,
+        out: &mut Outputs,
+    ) {
+        assert!(to != self.config.node_id, "a node does not write to itself");
+        assert!(self.has_started(), "nothing leaves before the run has a number on disk");
+        let message = PeerMessage {
+            from: self.config.node_id,
+            incarnation: self.config.incarnation,
+            run: self.run(),
+            to_run,
+            cluster_id: self.quorum.cluster.as_ref().map(|cluster| cluster.id),
+            body,
+        };
+        out.push(Output::Send { to, message: Box::new(message), batches });
+    }
+
+    /// Says something to the controller, as far as it is known who that is; whoever needs an answer asks again.
+    pub(super) fn send_to_controller(&mut self, body: PeerBody, out: &mut Outputs) {
+        let Some((leader, _)) = self.quorum.leader() else { return };
+        if leader == self.config.node_id {
+            let me = self.own_run();
+            self.dispatch(leader, me, body, &[], out);
+        } else {
+            self.send(leader, None, body, out);
+        }
+    }
+
+    /// An answer to a node that may be this one.
+    pub(super) fn answer_peer(&mut self, to: NodeId, peer: PeerRun, body: PeerBody, out: &mut Outputs) {
+        if to == self.config.node_id {
+            self.dispatch(to, peer, body, &[], out);
+        } else {
+            self.send(to, Some(peer.run), body, out);
+        }
+    }
+
+    /// An acknowledgement leaves at the end of the step; of a partition only the last one.
+    pub(super) fn acknowledge(&mut self, leader: NodeId, ack: Ack) {
+        let acks = &mut self.peers.entry(leader).or_default().acks;
+        if let Some(earlier) = acks.insert(ack.partition, ack)
+            && earlier.number == ack.number
+            && ack.resend_from.is_none()
+            && let Some(held) = acks.get_mut(&ack.partition)
+        {
+            held.resend_from = earlier.resend_from;
+        }
+    }
+
+    pub(super) fn send_acknowledgements(&mut self, out: &mut Outputs) {
+        let waiting: Vec<(NodeId, Vec<Ack>)> = self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| !peer.acks.is_empty())
+            .map(|(&node, peer)| (node, core::mem::take(&mut peer.acks).into_values().collect()))
+            .collect();
+        for (node, acks) in waiting {
+            self.send(node, None, PeerBody::Acks(acks), out);
+        }
+    }
+
+    /// What was sent and not answered, or could not be sent, is looked at again.
+    pub(super) fn on_resend(&mut self, out: &mut Outputs) {
+        self.resend_opens(out);
+        self.resend_metadata(out);
+        self.resend_records(out);
+        self.resend_proposals(out);
+        self.resend_registration(out);
+        if self.has_to_resend() {
+            self.timers.arm_by(self.now.mono + self.config.timings.resend_ms, Timer::Resend);
+        }
+    }
+
+    fn has_to_resend(&self) -> bool {
+        !self.opening.is_empty()
+            || !self.proposing.is_empty()
+            || self.peers.values().any(|peer| !peer.busy.is_empty())
+            || self.seeks_leader()
+            || self.seeks_registration()
+            || self.producer_ids.asked
+    }
+
+    /// This run, as others see it.
+    pub(super) fn own_run(&self) -> PeerRun {
+        PeerRun { incarnation: self.config.incarnation, run: self.run() }
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        RunId(self.boot)
+    }
+}
