@@ -149,7 +149,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let (serving_told, serving) = oneshot::channel();
         let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
         let meters = Meters::new(metrics.clone(), budget);
-        let driver = Driver::new(env.clone(), broker, store, events, meters, serving_told);
+        let driver = Driver::new(env.clone(), broker, store, None, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
         Ok(Self { driver, net, env, listeners, addresses, serving, stopper })
     }

@@ -1,0 +1,82 @@
+//! What the driver does for the streams to other nodes: it keeps their addresses, and hands over what the core says, with
+//! a claim on the records that go with it (SAFETY R8).
+
+use crate::env::Env;
+use crate::peer::{Address, Peers, Records};
+use crate::store::disk::Disk;
+use crate::store::{Lease, Store};
+use bytes::Bytes;
+use seedlog_core::broker::Broker;
+use seedlog_core::ids::{NodeId, Offset};
+use seedlog_core::output::Extent;
+use seedlog_core::peer::PeerMessage;
+use std::collections::BTreeMap;
+
+/// A claim on the records of a message.
+#[derive(Debug)]
+pub struct PeerRecords<D: Disk> {
+    lease: Lease<D>,
+    bytes_max: u32,
+}
+
+impl<D: Disk> Records for PeerRecords<D> {
+    fn now(&self) -> Option<Vec<Bytes>> {
+        self.lease.resolve_now(self.bytes_max, true)
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.bytes_max as usize
+    }
+
+    async fn read(self) -> Option<Vec<Bytes>> {
+        self.lease.resolve(self.bytes_max, true).await.ok()
+    }
+}
+
+/// The other nodes of a cluster.
+#[derive(Debug)]
+pub struct Cluster<E: Env, D: Disk> {
+    peers: Peers<E, PeerRecords<D>>,
+    /// `controller.quorum.voters`
+    voters: BTreeMap<NodeId, Address>,
+    /// The end of the metadata that the addresses were taken from.
+    seen: Option<Offset>,
+}
+
+impl<E: Env, D: Disk> Cluster<E, D> {
+    /// Streams to the voters, and to whoever the metadata names.
+    pub fn new(peers: Peers<E, PeerRecords<D>>, voters: BTreeMap<NodeId, Address>) -> Self {
+        Self { peers, voters, seen: None }
+    }
+
+    /// Takes the addresses of brokers from the metadata, if it is not what it was.
+    pub(super) fn refresh(&mut self, broker: &Broker) {
+        let end = broker.image().end();
+        if self.seen.replace(end) == Some(end) {
+            return;
+        }
+        // Where a voter listens is configured, so that it is found before there is any metadata.
+        let mut addresses = brokers_of(broker);
+        addresses.extend(self.voters.iter().map(|(&node, address)| (node, address.clone())));
+        self.peers.set_addresses(&addresses);
+    }
+
+    /// Hands a message over. What it is about may be gone: then nothing is sent.
+    pub(super) fn send(
+        &self,
+        to: NodeId,
+        message: Box<PeerMessage>,
+        batches: Option<&Extent>,
+        store: &Store<D>,
+    ) {
+        let records = batches
+            .map(|extent| PeerRecords { lease: store.lease_ahead(extent), bytes_max: extent.bytes_max });
+        self.peers.send(to, message, records);
+    }
+}
+
+/// Where the brokers of the metadata listen for their peers.
+fn brokers_of(_broker: &Broker) -> BTreeMap<NodeId, Address> {
+    // The metadata of one node names no other one.
+    BTreeMap::new()
+}
