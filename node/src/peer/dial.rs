@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 type StreamOf<E> = <<E as Env>::Listener as Listener>::Stream;
 type ReaderOf<E> = <StreamOf<E> as Stream>::Reader;
@@ -160,7 +160,7 @@ async fn run<E: Env, R: Records>(shared: &Arc<Shared<E>>, peer: &Arc<Peer<R>>, k
     };
     let outbox = peer.outbox(kind);
     if kind == Kind::Control {
-        debug!(node = peer.node.0, "peer: connected");
+        info!(node = peer.node.0, "peer: connected");
         peer.control.reopen(true);
         peer.bulk.reopen(true);
         {

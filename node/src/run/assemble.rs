@@ -1,12 +1,13 @@
 //! A node from its parts, in any world: listeners bound, data folder read back, broker built, and all of it run until the
 //! broker halts.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Part};
 use crate::config::{Flush, Listener, NodeConfig, TimestampType};
-use crate::driver::{CountedLease, Driver, Meters, watch_syncs};
+use crate::driver::{Cluster, CountedLease, Driver, Meters, PeerRecords, watch_syncs};
 use crate::env::{Env, Listener as _};
 use crate::metrics::{MemoryPart, Metrics};
 use crate::net::{Event, Inbox, Limits, Net, listen};
+use crate::peer::{PeerDoor, PeerOptions, Peers};
 use crate::store::disk::Disk;
 use crate::store::{Identity, OpenReport, Store, StoreError, StoreOptions};
 use seedlog_core::broker::Broker;
@@ -87,6 +88,8 @@ pub struct Node<E: Env, D: Disk> {
     net: Arc<Net<E, CountedLease<D>>>,
     env: E,
     listeners: Vec<E::Listener>,
+    /// Where the other nodes come in.
+    peers: Option<(PeerDoor<E>, E::Listener)>,
     addresses: Vec<Address>,
     serving: oneshot::Receiver<()>,
     stopper: Stopper<D>,
@@ -133,6 +136,10 @@ impl<E: Env, D: Disk> Node<E, D> {
             listeners.push(bound);
             addresses.push(address);
         }
+        let peer_listener = match &config.cluster.peer_listener {
+            Some(listener) => Some(bind(&env, listener).await?.0),
+            None => None,
+        };
         let mut random = fresh_random(&env).map_err(StartError::Random)?;
         let options = store_options(config, &mut random)?;
         let salts = fresh_random(&env).map_err(StartError::Random)?;
@@ -149,9 +156,19 @@ impl<E: Env, D: Disk> Node<E, D> {
         let (serving_told, serving) = oneshot::channel();
         let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
         let meters = Meters::new(metrics.clone(), budget);
-        let driver = Driver::new(env.clone(), broker, store, None, events, meters, serving_told);
+        let (cluster, peers) = match peer_listener {
+            Some(listener) => {
+                let peers = peers(&env, config, &inbox);
+                let door = peers.door();
+                let voters = config.cluster.voters.iter();
+                let voters = voters.map(|(&id, address)| (NodeId(id), address.clone())).collect();
+                (Some(Cluster::new(peers, voters)), Some((door, listener)))
+            }
+            None => (None, None),
+        };
+        let driver = Driver::new(env.clone(), broker, store, cluster, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
-        Ok(Self { driver, net, env, listeners, addresses, serving, stopper })
+        Ok(Self { driver, net, env, listeners, peers, addresses, serving, stopper })
     }
 
     /// What stops it.
@@ -166,7 +183,11 @@ impl<E: Env, D: Disk> Node<E, D> {
 
     /// Runs it until it halts. `on_ready` is called once clients are let in.
     pub async fn run(self, on_ready: impl FnOnce(&[Address])) -> HaltReason {
-        let Self { driver, net, env, listeners, addresses, serving, stopper } = self;
+        let Self { driver, net, env, listeners, peers, addresses, serving, stopper } = self;
+        // Before anybody is served: nodes must find each other first.
+        if let Some((door, listener)) = peers {
+            env.spawn(door.listen(listener));
+        }
         let mut driving = pin!(driver.run());
         let early = tokio::select! {
             biased;
@@ -210,6 +231,22 @@ async fn bind<E: Env>(env: &E, listener: &Listener) -> Result<(E::Listener, Addr
     Ok((bound, Address { name: name.clone(), advertised }))
 }
 
+/// The streams to the other nodes; none is opened yet.
+fn peers<E: Env, D: Disk>(
+    env: &E,
+    config: &NodeConfig,
+    inbox: &Inbox<CountedLease<D>>,
+) -> Peers<E, PeerRecords<D>> {
+    let options =
+        PeerOptions { cluster_id: config.cluster_id.clone(), ..PeerOptions::new(NodeId(config.node_id)) };
+    let inbox = inbox.clone();
+    let tell = move |event| {
+        // Without a driver the node is ending, and nobody is left to be told.
+        let _ = inbox.send(Event::Peer(event));
+    };
+    Peers::new(env.clone(), options, Part::new("peers", config.memory.peers_bytes), tell)
+}
+
 /// A stream of its own from the world's randomness: fresh at each start (SAFETY C2).
 fn fresh_random<E: Env>(env: &E) -> io::Result<Random> {
     let mut seed = [0; 8];
@@ -238,6 +275,7 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOption
         journal_bytes_max: config.journal_bytes_max,
         tail_cache_bytes: usize::try_from(config.memory.tail_cache_bytes).unwrap_or(usize::MAX),
         index_bytes_max: core_bytes / 2,
+        reads_ahead: config.cluster.peer_listener.is_some(),
         // Segments must keep up before the journal is full.
         write_behind_bytes: defaults
             .write_behind_bytes
@@ -256,7 +294,9 @@ fn flush_mode(flush: Flush) -> FlushMode {
 }
 
 fn core_config(config: &NodeConfig, identity: Identity, listeners: Vec<AdvertisedListener>) -> Config {
-    let first = listeners.first().expect("a configuration has a listener").clone();
+    // A node that is no broker tells no client where it is.
+    let nowhere = AdvertisedListener { host: String::new(), port: 0 };
+    let first = listeners.first().cloned().unwrap_or(nowhere);
     let defaults = Config::new(identity.node_id, identity.cluster_id, identity.incarnation, first);
     let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Config {
@@ -265,8 +305,10 @@ fn core_config(config: &NodeConfig, identity: Identity, listeners: Vec<Advertise
         flush: flush_mode(config.flush),
         topic: TopicDefaults {
             partitions: i32::try_from(config.partitions_default).unwrap_or(i32::MAX),
-            replication_factor: i16::try_from(config.replication_factor_default).unwrap_or(i16::MAX),
-            min_insync_replicas: i32::from(config.insync_replicas_min),
+            replication_factor: config
+                .replication_factor_default
+                .map_or(1, |factor| i16::try_from(factor).unwrap_or(i16::MAX)),
+            min_insync_replicas: config.insync_replicas_min.map_or(1, i32::from),
             segment_bytes: config.segment_bytes,
             message_bytes_max: config.message_bytes_max,
             log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
