@@ -63,6 +63,8 @@ pub struct Config {
     pub rack: Option<String>,
     /// Listeners in the order of their `ListenerId`.
     pub listeners: Vec<AdvertisedListener>,
+    /// Where other nodes reach this one; `None` for a node that has no others.
+    pub peer_listener: Option<AdvertisedListener>,
     /// `flush`.
     pub flush: FlushMode,
     /// Defaults for topics.
@@ -160,6 +162,7 @@ impl Config {
             timings: Timings::default(),
             rack: None,
             listeners: alloc::vec![listener],
+            peer_listener: None,
             flush: FlushMode::Always,
             topic: TopicDefaults {
                 partitions: 1,

@@ -71,6 +71,7 @@ impl Cluster {
             run: RunId(self.runs),
             rack: None,
             listeners: vec![("host".into(), 9092)],
+            peer_listener: None,
             is_unclean: false,
             lost: Vec::new(),
             doubtful: Vec::new(),

@@ -267,6 +267,7 @@ impl World {
             run: RunId(this.run),
             rack: None,
             listeners: Vec::new(),
+            peer_listener: None,
             is_unclean: kind == 3,
             lost,
             doubtful,

@@ -25,6 +25,7 @@ fn image(brokers: u8) -> Image {
             run: RunId(1),
             rack: None,
             listeners: Vec::new(),
+            peer_listener: None,
         };
         image.replay(image.end(), &[registered]);
     }

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!   connections ──Event──► inbox ─┐                      ┌─ Journal, Read, Store ─► store
-//!   store ─────StoreEvent─────────┼─► Broker::step ──────┤
-//!   alarm (wake_at) ──────────────┘                      └─ Reply, Close ─────────► outboxes
+//!   peers ────────Event──────┘    │                      │
+//!   store ─────StoreEvent─────────┼─► Broker::step ──────┼─ Reply, Close ─────────► outboxes of connections
+//!   alarm (wake_at) ──────────────┘                      └─ Send ─────────────────► outboxes of peers
 //! ```
 //!
 //! It has one ordering rule, *in order*, and one for groups: it flushes between rounds, never between the outputs of a step
@@ -13,11 +14,14 @@
 mod alarm;
 mod held;
 mod meters;
+mod peers;
 
 pub use meters::{CountedLease, Meters, watch_syncs};
+pub use peers::{Cluster, PeerRecords};
 
 use crate::env::Env;
 use crate::net::{Answer, Event, Outbox};
+use crate::peer::PeerEvent;
 use crate::store::disk::Disk;
 use crate::store::{Store, StoreEvent};
 use alarm::Alarm;
@@ -47,6 +51,8 @@ pub struct Driver<E: Env, D: Disk> {
     env: E,
     broker: Broker,
     store: Store<D>,
+    /// The other nodes; `None` for one that is alone.
+    cluster: Option<Cluster<E, D>>,
     inbox: mpsc::UnboundedReceiver<Event<CountedLease<D>>>,
     conns: BTreeMap<ConnId, Arc<Outbox<CountedLease<D>>>>,
     held: Held<CountedLease<D>>,
@@ -75,6 +81,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         env: E,
         broker: Broker,
         store: Store<D>,
+        cluster: Option<Cluster<E, D>>,
         inbox: mpsc::UnboundedReceiver<Event<CountedLease<D>>>,
         meters: Meters,
         serving: oneshot::Sender<()>,
@@ -83,6 +90,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             env,
             broker,
             store,
+            cluster,
             inbox,
             conns: BTreeMap::new(),
             held: Held::default(),
@@ -112,6 +120,9 @@ impl<E: Env, D: Disk> Driver<E, D> {
 
     async fn drive(&mut self) -> HaltReason {
         let mut batch = Vec::with_capacity(ROUND_EVENTS_MAX);
+        if let Some(cluster) = &mut self.cluster {
+            cluster.refresh(&self.broker);
+        }
         loop {
             let woken = self.wait(&mut batch).await;
             let now = self.env.now();
@@ -131,6 +142,9 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 return reason;
             }
             self.store.flush();
+            if let Some(cluster) = &mut self.cluster {
+                cluster.refresh(&self.broker);
+            }
             self.meters.publish_if_due(now.mono, &self.store, &self.broker);
         }
     }
@@ -200,6 +214,14 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 self.meters.closed();
                 Input::ConnClosed { conn }
             }
+            Event::Peer(PeerEvent::Up { node }) => Input::PeerUp { node },
+            Event::Peer(PeerEvent::Lost { node }) => Input::PeerLost { node },
+            // The bytes go back to the budget when the step is done.
+            Event::Peer(PeerEvent::Said { message, batches, permit }) => {
+                let halted = self.step(now, Input::Peer { message, batches });
+                drop(permit);
+                return halted;
+            }
             Event::Stop => {
                 info!("stopping");
                 Input::Stop
@@ -259,8 +281,11 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     outbox.close(reason);
                 }
             }
-            // What to do about peers is not known yet.
-            Output::Send { .. } => {}
+            Output::Send { to, message, batches } => {
+                if let Some(cluster) = &self.cluster {
+                    cluster.send(to, message, batches, &self.store);
+                }
+            }
             Output::Read { op, extent, look } => self.store.look(op, &extent, look),
             Output::Store { op, command } => self.store.command(op, command),
             Output::Halt { reason } => return Some(reason),
@@ -294,7 +319,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     Some(Event::Closed { conn }) => {
                         self.conns.remove(&conn);
                     }
-                    Some(Event::Opened { .. } | Event::Request { .. } | Event::Stop) => {}
+                    Some(Event::Opened { .. } | Event::Request { .. } | Event::Peer(_) | Event::Stop) => {}
                     None => return,
                 }
             }

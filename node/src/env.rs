@@ -31,6 +31,13 @@ pub trait Env: Clone + Send + Sync + 'static {
 
     /// Listens on a host (a name or an address; `None` for every interface) and a port (0 for any free one).
     fn bind(&self, host: Option<&str>, port: u16) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Opens a connection to a host (a name or an address) and a port. Dropping the future gives it up.
+    fn connect(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<<Self::Listener as Listener>::Stream>> + Send;
 }
 
 /// Where connections come in.

@@ -14,6 +14,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod peer;
 pub mod run;
 #[cfg(not(madsim))]
 pub mod shutdown;

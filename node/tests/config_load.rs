@@ -132,6 +132,7 @@ fn the_defaults_are_those_of_the_design() {
     let memory = node.memory;
     assert_eq!((memory.total_bytes, memory.tail_cache_bytes), (512 << 20, 128 << 20));
     let parts = memory.tail_cache_bytes + memory.requests_bytes + memory.replies_bytes + memory.core_bytes;
+    assert_eq!(memory.peers_bytes, 0);
     assert_eq!(parts, memory.total_bytes);
 }
 
@@ -257,7 +258,6 @@ fn a_file_for_kafka_starts_and_names_what_it_does_not_use() {
     }
     let expected = [
         "controller.quorum.bootstrap.servers",
-        "inter.broker.listener.name",
         "log.retention.check.interval.ms",
         "log.retention.hours",
         "num.io.threads",
@@ -277,8 +277,8 @@ fn a_file_for_kafka_starts_and_names_what_it_does_not_use() {
         [
             "listener PLAINTEXT (server.properties:6): other machines can connect, and this release asks for no \
              password and encrypts nothing",
-            "listener CONTROLLER (server.properties:6): is for controllers and is not opened while the cluster is \
-             one node",
+            "listener CONTROLLER (server.properties:6): is for other nodes and is not opened, because \
+             controller.quorum.voters names none",
         ]
     );
     let [listener] = config.node.listeners.as_slice() else { panic!("{:?}", config.node.listeners) };

@@ -35,7 +35,7 @@ fn a_protection_that_is_not_there_is_refused() {
         "create.topic.policy.class.name=a.B",
         "delete.topic.enable=false",
         "config.providers=file",
-        "controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093",
+        "controller.quorum.bootstrap.servers=a:9093,b:9093,c:9093",
         "default.replication.factor=3",
         "remote.log.storage.system.enable=true",
         "admin.listener=0.0.0.0:9644",
@@ -86,7 +86,7 @@ fn listeners_that_cannot_work_are_refused() {
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     for (file, expected) in [
-        ("min.insync.replicas=2", "may be at most 1 with default.replication.factor=1 (default)"),
+        ("min.insync.replicas=2", "may be at most 1, because this node is a cluster of its own"),
         ("message.max.bytes=200000000", "may be at most 104857600 with socket.request.max.bytes"),
         ("message.max.bytes=8000000", "may be at most 4190208 with group.bytes.max=4194304"),
         ("group.bytes.max=67108864", "may be at most 67104768 with journal.file.bytes=67108864"),
@@ -97,7 +97,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ("journal.file.bytes=67108865", "must be a multiple of 4096"),
         ("memory.tail.cache.bytes=300000000", "may be at most 268435456 with memory.budget.bytes"),
         ("memory.budget.bytes=134217728", "may be at most 50331648 with memory.budget.bytes=134217728"),
-        ("process.roles=broker", "set process.roles=broker,controller"),
+        ("process.roles=broker", "list the controllers in controller.quorum.voters"),
         ("log.dirs=a,b", "this release takes one folder"),
         ("log.dirs=,", "must name a folder"),
         ("node.id=1\nbroker.id=2", "differs from node.id=1"),

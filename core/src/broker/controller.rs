@@ -141,6 +141,7 @@ impl Broker {
             run: peer.run,
             rack: register.rack,
             listeners: register.listeners,
+            peer_listener: register.peer_listener,
             is_unclean: register.is_unclean,
             lost: register.lost,
             doubtful: register.doubtful,

@@ -69,6 +69,11 @@ impl Broker {
         let register = Register {
             rack: self.config.rack.clone(),
             listeners,
+            peer_listener: self
+                .config
+                .peer_listener
+                .as_ref()
+                .map(|listener| (listener.host.clone(), listener.port)),
             is_unclean: self.membership.was_unclean && self.config.flush == FlushMode::Interval,
             lost: lost.map(|(&partition, _)| partition).collect(),
             doubtful: doubtful.collect(),

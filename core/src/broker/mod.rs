@@ -275,6 +275,14 @@ impl Broker {
         &self.committed
     }
 
+    /// Where the brokers of the committed metadata are reached by other nodes.
+    pub fn peers(&self) -> impl Iterator<Item = (NodeId, (String, u16))> {
+        self.committed
+            .brokers()
+            .iter()
+            .filter_map(|(&node, broker)| Some((node, broker.peer_listener.clone()?)))
+    }
+
     /// This node's part in the quorum.
     #[must_use]
     pub fn quorum(&self) -> &Quorum {

@@ -24,6 +24,8 @@ pub struct BrokerImage {
     pub rack: Option<String>,
     /// Advertised hosts and ports, by listener.
     pub listeners: Vec<(String, u16)>,
+    /// Where other nodes reach it.
+    pub peer_listener: Option<(String, u16)>,
     /// It is not heard of.
     pub fenced: bool,
     /// It hands over what it leads, in order to stop.
@@ -100,13 +102,22 @@ impl Image {
                 self.epoch = *epoch;
             }
             MetadataRecord::Voters { voters } => self.voters.clone_from(voters),
-            MetadataRecord::RegisterBroker { node_id, broker_epoch, incarnation, run, rack, listeners } => {
+            MetadataRecord::RegisterBroker {
+                node_id,
+                broker_epoch,
+                incarnation,
+                run,
+                rack,
+                listeners,
+                peer_listener,
+            } => {
                 let broker = BrokerImage {
                     epoch: *broker_epoch,
                     incarnation: *incarnation,
                     run: *run,
                     rack: rack.clone(),
                     listeners: listeners.clone(),
+                    peer_listener: peer_listener.clone(),
                     fenced: false,
                     shutting_down: false,
                 };

@@ -104,6 +104,8 @@ pub enum MetadataRecord {
         rack: Option<String>,
         /// Advertised hosts and ports, by listener.
         listeners: Vec<(String, u16)>,
+        /// Where other nodes reach it.
+        peer_listener: Option<(String, u16)>,
     },
     /// A broker is fenced or not, and leads or is about to stop.
     BrokerState {

@@ -308,6 +308,8 @@ pub struct Register {
     pub rack: Option<String>,
     /// Advertised hosts and ports, by listener.
     pub listeners: Vec<(String, u16)>,
+    /// Where other nodes reach it.
+    pub peer_listener: Option<(String, u16)>,
     /// Acknowledged records may be missing: with `flush=interval` the run before did not stop in order (SAFETY R5).
     pub is_unclean: bool,
     /// Partitions that lost records: it is a replica of them without anything (SAFETY J5).

@@ -162,13 +162,27 @@ pub enum Warning {
         /// The other setting.
         because: String,
     },
-    /// A controllers' listener, which one node does not open.
-    #[error("listener {name} ({origin}): is for controllers and is not opened while the cluster is one node")]
+    /// A controllers' listener of a node that is a cluster of its own.
+    #[error(
+        "listener {name} ({origin}): is for other nodes and is not opened, because controller.quorum.voters names none"
+    )]
     ControllerListener {
         /// The listener.
         name: String,
         /// Where `listeners` was set.
         origin: Origin,
+    },
+    /// A number of voters of which one is of no use.
+    #[error(
+        "controller.quorum.voters ({origin}): {voters} voters bear the loss of {losses}, no more than one voter fewer would"
+    )]
+    EvenVoters {
+        /// How many there are.
+        voters: usize,
+        /// Where they were set.
+        origin: Origin,
+        /// How many may be lost.
+        losses: usize,
     },
     /// A listener that other machines reach.
     #[error(

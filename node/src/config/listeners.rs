@@ -1,5 +1,6 @@
 //! The settings that name addresses: `listeners`, `advertised.listeners`, the protocol map and `admin.listener`.
 
+use super::cluster::{controller_listeners, is_alone};
 use super::error::{ConfigError, Warning};
 use super::registry::split_list;
 use super::settings::Settings;
@@ -17,14 +18,14 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// A listener for clients.
+/// A listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Where to bind.
     pub bind: Endpoint,
-    /// The host that clients are told.
+    /// The host that those are told who connect.
     pub advertised_host: String,
-    /// The port that clients are told; 0 stands for the port that was bound.
+    /// The port that they are told; 0 stands for the port that was bound.
     pub advertised_port: u16,
 }
 
@@ -37,7 +38,7 @@ pub(super) fn parse_endpoints(value: &str) -> Result<Vec<Endpoint>, String> {
     items.into_iter().map(parse_endpoint).collect()
 }
 
-fn parse_endpoint(item: &str) -> Result<Endpoint, String> {
+pub(super) fn parse_endpoint(item: &str) -> Result<Endpoint, String> {
     let wrong = |what: &str| format!("NAME://host:port in each item, and in `{item}` {what}");
     let (name, address) = item.split_once("://").ok_or_else(|| wrong("there is no `://`"))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
@@ -101,44 +102,67 @@ pub(super) fn parse_admin_listener(value: &str) -> Result<Option<SocketAddr>, St
     }
 }
 
-/// The listeners for clients, what is worth a warning about them, and what is wrong with them.
-pub(super) fn resolve(
-    settings: &Settings,
-    hostname: &str,
-) -> (Vec<Listener>, Vec<Warning>, Vec<ConfigError>) {
-    let mut work = Work { settings, listeners: Vec::new(), warnings: Vec::new(), errors: Vec::new() };
+/// The listeners, what is worth a warning about them, and what is wrong with them.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// For clients.
+    pub(super) clients: Vec<Listener>,
+    /// For the nodes of the cluster.
+    pub(super) peers: Vec<Listener>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) errors: Vec<ConfigError>,
+}
+
+/// Reads them.
+pub(super) fn resolve(settings: &Settings, hostname: &str) -> Resolved {
+    let mut work =
+        Work { settings, listeners: Vec::new(), peers: Vec::new(), warnings: Vec::new(), errors: Vec::new() };
     let bound = work.endpoints("listeners");
     let advertised = work.endpoints("advertised.listeners");
     work.check_protocols(&bound);
     work.check_distinct(&bound);
-    let controllers: Vec<String> = settings
-        .text("controller.listener.names")
-        .map(|value| split_list(value).into_iter().map(str::to_ascii_uppercase).collect())
-        .unwrap_or_default();
+    let controllers = controller_listeners(settings);
+    let alone = is_alone(settings);
     for missing in controllers.iter().filter(|name| !bound.iter().any(|endpoint| endpoint.name == **name)) {
         work.conflict("controller.listener.names", format!("{missing} is not in `listeners`; add it there"));
     }
-    work.check_advertised(&advertised, &bound);
+    if controllers.len() > 1 {
+        let rule = "nodes talk to each other on one listener; name one";
+        work.conflict("controller.listener.names", rule.to_owned());
+    }
+    work.check_inter_broker(&controllers, &bound);
+    work.check_advertised(&advertised, &bound, &controllers);
     for endpoint in bound {
-        if controllers.contains(&endpoint.name) {
+        if !controllers.contains(&endpoint.name) {
+            work.add(endpoint, &advertised, hostname);
+        } else if alone {
             let origin = settings.origin("listeners");
             work.warnings.push(Warning::ControllerListener { name: endpoint.name, origin });
         } else {
-            work.add(endpoint, &advertised, hostname);
+            work.add_for_peers(endpoint, &advertised, hostname);
         }
     }
-    if work.listeners.is_empty() && work.errors.is_empty() {
+    let is_broker = split_list(settings.text("process.roles").unwrap_or_default()).contains(&"broker");
+    if !is_broker && !alone && !work.listeners.is_empty() && work.errors.is_empty() {
+        work.conflict(
+            "listeners",
+            "a node that is no broker serves no clients; name the listener for controllers alone".to_owned(),
+        );
+    }
+    if is_broker && work.listeners.is_empty() && work.errors.is_empty() {
         work.conflict(
             "listeners",
             "there is no listener for clients; add one such as PLAINTEXT://127.0.0.1:9092".to_owned(),
         );
     }
-    (work.listeners, work.warnings, work.errors)
+    let Work { listeners: clients, peers, warnings, errors, .. } = work;
+    Resolved { clients, peers, warnings, errors }
 }
 
 struct Work<'a> {
     settings: &'a Settings,
     listeners: Vec<Listener>,
+    peers: Vec<Listener>,
     warnings: Vec<Warning>,
     errors: Vec<ConfigError>,
 }
@@ -187,8 +211,7 @@ impl Work<'_> {
     }
 
     fn is_controller(&self, name: &str) -> bool {
-        let names = self.settings.text("controller.listener.names").unwrap_or_default();
-        split_list(names).iter().any(|controller| controller.eq_ignore_ascii_case(name))
+        controller_listeners(self.settings).iter().any(|controller| controller == name)
     }
 
     fn check_distinct(&mut self, bound: &[Endpoint]) {
@@ -209,7 +232,23 @@ impl Work<'_> {
         }
     }
 
-    fn check_advertised(&mut self, advertised: &[Endpoint], bound: &[Endpoint]) {
+    /// The name must be a client's listener, as in Kafka, though nothing depends on it.
+    fn check_inter_broker(&mut self, controllers: &[String], bound: &[Endpoint]) {
+        const KEY: &str = "inter.broker.listener.name";
+        let Some(name) = self.settings.text(KEY).map(str::to_ascii_uppercase) else { return };
+        if self.settings.origin("security.inter.broker.protocol").is_explicit() {
+            self.conflict(KEY, "set it or security.inter.broker.protocol, not both".to_owned());
+        } else if controllers.contains(&name) {
+            self.conflict(
+                KEY,
+                format!("{name} is for controllers; name another listener, or remove the setting"),
+            );
+        } else if !bound.iter().any(|endpoint| endpoint.name == name) {
+            self.conflict(KEY, format!("{name} is not in `listeners`; add it there"));
+        }
+    }
+
+    fn check_advertised(&mut self, advertised: &[Endpoint], bound: &[Endpoint], controllers: &[String]) {
         const KEY: &str = "advertised.listeners";
         for (at, endpoint) in advertised.iter().enumerate() {
             let name = &endpoint.name;
@@ -220,12 +259,27 @@ impl Work<'_> {
                 self.conflict(KEY, format!("{name} is there twice; keep one"));
             }
             if is_wildcard(endpoint) || endpoint.port == 0 {
+                let who = if controllers.contains(name) { "nodes" } else { "clients" };
                 self.conflict(
                     KEY,
-                    format!("clients cannot connect to {name}'s address; write a real host and port"),
+                    format!("{who} cannot connect to {name}'s address; write a real host and port"),
                 );
             }
         }
+    }
+
+    /// A listener for the other nodes. What they are told counts for those that are not among the voters.
+    fn add_for_peers(&mut self, bind: Endpoint, advertised: &[Endpoint], hostname: &str) {
+        if !is_loopback(&bind) {
+            let origin = self.settings.origin("listeners");
+            self.warnings.push(Warning::OpenListener { name: bind.name.clone(), origin });
+        }
+        let told = advertised.iter().find(|endpoint| endpoint.name == bind.name);
+        let told = told.filter(|told| told.host.is_some());
+        let host = told.unwrap_or(&bind).host.clone().filter(|_| told.is_some() || !is_wildcard(&bind));
+        let port = told.map_or(bind.port, |told| told.port);
+        let advertised_host = host.unwrap_or_else(|| hostname.to_owned());
+        self.peers.push(Listener { bind, advertised_host, advertised_port: port });
     }
 
     fn add(&mut self, bind: Endpoint, advertised: &[Endpoint], hostname: &str) {

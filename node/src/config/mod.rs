@@ -4,13 +4,14 @@
 //! properties.rs --+
 //! environment ----+--> settings.rs (who wins, types, unknown keys) --> node.rs (rules between keys) --> NodeConfig
 //! --override -----+         |                                             |
-//!                     registry.rs + accepted.rs                     listeners.rs
+//!                     registry.rs + accepted.rs             listeners.rs, cluster.rs
 //! ```
 //!
 //! Nothing is ignored in silence: an unknown key is an error, a key of Kafka's without effect is a warning, and a value that
 //! asks for a protection which is not there is an error. It knows nothing of the core's own configuration type.
 
 mod accepted;
+mod cluster;
 mod error;
 mod listeners;
 mod node;
@@ -20,6 +21,7 @@ pub mod registry;
 mod settings;
 pub mod suggest;
 
+pub use cluster::ClusterConfig;
 pub use error::{ConfigError, ConfigErrors, Warning};
 pub use listeners::{Endpoint, Listener};
 pub use node::{DirectIo, Flush, MemoryBudget, NodeConfig, TimestampType};

@@ -1,7 +1,8 @@
 //! The configuration of a node as plain values, and the rules that settings must keep together.
 
+use super::cluster::{self, ClusterConfig, is_alone};
 use super::error::{ConfigError, ConfigErrors, Warning};
-use super::listeners::{self, Listener, parse_admin_listener};
+use super::listeners::{self, Listener, Resolved, parse_admin_listener, parse_endpoints};
 use super::registry::split_list;
 use super::settings::Settings;
 use std::net::SocketAddr;
@@ -16,7 +17,9 @@ pub struct NodeConfig {
     pub cluster_id: Option<String>,
     /// `broker.rack`
     pub rack: Option<String>,
-    /// The listeners for clients, in the order of `listeners`; never empty.
+    /// What the node is to its cluster.
+    pub cluster: ClusterConfig,
+    /// The listeners for clients, in the order of `listeners`; empty only for a node that is no broker.
     pub listeners: Vec<Listener>,
     /// `admin.listener`; `None` when it is off.
     pub admin_listener: Option<SocketAddr>,
@@ -27,10 +30,10 @@ pub struct NodeConfig {
     pub auto_create_topics: bool,
     /// `num.partitions`
     pub partitions_default: u32,
-    /// `default.replication.factor`
-    pub replication_factor_default: u16,
-    /// `min.insync.replicas`
-    pub insync_replicas_min: u16,
+    /// `default.replication.factor`; `None` for the lesser of 3 and the number of brokers.
+    pub replication_factor_default: Option<u16>,
+    /// `min.insync.replicas`; `None` for a majority of the replicas.
+    pub insync_replicas_min: Option<u16>,
 
     /// `message.max.bytes`
     pub message_bytes_max: u32,
@@ -120,21 +123,27 @@ pub struct MemoryBudget {
     pub requests_bytes: u64,
     /// Replies that are not written: a third of the rest.
     pub replies_bytes: u64,
+    /// Record batches of other nodes that were read and are not in the journal: a twelfth of the rest, if there are any
+    /// other nodes.
+    pub peers_bytes: u64,
     /// The state of the core, and what is left.
     pub core_bytes: u64,
 }
 
 impl MemoryBudget {
-    fn split(total_bytes: u64, tail_cache_bytes: u64) -> Self {
+    fn split(total_bytes: u64, tail_cache_bytes: u64, is_alone: bool) -> Self {
         let rest = total_bytes.saturating_sub(tail_cache_bytes);
         let (requests_bytes, replies_bytes) = (rest / 2, rest / 3);
-        let core_bytes = rest - requests_bytes - replies_bytes;
-        Self { total_bytes, tail_cache_bytes, requests_bytes, replies_bytes, core_bytes }
+        let peers_bytes = if is_alone { 0 } else { rest / 12 };
+        let core_bytes = rest - requests_bytes - replies_bytes - peers_bytes;
+        Self { total_bytes, tail_cache_bytes, requests_bytes, replies_bytes, peers_bytes, core_bytes }
     }
 }
 
 /// A group of one batch holds a little more than the batch: its frame and the entry's header, in one block.
 const GROUP_OVERHEAD_BYTES: u64 = 4096;
+/// The listener for controllers, where nobody says which it is.
+const CONTROLLER: &str = "CONTROLLER";
 /// Fewer files leave none to write while others wait for their segments.
 const JOURNAL_FILES_MIN: u64 = 4;
 
@@ -144,11 +153,14 @@ pub(super) fn build(
     hostname: &str,
 ) -> Result<(NodeConfig, Vec<Warning>), ConfigErrors> {
     derive_values(settings);
-    let (listeners, mut warnings, mut errors) = listeners::resolve(settings, hostname);
+    let Resolved { clients, peers, mut warnings, mut errors } = listeners::resolve(settings, hostname);
     let log_dir = log_dir(settings, &mut warnings, &mut errors);
     check_identity(settings, &mut errors);
-    match read(settings, listeners, log_dir) {
+    let read = cluster::build(settings, peers, &mut errors)
+        .and_then(|cluster| read(settings, cluster, clients, log_dir));
+    match read {
         Ok(config) => {
+            warnings.extend(cluster::warnings(settings, &config.cluster));
             check_sizes(settings, &config, &mut errors);
             if errors.is_empty() { Ok((config, warnings)) } else { Err(ConfigErrors(errors)) }
         }
@@ -170,6 +182,13 @@ fn derive_values(settings: &mut Settings) {
     if let Some(id) = older.filter(|id| *id != "-1").map(str::to_owned) {
         settings.derive("node.id", id, "broker.id");
     }
+    let has_controller_listener = settings
+        .text("listeners")
+        .and_then(|value| parse_endpoints(value).ok())
+        .is_some_and(|endpoints| endpoints.iter().any(|endpoint| endpoint.name == CONTROLLER));
+    if settings.text("controller.listener.names").is_none() && has_controller_listener {
+        settings.derive("controller.listener.names", CONTROLLER.to_owned(), "listeners");
+    }
     if settings.text("log.dirs").is_none()
         && let Some(folder) = settings.text("log.dir").map(str::to_owned)
     {
@@ -177,20 +196,26 @@ fn derive_values(settings: &mut Settings) {
     }
 }
 
-fn read(settings: &Settings, listeners: Vec<Listener>, log_dir: PathBuf) -> Result<NodeConfig, ConfigError> {
+fn read(
+    settings: &Settings,
+    cluster: ClusterConfig,
+    listeners: Vec<Listener>,
+    log_dir: PathBuf,
+) -> Result<NodeConfig, ConfigError> {
     let idle_ms: i64 = number(settings, "connections.max.idle.ms")?;
     let budget = number(settings, "memory.budget.bytes")?;
     Ok(NodeConfig {
         node_id: number(settings, "node.id")?,
         cluster_id: settings.text("cluster.id").map(str::to_owned),
         rack: settings.text("broker.rack").map(str::to_owned),
+        cluster,
         listeners,
         admin_listener: admin_listener(settings)?,
         log_dir,
         auto_create_topics: word(settings, "auto.create.topics.enable", &[("true", true), ("false", false)])?,
         partitions_default: number(settings, "num.partitions")?,
-        replication_factor_default: number(settings, "default.replication.factor")?,
-        insync_replicas_min: number(settings, "min.insync.replicas")?,
+        replication_factor_default: number_if_set(settings, "default.replication.factor")?,
+        insync_replicas_min: number_if_set(settings, "min.insync.replicas")?,
         message_bytes_max: number(settings, "message.max.bytes")?,
         request_bytes_max: number(settings, "socket.request.max.bytes")?,
         fetch_bytes_max: number(settings, "fetch.max.bytes")?,
@@ -220,7 +245,7 @@ fn read(settings: &Settings, listeners: Vec<Listener>, log_dir: PathBuf) -> Resu
         connections_max: number(settings, "max.connections")?,
         connections_per_ip_max: number(settings, "max.connections.per.ip")?,
         connection_idle_ms_max: u64::try_from(idle_ms).ok(),
-        memory: MemoryBudget::split(budget, number(settings, "memory.tail.cache.bytes")?),
+        memory: MemoryBudget::split(budget, number(settings, "memory.tail.cache.bytes")?, is_alone(settings)),
     })
 }
 
@@ -230,15 +255,24 @@ fn invalid(settings: &Settings, key: &str, allowed: String) -> ConfigError {
 }
 
 /// A whole number. The table has checked its range, which is within that of `T`.
-fn number<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<T, ConfigError> {
+pub(super) fn number<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<T, ConfigError> {
     let number = settings.text(key).and_then(|value| value.parse::<i64>().ok());
     number
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| invalid(settings, key, "a whole number in range".to_owned()))
 }
 
+/// As [`number`], of a key that may be left out.
+fn number_if_set<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<Option<T>, ConfigError> {
+    settings.text(key).is_some().then(|| number(settings, key)).transpose()
+}
+
 /// The meaning of a word; `true` and `false` are taken in any case, as Kafka does.
-fn word<T: Copy>(settings: &Settings, key: &str, meanings: &[(&str, T)]) -> Result<T, ConfigError> {
+pub(super) fn word<T: Copy>(
+    settings: &Settings,
+    key: &str,
+    meanings: &[(&str, T)],
+) -> Result<T, ConfigError> {
     let value = settings.text(key).unwrap_or_default();
     match meanings.iter().find(|(word, _)| word.eq_ignore_ascii_case(value)) {
         Some((_, meaning)) => Ok(*meaning),
@@ -251,7 +285,7 @@ fn admin_listener(settings: &Settings) -> Result<Option<SocketAddr>, ConfigError
     parse_admin_listener(value).map_err(|allowed| invalid(settings, "admin.listener", allowed))
 }
 
-fn conflict(settings: &Settings, key: &str, rule: String) -> ConfigError {
+pub(super) fn conflict(settings: &Settings, key: &str, rule: String) -> ConfigError {
     let value = settings.text(key).unwrap_or_default().to_owned();
     ConfigError::Conflict { key: key.to_owned(), value, origin: settings.origin(key), rule }
 }
@@ -291,25 +325,12 @@ fn check_identity(settings: &Settings, errors: &mut Vec<ConfigError>) {
         let rule = format!("differs from node.id={}; keep node.id alone", id.unwrap_or_default());
         errors.push(conflict(settings, "broker.id", rule));
     }
-    let mut roles = split_list(settings.text("process.roles").unwrap_or_default());
-    roles.sort_unstable();
-    if roles != ["broker", "controller"] {
-        let rule = "this release runs both roles in every node; set process.roles=broker,controller";
-        errors.push(conflict(settings, "process.roles", rule.to_owned()));
-    }
 }
 
 /// What sizes must keep between them: `(smaller key, its size, larger key, its size, why)`.
 fn check_sizes(settings: &Settings, config: &NodeConfig, errors: &mut Vec<ConfigError>) {
     let memory = &config.memory;
-    let rules: [(&str, u64, &str, u64, &str); 8] = [
-        (
-            "min.insync.replicas",
-            config.insync_replicas_min.into(),
-            "default.replication.factor",
-            config.replication_factor_default.into(),
-            "a topic with fewer replicas could never be written to",
-        ),
+    let rules: [(&str, u64, &str, u64, &str); 7] = [
         (
             "message.max.bytes",
             config.message_bytes_max.into(),

@@ -42,13 +42,9 @@ pub(super) fn refuse(key: &str, value: &str) -> Option<String> {
         "remote.log.storage.system.enable" if is("true") => {
             refusal("this release has no tiered storage; set it to `false`")
         }
-        "controller.quorum.voters" | "controller.quorum.bootstrap.servers" if value.contains(',') => refusal(
-            "this release runs clusters of one node: nodes started with such a list would each be a cluster of their \
-             own; name one controller, or remove the setting",
+        "controller.quorum.bootstrap.servers" if value.contains(',') => refusal(
+            "this release finds the controllers by controller.quorum.voters; list them there as id@host:port",
         ),
-        "default.replication.factor" if value.parse::<i64>().is_ok_and(|factor| factor > 1) => {
-            refusal("this release runs clusters of one node, so no second copy would exist; set it to 1")
-        }
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 //! known by name only are its second half, in `accepted.rs`.
 
 use super::accepted::ACCEPTED;
+use super::cluster::parse_voters;
 use super::listeners::{parse_admin_listener, parse_endpoints, parse_protocol_map};
 
 /// One setting.
@@ -58,6 +59,8 @@ pub enum Kind {
     List,
     /// `NAME://host:port`, separated by commas.
     Endpoints,
+    /// `id@host:port`, separated by commas.
+    Voters,
     /// `NAME:PROTOCOL`, separated by commas.
     ProtocolMap,
     /// `host:port` on loopback, or `off`.
@@ -104,8 +107,26 @@ const USED: &[Entry] = &[
         Some("true"),
         "Whether a producer's or consumer's first word of a topic creates it.",
     ),
+    used(
+        "auto.leader.rebalance.enable",
+        Kind::Boolean,
+        Some("true"),
+        "Whether leadership goes back to a partition's first replica once that one is in sync again.",
+    ),
+    used(
+        "broker.heartbeat.interval.ms",
+        Kind::Int(10, 3_600_000),
+        Some("500"),
+        "How often a broker tells the controller that it is alive.",
+    ),
     used("broker.id", Kind::Int(-1, INT_MAX), Some("-1"), "Kafka's older name of node.id; -1 means not set."),
     used("broker.rack", Kind::Text, None, "The rack, zone or room of this node, told to clients."),
+    used(
+        "broker.session.timeout.ms",
+        Kind::Int(100, 3_600_000),
+        Some("9000"),
+        "A broker that is silent for so long is taken for dead: others lead what it led.",
+    ),
     used(
         "cluster.id",
         Kind::Uuid,
@@ -129,13 +150,27 @@ const USED: &[Entry] = &[
         "controller.listener.names",
         Kind::List,
         None,
-        "Which of `listeners` are for controllers. They are not opened while a cluster is one node.",
+        "The one of `listeners` where the nodes of a cluster talk to each other; every node has one, whatever its roles. \
+         Not set: CONTROLLER, where `listeners` has that. It is not opened without controller.quorum.voters.",
+    ),
+    used(
+        "controller.quorum.election.timeout.ms",
+        Kind::Int(50, 600_000),
+        Some("1000"),
+        "A voter that hears nothing of the quorum's leader for so long, or up to twice that, stands for election.",
+    ),
+    used(
+        "controller.quorum.voters",
+        Kind::Voters,
+        None,
+        "The controllers of the cluster as id@host:port, separated by commas: the ports of their listeners for controllers. \
+         All of them found the cluster together, once. Not set: this node is a cluster of its own.",
     ),
     used(
         "default.replication.factor",
         Kind::Int(1, 32767),
-        Some("1"),
-        "Replicas of a topic that is created without a number: min(3, nodes), which is 1 while a cluster is one node.",
+        None,
+        "Replicas of a topic that is created without a number. Not set: 3, or as many as there are brokers.",
     ),
     used(
         "disk.direct.io",
@@ -175,6 +210,13 @@ const USED: &[Entry] = &[
         "The most bytes that go to the journal in one write, and so the room for the largest record batch.",
     ),
     used(
+        "inter.broker.listener.name",
+        Kind::Text,
+        None,
+        "Kafka's name for the listener where brokers copy records from each other. Here they do it on the listener of \
+         controller.listener.names; the name must be one of `listeners`, and has no other effect.",
+    ),
+    used(
         "journal.bytes.max",
         Kind::Long(4 * MIB, 1024 * GIB),
         Some("1073741824"),
@@ -185,6 +227,12 @@ const USED: &[Entry] = &[
         Kind::Long(MIB, GIB),
         Some("67108864"),
         "The size of one journal file; a multiple of 4096.",
+    ),
+    used(
+        "leader.imbalance.check.interval.seconds",
+        Kind::Long(1, 86_400),
+        Some("300"),
+        "How often leadership is moved back, with auto.leader.rebalance.enable.",
     ),
     used(
         "listener.security.protocol.map",
@@ -264,9 +312,9 @@ const USED: &[Entry] = &[
     used(
         "min.insync.replicas",
         Kind::Int(1, 32767),
-        Some("1"),
-        "How many replicas must have a record with acks=all before it is acknowledged: a majority of the replicas, \
-         which is 1 while a cluster is one node.",
+        None,
+        "How many replicas must have a record with acks=all before it is acknowledged. Not set: a majority of the topic's \
+         replicas.",
     ),
     used("node.id", Kind::Int(0, INT_MAX), Some("1"), "The number of this node, unique in its cluster."),
     used(
@@ -279,13 +327,19 @@ const USED: &[Entry] = &[
         "process.roles",
         Kind::Choices(&["broker", "controller"]),
         Some("broker,controller"),
-        "What this node does. This release runs both roles in every node.",
+        "What this node does: `broker` holds partitions and serves clients, `controller` decides about the cluster.",
     ),
     used(
         "producer.id.expiration.ms",
         Kind::Int(1, INT_MAX),
         Some("86400000"),
         "How long a silent idempotent producer is remembered; its duplicates are recognised for so long.",
+    ),
+    used(
+        "replica.lag.time.max.ms",
+        Kind::Long(100, 86_400_000),
+        Some("30000"),
+        "A replica that has not caught up with its leader for so long is no longer in sync.",
     ),
     used(
         "socket.request.max.bytes",
@@ -374,6 +428,7 @@ impl Kind {
             Self::Uuid => uuid(value),
             Self::Text | Self::Secret | Self::List => Ok(()),
             Self::Endpoints => parse_endpoints(value).map(drop),
+            Self::Voters => parse_voters(value).map(drop),
             Self::ProtocolMap => parse_protocol_map(value).map(drop),
             Self::AdminListener => parse_admin_listener(value).map(drop),
         }

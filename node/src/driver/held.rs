@@ -1,7 +1,9 @@
 //! Requests that wait while the store is full. A connection's requests are stepped in the order they came, so one that
-//! waits holds back the ones behind it on its connection, and no other connection's.
+//! waits holds back the ones behind it on its connection, and no other connection's. So do record batches of peers: while
+//! they wait their bytes are missing in the budget, and sooner or later the peers' streams are not read from.
 
 use crate::net::Event;
+use crate::peer::PeerEvent;
 use seedlog_core::door::ClientBody;
 use seedlog_core::ids::ConnId;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,11 +14,13 @@ pub(super) struct Held<L> {
     events: VecDeque<Event<L>>,
     /// How many of them each connection has.
     by_conn: BTreeMap<ConnId, usize>,
+    /// How many of them are batches of peers.
+    of_peers: usize,
 }
 
 impl<L> Default for Held<L> {
     fn default() -> Self {
-        Self { events: VecDeque::new(), by_conn: BTreeMap::new() }
+        Self { events: VecDeque::new(), by_conn: BTreeMap::new(), of_peers: 0 }
     }
 }
 
@@ -29,7 +33,15 @@ impl<L> Held<L> {
         let (conn, must_wait) = match &event {
             Event::Request { conn, request, .. } => (*conn, is_full && is_append(&request.body)),
             Event::Closed { conn } => (*conn, false),
-            Event::Opened { .. } | Event::Stop => return Some(event),
+            Event::Peer(PeerEvent::Said { batches, .. }) if !batches.is_empty() => {
+                if !is_full && self.of_peers == 0 {
+                    return Some(event);
+                }
+                self.of_peers += 1;
+                self.events.push_back(event);
+                return None;
+            }
+            Event::Opened { .. } | Event::Peer(_) | Event::Stop => return Some(event),
         };
         if !must_wait && !self.by_conn.contains_key(&conn) {
             return Some(event);
@@ -42,6 +54,9 @@ impl<L> Held<L> {
     /// The first that waits.
     pub(super) fn release(&mut self) -> Option<Event<L>> {
         let event = self.events.pop_front()?;
+        if let Event::Peer(_) = &event {
+            self.of_peers -= 1;
+        }
         if let Event::Request { conn, .. } | Event::Closed { conn } = &event {
             let left = self.by_conn.get_mut(conn).map(|count| {
                 *count -= 1;
@@ -98,6 +113,7 @@ mod tests {
             Some(Event::Request { conn, number, .. }) => format!("{conn}/{number}"),
             Some(Event::Closed { conn }) => format!("{conn} closed"),
             Some(Event::Opened { .. }) => "opened".to_owned(),
+            Some(Event::Peer(_)) => "peer".to_owned(),
             Some(Event::Stop) => "stop".to_owned(),
             None => "-".to_owned(),
         }

@@ -60,6 +60,12 @@ impl Env for RealEnv {
             },
         }
     }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
 }
 
 impl Listener for TcpListener {

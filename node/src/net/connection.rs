@@ -259,7 +259,7 @@ async fn write_all<E: Env, L: Lease, W: StreamWriter>(
 fn log_end(metrics: &NetMetrics, place: Place, end: &End) {
     let (conn, peer) = (place.conn.0, place.peer);
     match end {
-        End::Refused { .. } | End::Frame(FrameError::Length { .. } | FrameError::Torn) => {
+        End::Refused { .. } | End::Frame(FrameError::Length { .. } | FrameError::Torn | FrameError::Peer) => {
             metrics.bad_requests.inc();
             warn!(conn, %peer, "connection closed: {end}");
         }

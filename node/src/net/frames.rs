@@ -11,6 +11,7 @@ use super::Limits;
 use super::pool::FramePool;
 use crate::budget::{Part, Permit};
 use crate::env::StreamReader;
+use crate::peer::frame::GREETING_MAGIC;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::time::Duration;
@@ -39,6 +40,11 @@ pub(super) enum FrameError {
         /// The limit.
         bytes_max: usize,
     },
+    /// Another node, at the wrong port.
+    #[error(
+        "a node of the cluster dialled a listener for clients; check the ports in controller.quorum.voters"
+    )]
+    Peer,
     /// The frame takes too long.
     #[error("a frame that began did not end in time")]
     Slow,
@@ -75,6 +81,9 @@ impl<R: StreamReader> FrameReader<R> {
     ) -> Result<(Bytes, Permit), FrameError> {
         self.read_length(is_busy).await?;
         let length = (&self.chunk[..]).get_i32();
+        if length == i32::from_be_bytes(GREETING_MAGIC) {
+            return Err(FrameError::Peer);
+        }
         let refused = FrameError::Length { length, bytes_max: self.limits.request_bytes_max };
         let size = usize::try_from(length).ok();
         let Some(size) = size.filter(|size| (FRAME_BYTES_MIN..=self.limits.request_bytes_max).contains(size))

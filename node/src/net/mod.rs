@@ -25,6 +25,7 @@ pub use reply::Lease;
 use crate::budget::Budget;
 use crate::env::Env;
 use crate::metrics::NetMetrics;
+use crate::peer::PeerEvent;
 use listener::Caps;
 use pool::FramePool;
 use seedlog_core::door::ClientRequest;
@@ -108,6 +109,8 @@ pub enum Event<L> {
         /// The connection.
         conn: ConnId,
     },
+    /// Another node said something, or its streams changed.
+    Peer(PeerEvent),
     /// The node is asked to stop.
     Stop,
 }

@@ -1,16 +1,17 @@
 //! A node from its parts, in any world: listeners bound, data folder read back, broker built, and all of it run until the
 //! broker halts.
 
-use crate::budget::Budget;
-use crate::config::{Flush, Listener, NodeConfig, TimestampType};
-use crate::driver::{CountedLease, Driver, Meters, watch_syncs};
+use crate::budget::{Budget, Part};
+use crate::config::{ClusterConfig, Flush, Listener, NodeConfig, TimestampType};
+use crate::driver::{Cluster, CountedLease, Driver, Meters, PeerRecords, watch_syncs};
 use crate::env::{Env, Listener as _};
 use crate::metrics::{MemoryPart, Metrics};
 use crate::net::{Event, Inbox, Limits, Net, listen};
+use crate::peer::{PeerDoor, PeerOptions, Peers};
 use crate::store::disk::Disk;
 use crate::store::{Identity, OpenReport, Store, StoreError, StoreOptions};
 use seedlog_core::broker::Broker;
-use seedlog_core::config::{AdvertisedListener, Config, FlushMode, TopicDefaults};
+use seedlog_core::config::{AdvertisedListener, Config, FlushMode, TopicDefaults, Roles, Timings};
 use seedlog_core::ids::{ListenerId, NodeId, Uuid};
 use seedlog_core::output::HaltReason;
 use seedlog_core::recovered::{Recovered, lost_offsets};
@@ -87,6 +88,8 @@ pub struct Node<E: Env, D: Disk> {
     net: Arc<Net<E, CountedLease<D>>>,
     env: E,
     listeners: Vec<E::Listener>,
+    /// Where the other nodes come in.
+    peers: Option<(PeerDoor<E>, E::Listener)>,
     addresses: Vec<Address>,
     serving: oneshot::Receiver<()>,
     stopper: Stopper<D>,
@@ -133,6 +136,13 @@ impl<E: Env, D: Disk> Node<E, D> {
             listeners.push(bound);
             addresses.push(address);
         }
+        let (peer_listener, peer_address) = match &config.cluster.peer_listener {
+            Some(listener) => {
+                let (bound, address) = bind(&env, listener).await?;
+                (Some(bound), Some(address.advertised))
+            }
+            None => (None, None),
+        };
         let mut random = fresh_random(&env).map_err(StartError::Random)?;
         let options = store_options(config, &mut random)?;
         let salts = fresh_random(&env).map_err(StartError::Random)?;
@@ -140,7 +150,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         tell(&report, &recovered);
         watch_syncs(&mut store, metrics);
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
-        let core = core_config(config, store.identity(), told);
+        let core = core_config(config, store.identity(), told, peer_address);
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
         let budget = Budget::new(&config.memory);
@@ -149,9 +159,19 @@ impl<E: Env, D: Disk> Node<E, D> {
         let (serving_told, serving) = oneshot::channel();
         let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
         let meters = Meters::new(metrics.clone(), budget);
-        let driver = Driver::new(env.clone(), broker, store, events, meters, serving_told);
+        let (cluster, peers) = match peer_listener {
+            Some(listener) => {
+                let peers = peers(&env, config, &inbox);
+                let door = peers.door();
+                let voters = config.cluster.voters.iter();
+                let voters = voters.map(|(&id, address)| (NodeId(id), address.clone())).collect();
+                (Some(Cluster::new(peers, voters)), Some((door, listener)))
+            }
+            None => (None, None),
+        };
+        let driver = Driver::new(env.clone(), broker, store, cluster, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
-        Ok(Self { driver, net, env, listeners, addresses, serving, stopper })
+        Ok(Self { driver, net, env, listeners, peers, addresses, serving, stopper })
     }
 
     /// What stops it.
@@ -166,7 +186,11 @@ impl<E: Env, D: Disk> Node<E, D> {
 
     /// Runs it until it halts. `on_ready` is called once clients are let in.
     pub async fn run(self, on_ready: impl FnOnce(&[Address])) -> HaltReason {
-        let Self { driver, net, env, listeners, addresses, serving, stopper } = self;
+        let Self { driver, net, env, listeners, peers, addresses, serving, stopper } = self;
+        // Before anybody is served: nodes must find each other first.
+        if let Some((door, listener)) = peers {
+            env.spawn(door.listen(listener));
+        }
         let mut driving = pin!(driver.run());
         let early = tokio::select! {
             biased;
@@ -210,6 +234,22 @@ async fn bind<E: Env>(env: &E, listener: &Listener) -> Result<(E::Listener, Addr
     Ok((bound, Address { name: name.clone(), advertised }))
 }
 
+/// The streams to the other nodes; none is opened yet.
+fn peers<E: Env, D: Disk>(
+    env: &E,
+    config: &NodeConfig,
+    inbox: &Inbox<CountedLease<D>>,
+) -> Peers<E, PeerRecords<D>> {
+    let options =
+        PeerOptions { cluster_id: config.cluster_id.clone(), ..PeerOptions::new(NodeId(config.node_id)) };
+    let inbox = inbox.clone();
+    let tell = move |event| {
+        // Without a driver the node is ending, and nobody is left to be told.
+        let _ = inbox.send(Event::Peer(event));
+    };
+    Peers::new(env.clone(), options, Part::new("peers", config.memory.peers_bytes), tell)
+}
+
 /// A stream of its own from the world's randomness: fresh at each start (SAFETY C2).
 fn fresh_random<E: Env>(env: &E) -> io::Result<Random> {
     let mut seed = [0; 8];
@@ -238,6 +278,7 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOption
         journal_bytes_max: config.journal_bytes_max,
         tail_cache_bytes: usize::try_from(config.memory.tail_cache_bytes).unwrap_or(usize::MAX),
         index_bytes_max: core_bytes / 2,
+        reads_ahead: config.cluster.peer_listener.is_some(),
         // Segments must keep up before the journal is full.
         write_behind_bytes: defaults
             .write_behind_bytes
@@ -255,19 +296,57 @@ fn flush_mode(flush: Flush) -> FlushMode {
     }
 }
 
-fn core_config(config: &NodeConfig, identity: Identity, listeners: Vec<AdvertisedListener>) -> Config {
-    let first = listeners.first().expect("a configuration has a listener").clone();
+/// The settings of a cluster, and what follows from them.
+fn timings(cluster: &ClusterConfig) -> Timings {
+    let defaults = Timings::default();
+    let election_timeout_ms = cluster.election_timeout_ms.max(5);
+    Timings {
+        election_timeout_ms,
+        quorum_beat_ms: election_timeout_ms / 5,
+        broker_beat_ms: cluster.heartbeat_interval_ms,
+        broker_session_ms: cluster.session_timeout_ms,
+        lost_broker_ms: defaults.lost_broker_ms.min(cluster.session_timeout_ms),
+        replica_lag_ms_max: cluster.replica_lag_ms_max,
+        rebalance_ms: cluster.rebalance_interval_ms.unwrap_or(0),
+        ..defaults
+    }
+}
+
+fn core_config(
+    config: &NodeConfig,
+    identity: Identity,
+    listeners: Vec<AdvertisedListener>,
+    peer: Option<AdvertisedListener>,
+) -> Config {
+    let cluster = &config.cluster;
+    // A node that is no broker tells no client where it is.
+    let nowhere = AdvertisedListener { host: String::new(), port: 0 };
+    let first = listeners.first().cloned().unwrap_or(nowhere);
     let defaults = Config::new(identity.node_id, identity.incarnation, first);
     let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Config {
-        cluster_id: Some(identity.cluster_id),
+        cluster_id: if cluster.voters.is_empty() {
+            Some(identity.cluster_id)
+        } else {
+            config.cluster_id.as_deref().and_then(Uuid::parse)
+        },
+        roles: Roles { broker: cluster.is_broker, controller: cluster.is_controller },
+        voters: if cluster.voters.is_empty() {
+            vec![identity.node_id]
+        } else {
+            cluster.voters.keys().map(|&id| NodeId(id)).collect()
+        },
+        timings: timings(cluster),
+        peer_listener: peer,
         rack: config.rack.clone(),
         listeners,
         flush: flush_mode(config.flush),
         topic: TopicDefaults {
             partitions: i32::try_from(config.partitions_default).unwrap_or(i32::MAX),
-            replication_factor: Some(i16::try_from(config.replication_factor_default).unwrap_or(i16::MAX)),
-            min_insync_replicas: Some(i32::from(config.insync_replicas_min)),
+            replication_factor: config
+                .replication_factor_default
+                .map(|factor| i16::try_from(factor).unwrap_or(i16::MAX)),
+            min_insync_replicas: config.insync_replicas_min.map(i32::from),
             segment_bytes: config.segment_bytes,
             message_bytes_max: config.message_bytes_max,
             log_append_time: config.timestamp_type == TimestampType::LogAppendTime,

@@ -70,9 +70,9 @@ pub(super) fn cut_of(entry: &Entry) -> Option<(TopicPartition, Offset)> {
 }
 
 impl Cuts {
-    /// Those that a folder holds: every cut up to `through` shows in the table of its snapshot.
-    pub(super) fn found(through: Lsn, table: &SegmentTable) -> Self {
-        let mut cuts = Self { through, ..Self::default() };
+    /// What is left to do to the segments of a folder.
+    pub(super) fn found(table: &SegmentTable) -> Self {
+        let mut cuts = Self::default();
         for (&partition, segments) in table {
             for segment in segments {
                 match segment.tail {
@@ -85,19 +85,15 @@ impl Cuts {
         cuts
     }
 
-    /// A cut that the journal holds is replayed; those up to `known` are in the table.
+    /// A cut that the journal holds is done again: it may have been done in part.
     pub(super) fn replay<F>(
         &mut self,
         (partition, to): (TopicPartition, Offset),
-        (lsn, known): (Lsn, Lsn),
         index: &mut Index<F>,
         table: &mut SegmentTable,
     ) {
         index.cut(partition, to);
-        if lsn > known {
-            self.through = lsn;
-            self.cut_table(partition, to, table);
-        }
+        self.cut_table(partition, to, table);
     }
 
     /// Every cut that the table shows is certain to be on the disk, and done.
@@ -108,11 +104,6 @@ impl Cuts {
     /// Nothing may be written to segments before these are done.
     pub(super) fn is_pending(&self) -> bool {
         !self.pending.is_empty()
-    }
-
-    /// The last cut.
-    pub(super) fn through(&self) -> Lsn {
-        self.through
     }
 
     /// Something begins that does not know of later cuts.

@@ -142,7 +142,7 @@ impl<D: Disk> Store<D> {
         let (op, snapshot) = self.duties.snapshot.take().expect("it was looked at above");
         self.duties.writing_snapshot = true;
         let segments = self.segments.iter().map(|(&partition, list)| (partition, list.clone())).collect();
-        let file = StoreSnapshot { core: *snapshot, segments, cut_through: self.cuts.through() };
+        let file = StoreSnapshot { core: *snapshot, segments };
         let (disk, dir) = (self.disk.clone(), self.options.log_dir.clone());
         self.tasks.push(Box::pin(async move {
             let result = write_snapshot(&disk, &dir, file).await;

@@ -189,11 +189,7 @@ impl<D: Disk> Journal<D> {
         batch: Option<(&BatchHeader, &Bytes)>,
     ) -> Lsn {
         let filling = self.filling.get_or_insert_with(|| Filling {
-            writer: GroupWriter::new(
-                self.pool.take(self.group_bytes_recent),
-                self.next_lsn,
-                self.quorum,
-            ),
+            writer: GroupWriter::new(self.pool.take(self.group_bytes_recent), self.next_lsn, self.quorum),
             group: None,
             wants_sync: false,
         });

@@ -34,8 +34,6 @@ pub(super) const SNAPSHOT_MAGIC: [u8; 8] = *b"SEEDSNAP";
 pub(super) struct StoreSnapshot {
     pub(super) core: Snapshot,
     pub(super) segments: Vec<(TopicPartition, Vec<Segment>)>,
-    /// Cuts up to here show in `segments`.
-    pub(super) cut_through: Lsn,
 }
 
 /// What opening a folder found and did.
@@ -80,7 +78,7 @@ pub(super) async fn open<D: Disk>(
     salt: u64,
 ) -> Result<Opened<D::File>, StoreError> {
     let dir = &options.log_dir;
-    let (snapshot, segments, cut_through) = read_snapshot(disk, options)?;
+    let (snapshot, segments) = read_snapshot(disk, options)?;
     let through = snapshot.as_ref().map_or(Lsn::ZERO, |snapshot| snapshot.through);
     let entries = disk.list(Lane::Background, dir).await;
     let entries = entries.map_err(StoreError::disk("cannot list", dir))?;
@@ -103,7 +101,7 @@ pub(super) async fn open<D: Disk>(
         let file = file.map_err(StoreError::disk("cannot open", path))?;
         handles.insert(seq, Arc::new(JournalFile { seq, file }));
     }
-    let mut indexer = Indexer::new(&plan, segments, cut_through, &handles, &fresh);
+    let mut indexer = Indexer::new(&plan, segments, &handles, &fresh);
     let recovered = index_journal(disk, options, &files, &plan, snapshot, &mut indexer)?;
     let (mut index, mut segments, mut cuts) = indexer.finish();
     let is_held = |partition| recovered.partitions.contains_key(&partition);
@@ -132,19 +130,19 @@ pub(super) async fn open<D: Disk>(
 fn read_snapshot<D: Disk>(
     disk: &D,
     options: &StoreOptions,
-) -> Result<(Option<Snapshot>, SegmentTable, Lsn), StoreError> {
+) -> Result<(Option<Snapshot>, SegmentTable), StoreError> {
     let path = options.log_dir.join(SNAPSHOT);
     let mut bytes = Vec::new();
     match disk.read_now(&path, &mut bytes) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Ok((None, SegmentTable::new(), Lsn::ZERO));
+            return Ok((None, SegmentTable::new()));
         }
         Err(error) => return Err(StoreError::disk("cannot read", path)(error)),
     }
     let snapshot: StoreSnapshot = unseal(SNAPSHOT_MAGIC, &bytes)
         .map_err(|error| StoreError::BadSnapshot { path, what: error.to_string() })?;
-    Ok((Some(snapshot.core), snapshot.segments.into_iter().collect(), snapshot.cut_through))
+    Ok((Some(snapshot.core), snapshot.segments.into_iter().collect()))
 }
 
 /// Journal files, one in memory at a time.
@@ -261,8 +259,6 @@ struct Indexer<'a, F> {
     index: Index<F>,
     segments: SegmentTable,
     cuts: Cuts,
-    /// Cuts up to here show in the snapshot's table.
-    cut_through: Lsn,
     handles: &'a BTreeMap<u64, Arc<JournalFile<F>>>,
     fresh: &'a Fresh<F>,
     last_lsns: BTreeMap<(u64, u64), Lsn>,
@@ -273,19 +269,18 @@ impl<'a, F> Indexer<'a, F> {
     fn new(
         plan: &Plan,
         segments: SegmentTable,
-        cut_through: Lsn,
         handles: &'a BTreeMap<u64, Arc<JournalFile<F>>>,
         fresh: &'a Fresh<F>,
     ) -> Self {
         let last_lsns = plan.groups.iter().map(|g| ((g.seq, g.position), g.prefix.last_lsn())).collect();
-        let cuts = Cuts::found(cut_through, &segments);
-        Self { index: Index::new(), segments, cuts, cut_through, handles, fresh, last_lsns, group: None }
+        let cuts = Cuts::found(&segments);
+        Self { index: Index::new(), segments, cuts, handles, fresh, last_lsns, group: None }
     }
 
     fn visit(&mut self, place: (u64, u64), located: &Located, file: &[u8]) {
         if let Some(cut) = cut_of(&located.entry) {
-            let lsns = (located.lsn, self.cut_through);
-            self.cuts.replay(cut, lsns, &mut self.index, &mut self.segments);
+            // The table may show it already, and what was appended since: all of that is in the journal as well.
+            self.cuts.replay(cut, &mut self.index, &mut self.segments);
         }
         let Entry::Append(append) = &located.entry else { return };
         let end = self.segments.get(&append.partition).map_or(seedlog_core::ids::Offset::ZERO, |s| end_of(s));

@@ -61,6 +61,8 @@ pub struct Registration {
     pub rack: Option<String>,
     /// Advertised hosts and ports, by listener.
     pub listeners: Vec<(String, u16)>,
+    /// Where other nodes reach it.
+    pub peer_listener: Option<(String, u16)>,
     /// Acknowledged records may be missing (SAFETY R5).
     pub is_unclean: bool,
     /// Partitions that lost records (SAFETY J5).
@@ -149,6 +151,7 @@ pub fn decide_register(
         run: registration.run,
         rack: registration.rack.clone(),
         listeners: registration.listeners.clone(),
+        peer_listener: registration.peer_listener.clone(),
     }];
     let claims = claims(registration);
     let held_of = |partition: &TopicPartition| {
