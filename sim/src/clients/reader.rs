@@ -95,12 +95,15 @@ impl Reader {
         })
     }
 
-    /// It has asked about everything that `matters` and found nothing new several times.
+    /// It has asked about everything, found nothing new several times, and read as far as it is `due`; `None` for partitions
+    /// that need not be read.
     #[must_use]
-    pub fn is_at_the_end(&self, matters: impl Fn(TopicPartition) -> bool) -> bool {
+    pub fn is_at_the_end(&self, due: impl Fn(TopicPartition) -> Option<Offset>) -> bool {
         self.catalog.is_complete()
             && self.idle_rounds >= 2
-            && self.progress().all(|(partition, _, at_end)| at_end || !matters(partition))
+            && self.progress().all(|(partition, next, at_end)| {
+                due(partition).is_none_or(|due| at_end && next >= due)
+            })
     }
 
     fn uses_session(&self) -> bool {
@@ -369,7 +372,7 @@ impl Behaviour for Reader {
     }
 
     fn is_done(&self) -> bool {
-        self.is_at_the_end(|_| true)
+        self.is_at_the_end(|_| Some(Offset::ZERO))
     }
 
     fn waits_for(&self) -> String {

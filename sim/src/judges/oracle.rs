@@ -292,15 +292,15 @@ impl Oracle {
         self.metadata = replayed.metadata;
     }
 
-    /// The entry in which the node votes in a term, with whom for, if it did.
-    #[must_use]
-    pub fn vote_in(&self, term: LeaderEpoch) -> Option<(Lsn, NodeId)> {
-        self.journal.iter().enumerate().rev().find_map(|(at, ghost)| match ghost.entry {
-            Entry::Vote { epoch, candidate: Some(candidate) } if epoch == term => {
-                Some((Lsn(at as u64 + 1), candidate))
-            }
+    /// For whom the node voted in a term, by its entries: each with whether it is on disk.
+    pub fn votes_in(&self, term: LeaderEpoch) -> impl Iterator<Item = (NodeId, bool)> {
+        // Terms only grow: what is older is behind the first entry of an older term.
+        let votes = self.journal.iter().rev().filter_map(|ghost| match ghost.entry {
+            Entry::Vote { epoch, candidate } => Some((epoch, candidate, ghost.durable)),
             _ => None,
-        })
+        });
+        let of_term = votes.take_while(move |(epoch, ..)| *epoch >= term).filter(move |(epoch, ..)| *epoch == term);
+        of_term.filter_map(|(_, candidate, durable)| Some((candidate?, durable)))
     }
 
     /// Whether faults allow that a partition was given up (SAFETY J5): its records were hit, or a group was hit whose

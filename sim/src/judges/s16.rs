@@ -37,15 +37,18 @@ pub fn check_leader(
 /// # Errors
 /// It may say otherwise after a crash.
 pub fn check_vote(oracle: &Oracle, term: LeaderEpoch, candidate: NodeId) -> Result<(), String> {
-    match oracle.vote_in(term) {
-        Some((lsn, voted)) if voted == candidate && oracle.ghost(lsn).is_some_and(|ghost| ghost.durable) => {
-            Ok(())
+    let (mut wrote, mut is_durable) = (false, false);
+    for (voted, durable) in oracle.votes_in(term) {
+        if voted != candidate {
+            return Err(format!("it votes for {candidate} in term {term}, and for {voted} as well"));
         }
-        Some((lsn, voted)) if voted == candidate => {
-            Err(format!("it votes for {candidate} in term {term}, and the vote (entry {lsn}) is not on disk"))
-        }
-        Some((_, voted)) => Err(format!("it votes for {candidate} in term {term}, and for {voted} as well")),
-        None => Err(format!("it votes for {candidate} in term {term} and wrote nothing of it")),
+        wrote = true;
+        is_durable |= durable;
+    }
+    match (wrote, is_durable) {
+        (_, true) => Ok(()),
+        (true, false) => Err(format!("it votes for {candidate} in term {term}, and that is not on disk")),
+        (false, _) => Err(format!("it votes for {candidate} in term {term} and wrote nothing of it")),
     }
 }
 

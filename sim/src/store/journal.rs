@@ -50,6 +50,8 @@ pub struct GroupAt {
 #[derive(Debug)]
 pub(super) struct OpenGroup {
     writer: GroupWriter<Vec<u8>>,
+    /// Something in it waits for the disk whatever the mode (SAFETY J6).
+    is_urgent: bool,
     appends: Vec<(AppendEntry, Lsn, u32)>,
 }
 
@@ -66,7 +68,7 @@ pub(super) struct Group {
 
 impl OpenGroup {
     pub(super) fn new(first_lsn: Lsn, quorum: QuorumChain) -> Self {
-        Self { writer: GroupWriter::new(Vec::new(), first_lsn, quorum), appends: Vec::new() }
+        Self { writer: GroupWriter::new(Vec::new(), first_lsn, quorum), is_urgent: false, appends: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -79,6 +81,7 @@ impl Store {
     pub fn push(&mut self, entry: &Entry, batch: Option<(&BatchHeader, &[u8])>) -> Lsn {
         let placed = self.open.writer.push(entry, batch);
         self.pushed = placed.lsn;
+        self.open.is_urgent |= waits_for_sync(entry);
         self.follow(entry, placed.lsn);
         if let (Entry::Append(append), Some((header, bytes))) = (entry, batch) {
             self.open.appends.push((*append, placed.lsn, placed.at));
@@ -187,8 +190,8 @@ impl Store {
             bytes: Bytes::from(bytes),
             appends: group.appends,
         });
-        // Under flush=interval the driver syncs on its own time; an empty group is worth nothing unsynced.
-        if self.config.flush == FlushMode::Always || prefix.entries == 0 {
+        // Under flush=interval the driver syncs data on its own time; an empty group is worth nothing unsynced.
+        if self.config.flush == FlushMode::Always || prefix.entries == 0 || group.is_urgent {
             self.journal_lane([Op::Sync { name }, Op::Done(Done::Synced { through: last })]);
         }
     }
@@ -331,6 +334,27 @@ impl Store {
     /// Groups of live files, with the inode: what the judges look behind and what bits are flipped in.
     pub fn groups(&self) -> impl Iterator<Item = (Inode, &GroupAt)> {
         self.files.values().flat_map(|file| file.groups.iter().map(move |group| (file.inode, group)))
+    }
+}
+
+/// `flush=interval` is a setting of data: votes, metadata, incarnations and truncations wait for the sync (SAFETY J6).
+fn waits_for_sync(entry: &Entry) -> bool {
+    match entry {
+        Entry::Append(_)
+        | Entry::EpochStart { .. }
+        | Entry::ProducersExpired { .. }
+        | Entry::Dropped { .. }
+        | Entry::Trusted { .. } => false,
+        Entry::Metadata { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Founded { .. }
+        | Entry::Vote { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::Cut { .. }
+        | Entry::Reset { .. }
+        | Entry::Dropping { .. } => true,
     }
 }
 

@@ -4,9 +4,11 @@ use super::node::State;
 use super::queue::What;
 use super::{Phase, World};
 use crate::clients::Actor;
+use crate::judges::truth::TrueLog;
 use crate::judges::{Judge, s1};
 use crate::plan::{ClientPlan, Role};
 use crate::trace::{Kind, NOWHERE};
+use seedlog_core::ids::Offset;
 use seedlog_core::input::Input;
 
 /// Virtual time that draining may take, and the last reading.
@@ -52,6 +54,9 @@ impl World {
             None if reading => self.read_everything(),
             None => self.begin_last_reading(),
             Some(client) if self.now_us > until_us => {
+                if reading {
+                    self.read_everything();
+                }
                 let held = &self.clients[client];
                 let says = format!(
                     "client {client} does not come to an end: {}",
@@ -78,7 +83,10 @@ impl World {
         let held = &self.clients[client];
         match &held.actor {
             Actor::Reader(_) if client < self.plan.clients.len() => true,
-            Actor::Reader(reader) => reader.is_at_the_end(|partition| !self.truth.is_beyond(partition)),
+            Actor::Reader(reader) => reader.is_at_the_end(|partition| {
+                let is_owed = !self.truth.is_beyond(partition);
+                is_owed.then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
+            }),
             Actor::Producer(_) | Actor::Admin(_) => reading || held.actor.as_behaviour().is_done(),
         }
     }
