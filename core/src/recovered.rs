@@ -184,7 +184,8 @@ impl<'a> Replay<'a> {
             Entry::Append(append) => self.append(located, append, group, damaged)?,
             Entry::EpochStart { partition, epoch, start } => {
                 let held = self.state.partitions.entry(*partition).or_default();
-                if *start > held.log.end() {
+                if *start != held.log.end() {
+                    // An append or a cut was lost in a hole before.
                     held.lose(*start);
                 } else if held.damage.is_none() {
                     held.log.begin_epoch(*epoch);
@@ -295,9 +296,15 @@ impl<'a> Replay<'a> {
         group: &[u8],
         damaged: bool,
     ) -> Result<(), Refusal> {
+        // What a hole took may have been a cut, or the begin of another log.
+        let behind_hole = self.holes.iter().any(|hole| hole.first < located.lsn);
         let held = self.state.partitions.entry(append.partition).or_default();
-        if append.base_offset < held.log.end() {
-            return Err(Refusal::Contradiction(located.lsn, "it appends where the log already has records"));
+        if append.base_offset < held.log.end() && held.damage.is_none() {
+            if !behind_hole {
+                let what = "it appends where the log already has records";
+                return Err(Refusal::Contradiction(located.lsn, what));
+            }
+            held.lose(append.next_offset());
         }
         if append.base_offset > held.log.end() {
             held.lose(append.base_offset);
@@ -314,6 +321,10 @@ impl<'a> Replay<'a> {
             return Err(Refusal::Contradiction(located.lsn, "its batch has no valid header"));
         };
         if !held.log.follows(&header) {
+            if behind_hole {
+                held.lose(append.next_offset());
+                return Ok(());
+            }
             return Err(Refusal::Contradiction(located.lsn, "its batch does not follow its log"));
         }
         if append.roll {

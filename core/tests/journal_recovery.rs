@@ -101,7 +101,7 @@ fn judge_crash(rig: &Rig, outcome: &Outcome) {
 
 /// A state without the mark that only the journal's end decides.
 fn same(recovered: &Recovered) -> Recovered {
-    Recovered { clean: false, ..recovered.clone() }
+    Recovered { clean: false, has_holes: false, doubtful: BTreeSet::new(), ..recovered.clone() }
 }
 
 /// What rots, in units that shrink well.
@@ -327,10 +327,23 @@ fn judge_state(rig: &Rig, outcome: &Outcome, hits: &Hits, holes: &BTreeSet<u64>,
     };
     assert!(!metadata_is_in_doubt, "metadata may be lost, and the node would start without it");
     let full = rig.state_at(end);
-    assert_eq!(recovered.image, full.image);
-    assert_eq!(recovered.partitions.keys().collect::<Vec<_>>(), full.partitions.keys().collect::<Vec<_>>());
+    assert_eq!(recovered.quorum, full.quorum);
+    for partition in full.partitions.keys().filter(|partition| !recovered.partitions.contains_key(partition))
+    {
+        let mut entries = (1..=end).filter(|&lsn| of_partition(told(lsn), *partition));
+        assert!(
+            recovered.has_holes && entries.all(|lsn| lost().any(|gone| gone == lsn)),
+            "{partition} is forgotten"
+        );
+    }
     for (partition, held) in &recovered.partitions {
-        let whole = &full.partitions[partition].log;
+        let Some(whole) = full.partitions.get(partition) else {
+            let mut gone = lost().map(told);
+            let is_dropping = |entry: &Entry| matches!(entry, Entry::Dropping { topic_id, .. } if *topic_id == partition.topic_id);
+            assert!(gone.any(is_dropping), "{partition} was dropped");
+            continue;
+        };
+        let whole = &whole.log;
         let of = |lsn: &u64| of_partition(told(*lsn), *partition);
         let lost_appends = lost().filter(of).filter(|&lsn| matches!(told(lsn), Entry::Append(_))).count();
         if held.damage.is_none() {
@@ -364,7 +377,17 @@ fn of_partition(entry: &Entry, wanted: TopicPartition) -> bool {
         Entry::EpochStart { partition, .. } | Entry::ProducersExpired { partition, .. } => {
             *partition == wanted
         }
-        Entry::Metadata { .. } | Entry::Dropped { .. } | Entry::Started { .. } | Entry::Stopped => false,
+        Entry::Cut { partition, .. } | Entry::Reset { partition, .. } => *partition == wanted,
+        Entry::Metadata { .. }
+        | Entry::Dropped { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Founded { .. }
+        | Entry::Vote { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::Dropping { .. }
+        | Entry::Trusted { .. } => false,
     }
 }
 

@@ -250,7 +250,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         match output {
             Output::Journal { entry, batch } => {
                 self.meters.journaled(&entry, batch.as_ref(), &self.broker);
-                self.store.push(&entry, batch.as_ref().map(|(header, bytes)| (header, &bytes[..])));
+                self.store.push(&entry, batch.as_ref().map(|(header, bytes)| (header, bytes)));
             }
             Output::Reply { conn, number, response } => self.reply(conn, number, response),
             Output::Close { conn, reason } => {
@@ -259,6 +259,8 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     outbox.close(reason);
                 }
             }
+            // What to do about peers is not known yet.
+            Output::Send { .. } => {}
             Output::Read { op, extent, look } => self.store.look(op, &extent, look),
             Output::Store { op, command } => self.store.command(op, command),
             Output::Halt { reason } => return Some(reason),

@@ -1,7 +1,10 @@
-//! The node's store against files of the operating system: round trips, ends of every kind, damage, full disks, look-ups.
+//! The node's store against files of the operating system: round trips, ends of every kind, damage, full disks, cuts,
+//! look-ups.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever a test does not expect is its failure")]
 
+#[path = "store_suite/cuts.rs"]
+mod cuts;
 #[path = "store_suite/faults.rs"]
 mod faults;
 #[path = "store_suite/faulty.rs"]

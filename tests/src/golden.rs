@@ -21,9 +21,12 @@
 //! | `epoch-end orders-0 epoch=1`, `init-producer` | the end of a leader's epoch; a producer id |
 //! | `disconnect` | the connection ends |
 //!
+//! A scenario of several nodes begins with `nodes 3`; its commands are in [`Cluster`]'s file.
+//!
 //! A request is sent by `client` over a connection of its own, or by another: `reader: fetch orders-0 from=0`.
 
 mod ask;
+mod cluster;
 mod disk;
 mod journal;
 mod node;
@@ -31,9 +34,11 @@ mod say;
 mod words;
 
 use bytes::Bytes;
+pub use cluster::Cluster;
 use disk::Disk;
 use journal::Group;
 use node::Process;
+use seedlog_core::broker::Broker;
 use seedlog_core::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::journal::Entry;
@@ -46,8 +51,13 @@ use words::Line;
 /// # Errors
 /// The line that makes no sense, and why.
 pub fn play(script: &str) -> Result<String, String> {
-    let mut told = String::new();
+    let is_cluster = script.lines().any(|line| line.starts_with("> nodes "));
+    let mut cluster = Cluster::default();
     let mut world = World::default();
+    let mut obey = |command: &str| {
+        if is_cluster { cluster.obey(command) } else { world.obey(command) }
+    };
+    let mut told = String::new();
     for (number, line) in (1..).zip(script.lines()) {
         if line.starts_with("  ") {
             continue; // What happened the last time.
@@ -55,7 +65,7 @@ pub fn play(script: &str) -> Result<String, String> {
         told.push_str(line);
         told.push('\n');
         if let Some(command) = line.strip_prefix("> ") {
-            let said = world.obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
+            let said = obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
             for said in said {
                 told.push_str(&format!("  {said}\n"));
             }
@@ -160,6 +170,23 @@ impl World {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up.is_some()
+    }
+
+    /// The disk is replaced by an empty one.
+    fn wipe(&mut self) {
+        self.disk = Disk::default();
+        self.groups.clear();
+        self.folder += 1;
+    }
+
+    /// The broker, while it runs.
+    fn broker(&self) -> Option<&Broker> {
+        self.up.as_ref().map(|process| &process.broker)
+    }
+
+    /// When the broker wants to be woken.
+    fn wake_at_ms(&self) -> Option<u64> {
+        self.up.as_ref().and_then(Process::wake_at_ms)
     }
 
     /// The first journal file, as a process sees it.

@@ -189,7 +189,8 @@ impl Broker {
         let is_silent = |node: &NodeId| {
             let heard = controller.heard.get(node).copied().unwrap_or_default();
             let lost = peers.get(node).and_then(|peer| peer.lost_at);
-            let is_lost = lost.is_some_and(|at| now - at >= timings.lost_broker_ms && heard <= at);
+            // Any message from it would have taken the loss back.
+            let is_lost = lost.is_some_and(|at| now - at >= timings.lost_broker_ms);
             now - heard >= timings.broker_session_ms || is_lost
         };
         let brokers = controller.working.brokers().iter().filter(|(_, broker)| !broker.fenced);

@@ -50,6 +50,8 @@ impl Broker {
         if !self.is_writable() {
             return;
         }
+        let unclean_epoch =
+            self.committed.partition(partition).and_then(|partition| partition.state.unclean_epoch);
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         let Some((session, log)) = replica.session_mut() else { return };
         if !session.awaits(from, reply.epoch, reply.number) {
@@ -65,8 +67,7 @@ impl Broker {
             }
             OpenAnswer::Diverges { epoch, end } => {
                 let to = cut_point(log, epoch, end);
-                // A3: wherever the leader ends is where the logs agree.
-                let was_cut = replica.cut(partition, to);
+                let was_cut = replica.cut(partition, to, unclean_epoch);
                 if let Some(entry) = was_cut {
                     self.journal(entry, out);
                     self.open_session(partition, out);

@@ -193,8 +193,9 @@ impl Broker {
                 {
                     self.become_controller(out);
                 }
-                MetadataRecord::LeaderChange { .. }
-                | MetadataRecord::Voters { .. }
+                // Its first record is committed: from here on the controller answers.
+                MetadataRecord::LeaderChange { .. } => self.on_controller_known(out),
+                MetadataRecord::Voters { .. }
                 | MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
                 | MetadataRecord::Topic { .. }
@@ -223,6 +224,7 @@ impl Broker {
 
     /// Brokers came or went: some may join an ISR that they could not before.
     fn on_brokers_changed(&mut self, nodes: &[NodeId], out: &mut Outputs) {
+        self.close_older_sessions(nodes);
         let led = self.replicas.iter().filter(|(_, replica)| {
             replica.leader().is_some_and(|leader| {
                 nodes.iter().any(|node| leader.followers().contains_key(node) && !leader.isr().contains(node))
@@ -231,6 +233,23 @@ impl Broker {
         let led: Vec<TopicPartition> = led.map(|(&partition, _)| partition).collect();
         for partition in led {
             self.review_isr(partition, out);
+        }
+    }
+
+    /// What an earlier run of a broker acknowledged says nothing of what the one that registered has (SAFETY R1).
+    fn close_older_sessions(&mut self, nodes: &[NodeId]) {
+        for &node in nodes {
+            let run = self.committed.brokers().get(&node).map(|broker| broker.run);
+            for (partition, replica) in &mut self.replicas {
+                let Some((leader, _)) = replica.leader_mut() else { continue };
+                let Some(progress) = leader.follower_mut(node) else { continue };
+                if progress.session().is_some_and(|(_, peer)| Some(peer.run) != run) {
+                    let freed = progress.close();
+                    let peer = self.peers.entry(node).or_default();
+                    peer.in_flight_bytes = peer.in_flight_bytes.saturating_sub(freed);
+                    peer.busy.remove(partition);
+                }
+            }
         }
     }
 

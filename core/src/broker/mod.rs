@@ -275,6 +275,18 @@ impl Broker {
         &self.committed
     }
 
+    /// This node's part in the quorum.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// This node decides: it is the active controller.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        self.controller.is_some()
+    }
+
     /// The partitions on this node.
     #[must_use]
     pub fn replicas(&self) -> &BTreeMap<TopicPartition, Replica> {

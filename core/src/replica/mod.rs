@@ -128,7 +128,7 @@ impl Replica {
     ) -> Entry {
         let epoch = state.leader_epoch;
         assert!(self.damage.is_none(), "a partition that lost records is not led");
-        assert!(self.epoch.is_none_or(|known| known < epoch), "leader epochs grow (S11)");
+        assert!(self.epoch.is_none_or(|known| known <= epoch), "leader epochs grow (S11)");
         assert!(
             self.log.latest_epoch().is_none_or(|latest| latest < epoch),
             "each leader begins a new epoch (S31)"
@@ -303,11 +303,18 @@ impl Replica {
     }
 
     /// Cuts a follower's log at `to`, while its session opens (SAFETY R1). `None`: the cut would take back what is committed,
-    /// which no leader may ask for (SAFETY R7).
-    pub fn cut(&mut self, partition: TopicPartition, to: Offset) -> Option<Entry> {
+    /// which no leader may ask for (SAFETY R7), unless `unclean_epoch`, whose leader may have lacked committed records, is
+    /// newer than this log.
+    pub fn cut(
+        &mut self,
+        partition: TopicPartition,
+        to: Offset,
+        unclean_epoch: Option<LeaderEpoch>,
+    ) -> Option<Entry> {
         let Role::Follower(session) = &self.role else { unreachable!("only a follower cuts its log") };
         assert!(session.open().is_none(), "a log is cut only while its session opens");
-        if exhibit!(A1, to < self.high_watermark, false) {
+        let is_older = unclean_epoch.is_some_and(|unclean| self.log.latest_epoch() < Some(unclean));
+        if exhibit!(A1, to < self.high_watermark && !is_older, false) {
             return None;
         }
         // A1: whatever the leader has, the follower keeps only what it knows to be committed.
@@ -317,6 +324,7 @@ impl Replica {
             // The producers of what is left come with the next batches; until then they are unknown, as after a reset.
             self.log.replace_producers(ProducerTable::default());
         }
+        self.high_watermark = self.high_watermark.min(to);
         Some(Entry::Cut { partition, to })
     }
 

@@ -4,16 +4,19 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use bytes::Bytes;
-use seedlog_core::cluster::records::MetadataRecord;
+use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::cluster::snapshot::{PartitionSnapshot, Snapshot};
 use seedlog_core::cluster::topic_config::TopicConfig;
 use seedlog_core::ids::{
-    LeaderEpoch, Lsn, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, Uuid,
+    BrokerEpoch, LeaderEpoch, Lsn, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition,
+    Uuid,
 };
 use seedlog_core::journal::entry::Located;
 use seedlog_core::journal::format::{GroupPlace, GroupPrefix, rewrite_group};
 use seedlog_core::journal::recovery::{JournalSource, RecoveryError, recover};
-use seedlog_core::journal::{AppendEntry, Entry, FILE_HEADER_BYTES, FileHeader, GroupWriter, Plan};
+use seedlog_core::journal::{
+    AppendEntry, Entry, FILE_HEADER_BYTES, FileHeader, GroupWriter, Plan, QuorumChain,
+};
 use seedlog_core::records::{BatchBuilder, BatchHeader};
 use seedlog_core::recovered::{Recovered, ReplayError, replay};
 use seedlog_core::rng::Random;
@@ -111,24 +114,41 @@ impl Model {
                     held.1 = *epoch;
                 }
             }
-            Entry::Metadata { record, .. } => {
+            Entry::Metadata { records, .. } => {
                 self.metadata_end += 1;
-                match MetadataRecord::decode(record).expect("the model wrote it") {
-                    MetadataRecord::Topic { topic_id, .. } => self.topics.push(topic_id),
-                    MetadataRecord::Partition { topic_id, partition, .. } => {
-                        self.partitions
-                            .insert(TopicPartition { topic_id, partition }, (Offset::ZERO, LeaderEpoch(-1)));
+                for record in MetadataRecord::decode(records).expect("the model wrote it") {
+                    match record {
+                        MetadataRecord::Topic { topic_id, .. } => self.topics.push(topic_id),
+                        MetadataRecord::Partition { topic_id, partition, .. } => {
+                            let partition = TopicPartition { topic_id, partition };
+                            self.partitions.insert(partition, (Offset::ZERO, LeaderEpoch(-1)));
+                        }
+                        MetadataRecord::RemoveTopic { topic_id } => {
+                            self.topics.retain(|topic| *topic != topic_id);
+                        }
+                        MetadataRecord::ProducerIds { next, .. } => self.next_producer_id = next.0,
+                        MetadataRecord::LeaderChange { .. }
+                        | MetadataRecord::Voters { .. }
+                        | MetadataRecord::RegisterBroker { .. }
+                        | MetadataRecord::BrokerState { .. }
+                        | MetadataRecord::PartitionChange { .. } => {}
                     }
-                    MetadataRecord::RemoveTopic { topic_id } => {
-                        self.topics.retain(|topic| *topic != topic_id);
-                        self.partitions.retain(|partition, _| partition.topic_id != topic_id);
-                    }
-                    MetadataRecord::ProducerIds { next } => self.next_producer_id = next.0,
-                    MetadataRecord::LeaderChange { .. } | MetadataRecord::RegisterBroker { .. } => {}
                 }
             }
+            Entry::Dropping { topic_id, .. } => {
+                self.partitions.retain(|partition, _| partition.topic_id != *topic_id);
+            }
             Entry::Started { boot } => self.boot = *boot,
-            Entry::ProducersExpired { .. } | Entry::Dropped { .. } | Entry::Stopped => {}
+            Entry::ProducersExpired { .. }
+            | Entry::Dropped { .. }
+            | Entry::Stopped
+            | Entry::Founded { .. }
+            | Entry::Vote { .. }
+            | Entry::MetadataCut { .. }
+            | Entry::MetadataImage { .. }
+            | Entry::Cut { .. }
+            | Entry::Reset { .. }
+            | Entry::Trusted { .. } => {}
         }
     }
 }
@@ -195,25 +215,25 @@ impl Rig {
         self.truth.push((entry, batch));
     }
 
-    pub(crate) fn metadata(&mut self, record: &MetadataRecord) {
+    pub(crate) fn metadata(&mut self, records: &[MetadataRecord]) {
         let offset = Offset(self.model.metadata_end);
-        self.push(Entry::Metadata { offset, epoch: LeaderEpoch(0), record: record.encode() }, None);
+        let records = MetadataRecord::encode(records);
+        self.push(Entry::Metadata { offset, epoch: LeaderEpoch(0), records }, None);
     }
 
     pub(crate) fn create_topic(&mut self, partitions: i32) {
         self.names += 1;
         let topic_id = self.random.uuid();
         let name = format!("topic-{}", self.names);
-        self.metadata(&MetadataRecord::Topic { topic_id, name, config: TopicConfig::default() });
-        for index in 0..partitions {
-            self.metadata(&MetadataRecord::Partition {
-                topic_id,
-                partition: PartitionIndex(index),
-                replicas: vec![NodeId(1)],
-                leader: NodeId(1),
-                leader_epoch: LeaderEpoch(0),
-            });
-        }
+        let config = TopicConfig::default();
+        let mut records = vec![MetadataRecord::Topic { topic_id, name, config, min_insync_replicas: 1 }];
+        records.extend((0..partitions).map(|index| MetadataRecord::Partition {
+            topic_id,
+            partition: PartitionIndex(index),
+            replicas: vec![NodeId(1)],
+            state: PartitionState::first(NodeId(1), vec![NodeId(1)]),
+        }));
+        self.metadata(&records);
         for index in 0..partitions {
             self.begin_epoch(TopicPartition { topic_id, partition: PartitionIndex(index) });
         }
@@ -221,13 +241,18 @@ impl Rig {
 
     pub(crate) fn remove_topic(&mut self, at: usize) {
         if let Some(&topic_id) = self.model.topics.get(at % self.model.topics.len().max(1)) {
-            self.metadata(&MetadataRecord::RemoveTopic { topic_id });
+            let held = self.model.partitions.keys().filter(|held| held.topic_id == topic_id).count();
+            self.metadata(&[MetadataRecord::RemoveTopic { topic_id }]);
+            let partitions = i32::try_from(held).expect("few");
+            self.push(Entry::Dropping { topic_id, partitions }, None);
         }
     }
 
     pub(crate) fn producer_ids(&mut self) {
-        let next = ProducerId(self.model.next_producer_id + 1000);
-        self.metadata(&MetadataRecord::ProducerIds { next });
+        let first = ProducerId(self.model.next_producer_id);
+        let next = ProducerId(first.0 + 1000);
+        let (node_id, broker_epoch) = (NodeId(1), BrokerEpoch(1));
+        self.metadata(&[MetadataRecord::ProducerIds { node_id, broker_epoch, first, next }]);
     }
 
     fn begin_epoch(&mut self, partition: TopicPartition) {
@@ -291,10 +316,9 @@ impl Rig {
 
     fn write_group(&mut self) {
         let first = self.written as usize;
-        let metadata = |told: &&Told| matches!(told.0, Entry::Metadata { .. });
-        let metadata_end = self.truth[..first].iter().filter(metadata).count();
-        let metadata_end = Offset(i64::try_from(metadata_end).expect("small"));
-        let mut writer = GroupWriter::new(Vec::new(), Lsn(self.written + 1), metadata_end);
+        let before = self.truth[..first].iter();
+        let quorum = before.fold(QuorumChain::default(), |chain, (entry, _)| chain.with(entry));
+        let mut writer = GroupWriter::new(Vec::new(), Lsn(self.written + 1), quorum);
         for (entry, batch) in &self.truth[first..] {
             let header = batch.as_ref().map(|batch| BatchHeader::parse(batch).expect("the model built it"));
             writer.push(entry, header.as_ref().zip(batch.as_deref()));
@@ -354,8 +378,8 @@ impl Rig {
     }
 
     fn header(&self, seq: u64, salt: u64, first_lsn: Lsn, durable: Lsn) -> FileHeader {
-        let (cluster_id, incarnation) = (Uuid([1; 16]), Uuid([2; 16]));
-        FileHeader { seq, salt, first_lsn, durable, cluster_id, node_id: NodeId(1), incarnation }
+        let incarnation = Uuid([2; 16]);
+        FileHeader { seq, salt, first_lsn, durable, node_id: NodeId(1), incarnation }
     }
 
     fn put(&mut self, seq: u64, at: usize, bytes: &[u8]) {
@@ -392,7 +416,7 @@ impl Rig {
 
     /// The state that the first `end` entries give, read from a journal that holds nothing else.
     pub(crate) fn state_at(&self, end: u64) -> Recovered {
-        let mut writer = GroupWriter::new(Vec::new(), Lsn(1), Offset::ZERO);
+        let mut writer = GroupWriter::new(Vec::new(), Lsn(1), QuorumChain::default());
         for (entry, batch) in &self.truth[..end as usize] {
             let header = batch.as_ref().map(|batch| BatchHeader::parse(batch).expect("the model built it"));
             writer.push(entry, header.as_ref().zip(batch.as_deref()));
@@ -506,13 +530,15 @@ pub(crate) fn snapshot_of(state: &Recovered) -> Snapshot {
     let partitions = known.map(|(&partition, held)| PartitionSnapshot {
         partition,
         log: held.log.to_snapshot(),
+        high_watermark: held.high_watermark,
         damage: held.damage,
     });
     Snapshot {
         through: state.end,
         boot: state.boot,
-        image: state.image.clone(),
+        quorum: state.quorum.clone(),
         partitions: partitions.collect(),
         drops: state.drops.iter().map(|(&topic_id, &partitions)| (topic_id, partitions)).collect(),
+        doubtful: state.doubtful.iter().copied().collect(),
     }
 }

@@ -82,7 +82,15 @@ impl Meters {
                 | Entry::Metadata { .. }
                 | Entry::ProducersExpired { .. }
                 | Entry::Started { .. }
-                | Entry::Stopped,
+                | Entry::Stopped
+                | Entry::Founded { .. }
+                | Entry::Vote { .. }
+                | Entry::MetadataCut { .. }
+                | Entry::MetadataImage { .. }
+                | Entry::Cut { .. }
+                | Entry::Reset { .. }
+                | Entry::Dropping { .. }
+                | Entry::Trusted { .. },
                 _,
             ) => {}
         }

@@ -257,16 +257,17 @@ fn flush_mode(flush: Flush) -> FlushMode {
 
 fn core_config(config: &NodeConfig, identity: Identity, listeners: Vec<AdvertisedListener>) -> Config {
     let first = listeners.first().expect("a configuration has a listener").clone();
-    let defaults = Config::new(identity.node_id, identity.cluster_id, identity.incarnation, first);
+    let defaults = Config::new(identity.node_id, identity.incarnation, first);
     let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Config {
+        cluster_id: Some(identity.cluster_id),
         rack: config.rack.clone(),
         listeners,
         flush: flush_mode(config.flush),
         topic: TopicDefaults {
             partitions: i32::try_from(config.partitions_default).unwrap_or(i32::MAX),
-            replication_factor: i16::try_from(config.replication_factor_default).unwrap_or(i16::MAX),
-            min_insync_replicas: i32::from(config.insync_replicas_min),
+            replication_factor: Some(i16::try_from(config.replication_factor_default).unwrap_or(i16::MAX)),
+            min_insync_replicas: Some(i32::from(config.insync_replicas_min)),
             segment_bytes: config.segment_bytes,
             message_bytes_max: config.message_bytes_max,
             log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
@@ -325,7 +326,7 @@ fn tell(report: &OpenReport, recovered: &Recovered) {
         error!(first = range.first.0, last = range.last.0, "journal entries are damaged and lost");
     }
     for (partition, damage) in lost_offsets(recovered) {
-        let topic = recovered.image.topic(partition.topic_id);
+        let topic = recovered.quorum.image.topic(partition.topic_id);
         let topic = topic.map_or("(deleted)", |topic| topic.name.as_str());
         let to = damage.to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
         error!(

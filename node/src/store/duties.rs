@@ -1,7 +1,7 @@
 //! What the store does beside the journal: rounds of writing behind, snapshots, drops, room on the disk.
 //!
-//! Each is a future that the store polls among its other work; its result changes the store's tables in one go. A round and
-//! a drop exclude each other, so that a round never writes into a folder that is being removed.
+//! Each is a future that the store polls among its other work; its result changes the store's tables in one go. A round, a
+//! drop and a cut exclude each other, so that a round never writes into a folder or a file that is being removed.
 
 use super::Store;
 use super::StoreEvent;
@@ -13,7 +13,7 @@ use super::recovery::{SNAPSHOT_MAGIC, StoreSnapshot};
 use super::segment::{Segment, SegmentTable, parse_partition_dir};
 use super::segments::{Round, RoundError, Written};
 use seedlog_core::cluster::snapshot::Snapshot;
-use seedlog_core::ids::{Lsn, OpId, Uuid};
+use seedlog_core::ids::{Lsn, OpId, TopicPartition, Uuid};
 use seedlog_core::input::ReadResult;
 use seedlog_core::journal::format::seal;
 use std::collections::VecDeque;
@@ -40,6 +40,7 @@ pub(super) enum Done<F> {
     Round(Result<Vec<Written>, RoundError>),
     Snapshot { op: OpId, through: Lsn, result: Result<(), StoreError> },
     Dropped { op: OpId, result: io::Result<()> },
+    Cut(io::Result<Vec<(TopicPartition, Segment)>>),
     Removed { op: Option<OpId> },
     Space(io::Result<u64>),
 }
@@ -47,7 +48,7 @@ pub(super) enum Done<F> {
 /// What is under way and what waits.
 #[derive(Debug, Default)]
 pub(super) struct Duties {
-    /// A round is being written, or folders are being removed.
+    /// A round is being written, or folders or files are being removed.
     busy: bool,
     round_retry_at: Option<Instant>,
     /// Nothing more was vouched for than at this lsn when a round found nothing to do.
@@ -82,7 +83,9 @@ impl<D: Disk> Store<D> {
         if !self.duties.busy {
             if let Some((op, topic_id)) = self.duties.drops.pop_front() {
                 self.start_drop(op, topic_id);
-            } else if self.is_round_due() {
+            } else if self.start_cuts() {
+                self.duties.busy = true;
+            } else if !self.cuts.is_pending() && self.is_round_due() {
                 self.start_round();
             }
         }
@@ -124,20 +127,22 @@ impl<D: Disk> Store<D> {
             jobs: jobs.collect(),
         };
         self.duties.busy = true;
+        self.cuts.watch();
         self.tasks.push(Box::pin(async move { Done::Round(round.run().await) }));
     }
 
     fn start_snapshot(&mut self) {
         let Some((_, snapshot)) = &self.duties.snapshot else { return };
         let through = snapshot.through;
-        let ready = self.journal.vouched() >= through && self.index.is_segmented_through(through);
-        if !ready || self.duties.busy {
+        let vouched = self.journal.vouched();
+        let ready = vouched >= through && self.index.is_segmented_through(through);
+        if !ready || !self.cuts.is_settled(vouched) || self.duties.busy {
             return;
         }
         let (op, snapshot) = self.duties.snapshot.take().expect("it was looked at above");
         self.duties.writing_snapshot = true;
         let segments = self.segments.iter().map(|(&partition, list)| (partition, list.clone())).collect();
-        let file = StoreSnapshot { core: *snapshot, segments };
+        let file = StoreSnapshot { core: *snapshot, segments, cut_through: self.cuts.through() };
         let (disk, dir) = (self.disk.clone(), self.options.log_dir.clone());
         self.tasks.push(Box::pin(async move {
             let result = write_snapshot(&disk, &dir, file).await;
@@ -149,6 +154,7 @@ impl<D: Disk> Store<D> {
         self.index.drop_topic(topic_id);
         self.segments.retain(|partition, _| partition.topic_id != topic_id);
         self.files.forget_topic(topic_id);
+        self.cuts.retain(|partition| partition.topic_id != topic_id);
         self.duties.busy = true;
         let (disk, dir) = (self.disk.clone(), self.options.log_dir.clone());
         self.tasks.push(Box::pin(async move {
@@ -186,6 +192,10 @@ impl<D: Disk> Store<D> {
                 let result = result.map_err(|error| format!("a topic's files cannot be removed: {error}"));
                 self.events.push_back(StoreEvent::StoreDone { op, result });
             }
+            Done::Cut(result) => {
+                self.duties.busy = false;
+                self.on_cut(result);
+            }
             Done::Removed { op: Some(op) } => {
                 self.events.push_back(StoreEvent::StoreDone { op, result: Ok(()) });
             }
@@ -205,10 +215,12 @@ impl<D: Disk> Store<D> {
                     self.journal.counters.segment_bytes += part.bytes;
                     self.journal.counters.damaged_batches += part.damaged;
                     add_segments(&mut self.segments, &part);
-                    self.index.segmented(part.partition, part.batches);
+                    self.index.segmented(part.partition);
+                    self.cut_written(part.partition);
                 }
             }
             Err(RoundError::Full) => {
+                self.index.unplan();
                 self.duties.segments_full = true;
                 self.duties.round_retry_at = Some(Instant::now() + SPACE_RETRY);
                 self.report_space(0);

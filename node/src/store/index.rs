@@ -6,12 +6,14 @@
 //! a batch's  |          segments          | journal |            its group's buffer         |
 //! ```
 //!
-//! A batch leaves the index when a synced segment holds it and its group's buffer is evicted. Eviction takes whole groups,
-//! oldest first; it loses nothing, because what is evicted stands in a journal file or in a segment.
+//! A batch leaves the index when a synced segment holds it and its group's buffer is evicted, or when a cut takes it away.
+//! Eviction takes whole groups, oldest first; it loses nothing, because what is evicted stands in a journal file or in a
+//! segment.
 
 use bytes::Bytes;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition, Uuid};
 use seedlog_core::journal::AppendEntry;
+use seedlog_core::records::BatchHeader;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -72,6 +74,8 @@ struct Group<F> {
     bytes: Option<Bytes>,
     memory_bytes: usize,
     home: Option<Home<F>>,
+    /// While it is being filled: its batches as they came, for those who may read ahead of the journal.
+    loose: Vec<Loose>,
     /// The operating system has it.
     written: bool,
     /// Batches that no synced segment holds.
@@ -80,11 +84,21 @@ struct Group<F> {
     partitions: BTreeSet<TopicPartition>,
 }
 
+/// A batch of a group that is being filled: its stamped header, and the batch as the client sent it.
+#[derive(Debug)]
+struct Loose {
+    at: u32,
+    header: BatchHeader,
+    batch: Bytes,
+}
+
 #[derive(Debug, Default)]
 struct Partition {
     batches: VecDeque<Batch>,
     /// So many batches at the front are in synced segments.
     segmented: usize,
+    /// So many batches behind those are being written to segments.
+    planned: usize,
 }
 
 /// Batches of one partition that go to its segments.
@@ -128,6 +142,7 @@ impl<F> Index<F> {
             bytes: None,
             memory_bytes: 0,
             home: None,
+            loose: Vec::new(),
             written: false,
             unsegmented: 0,
             unsegmented_bytes: 0,
@@ -161,6 +176,12 @@ impl<F> Index<F> {
         group.partitions.insert(append.partition);
     }
 
+    /// Keeps a batch as it came until its group is complete, so that it can be sent to peers at once.
+    pub(super) fn keep_loose(&mut self, group: GroupNumber, at: u32, header: BatchHeader, batch: Bytes) {
+        let group = self.group_mut(group).expect("a group that is being filled is in the index");
+        group.loose.push(Loose { at, header, batch });
+    }
+
     /// A group is complete and has its place. It can be read from its buffer at once, from its file once it is written.
     pub(super) fn complete(
         &mut self,
@@ -173,6 +194,7 @@ impl<F> Index<F> {
         let group = self.group_mut(number).expect("a group stays in the index until it is written");
         group.last_lsn = last_lsn;
         group.home = Some(home);
+        group.loose = Vec::new();
         group.written = buffer.is_none();
         group.bytes = buffer.map(|(bytes, _)| bytes);
         group.memory_bytes = memory;
@@ -207,7 +229,9 @@ impl<F> Index<F> {
     }
 
     /// Batches of whole groups up to `durable`, oldest groups first, that go to segments next: about `bytes_max` bytes.
-    pub(super) fn plan_round(&self, durable: Lsn, bytes_max: u64) -> Vec<Job<F>> {
+    ///
+    /// Until [`Index::segmented`] or [`Index::unplan`] is called nothing else may be planned.
+    pub(super) fn plan_round(&mut self, durable: Lsn, bytes_max: u64) -> Vec<Job<F>> {
         let mut bytes = 0;
         let mut partitions = BTreeSet::new();
         let mut last = None;
@@ -222,7 +246,14 @@ impl<F> Index<F> {
             last = Some(GroupNumber(number));
         }
         let Some(last) = last else { return Vec::new() };
-        partitions.into_iter().filter_map(|partition| self.job(partition, last)).collect()
+        let jobs: Vec<Job<F>> =
+            partitions.into_iter().filter_map(|partition| self.job(partition, last)).collect();
+        for job in &jobs {
+            let held = self.partitions.get_mut(&job.partition).expect("a job is of a partition that is here");
+            assert!(held.planned == 0, "one round at a time");
+            held.planned = job.batches.len();
+        }
+        jobs
     }
 
     fn job(&self, partition: TopicPartition, last: GroupNumber) -> Option<Job<F>> {
@@ -232,14 +263,38 @@ impl<F> Index<F> {
         (!batches.is_empty()).then_some(Job { partition, batches })
     }
 
-    /// The first `count` batches of a partition that were in no segment are in a synced one.
-    pub(super) fn segmented(&mut self, partition: TopicPartition, count: usize) {
+    /// A round came to nothing: its batches are to be planned again.
+    pub(super) fn unplan(&mut self) {
+        for held in self.partitions.values_mut() {
+            held.planned = 0;
+        }
+    }
+
+    /// The batches of a partition that were planned are in a synced segment: those that no cut took away meanwhile.
+    pub(super) fn segmented(&mut self, partition: TopicPartition) {
         let Some(held) = self.partitions.get_mut(&partition) else { return };
         let from = held.segmented;
+        let count = std::mem::take(&mut held.planned);
         held.segmented += count;
         assert!(held.segmented <= held.batches.len(), "only batches of the index go to segments");
         let done: Vec<Batch> = held.batches.range(from..from + count).copied().collect();
         for batch in &done {
+            self.leave_group(batch);
+        }
+        self.prune(partition);
+        self.pop_groups();
+    }
+
+    /// The partition's log ends at `to` from here on: what lies behind goes.
+    pub(super) fn cut(&mut self, partition: TopicPartition, to: Offset) {
+        let Some(held) = self.partitions.get_mut(&partition) else { return };
+        let keep = held.batches.partition_point(|batch| batch.next <= to);
+        let gone: Vec<Batch> = held.batches.drain(keep..).collect();
+        let in_segments = held.segmented.saturating_sub(keep);
+        held.segmented -= in_segments;
+        held.planned = held.planned.min(keep - held.segmented);
+        self.batches -= gone.len();
+        for batch in &gone[in_segments..] {
             self.leave_group(batch);
         }
         self.prune(partition);
@@ -362,6 +417,13 @@ impl<F> Index<F> {
     /// The buffer of a batch's group and where the batch stands in it.
     pub(super) fn buffer(&self, batch: &Batch) -> Option<(&Bytes, usize)> {
         Some((self.group(batch.group)?.bytes.as_ref()?, batch.at as usize))
+    }
+
+    /// A batch of a group that is not complete: its stamped header, and its bytes as they came.
+    pub(super) fn loose(&self, batch: &Batch) -> Option<(&BatchHeader, &Bytes)> {
+        let loose = &self.group(batch.group)?.loose;
+        let found = loose.get(loose.binary_search_by_key(&batch.at, |loose| loose.at).ok()?)?;
+        Some((&found.header, &found.batch))
     }
 
     /// Every batch up to `lsn` is in synced segments.

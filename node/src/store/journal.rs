@@ -20,11 +20,12 @@ use super::disk::{Completion, Disk, Lane, Then};
 use super::index::{GroupNumber, Home, Index, JournalFile};
 use super::metrics::Counters;
 use super::options::{Identity, StoreOptions};
+use bytes::Bytes;
 use files::Next;
 use seedlog_core::config::FlushMode;
-use seedlog_core::ids::{Lsn, Offset};
+use seedlog_core::ids::Lsn;
 use seedlog_core::journal::format::GroupPlace;
-use seedlog_core::journal::{Entry, FILE_HEADER_BYTES, GroupWriter};
+use seedlog_core::journal::{Entry, FILE_HEADER_BYTES, GroupWriter, QuorumChain};
 use seedlog_core::records::BatchHeader;
 use std::collections::VecDeque;
 use std::io;
@@ -86,6 +87,7 @@ pub(super) struct Journal<D: Disk> {
     spares_max: usize,
     flush: FlushMode,
     flush_interval: Duration,
+    reads_ahead: bool,
     random: Box<dyn FnMut() -> u64 + Send>,
     pool: Pool,
     current: Current<D::File>,
@@ -102,7 +104,7 @@ pub(super) struct Journal<D: Disk> {
     /// What the last written group vouches for once it is synced.
     vouches: Lsn,
     next_lsn: Lsn,
-    metadata_end: Offset,
+    quorum: QuorumChain,
     written: Lsn,
     synced: Lsn,
     vouched: Lsn,
@@ -127,7 +129,7 @@ pub(super) struct Start<F> {
     pub(super) current: Current<F>,
     pub(super) old: VecDeque<Old<F>>,
     pub(super) end: Lsn,
-    pub(super) metadata_end: Offset,
+    pub(super) quorum: QuorumChain,
 }
 
 impl<D: Disk> Journal<D> {
@@ -146,6 +148,7 @@ impl<D: Disk> Journal<D> {
             spares_max: options.journal_spare_files_max,
             flush: options.flush,
             flush_interval: options.flush_interval,
+            reads_ahead: options.reads_ahead,
             random,
             pool: Pool::new((options.tail_cache_bytes / 4).min(32 << 20)),
             next_seq: start.current.file.seq + 1,
@@ -160,7 +163,7 @@ impl<D: Disk> Journal<D> {
             unsynced: Vec::new(),
             vouches: start.end,
             next_lsn: start.end.next(),
-            metadata_end: start.metadata_end,
+            quorum: start.quorum,
             written: start.end,
             synced: start.end,
             vouched: start.end,
@@ -183,22 +186,25 @@ impl<D: Disk> Journal<D> {
         &mut self,
         index: &mut Index<D::File>,
         entry: &Entry,
-        batch: Option<(&BatchHeader, &[u8])>,
+        batch: Option<(&BatchHeader, &Bytes)>,
     ) -> Lsn {
         let filling = self.filling.get_or_insert_with(|| Filling {
             writer: GroupWriter::new(
                 self.pool.take(self.group_bytes_recent),
                 self.next_lsn,
-                self.metadata_end,
+                self.quorum,
             ),
             group: None,
             wants_sync: false,
         });
-        let placed = filling.writer.push(entry, batch);
+        let placed = filling.writer.push(entry, batch.map(|(header, batch)| (header, &batch[..])));
         match (entry, batch) {
-            (Entry::Append(append), Some((header, _))) => {
+            (Entry::Append(append), Some((header, batch))) => {
                 let group = *filling.group.get_or_insert_with(|| index.begin_group());
                 index.push(group, append, placed.at, header.max_timestamp);
+                if self.reads_ahead {
+                    index.keep_loose(group, placed.at, *header, batch.clone());
+                }
             }
             (
                 Entry::Append(_)
@@ -207,12 +213,20 @@ impl<D: Disk> Journal<D> {
                 | Entry::ProducersExpired { .. }
                 | Entry::Dropped { .. }
                 | Entry::Started { .. }
-                | Entry::Stopped,
+                | Entry::Stopped
+                | Entry::Founded { .. }
+                | Entry::Vote { .. }
+                | Entry::MetadataCut { .. }
+                | Entry::MetadataImage { .. }
+                | Entry::Cut { .. }
+                | Entry::Reset { .. }
+                | Entry::Dropping { .. }
+                | Entry::Trusted { .. },
                 _,
             ) => filling.wants_sync = true,
         }
         self.next_lsn = filling.writer.next_lsn();
-        self.metadata_end = filling.writer.metadata_end();
+        self.quorum = filling.writer.quorum();
         placed.lsn
     }
 
@@ -389,7 +403,7 @@ impl<D: Disk> Journal<D> {
     pub(super) fn vouch(&mut self, index: &mut Index<D::File>) {
         self.idle_at = None;
         if self.is_idle() && self.synced > self.vouched {
-            let writer = GroupWriter::new(self.pool.take(0), self.next_lsn, self.metadata_end);
+            let writer = GroupWriter::new(self.pool.take(0), self.next_lsn, self.quorum);
             self.closed.push_back(Filling { writer, group: None, wants_sync: true });
             self.submit(index);
         }

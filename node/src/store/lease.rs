@@ -1,7 +1,10 @@
 //! A claim on record bytes that is taken together with the output that names them (SAFETY R8), and redeemed when the answer
 //! is written: at once where the bytes are in memory, after a read where they are not.
 //!
-//! A lease reads from one kind of place only, so it may give fewer bytes than the extent holds; a consumer asks again.
+//! A lease reads from one kind of place only, so it may give fewer bytes than the extent holds; whoever reads asks again.
+//!
+//! Consumers see what is committed, so a batch whose group is still being filled is not for them; peers are sent it at once,
+//! from the header that was stamped and the batch as the client sent it.
 
 use super::disk::{Disk, Lane};
 use super::index::{Batch, Index, JournalFile, Place};
@@ -10,7 +13,7 @@ use super::segment::{SegmentTable, end_of};
 use bytes::Bytes;
 use seedlog_core::ids::Offset;
 use seedlog_core::output::Extent;
-use seedlog_core::records::{BatchHeader, verify_crc};
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, verify_crc};
 use std::sync::Arc;
 
 /// Record bytes, ready to be written behind each other.
@@ -34,9 +37,20 @@ enum Source<D: Disk> {
     Missing,
 }
 
-/// Batches that stand behind each other in one buffer.
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A consumer: what is complete.
+    Consumer,
+    /// A follower: also what is not in the journal yet.
+    Follower,
+}
+
+/// Batches that stand behind each other in one buffer, or one batch in two.
 #[derive(Debug)]
 struct Run {
+    /// The start of the batch, when its header stands elsewhere.
+    head: Bytes,
     bytes: Bytes,
     /// Where the batches end.
     ends: Vec<usize>,
@@ -54,10 +68,9 @@ pub(super) struct JournalRun<F> {
 impl<D: Disk> Lease<D> {
     pub(super) fn take(
         extent: &Extent,
+        reader: Reader,
         disk: &D,
-        index: &Index<D::File>,
-        segments: &SegmentTable,
-        files: &Arc<SegmentFiles<D>>,
+        (index, segments, files): (&Index<D::File>, &SegmentTable, &Arc<SegmentFiles<D>>),
     ) -> Self {
         let (from, to, bytes_max) = (extent.from, extent.to, extent.bytes_max);
         let source = if from >= to {
@@ -67,7 +80,10 @@ impl<D: Disk> Lease<D> {
                 index.from(extent.partition, from).take_while(|batch| batch.next <= to).peekable();
             let place = batches.peek().map(|first| index.place(first));
             match place {
-                Some(Place::Memory(_)) => Source::Memory(memory_runs(index, batches, bytes_max)),
+                Some(Place::Memory(_)) => Source::Memory(memory_runs(index, reader, batches, bytes_max)),
+                Some(Place::Unfinished) if reader == Reader::Follower => {
+                    Source::Memory(memory_runs(index, reader, batches, bytes_max))
+                }
                 Some(Place::Journal(..)) => {
                     Source::Journal(disk.clone(), journal_runs(index, batches, bytes_max))
                 }
@@ -118,6 +134,7 @@ fn segment_source<D: Disk>(
         files: Arc::clone(files),
         partition: extent.partition,
         segment: of_partition[at],
+        life: files.life(extent.partition, of_partition[at].base),
         open: files.cached(extent.partition, of_partition[at].base),
     })
 }
@@ -134,6 +151,7 @@ fn up_to<'a>(batches: impl Iterator<Item = &'a Batch>, bytes_max: u32) -> impl I
 
 fn memory_runs<'a, F>(
     index: &Index<F>,
+    reader: Reader,
     batches: impl Iterator<Item = &'a Batch>,
     bytes_max: u32,
 ) -> Vec<Run> {
@@ -142,7 +160,17 @@ fn memory_runs<'a, F>(
     let mut previous_next = None;
     for batch in up_to(batches, bytes_max) {
         let gap = previous_next.is_some_and(|next| next != batch.base);
-        let Some((buffer, at)) = index.buffer(batch).filter(|_| !gap) else { break };
+        if gap {
+            break;
+        }
+        let Some((buffer, at)) = index.buffer(batch) else {
+            let loose = index.loose(batch).filter(|_| reader == Reader::Follower);
+            let Some((header, bytes)) = loose else { break };
+            previous_next = Some(batch.next);
+            runs.push(loose_run(header, bytes));
+            last = None;
+            continue;
+        };
         previous_next = Some(batch.next);
         let size = batch.bytes as usize;
         match (last, runs.last_mut()) {
@@ -152,12 +180,21 @@ fn memory_runs<'a, F>(
                 last = Some((batch, start));
             }
             (Some(_) | None, Some(_) | None) => {
-                runs.push(Run { bytes: buffer.slice(at..at + size), ends: vec![size] });
+                let bytes = buffer.slice(at..at + size);
+                runs.push(Run { head: Bytes::new(), bytes, ends: vec![size] });
                 last = Some((batch, at));
             }
         }
     }
     runs
+}
+
+/// A batch as it came, behind its stamped header.
+fn loose_run(header: &BatchHeader, batch: &Bytes) -> Run {
+    let mut head = [0; BATCH_HEADER_BYTES];
+    header.write(&mut head);
+    let ends = vec![batch.len()];
+    Run { head: Bytes::copy_from_slice(&head), bytes: batch.slice(BATCH_HEADER_BYTES..), ends }
 }
 
 fn journal_runs<'a, F>(
@@ -202,7 +239,10 @@ fn take_runs(runs: &[Run], bytes_max: u32, may_exceed: bool) -> Chain {
         let Some(last) = count.checked_sub(1) else { break };
         let end = run.ends[last];
         left = left.saturating_sub(end);
-        chain.push(run.bytes.slice(..end));
+        if !run.head.is_empty() {
+            chain.push(run.head.clone());
+        }
+        chain.push(run.bytes.slice(..end - run.head.len()));
         if count < run.ends.len() {
             break;
         }

@@ -4,7 +4,7 @@ use super::disk::{Disk, Lane};
 use super::index::{Batch, Index, Place};
 use super::lease::{JournalRun, read_journal_run};
 use super::reader::{PIECE_BYTES, ReadError, SegmentFiles, SegmentRead};
-use super::segment::{SegmentTable, end_of};
+use super::segment::{Segment, SegmentTable, Tail, end_of};
 use crate::codec;
 use bytes::Bytes;
 use seedlog_core::ids::Offset;
@@ -51,6 +51,7 @@ impl<D: Disk> LookUp<D> {
                 files: Arc::clone(files),
                 partition: extent.partition,
                 segment: *segment,
+                life: files.life(extent.partition, segment.base),
                 open: files.cached(extent.partition, segment.base),
             })
             .collect();
@@ -102,7 +103,7 @@ impl<D: Disk> LookUp<D> {
             };
             while let Some(piece) = cursor.next_piece(PIECE_BYTES).await? {
                 for batch in &piece.batches {
-                    if self.holds(&batch.header) && batch.header.max_timestamp >= target {
+                    if self.holds(&segment.segment, &batch.header) && batch.header.max_timestamp >= target {
                         let found = self.search(piece.bytes.slice(batch.range.clone())).await?;
                         if found.is_some() {
                             return Ok(found);
@@ -127,7 +128,10 @@ impl<D: Disk> LookUp<D> {
             if is_beaten {
                 continue;
             }
-            let whole = segment.segment.base >= self.extent.from && segment.segment.next <= self.extent.to;
+            // What a cut took away counts in the greatest timestamp until the segment is trimmed.
+            let exact = segment.segment.tail != Tail::Cut;
+            let whole =
+                segment.segment.base >= self.extent.from && segment.segment.next <= self.extent.to && exact;
             let found = if whole {
                 self.greatest_in(segment, segment.seek_timestamp(segment.segment.max_timestamp).await?, true)
                     .await?
@@ -154,7 +158,7 @@ impl<D: Disk> LookUp<D> {
     ) -> Result<Found, ReadError> {
         let mut best: Option<(i64, Bytes)> = None;
         'pieces: while let Some(piece) = cursor.next_piece(PIECE_BYTES).await? {
-            for batch in piece.batches.iter().filter(|batch| self.holds(&batch.header)) {
+            for batch in piece.batches.iter().filter(|batch| self.holds(&segment.segment, &batch.header)) {
                 let timestamp = batch.header.max_timestamp;
                 if best.as_ref().is_none_or(|(best, _)| timestamp > *best) {
                     best = Some((timestamp, piece.bytes.slice(batch.range.clone())));
@@ -170,8 +174,8 @@ impl<D: Disk> LookUp<D> {
         }
     }
 
-    fn holds(&self, header: &BatchHeader) -> bool {
-        header.next_offset() > self.extent.from && header.next_offset() <= self.extent.to
+    fn holds(&self, segment: &Segment, header: &BatchHeader) -> bool {
+        header.next_offset() > self.extent.from && header.next_offset() <= self.extent.to.min(segment.next)
     }
 
     async fn load(&self, batch: &Batch, place: &Place<D::File>) -> Result<Bytes, ReadError> {

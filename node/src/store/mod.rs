@@ -15,9 +15,10 @@
 //!
 //! * [`disk`], [`real_disk`]: the disk; * [`buffers`]: memory of groups; * [`journal`]: the writer; * [`recovery`], [`folder`]:
 //!   opening; * [`index`]: what is not only in segments; * [`segment`], [`segments`], [`reader`]: segments as numbers, written,
-//!   read; * [`lease`], [`look`]: reading; * [`duties`]: rounds, snapshots and drops.
+//!   read; * [`lease`], [`look`]: reading; * [`duties`]: rounds, snapshots and drops; * [`cuts`]: logs that lose their tails.
 
 pub mod buffers;
+mod cuts;
 pub mod disk;
 mod duties;
 mod error;
@@ -42,10 +43,13 @@ pub use reader::ReadError;
 pub use real_disk::{RealDisk, RealDiskOptions};
 pub use recovery::OpenReport;
 
+use bytes::Bytes;
+use cuts::Cuts;
 use disk::Disk;
 use duties::{Duties, Task};
 use index::Index;
 use journal::{Journal, Progress};
+use lease::Reader;
 use look::LookUp;
 use reader::SegmentFiles;
 use seedlog_core::ids::{Lsn, OpId};
@@ -109,6 +113,7 @@ pub struct Store<D: Disk> {
     segments: SegmentTable,
     files: Arc<SegmentFiles<D>>,
     duties: Duties,
+    cuts: Cuts,
     tasks: Vec<Task<D::File>>,
     events: VecDeque<StoreEvent>,
     /// The ends that were reported last.
@@ -155,6 +160,7 @@ impl<D: Disk> Store<D> {
                 options.open_segments_max,
             )),
             duties: Duties::default(),
+            cuts: opened.cuts,
             tasks: Vec::new(),
             events: VecDeque::new(),
             reported: (end, end),
@@ -174,12 +180,14 @@ impl<D: Disk> Store<D> {
 
     /// Adds an entry to the journal: for an append with its stamped header and the batch as the client sent it. Gives the
     /// entry's number. A store that failed takes nothing more: its numbers stand still.
-    pub fn push(&mut self, entry: &Entry, batch: Option<(&BatchHeader, &[u8])>) -> Lsn {
+    pub fn push(&mut self, entry: &Entry, batch: Option<(&BatchHeader, &Bytes)>) -> Lsn {
         if self.failed {
             return self.journal.written();
         }
         self.journal.counters.batch_bytes += u64::from(entry.payload_bytes());
-        self.journal.push(&mut self.index, entry, batch)
+        let lsn = self.journal.push(&mut self.index, entry, batch);
+        self.on_pushed(entry, lsn);
+        lsn
     }
 
     /// All entries of a step were pushed: they go into one group (SAFETY J7).
@@ -196,7 +204,16 @@ impl<D: Disk> Store<D> {
     /// Claims the record bytes of an extent; to be called when the output that names it is taken (SAFETY R8).
     #[must_use]
     pub fn lease(&self, extent: &Extent) -> Lease<D> {
-        Lease::take(extent, &self.disk, &self.index, &self.segments, &self.files)
+        let places = (&self.index, &self.segments, &self.files);
+        Lease::take(extent, Reader::Consumer, &self.disk, places)
+    }
+
+    /// As [`Store::lease`], for a follower: with batches that are not in the journal yet, when
+    /// [`StoreOptions::reads_ahead`] says so.
+    #[must_use]
+    pub fn lease_ahead(&self, extent: &Extent) -> Lease<D> {
+        let places = (&self.index, &self.segments, &self.files);
+        Lease::take(extent, Reader::Follower, &self.disk, places)
     }
 
     /// Looks something up; ends with [`StoreEvent::ReadDone`].

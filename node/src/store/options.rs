@@ -42,6 +42,8 @@ pub struct StoreOptions {
     pub open_segments_max: usize,
     /// Memory that one batch may take when it is decompressed for a look-up.
     pub decompressed_bytes_max: usize,
+    /// Batches are kept as they came until their group is complete, to be read by followers at once.
+    pub reads_ahead: bool,
 }
 
 impl StoreOptions {
@@ -66,6 +68,7 @@ impl StoreOptions {
             index_interval_bytes: 4096,
             open_segments_max: 256,
             decompressed_bytes_max: 64 << 20,
+            reads_ahead: false,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Reading segments: find the stretch, read it in pieces of about 1 MiB, check it against the side file, walk its batches.
 
 use super::disk::{Disk, Lane, Open};
-use super::segment::{LINE_BYTES, Line, Segment, segment_path, side_path, stretch_crc};
+use super::segment::{LINE_BYTES, Line, Segment, Tail, segment_path, side_path, stretch_crc};
 use bytes::Bytes;
 use seedlog_core::ids::{Offset, TopicPartition, Uuid};
-use seedlog_core::records::{BatchHeader, Batches};
+use seedlog_core::records::{BatchHeader, Batches, NO_TIMESTAMP};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -57,6 +57,8 @@ struct Cache<F> {
     /// By partition and base offset, each with the clock of its last use.
     open: BTreeMap<(TopicPartition, Offset), Used<F>>,
     clock: u64,
+    /// How often segments of a name were cut away as a whole: another one may have the name since.
+    lives: BTreeMap<(TopicPartition, Offset), u64>,
 }
 
 type Used<F> = (u64, Arc<OpenSegment<F>>);
@@ -72,7 +74,7 @@ pub(super) struct OpenSegment<F> {
 
 impl<D: Disk> SegmentFiles<D> {
     pub(super) fn new(disk: D, log_dir: PathBuf, open_max: usize) -> Self {
-        let cache = Mutex::new(Cache { open: BTreeMap::new(), clock: 0 });
+        let cache = Mutex::new(Cache { open: BTreeMap::new(), clock: 0, lives: BTreeMap::new() });
         Self { disk, log_dir, open_max: open_max.max(1), cache }
     }
 
@@ -90,18 +92,32 @@ impl<D: Disk> SegmentFiles<D> {
         Some(Arc::clone(open))
     }
 
+    /// Which of the segments that had or have this name is the present one.
+    pub(super) fn life(&self, partition: TopicPartition, base: Offset) -> u64 {
+        self.lock().lives.get(&(partition, base)).copied().unwrap_or(0)
+    }
+
+    /// Opens the segment that had the name in its life `life`.
     async fn open(
         &self,
         partition: TopicPartition,
         base: Offset,
+        life: u64,
     ) -> Result<Arc<OpenSegment<D::File>>, ReadError> {
-        if let Some(open) = self.cached(partition, base) {
+        let open = self.cached(partition, base);
+        if self.life(partition, base) != life {
+            return Err(ReadError::Gone);
+        }
+        if let Some(open) = open {
             return Ok(open);
         }
         let data = self.disk.open(Lane::Cold, &segment_path(&self.log_dir, partition, base), Open::Read);
         let side = self.disk.open(Lane::Cold, &side_path(&self.log_dir, partition, base), Open::Read);
         let open = Arc::new(OpenSegment { data: data.await?, side: side.await?, hint: Mutex::new(None) });
         let mut cache = self.lock();
+        if cache.lives.get(&(partition, base)).copied().unwrap_or(0) != life {
+            return Err(ReadError::Gone);
+        }
         if cache.open.len() >= self.open_max {
             let oldest = cache.open.iter().min_by_key(|(_, (used, _))| *used).map(|(&key, _)| key);
             if let Some(oldest) = oldest {
@@ -117,7 +133,16 @@ impl<D: Disk> SegmentFiles<D> {
 
     /// Closes what is open of a topic. Leases that were taken keep their files.
     pub(super) fn forget_topic(&self, topic_id: Uuid) {
-        self.lock().open.retain(|(partition, _), _| partition.topic_id != topic_id);
+        let mut cache = self.lock();
+        cache.open.retain(|(partition, _), _| partition.topic_id != topic_id);
+        cache.lives.retain(|(partition, _), _| partition.topic_id != topic_id);
+    }
+
+    /// A segment was cut away as a whole: its name is free. Leases that have its files open keep them, others find nothing.
+    pub(super) fn forget_segment(&self, partition: TopicPartition, base: Offset) {
+        let mut cache = self.lock();
+        cache.open.remove(&(partition, base));
+        *cache.lives.entry((partition, base)).or_default() += 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache<D::File>> {
@@ -131,6 +156,8 @@ pub(super) struct SegmentRead<D: Disk> {
     pub(super) files: Arc<SegmentFiles<D>>,
     pub(super) partition: TopicPartition,
     pub(super) segment: Segment,
+    /// [`SegmentFiles::life`] when the lease was taken.
+    pub(super) life: u64,
     /// Its files, where they were open when the lease was taken.
     pub(super) open: Option<Arc<OpenSegment<D::File>>>,
 }
@@ -173,6 +200,7 @@ impl<D: Disk> SegmentRead<D> {
         bytes_max: u64,
         may_exceed: bool,
     ) -> Result<Vec<Bytes>, ReadError> {
+        let to = to.min(self.segment.next);
         let mut cursor = self.seek(from).await?;
         let mut chain = Vec::new();
         let mut taken = 0;
@@ -230,8 +258,25 @@ impl<D: Disk> SegmentRead<D> {
     async fn open(&self) -> Result<Arc<OpenSegment<D::File>>, ReadError> {
         match &self.open {
             Some(open) => Ok(Arc::clone(open)),
-            None => self.files.open(self.partition, self.segment.base).await,
+            None => self.files.open(self.partition, self.segment.base, self.life).await,
         }
+    }
+
+    /// The segment without the stretches behind the one in which it was cut.
+    pub(super) async fn trimmed(&self) -> Result<Segment, ReadError> {
+        let mut segment = self.segment;
+        let open = self.open().await?;
+        let mut cursor = self.seek(Offset(segment.next.0 - 1)).await?;
+        segment.max_timestamp = match cursor.line.checked_sub(1) {
+            Some(before) => self.line(&open, before).await?.max_timestamp,
+            None => NO_TIMESTAMP,
+        };
+        let piece = cursor.next_piece(0).await?.ok_or(ReadError::Gone)?;
+        let left = piece.batches.iter().filter(|batch| batch.header.next_offset() <= segment.next);
+        let timestamps = left.map(|batch| batch.header.max_timestamp);
+        segment.max_timestamp = timestamps.fold(segment.max_timestamp, i64::max);
+        (segment.bytes, segment.lines, segment.tail) = (cursor.start, cursor.line, Tail::Trimmed);
+        Ok(segment)
     }
 
     async fn cursor(&self, open: Arc<OpenSegment<D::File>>, line: u64) -> Result<Cursor<'_, D>, ReadError> {

@@ -1,6 +1,7 @@
 //! Opening a data folder: snapshot, journal, the fresh file that recovery itself writes (SAFETY J2), and the index.
 
 use super::buffers::aligned_copy;
+use super::cuts::{Cuts, cut_of};
 use super::disk::{DirEntry, Disk, Lane, Open, Then};
 use super::error::StoreError;
 use super::folder::SNAPSHOT;
@@ -9,7 +10,7 @@ use super::journal::{Current, Old, Start, journal_path, parse_journal_name};
 use super::options::{Identity, StoreOptions};
 use super::segment::{Segment, SegmentTable, end_of, parse_partition_dir};
 use seedlog_core::cluster::snapshot::Snapshot;
-use seedlog_core::ids::{Lsn, TopicPartition};
+use seedlog_core::ids::{Lsn, TopicPartition, Uuid};
 use seedlog_core::journal::entry::Located;
 use seedlog_core::journal::format::{GroupPlace, rewrite_group, unseal};
 use seedlog_core::journal::recovery::{JournalSource, recover};
@@ -33,6 +34,8 @@ pub(super) const SNAPSHOT_MAGIC: [u8; 8] = *b"SEEDSNAP";
 pub(super) struct StoreSnapshot {
     pub(super) core: Snapshot,
     pub(super) segments: Vec<(TopicPartition, Vec<Segment>)>,
+    /// Cuts up to here show in `segments`.
+    pub(super) cut_through: Lsn,
 }
 
 /// What opening a folder found and did.
@@ -61,6 +64,7 @@ pub(super) struct Opened<F> {
     pub(super) start: Start<F>,
     pub(super) index: Index<F>,
     pub(super) segments: SegmentTable,
+    pub(super) cuts: Cuts,
     pub(super) recovered: Recovered,
     pub(super) report: OpenReport,
     /// The last entry that the snapshot holds.
@@ -76,7 +80,7 @@ pub(super) async fn open<D: Disk>(
     salt: u64,
 ) -> Result<Opened<D::File>, StoreError> {
     let dir = &options.log_dir;
-    let (snapshot, mut segments) = read_snapshot(disk, options)?;
+    let (snapshot, segments, cut_through) = read_snapshot(disk, options)?;
     let through = snapshot.as_ref().map_or(Lsn::ZERO, |snapshot| snapshot.through);
     let entries = disk.list(Lane::Background, dir).await;
     let entries = entries.map_err(StoreError::disk("cannot list", dir))?;
@@ -99,11 +103,13 @@ pub(super) async fn open<D: Disk>(
         let file = file.map_err(StoreError::disk("cannot open", path))?;
         handles.insert(seq, Arc::new(JournalFile { seq, file }));
     }
-    let mut indexer = Indexer::new(&plan, &segments, &handles, &fresh);
+    let mut indexer = Indexer::new(&plan, segments, cut_through, &handles, &fresh);
     let recovered = index_journal(disk, options, &files, &plan, snapshot, &mut indexer)?;
-    let mut index = indexer.finish();
-    index.retain(|partition| recovered.partitions.contains_key(&partition));
-    segments.retain(|partition, _| recovered.partitions.contains_key(partition));
+    let (mut index, mut segments, mut cuts) = indexer.finish();
+    let is_held = |partition| recovered.partitions.contains_key(&partition);
+    index.retain(is_held);
+    cuts.retain(is_held);
+    segments.retain(|partition, _| is_held(*partition));
     check_segments(&segments, &recovered)?;
     let set_aside = set_aside(disk, options, &entries, &recovered).await?;
 
@@ -118,25 +124,27 @@ pub(super) async fn open<D: Disk>(
         set_aside,
     };
     let old = old_files(&plan, handles, &files, through);
-    let metadata_end = recovered.image.end();
-    let start = Start { current: fresh.current, old, end: plan.end, metadata_end };
-    Ok(Opened { start, index, segments, recovered, report, through })
+    let quorum = recovered.quorum.chain;
+    let start = Start { current: fresh.current, old, end: plan.end, quorum };
+    Ok(Opened { start, index, segments, cuts, recovered, report, through })
 }
 
 fn read_snapshot<D: Disk>(
     disk: &D,
     options: &StoreOptions,
-) -> Result<(Option<Snapshot>, SegmentTable), StoreError> {
+) -> Result<(Option<Snapshot>, SegmentTable, Lsn), StoreError> {
     let path = options.log_dir.join(SNAPSHOT);
     let mut bytes = Vec::new();
     match disk.read_now(&path, &mut bytes) {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((None, SegmentTable::new())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok((None, SegmentTable::new(), Lsn::ZERO));
+        }
         Err(error) => return Err(StoreError::disk("cannot read", path)(error)),
     }
     let snapshot: StoreSnapshot = unseal(SNAPSHOT_MAGIC, &bytes)
         .map_err(|error| StoreError::BadSnapshot { path, what: error.to_string() })?;
-    Ok((Some(snapshot.core), snapshot.segments.into_iter().collect()))
+    Ok((Some(snapshot.core), snapshot.segments.into_iter().collect(), snapshot.cut_through))
 }
 
 /// Journal files, one in memory at a time.
@@ -214,7 +222,6 @@ async fn write_fresh<D: Disk>(
         first_lsn: plan.fresh_first_lsn(),
         // Everything accepted is on disk: the vouched part was, the rest is since the line above.
         durable: plan.end,
-        cluster_id: identity.cluster_id,
         node_id: identity.node_id,
         incarnation: identity.incarnation,
     };
@@ -252,7 +259,10 @@ fn moved_group<D: Disk>(
 /// Collects the batches of the journal that are not in segments.
 struct Indexer<'a, F> {
     index: Index<F>,
-    segments: &'a SegmentTable,
+    segments: SegmentTable,
+    cuts: Cuts,
+    /// Cuts up to here show in the snapshot's table.
+    cut_through: Lsn,
     handles: &'a BTreeMap<u64, Arc<JournalFile<F>>>,
     fresh: &'a Fresh<F>,
     last_lsns: BTreeMap<(u64, u64), Lsn>,
@@ -262,15 +272,21 @@ struct Indexer<'a, F> {
 impl<'a, F> Indexer<'a, F> {
     fn new(
         plan: &Plan,
-        segments: &'a SegmentTable,
+        segments: SegmentTable,
+        cut_through: Lsn,
         handles: &'a BTreeMap<u64, Arc<JournalFile<F>>>,
         fresh: &'a Fresh<F>,
     ) -> Self {
         let last_lsns = plan.groups.iter().map(|g| ((g.seq, g.position), g.prefix.last_lsn())).collect();
-        Self { index: Index::new(), segments, handles, fresh, last_lsns, group: None }
+        let cuts = Cuts::found(cut_through, &segments);
+        Self { index: Index::new(), segments, cuts, cut_through, handles, fresh, last_lsns, group: None }
     }
 
     fn visit(&mut self, place: (u64, u64), located: &Located, file: &[u8]) {
+        if let Some(cut) = cut_of(&located.entry) {
+            let lsns = (located.lsn, self.cut_through);
+            self.cuts.replay(cut, lsns, &mut self.index, &mut self.segments);
+        }
         let Entry::Append(append) = &located.entry else { return };
         let end = self.segments.get(&append.partition).map_or(seedlog_core::ids::Offset::ZERO, |s| end_of(s));
         let indexed = self.index.end(append.partition).unwrap_or(end);
@@ -306,9 +322,9 @@ impl<'a, F> Indexer<'a, F> {
         self.index.complete(number, last_lsn, home, None);
     }
 
-    fn finish(mut self) -> Index<F> {
+    fn finish(mut self) -> (Index<F>, SegmentTable, Cuts) {
         self.complete();
-        self.index
+        (self.index, self.segments, self.cuts)
     }
 }
 
@@ -366,13 +382,18 @@ async fn set_aside<D: Disk>(
     recovered: &Recovered,
 ) -> Result<Vec<String>, StoreError> {
     let dir = &options.log_dir;
+    // Metadata that is not known to be committed may name the topic as well: the log itself is proof enough (SAFETY Q4).
+    let is_known = |topic: Uuid| {
+        recovered.quorum.image.topic(topic).is_some()
+            || recovered.partitions.keys().any(|partition| partition.topic_id == topic)
+    };
     let unknown: Vec<&DirEntry> = entries
         .iter()
         .filter(|entry| entry.is_dir)
         .filter(|entry| {
             parse_partition_dir(&entry.name).is_some_and(|partition| {
                 let topic = partition.topic_id;
-                recovered.image.topic(topic).is_none() && !recovered.drops.contains_key(&topic)
+                !is_known(topic) && !recovered.drops.contains_key(&topic)
             })
         })
         .collect();

@@ -9,6 +9,10 @@
 //! where it ends in bytes and in offsets, the greatest timestamp of the segment up to there, and the CRC-32C of its bytes.
 //! Both CRCs begin with topic id, partition and position, so that a misdirected write has a wrong one (SAFETY J5). Lines
 //! are only ever added: what a round did not bring to the disk is written again, over itself, by the next.
+//!
+//! A segment that a cut ends in the middle takes no more batches, so that whoever still reads it never sees bytes that were
+//! not there (SAFETY R8); what follows the cut goes to a new one. It keeps the stretch in which it was cut, whose batches
+//! behind `next` are no longer part of it, and loses what lies behind that.
 
 use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition, Uuid};
 use seedlog_core::records::NO_TIMESTAMP;
@@ -32,8 +36,23 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// Lines in its side file.
     pub(super) lines: u64,
-    /// The greatest timestamp of its batches.
+    /// The greatest timestamp of its batches; until it is trimmed, also of those that were cut away.
     pub(super) max_timestamp: i64,
+    /// How it ends.
+    pub(super) tail: Tail,
+}
+
+/// How a segment ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Tail {
+    /// With its last batch; more may follow.
+    Growing,
+    /// At a cut; the files hold what lay behind it.
+    Cut,
+    /// At a cut, with the stretch that the cut falls into; the files are longer.
+    Trimmed,
+    /// As before, and the files are no longer than that.
+    Short,
 }
 
 /// The segments of all partitions, oldest first.
@@ -42,8 +61,19 @@ pub(super) type SegmentTable = BTreeMap<TopicPartition, Vec<Segment>>;
 impl Segment {
     /// An empty one.
     pub(super) fn new(base: Offset) -> Self {
-        Self { base, next: base, bytes: 0, lines: 0, max_timestamp: NO_TIMESTAMP }
+        Self { base, next: base, bytes: 0, lines: 0, max_timestamp: NO_TIMESTAMP, tail: Tail::Growing }
     }
+}
+
+/// Takes away what lies at `to` and behind. Gives the segments that are gone as a whole.
+pub(super) fn cut(segments: &mut Vec<Segment>, to: Offset) -> Vec<Offset> {
+    let keep = segments.partition_point(|segment| segment.base < to);
+    let gone = segments.drain(keep..).map(|segment| segment.base).collect();
+    if let Some(last) = segments.last_mut().filter(|last| last.next > to) {
+        last.next = to;
+        last.tail = Tail::Cut;
+    }
+    gone
 }
 
 /// The offset after the last batch that a partition's segments hold.
@@ -204,6 +234,24 @@ mod tests {
         assert_eq!(parse_partition_dir("set-aside"), None);
         assert_eq!(parse_partition_dir(&format!("{}-+3", PARTITION.topic_id)), None);
         assert_eq!(parse_partition_dir(&format!("{}_3", PARTITION.topic_id)), None);
+    }
+
+    #[test]
+    fn a_cut_takes_whole_segments_and_ends_the_one_it_falls_into() {
+        let segment = |base, next| Segment { next: Offset(next), bytes: 100, ..Segment::new(Offset(base)) };
+        let whole = || vec![segment(0, 10), segment(10, 20), segment(20, 30)];
+        let cut_at = |to| {
+            let mut segments = whole();
+            let gone = cut(&mut segments, Offset(to));
+            (segments, gone)
+        };
+        assert_eq!(cut_at(30), (whole(), vec![]));
+        assert_eq!(cut_at(20), (whole()[..2].to_vec(), vec![Offset(20)]));
+        let (left, gone) = cut_at(15);
+        assert_eq!(gone, [Offset(20)]);
+        assert_eq!((left[1].next, left[1].tail), (Offset(15), Tail::Cut));
+        assert_eq!(left[0], whole()[0]);
+        assert_eq!(cut_at(0), (vec![], vec![Offset(0), Offset(10), Offset(20)]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::disk::{Disk, Lane, Open, Then, is_out_of_space};
 use super::index::{Batch, Index, Job, JournalFile, Place};
 use super::lease::{JournalRun, read_journal_run};
 use super::reader::{PIECE_BYTES, ReadError};
-use super::segment::{LINE_BYTES, LineMaker, Segment, partition_dir, segment_path, side_path};
+use super::segment::{LINE_BYTES, LineMaker, Segment, Tail, partition_dir, segment_path, side_path};
 use bytes::Bytes;
 use seedlog_core::ids::TopicPartition;
 use std::io;
@@ -34,8 +34,6 @@ pub(super) struct Written {
     pub(super) partition: TopicPartition,
     /// Its last segment as it is after the round, if it had one and it grew, and the new ones.
     pub(super) segments: Vec<Segment>,
-    /// So many batches of the index are done with.
-    pub(super) batches: usize,
     /// Batches that could not be read back from the journal and are lost.
     pub(super) damaged: u64,
     pub(super) bytes: u64,
@@ -92,17 +90,12 @@ impl<D: Disk> Round<D> {
         last: Option<Segment>,
         touched: &mut Touched<D::File>,
     ) -> Result<Written, RoundError> {
-        let mut written = Written {
-            partition: job.partition,
-            segments: Vec::new(),
-            batches: job.batches.len(),
-            damaged: 0,
-            bytes: 0,
-        };
+        let mut written = Written { partition: job.partition, segments: Vec::new(), damaged: 0, bytes: 0 };
         let mut segment = last;
         let mut rest = job.batches.as_slice();
         while let Some((first, _)) = rest.first() {
-            let fresh = segment.is_none_or(|segment| first.roll && segment.bytes > 0);
+            let fresh = segment
+                .is_none_or(|segment| segment.tail != Tail::Growing || first.roll && segment.bytes > 0);
             let mut current = match segment {
                 Some(segment) if !fresh => segment,
                 Some(_) | None => Segment::new(first.base),

@@ -21,6 +21,8 @@ pub(crate) struct Faults {
     /// Syncs fail: those of the journal's lane, those of the background's.
     pub(crate) journal_sync_fails: AtomicBool,
     pub(crate) background_sync_fails: AtomicBool,
+    /// Writes of the journal are neither done nor refused.
+    pub(crate) journal_stalls: AtomicBool,
     /// So many refusals for want of room.
     pub(crate) refused: AtomicU64,
 }
@@ -88,6 +90,11 @@ impl Disk for FaultyDisk {
     ) -> Completion<()> {
         if then == Then::Sync && self.sync_fails(lane) {
             return broken();
+        }
+        if lane == Lane::Journal && self.faults.journal_stalls.load(Ordering::SeqCst) {
+            let (completer, completion) = completion();
+            std::mem::forget(completer);
+            return completion;
         }
         // The journal writes where there is room already: were it to allocate, this disk would tell.
         match lane {

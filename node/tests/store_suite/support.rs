@@ -45,6 +45,45 @@ pub(crate) struct Model {
     pub(crate) synced: Lsn,
     pub(crate) last: Lsn,
     pub(crate) next_op: u64,
+    /// Where logs begin that were reset.
+    pub(crate) starts: BTreeMap<TopicPartition, Offset>,
+    /// Everything that was done to logs, by the number of its entry.
+    pub(crate) history: Vec<(Lsn, TopicPartition, Act)>,
+    /// What is appended after a cut differs from what was there before.
+    pub(crate) cuts: i32,
+}
+
+/// What was done to a log.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    Append(Expected),
+    Cut(Offset),
+    Reset(Offset),
+}
+
+impl Model {
+    /// A log's state after all that its history says.
+    fn act(&mut self, partition: TopicPartition, act: Act) {
+        let batches = self.partitions.get_mut(&partition).expect("it was created");
+        match act {
+            Act::Append(batch) => batches.push(batch),
+            Act::Cut(to) => batches.retain(|batch| batch.next <= to),
+            Act::Reset(start) => {
+                batches.clear();
+                self.starts.insert(partition, start);
+            }
+        }
+    }
+
+    /// As it was after the entry `end`.
+    fn roll_back(&mut self, end: Lsn) {
+        self.partitions.values_mut().for_each(Vec::clear);
+        self.starts.clear();
+        self.history.retain(|(lsn, _, _)| *lsn <= end);
+        for (_, partition, act) in self.history.clone() {
+            self.act(partition, act);
+        }
+    }
 }
 
 pub(crate) const NODE: NodeId = NodeId(1);
@@ -107,10 +146,15 @@ impl<D: Disk> Node<D> {
 
     /// The model holds what the recovered logs say, no more; what is gone was never acknowledged.
     pub(crate) fn cut_model(&mut self) {
-        for (partition, batches) in &mut self.model.partitions {
-            let end = self.recovered.partitions.get(partition).map_or(Offset(0), |held| held.log.end());
-            batches.retain(|batch| batch.next <= end);
-            assert_eq!(batches.last().map_or(Offset(0), |last| last.next), end, "a log ends with a batch");
+        self.model.roll_back(self.recovered.end);
+        for partition in self.model.partitions.keys().copied().collect::<Vec<_>>() {
+            let held = self.recovered.partitions.get(&partition);
+            let end = held.map_or(Offset(0), |held| held.log.end());
+            if held.is_none_or(|held| held.damage.is_some()) {
+                self.model.history.push((self.recovered.end, partition, Act::Cut(end)));
+                self.model.act(partition, Act::Cut(end));
+            }
+            assert_eq!(self.end(partition), end, "the log is what its entries say");
         }
     }
 
@@ -145,7 +189,34 @@ impl<D: Disk> Node<D> {
     }
 
     pub(crate) fn end(&self, partition: TopicPartition) -> Offset {
-        self.model.partitions[&partition].last().map_or(Offset(0), |last| last.next)
+        self.model.partitions[&partition].last().map_or(self.start(partition), |last| last.next)
+    }
+
+    pub(crate) fn start(&self, partition: TopicPartition) -> Offset {
+        self.model.starts.get(&partition).copied().unwrap_or(Offset(0))
+    }
+
+    /// Where a log may be cut, in order.
+    pub(crate) fn boundaries(&self, partition: TopicPartition) -> Vec<Offset> {
+        let nexts = self.model.partitions[&partition].iter().map(|batch| batch.next);
+        [self.start(partition)].into_iter().chain(nexts).collect()
+    }
+
+    pub(crate) fn cut(&mut self, partition: TopicPartition, to: Offset) {
+        self.entry(&Entry::Cut { partition, to });
+        self.acted(partition, Act::Cut(to));
+    }
+
+    pub(crate) fn reset(&mut self, partition: TopicPartition, start: Offset) {
+        self.entry(&Entry::Reset { partition, start, producers: Vec::new() });
+        self.acted(partition, Act::Reset(start));
+    }
+
+    fn acted(&mut self, partition: TopicPartition, act: Act) {
+        self.store.end_step();
+        self.model.cuts += i32::from(!matches!(act, Act::Append(_)));
+        self.model.history.push((self.model.last, partition, act.clone()));
+        self.model.act(partition, act);
     }
 
     /// Appends a batch of `records` records of `bytes` bytes each.
@@ -153,7 +224,7 @@ impl<D: Disk> Node<D> {
         let base = self.end(partition);
         let mut builder = BatchBuilder::new();
         for record in 0..records {
-            let mark = format!("{partition}/{}/", base.0 + record as i64);
+            let mark = format!("{partition}/{}/{}/", base.0 + record as i64, self.model.cuts);
             let mut value = mark.into_bytes();
             value.resize(bytes.max(value.len()), b'x');
             builder.add(1_000 + base.0 * 10 + record as i64, None, Some(&value), &[]);
@@ -164,27 +235,27 @@ impl<D: Disk> Node<D> {
     pub(crate) fn append_batch(&mut self, partition: TopicPartition, batch: &[u8], roll: bool) {
         let base = self.end(partition);
         let mut header = BatchHeader::parse(batch).expect("a batch");
+        let epoch = LeaderEpoch(1 + self.model.cuts);
         header.base_offset = base;
-        header.leader_epoch = LeaderEpoch(1);
+        header.leader_epoch = epoch;
         let append = AppendEntry {
             partition,
             base_offset: base,
             offsets: u32::try_from(header.last_offset_delta + 1).expect("few"),
-            epoch: LeaderEpoch(1),
+            epoch,
             batch_bytes: header.batch_bytes,
             crc: header.crc,
             roll,
             append_time: WallMs(5_000),
         };
-        let lsn = self.store.push(&Entry::Append(append), Some((&header, batch)));
-        self.store.end_step();
+        let lsn = self.store.push(&Entry::Append(append), Some((&header, &Bytes::copy_from_slice(batch))));
         let mut stamped = [0; BATCH_HEADER_BYTES];
         header.write(&mut stamped);
         let mut bytes = batch.to_vec();
         bytes[..BATCH_HEADER_BYTES].copy_from_slice(&stamped);
         let expected = Expected { base, next: append.next_offset(), bytes: bytes.into() };
-        self.model.partitions.get_mut(&partition).expect("it was created").push(expected);
         self.model.last = lsn;
+        self.acted(partition, Act::Append(expected));
     }
 
     /// Flushes and waits until everything is synced; gives the other events that came.
@@ -278,6 +349,7 @@ impl<D: Disk> Node<D> {
         }
         let partitions = self.model.partitions.iter().map(|(&partition, batches)| {
             let mut log = Log::new(Generation(0));
+            log.reset_to(self.start(partition));
             for batch in batches {
                 log.append(&BatchHeader::parse(&batch.bytes).expect("a batch"), WallMs(5_000));
             }
@@ -310,7 +382,7 @@ impl<D: Disk> Node<D> {
     pub(crate) async fn check_all(&self, bytes_max: u32) {
         for (&partition, batches) in &self.model.partitions {
             let mut read = Vec::new();
-            let mut from = Offset(0);
+            let mut from = self.start(partition);
             while from < self.end(partition) {
                 let lease = self.store.lease(&self.extent(partition, from, bytes_max));
                 let chain = match lease.resolve_now(bytes_max, true) {

@@ -193,10 +193,10 @@ impl World {
             self.vouch()?;
         }
         while let Some(process) = &self.up
-            && let Some((at, _)) = process.broker.wake_at()
-            && at.0.saturating_sub(1_000) + process.started_ms <= end
+            && let Some(at) = process.wake_at_ms()
+            && at <= end
         {
-            self.now_ms = self.now_ms.max(at.0.saturating_sub(1_000) + process.started_ms);
+            self.now_ms = self.now_ms.max(at);
             self.step(Input::Wake);
             self.settle();
         }
@@ -383,6 +383,11 @@ impl Client {
 }
 
 impl Process {
+    /// When the broker wants to be woken, by the script's clock.
+    pub(super) fn wake_at_ms(&self) -> Option<u64> {
+        self.broker.wake_at().map(|(at, _)| at.0.saturating_sub(1_000) + self.started_ms)
+    }
+
     fn name_of(&self, conn: ConnId) -> String {
         let found = self.clients.iter().find(|(_, client)| client.conn == conn);
         found.map(|(name, _)| name.clone()).unwrap_or_default()

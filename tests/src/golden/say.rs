@@ -6,6 +6,7 @@ use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{Lsn, NodeId, Offset, TopicPartition, Uuid};
 use seedlog_core::journal::{Entry, Plan};
+use seedlog_core::quorum::Role;
 use seedlog_core::records::{BATCH_HEADER_BYTES, Batches, RecordIter};
 use seedlog_core::wire::create_topics::CreatableTopicResult;
 use seedlog_core::wire::delete_topics::DeletableTopicResult;
@@ -133,6 +134,48 @@ pub(super) fn plan(plan: &Plan) -> Vec<String> {
 
 fn entries(first: Lsn, last: Lsn) -> String {
     if first == last { format!("entry {first}") } else { format!("entries {first} to {last}") }
+}
+
+/// What a node of a cluster is: in the quorum, and for each partition.
+pub(super) fn role(broker: &Broker) -> Vec<String> {
+    let quorum = broker.quorum();
+    let role = match &quorum.role {
+        Role::Unattached => "knows no leader".to_owned(),
+        Role::Follower(session) => format!("follows {}", session.leader()),
+        Role::PreCandidate(_) | Role::Candidate(_) => "stands".to_owned(),
+        Role::Leader(_) => "leads the quorum".to_owned(),
+    };
+    let log = quorum.log.log();
+    let mut said = vec![format!(
+        "term {}, {role}; metadata up to {}, {} committed",
+        quorum.epoch(),
+        log.end(),
+        quorum.committed()
+    )];
+    let mut of_partitions = Vec::new();
+    for (&partition, replica) in broker.replicas() {
+        let name = broker.image().topic(partition.topic_id).map_or("?", |topic| &topic.name);
+        let role = match (replica.damage(), replica.leader(), replica.session()) {
+            (Some(damage), ..) => format!("lost from {}", damage.from),
+            (None, Some(leader), _) => {
+                let isr = leader.isr().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                format!("leads in epoch {}, ISR {isr}", leader.epoch)
+            }
+            (None, None, Some(session)) => {
+                format!("follows {} in epoch {}", session.leader(), session.epoch())
+            }
+            (None, None, None) => "is not led".to_owned(),
+        };
+        of_partitions.push(format!(
+            "{name}-{}: {role}; log end {}, high watermark {}",
+            partition.partition,
+            replica.log().end(),
+            replica.high_watermark()
+        ));
+    }
+    of_partitions.sort_unstable();
+    said.extend(of_partitions);
+    said
 }
 
 /// Where the logs are.

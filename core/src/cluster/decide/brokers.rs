@@ -13,7 +13,7 @@
 //! | it ends here, in doubt | anything | out of the ISR; while the ELR holds, in it with its doubt (SAFETY J4) |
 //!
 //! Doubt ends when the replica is in the ISR again: a leader has seen it catch up, or it was elected as the longest of all.
-//! When nobody is left, the partition has no leader until an operator gives it one.
+//! When nobody is left, the partition has no leader: nothing is ever served that may lack what was acknowledged.
 
 use crate::cluster::decide::partitions::{Draft, change_records, standing};
 use crate::cluster::image::{BrokerImage, Image, PartitionImage};
@@ -185,9 +185,9 @@ fn come_back(
         let topic = image.topic(name.topic_id).expect("a partition has a topic");
         let mut draft = Draft::over(topic, partition, before);
         let claimed = held_of(&name);
-        // C5: the last member of an ISR is taken for whole.
+        // C5 (KIP-966, last replica standing): an ISR of one is kept, whoever else is eligible.
         let is_unclean =
-            exhibit!(C5, registration.is_unclean, registration.is_unclean && !draft.is_last(node));
+            exhibit!(C5, registration.is_unclean, registration.is_unclean && partition.state.isr != [node]);
         let held = match claimed {
             Held::Whole | Held::Doubtful(_) if is_unclean => Held::Unclean,
             Held::Whole | Held::Doubtful(_) | Held::Lost | Held::Unclean => claimed,

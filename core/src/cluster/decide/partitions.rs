@@ -70,11 +70,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Nobody but `node` has, or had, every committed record.
-    pub(crate) fn is_last(&self, node: NodeId) -> bool {
-        self.is_member(node) && self.state.isr.len() + self.state.elr.len() == 1
-    }
-
     /// `node` is in ISR or ELR.
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
         self.state.isr.contains(&node) || self.state.elr.contains(&node)
@@ -121,9 +116,10 @@ impl<'a> Draft<'a> {
         if !self.is_member(node) {
             return; // And if it is the last known leader, it stays that.
         }
-        let is_last = self.is_last(node);
         self.forget(node);
-        self.state.last_known = is_last.then_some(node);
+        if self.state.isr.is_empty() && self.state.elr.is_empty() {
+            self.state.last_known = Some(node);
+        }
     }
 
     /// A member may lack its last records, and says which it has: it leaves the ISR, and is in the ELR only as one in doubt
@@ -212,8 +208,11 @@ impl<'a> Draft<'a> {
 
     fn set_leader(&mut self, leader: Option<NodeId>) {
         if self.state.leader != leader {
+            // The epoch that a leader left behind is nobody's yet: the next leader takes it.
+            if self.state.leader.is_some() {
+                self.state.leader_epoch.0 += 1;
+            }
             self.state.leader = leader;
-            self.state.leader_epoch.0 += 1;
         }
     }
 

@@ -103,7 +103,6 @@ impl<D: Disk> Journal<D> {
             salt,
             first_lsn,
             durable: self.synced,
-            cluster_id: self.identity.cluster_id,
             node_id: self.identity.node_id,
             incarnation: self.identity.incarnation,
         };

@@ -1,0 +1,306 @@
+//! Cuts: a replica's log loses its tail, or begins anew (SAFETY R1, R7), and the store must never give the old bytes for
+//! the offsets that are written again.
+//!
+//! ```text
+//!  push(Cut) ── at once ──► index, table of segments: nothing new is read from behind the cut
+//!      └─────── vouched ──► files of segments that are gone are removed; the one that was cut is trimmed
+//!                              └─── then ──► a snapshot may be written, and the journal file with the cut released
+//! ```
+//!
+//! Until the cut is certain to be on the disk its segments stay where they are, and no snapshot is taken: a crash may take
+//! the cut back (SAFETY J8, J9). A cut segment takes no more batches and its files only ever get shorter, and that only
+//! when the folder is opened: leases from before go on reading what they read. A reset is a cut below every offset.
+
+use super::Store;
+use super::disk::{Disk, Lane, Open};
+use super::duties::Done;
+use super::index::Index;
+use super::reader::{SegmentFiles, SegmentRead};
+use super::segment::{LINE_BYTES, Segment, SegmentTable, Tail, cut, partition_dir, segment_path, side_path};
+use seedlog_core::ids::{Lsn, Offset, TopicPartition};
+use seedlog_core::journal::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where a reset cuts.
+const BELOW_ALL: Offset = Offset(i64::MIN);
+
+/// Cuts that are not done.
+#[derive(Debug, Default)]
+pub(super) struct Cuts {
+    /// The last cut.
+    through: Lsn,
+    /// Where partitions were cut while something was written to segments or removed.
+    meanwhile: BTreeMap<TopicPartition, Offset>,
+    pending: BTreeMap<TopicPartition, Pending>,
+}
+
+/// What is to be done to a partition's files.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Segments that are gone as a whole.
+    gone: BTreeSet<Offset>,
+    /// The one that was cut.
+    trim: Option<Offset>,
+    /// Those whose files are longer than they are, and which nobody reads yet.
+    shorten: Vec<Offset>,
+}
+
+/// A log's cut, as an entry says it.
+pub(super) fn cut_of(entry: &Entry) -> Option<(TopicPartition, Offset)> {
+    match entry {
+        Entry::Cut { partition, to } => Some((*partition, *to)),
+        Entry::Reset { partition, .. } => Some((*partition, BELOW_ALL)),
+        Entry::Append(_)
+        | Entry::EpochStart { .. }
+        | Entry::Metadata { .. }
+        | Entry::ProducersExpired { .. }
+        | Entry::Dropped { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Founded { .. }
+        | Entry::Vote { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::Dropping { .. }
+        | Entry::Trusted { .. } => None,
+    }
+}
+
+impl Cuts {
+    /// Those that a folder holds: every cut up to `through` shows in the table of its snapshot.
+    pub(super) fn found(through: Lsn, table: &SegmentTable) -> Self {
+        let mut cuts = Self { through, ..Self::default() };
+        for (&partition, segments) in table {
+            for segment in segments {
+                match segment.tail {
+                    Tail::Growing | Tail::Short => {}
+                    Tail::Cut => cuts.of(partition).trim = Some(segment.base),
+                    Tail::Trimmed => cuts.of(partition).shorten.push(segment.base),
+                }
+            }
+        }
+        cuts
+    }
+
+    /// A cut that the journal holds is replayed; those up to `known` are in the table.
+    pub(super) fn replay<F>(
+        &mut self,
+        (partition, to): (TopicPartition, Offset),
+        (lsn, known): (Lsn, Lsn),
+        index: &mut Index<F>,
+        table: &mut SegmentTable,
+    ) {
+        index.cut(partition, to);
+        if lsn > known {
+            self.through = lsn;
+            self.cut_table(partition, to, table);
+        }
+    }
+
+    /// Every cut that the table shows is certain to be on the disk, and done.
+    pub(super) fn is_settled(&self, vouched: Lsn) -> bool {
+        self.pending.is_empty() && self.through <= vouched
+    }
+
+    /// Nothing may be written to segments before these are done.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The last cut.
+    pub(super) fn through(&self) -> Lsn {
+        self.through
+    }
+
+    /// Something begins that does not know of later cuts.
+    pub(super) fn watch(&mut self) {
+        self.meanwhile.clear();
+    }
+
+    /// Keeps only the partitions that `keep` names.
+    pub(super) fn retain(&mut self, keep: impl Fn(TopicPartition) -> bool) {
+        self.pending.retain(|partition, _| keep(*partition));
+    }
+
+    fn of(&mut self, partition: TopicPartition) -> &mut Pending {
+        self.pending.entry(partition).or_default()
+    }
+
+    /// Cuts the table; gives the segments that are gone.
+    fn cut_table(&mut self, partition: TopicPartition, to: Offset, table: &mut SegmentTable) -> Vec<Offset> {
+        let Some(segments) = table.get_mut(&partition) else { return Vec::new() };
+        let gone = cut(segments, to);
+        let trim = segments.last().filter(|last| last.tail == Tail::Cut).map(|last| last.base);
+        if segments.is_empty() {
+            table.remove(&partition);
+        }
+        if !gone.is_empty() || trim.is_some() {
+            let pending = self.of(partition);
+            pending.shorten.retain(|base| !gone.contains(base) && Some(*base) != trim);
+            pending.gone.extend(&gone);
+            pending.trim = trim;
+        }
+        gone
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// An entry was pushed: if it cuts a log, what is known of the log behind the cut goes.
+    pub(super) fn on_pushed(&mut self, entry: &Entry, lsn: Lsn) {
+        let Some((partition, to)) = cut_of(entry) else { return };
+        self.cuts.through = lsn;
+        let least = self.cuts.meanwhile.entry(partition).or_insert(to);
+        *least = to.min(*least);
+        self.index.cut(partition, to);
+        self.cut_segments(partition, to);
+    }
+
+    /// A round wrote segments of a partition: what was cut meanwhile is no part of them.
+    pub(super) fn cut_written(&mut self, partition: TopicPartition) {
+        if let Some(&to) = self.cuts.meanwhile.get(&partition) {
+            self.cut_segments(partition, to);
+        }
+    }
+
+    fn cut_segments(&mut self, partition: TopicPartition, to: Offset) {
+        for base in self.cuts.cut_table(partition, to, &mut self.segments) {
+            self.files.forget_segment(partition, base);
+        }
+    }
+
+    /// Starts what is pending, if no recovery can take it back.
+    pub(super) fn start_cuts(&mut self) -> bool {
+        if !self.cuts.is_pending() || self.cuts.through > self.journal.vouched() {
+            return false;
+        }
+        let work = CutWork {
+            disk: self.disk.clone(),
+            log_dir: self.options.log_dir.clone(),
+            files: Arc::clone(&self.files),
+            jobs: self.cut_jobs(),
+        };
+        self.tasks.push(Box::pin(async move { Done::Cut(work.run().await) }));
+        true
+    }
+
+    fn cut_jobs(&mut self) -> Vec<CutJob> {
+        let mut jobs = Vec::with_capacity(self.cuts.pending.len());
+        for (partition, pending) in std::mem::take(&mut self.cuts.pending) {
+            let segments = self.segments.get(&partition).map_or(&[][..], Vec::as_slice);
+            let find = |base: Offset| segments.iter().find(|segment| segment.base == base).copied();
+            jobs.push(CutJob {
+                partition,
+                gone: pending.gone,
+                trim: pending.trim.and_then(find),
+                life: pending.trim.map_or(0, |base| self.files.life(partition, base)),
+                shorten: pending.shorten.into_iter().filter_map(find).collect(),
+            });
+        }
+        jobs
+    }
+
+    /// The files are as the table says.
+    pub(super) fn on_cut(&mut self, result: io::Result<Vec<(TopicPartition, Segment)>>) {
+        match result {
+            Ok(changed) => {
+                for (partition, segment) in changed {
+                    let segments = self.segments.get_mut(&partition);
+                    let held =
+                        segments.and_then(|list| list.iter_mut().find(|held| held.base == segment.base));
+                    // It may have been cut again.
+                    if let Some(held) = held.filter(|held| held.next == segment.next) {
+                        *held = segment;
+                    }
+                }
+            }
+            Err(error) => self.fail(format!("a segment cannot be cut: {error}")),
+        }
+    }
+}
+
+/// What is to be done to one partition's files.
+struct CutJob {
+    partition: TopicPartition,
+    gone: BTreeSet<Offset>,
+    trim: Option<Segment>,
+    life: u64,
+    shorten: Vec<Segment>,
+}
+
+struct CutWork<D: Disk> {
+    disk: D,
+    log_dir: PathBuf,
+    files: Arc<SegmentFiles<D>>,
+    jobs: Vec<CutJob>,
+}
+
+impl<D: Disk> CutWork<D> {
+    /// Does it; each part may be done again. Gives segments as they are from here on.
+    async fn run(self) -> io::Result<Vec<(TopicPartition, Segment)>> {
+        let mut changed = Vec::new();
+        for job in self.jobs {
+            remove_segments(&self.disk, &self.log_dir, job.partition, &job.gone).await?;
+            if let Some(segment) = job.trim {
+                let read = SegmentRead {
+                    files: Arc::clone(&self.files),
+                    partition: job.partition,
+                    segment,
+                    life: job.life,
+                    open: None,
+                };
+                let trimmed = read.trimmed().await.unwrap_or_else(|error| {
+                    tracing::warn!("segment {} of {} is not trimmed: {error}", segment.base, job.partition);
+                    Segment { tail: Tail::Short, ..segment }
+                });
+                changed.push((job.partition, trimmed));
+            }
+            for segment in job.shorten {
+                shorten(&self.disk, &self.log_dir, job.partition, &segment).await?;
+                changed.push((job.partition, Segment { tail: Tail::Short, ..segment }));
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// Removes segments that were cut away as a whole.
+async fn remove_segments<D: Disk>(
+    disk: &D,
+    log_dir: &Path,
+    partition: TopicPartition,
+    gone: &BTreeSet<Offset>,
+) -> io::Result<()> {
+    for &base in gone {
+        disk.remove(Lane::Background, &segment_path(log_dir, partition, base)).await?;
+        disk.remove(Lane::Background, &side_path(log_dir, partition, base)).await?;
+    }
+    if !gone.is_empty() {
+        disk.sync_dir(Lane::Background, &partition_dir(log_dir, partition)).await?;
+    }
+    Ok(())
+}
+
+/// Takes from a segment's files what is no longer part of it.
+async fn shorten<D: Disk>(
+    disk: &D,
+    log_dir: &Path,
+    partition: TopicPartition,
+    segment: &Segment,
+) -> io::Result<()> {
+    let lane = Lane::Background;
+    let sizes = [
+        (segment_path(log_dir, partition, segment.base), segment.bytes),
+        (side_path(log_dir, partition, segment.base), segment.lines * LINE_BYTES as u64),
+    ];
+    for (path, bytes) in sizes {
+        let file = disk.open(lane, &path, Open::Write).await?;
+        if disk.length(lane, &file).await? > bytes {
+            disk.set_length(lane, &file, bytes).await?;
+            disk.sync(lane, &file).await?;
+        }
+    }
+    Ok(())
+}
