@@ -293,12 +293,6 @@ impl Broker {
         &self.replicas
     }
 
-    /// The quorum on this node: term, role, metadata log.
-    #[must_use]
-    pub fn quorum(&self) -> &Quorum {
-        &self.quorum
-    }
-
     /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
