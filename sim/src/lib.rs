@@ -4,7 +4,7 @@
 //! judge, [`trace`] tells, [`marks`] say what a range of seeds has seen; [`disk`] and [`store`] model what the node's driver
 //! does with its disk; [`clients`] speak the real wire. Start with [`run`].
 //!
-//! Not here: replication, the network between nodes, shrinking (each comes with what it tests).
+//! Not here: shrinking (it comes with the stories that it tells).
 
 pub mod cli;
 pub mod clients;

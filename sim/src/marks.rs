@@ -65,6 +65,23 @@ marks! {
     DurableMerged "one Durable told of several groups";
     ProducerRestarted "a producer gave up its batches and asked for a new id";
     NodePaused "a node stood still";
+    MessageLost "a message between nodes was lost";
+    MessageDoubled "a message between nodes came twice";
+    MessageLate "a message between nodes was overtaken";
+    TwoLeaders "two nodes led one partition at once, in different epochs";
+    TwoQuorumLeaders "two nodes led the quorum at once, in different terms";
+    IsrOfOne "an ISR shrank to one of several replicas";
+    HasElr "a partition had eligible leader replicas outside of its ISR";
+    DoubtsInMetadata "a replica in doubt was in the metadata";
+    DoubtResolved "a log that was in doubt was trusted again";
+    MetadataSnapshot "a snapshot of the metadata was installed";
+    FollowerCut "a follower cut off records";
+    LogReset "a log began anew";
+    GapResend "a follower asked for what it missed";
+    MinIsrRefused "a produce request was refused because too few replicas were in sync";
+    Forwarded "a request was passed on to the controller";
+    Wiped "a node lost its disk";
+    FolderReturned "a folder came back under an id that another one had by then";
 }
 
 /// How often each mark was hit.

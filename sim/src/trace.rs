@@ -53,6 +53,7 @@ kinds! {
     Fill "fill" "conn" "bytes" "late_us";
     Frame "frame-in" "conn" "bytes" "hash";
     Reply "frame-out" "conn" "bytes" "hash";
+    Send "send" "to" "header" "batches";
     Connect "connect" "conn" "client" "";
     Disconnect "disconnect" "conn" "client" "";
     Produced "produced" "client" "number" "offset";
@@ -63,7 +64,7 @@ kinds! {
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
-pub const INPUTS: [&str; 10] = [
+pub const INPUTS: [&str; 13] = [
     "conn-opened",
     "request",
     "conn-closed",
@@ -74,11 +75,27 @@ pub const INPUTS: [&str; 10] = [
     "space",
     "wake",
     "stop",
+    "peer-up",
+    "peer",
+    "peer-lost",
 ];
 
 /// Faults, by the number that stands for them in events.
-pub const FAULTS: [&str; 9] =
-    ["kill", "power-cut", "sync-error", "disk-full", "slow-disk", "bit-flip", "clock-jump", "stop", "pause"];
+pub const FAULTS: [&str; 13] = [
+    "kill",
+    "power-cut",
+    "sync-error",
+    "disk-full",
+    "slow-disk",
+    "bit-flip",
+    "clock-jump",
+    "stop",
+    "pause",
+    "wipe",
+    "cut",
+    "noise",
+    "tell",
+];
 
 fn named(names: &[&'static str], number: u64) -> &'static str {
     usize::try_from(number).ok().and_then(|number| names.get(number)).copied().unwrap_or("?")

@@ -90,6 +90,9 @@ impl Broker {
         tell: Option<NodeId>,
         out: &mut Outputs,
     ) {
+        if !self.is_writable() {
+            return;
+        }
         self.founding.is_writing = true;
         let lsn = self.journal(Entry::Founded { cluster_id, voters: voters.clone() }, out);
         self.after_sync(lsn, Deferred::Founded { cluster: Cluster { id: cluster_id, voters }, tell }, out);

@@ -173,6 +173,9 @@ impl Broker {
             self.on_leader_hint(leader, out);
             return;
         }
+        if !self.is_writable() {
+            return;
+        }
         let Some((session, log)) = self.quorum.session_mut() else { return };
         if !session.awaits(from, reply.epoch, reply.number) {
             return;

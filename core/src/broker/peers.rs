@@ -203,7 +203,9 @@ impl Broker {
         PeerRun { incarnation: self.config.incarnation, run: self.run() }
     }
 
-    pub(super) fn run(&self) -> RunId {
+    /// The number of this run, as other nodes see it.
+    #[must_use]
+    pub fn run(&self) -> RunId {
         RunId(self.boot)
     }
 }

@@ -183,6 +183,9 @@ impl Broker {
     }
 
     fn count_vote(&mut self, node: NodeId, is_doubtful: bool, out: &mut Outputs) {
+        if !self.is_writable() {
+            return; // A run that ends leads nothing.
+        }
         let poll = match &mut self.quorum.role {
             Role::PreCandidate(poll) | Role::Candidate(poll) => {
                 poll.grant(node, is_doubtful);

@@ -1,15 +1,15 @@
-//! An administrator: creates the node's topics, then creates, writes, reads and deletes others, and asks everything that can
+//! An administrator: creates the topics, at whatever broker, then creates, writes, reads and deletes others, and asks everything that can
 //! be asked: ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
 
-use super::catalog::{churn_name, stable_name};
+use super::catalog::{broker_of, churn_name, stable_name};
 use super::producer::check_place;
 use super::reader::check_records;
 use super::{Behaviour, Context};
 use crate::hash::hash64;
 use crate::judges::Judge;
-use crate::judges::oracle::ShadowLog;
+use crate::judges::truth::{TrueLog, Truth};
 use crate::marks::Mark;
-use crate::plan::NodePlan;
+use crate::plan::{ClusterPlan, TopicPlan};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder};
@@ -30,14 +30,13 @@ use seedlog_core::wire::{
 /// See the module.
 #[derive(Debug)]
 pub struct Admin {
-    topics: Vec<i32>,
+    topics: Vec<TopicPlan>,
     log_append_time: bool,
-    connected: bool,
     left: u64,
     pause_ms: u64,
     paused_until: u64,
     founded: bool,
-    waiting: Option<(u64, Question)>,
+    waiting: Option<(u64, u32, Question)>,
     written: u64,
 }
 
@@ -45,10 +44,7 @@ pub struct Admin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Question {
     Founding,
-    Create {
-        name: String,
-        existed_before: bool,
-    },
+    Create,
     Delete,
     /// Wrote a batch with this payload into a topic that comes and goes.
     Write {
@@ -76,13 +72,12 @@ enum Question {
 }
 
 impl Admin {
-    /// An administrator of a node.
+    /// An administrator of a cluster.
     #[must_use]
-    pub fn new(operations: u64, pause_ms: u64, node: &NodePlan) -> Self {
+    pub fn new(operations: u64, pause_ms: u64, cluster: &ClusterPlan) -> Self {
         Self {
-            topics: node.topics.clone(),
-            log_append_time: node.log_append_time,
-            connected: false,
+            topics: cluster.topics.clone(),
+            log_append_time: cluster.log_append_time,
             left: operations,
             pause_ms,
             paused_until: 0,
@@ -93,7 +88,7 @@ impl Admin {
     }
 
     fn go_on(&mut self, ctx: &mut Context<'_>) {
-        if !self.connected || self.waiting.is_some() {
+        if self.waiting.is_some() {
             return;
         }
         if ctx.now_us < self.paused_until {
@@ -108,17 +103,25 @@ impl Admin {
             self.left -= 1;
             self.ask(ctx)
         };
-        self.waiting = Some((ctx.send(request, version), question));
+        let broker = question.partition().and_then(|partition| leader_of(ctx.truth, partition));
+        let broker = if ctx.rng.chance(50) { None } else { broker };
+        let broker = broker.unwrap_or_else(|| ctx.any_broker());
+        self.waiting = Some((ctx.send(broker, request, version), broker, question));
     }
 
     fn found(&self) -> CreateTopicsRequest {
-        let topic = |(index, &partitions): (usize, &i32)| {
+        let topic = |(index, topic): (usize, &TopicPlan)| {
             let kind = if self.log_append_time { "LogAppendTime" } else { "CreateTime" };
-            let config = CreatableTopicConfig {
-                name: Str::from_static("message.timestamp.type"),
-                value: Some(Str::from_static(kind)),
+            let config = |name: &'static str, value: String| CreatableTopicConfig {
+                name: Str::from_static(name),
+                value: Some(Str::from(value)),
             };
-            CreatableTopic { configs: vec![config], ..creatable(stable_name(index), partitions) }
+            let configs = vec![
+                config("message.timestamp.type", kind.to_owned()),
+                config("min.insync.replicas", topic.min_insync.to_string()),
+            ];
+            let replication_factor = topic.replicas;
+            CreatableTopic { configs, replication_factor, ..creatable(stable_name(index), topic.partitions) }
         };
         let topics = self.topics.iter().enumerate().map(topic).collect();
         CreateTopicsRequest { topics, timeout_ms: 2_000, validate_only: false }
@@ -128,10 +131,9 @@ impl Admin {
         let churn = churn_name(ctx.rng.below(3));
         match ctx.rng.below(12) {
             0 | 1 => {
-                let existed_before = ctx.oracle.topic_named(&churn).is_some();
-                let topics = vec![creatable(churn.clone(), 1)];
+                let topics = vec![creatable(churn, 1)];
                 let request = CreateTopicsRequest { topics, timeout_ms: 2_000, validate_only: false };
-                (Question::Create { name: churn, existed_before }, request.into(), version(ctx, 2, 7))
+                (Question::Create, request.into(), version(ctx, 4, 7))
             }
             2 => {
                 let name = Str::from(churn.as_str());
@@ -152,7 +154,7 @@ impl Admin {
                 };
                 (Question::Delete, request.into(), version)
             }
-            3..=5 if ctx.oracle.topic_named(&churn).is_some() => self.use_churn(ctx, &churn),
+            3..=5 if ctx.truth.topic_named(&churn).is_some() => self.use_churn(ctx, &churn),
             3..=8 => self.ask_offsets(ctx),
             9 => self.ask_epoch(ctx),
             10 => {
@@ -172,7 +174,7 @@ impl Admin {
 
     /// Writes to a topic that comes and goes, or reads it.
     fn use_churn(&mut self, ctx: &mut Context<'_>, name: &str) -> (Question, Request, i16) {
-        let topic_id = ctx.oracle.topic_named(name).unwrap_or_default();
+        let topic_id = ctx.truth.topic_named(name).unwrap_or_default();
         let partition = TopicPartition { topic_id, partition: PartitionIndex(0) };
         let topic = Str::from(name);
         if ctx.rng.chance(300) {
@@ -184,7 +186,7 @@ impl Admin {
         }
         self.written += 1;
         let mut builder = BatchBuilder::new();
-        let mut value = format!("n{} c{} {name} b{} ", ctx.node, ctx.client, self.written).into_bytes();
+        let mut value = format!("c{} {name} b{} ", ctx.client, self.written).into_bytes();
         let filler = ctx.rng.below(4_000);
         value.extend(ctx.rng.bytes(usize::try_from(filler).unwrap_or(0)));
         builder.add(crate::world::WALL_START_MS, None, Some(&value), &[]);
@@ -206,16 +208,16 @@ impl Admin {
     fn any_partition(&self, ctx: &mut Context<'_>) -> (String, TopicPartition) {
         let index = ctx.rng.index(self.topics.len());
         let name = stable_name(index);
-        let partition =
-            i32::try_from(ctx.rng.index(usize::try_from(self.topics[index]).unwrap_or(1))).unwrap_or(0);
-        let topic_id = ctx.oracle.topic_named(&name).unwrap_or_default();
+        let partitions = u64::try_from(self.topics[index].partitions).unwrap_or(1);
+        let partition = i32::try_from(ctx.rng.below(partitions)).unwrap_or(0);
+        let topic_id = ctx.truth.topic_named(&name).unwrap_or_default();
         (name, TopicPartition { topic_id, partition: PartitionIndex(partition) })
     }
 
     fn ask_offsets(&self, ctx: &mut Context<'_>) -> (Question, Request, i16) {
         let (name, partition) = self.any_partition(ctx);
-        let log = ctx.oracle.logs.get(&partition);
-        let known = log.and_then(|log| log.batches.last()).and_then(|batch| batch.timestamps.first());
+        let log = ctx.truth.logs.get(&partition);
+        let known = log.and_then(|log| log.batches.last()).and_then(|held| held.batch.timestamps.first());
         let recent = known.map_or(0, |&at| at - i64::try_from(ctx.rng.below(8_000)).unwrap_or(0));
         let timestamp = ctx.rng.pick(&[-1, -2, -3, recent, recent]);
         let acked = acked_end(log);
@@ -241,7 +243,7 @@ impl Admin {
         };
         let topics = vec![OffsetForLeaderTopic { topic: Str::from(name), partitions: vec![wanted] }];
         let request = OffsetForLeaderEpochRequest { replica_id: -1, topics };
-        let acked = acked_end(ctx.oracle.logs.get(&partition));
+        let acked = acked_end(ctx.truth.logs.get(&partition));
         (Question::Epoch { partition, epoch, acked }, request.into(), version(ctx, 3, 4))
     }
 
@@ -250,28 +252,13 @@ impl Admin {
         for topic in &response.topics {
             let exists = topic.error_code == ErrorCode::TopicAlreadyExists.code();
             whole &= topic.error_code == 0 || exists;
-            if topic.error_code != 0 {
-                continue;
+            let of_name = ctx.truth.topics.values().filter(|shadow| topic.name == *shadow.name).count();
+            if topic.error_code == 0 && of_name == 0 {
+                ctx.hear(Judge::S1, Err(format!("topic {} is created, and that is not committed", topic.name)));
             }
-            let known = ctx.oracle.topics.values_mut().filter(|shadow| topic.name == *shadow.name);
-            let times = known.map(|shadow| shadow.acked |= shadow.removed.is_none()).count();
-            if let Question::Create { .. } = question
-                && times > 1
-            {
+            if topic.error_code == 0 && of_name > 1 {
                 ctx.mark(Mark::TopicRecreated);
             }
-        }
-        if let Question::Create { name, existed_before: true } = question
-            && response.topics.iter().any(|topic| topic.error_code == 0)
-            && ctx
-                .oracle
-                .topics
-                .values()
-                .filter(|topic| topic.name == *name && topic.removed.is_none())
-                .count()
-                > 1
-        {
-            ctx.hear(Judge::S6, Err(format!("topic {name} was created while it existed")));
         }
         if *question == Question::Founding {
             self.founded = whole;
@@ -285,11 +272,30 @@ impl Admin {
     }
 }
 
+impl Question {
+    /// The partition that only its leader answers for.
+    fn partition(&self) -> Option<TopicPartition> {
+        match self {
+            Self::Write { partition, .. }
+            | Self::Read { partition }
+            | Self::Offsets { partition, .. }
+            | Self::Epoch { partition, .. } => Some(*partition),
+            Self::Founding | Self::Create | Self::Delete | Self::Other => None,
+        }
+    }
+}
+
+/// The broker that leads a partition.
+fn leader_of(truth: &Truth, partition: TopicPartition) -> Option<u32> {
+    broker_of(truth.image.partition(partition)?.state.leader?.0)
+}
+
+/// A topic with the cluster's own replication factor.
 fn creatable(name: String, partitions: i32) -> CreatableTopic {
     CreatableTopic {
         name: Str::from(name),
         num_partitions: partitions,
-        replication_factor: 1,
+        replication_factor: -1,
         ..CreatableTopic::default()
     }
 }
@@ -299,14 +305,15 @@ fn version(ctx: &mut Context<'_>, least: u64, most: u64) -> i16 {
 }
 
 /// How far a log was acknowledged.
-fn acked_end(log: Option<&ShadowLog>) -> Offset {
-    let last = log.and_then(|log| log.batches.iter().rev().find(|batch| batch.acked));
-    last.map_or(Offset::ZERO, |batch| batch.header.next_offset())
+fn acked_end(log: Option<&TrueLog>) -> Offset {
+    let last = log.and_then(|log| log.batches.iter().rev().find(|held| held.acked));
+    last.map_or(Offset::ZERO, |held| held.batch.header.next_offset())
 }
 
-/// Judges an answer to ListOffsets against the shadow log.
+/// Judges an answer to ListOffsets against the shadow log. `acked` is zero where a leader may answer that others have replaced
+/// without its knowing.
 fn check_offsets(
-    log: &ShadowLog,
+    log: &TrueLog,
     timestamp: i64,
     acked: Offset,
     (found, found_ms): (i64, i64),
@@ -316,7 +323,7 @@ fn check_offsets(
         return Err(format!("ListOffsets({timestamp}) gives {found}, behind the log's end {end}"));
     }
     let records = || {
-        log.batches.iter().flat_map(|batch| {
+        log.batches.iter().map(|held| &held.batch).flat_map(|batch| {
             let stamp = |index: usize, at: &i64| {
                 (batch.header.base_offset.0 + i64::try_from(index).unwrap_or(0), *at)
             };
@@ -364,23 +371,25 @@ fn check_offsets(
 fn judge_offsets(ctx: &mut Context<'_>, question: &Question, response: &ListOffsetsResponse) {
     let Question::Offsets { partition, timestamp, acked, .. } = question else { return };
     let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else { return };
-    let Some(log) = ctx.oracle.logs.get(partition).filter(|log| !log.given_up) else { return };
-    if answer.error_code != 0 || log.end() < *acked {
+    let Some(log) = ctx.truth.logs.get(partition).filter(|log| !log.is_beyond) else { return };
+    if answer.error_code != 0 {
         return;
     }
-    let said = check_offsets(log, *timestamp, *acked, (answer.offset, answer.timestamp));
+    let acked = if ctx.brokers == 1 { *acked } else { Offset::ZERO };
+    let said = check_offsets(log, *timestamp, acked, (answer.offset, answer.timestamp));
     ctx.hear(Judge::S6, said.map_err(|says| format!("{partition}: {says}")));
 }
 
 fn judge_epoch(ctx: &mut Context<'_>, question: &Question, response: &OffsetForLeaderEpochResponse) {
     let Question::Epoch { partition, epoch, acked } = question else { return };
     let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else { return };
-    let Some(log) = ctx.oracle.logs.get(partition).filter(|log| !log.given_up) else { return };
-    if answer.error_code != 0 || answer.end_offset < 0 {
+    let Some(log) = ctx.truth.logs.get(partition).filter(|log| !log.is_beyond) else { return };
+    // A leader that was replaced without its knowing answers of what it has.
+    if answer.error_code != 0 || answer.end_offset < 0 || ctx.brokers > 1 {
         return;
     }
     let end = Offset(answer.end_offset);
-    let mut headers = log.batches.iter().map(|batch| &batch.header);
+    let mut headers = log.batches.iter().map(|held| &held.batch.header);
     let wrong = headers.find(|header| {
         let (older, behind) = (header.leader_epoch.0 <= *epoch, header.base_offset >= end);
         (older && behind && header.base_offset < *acked) || (!older && !behind)
@@ -402,7 +411,9 @@ fn judge_write(ctx: &mut Context<'_>, question: &Question, response: &ProduceRes
     };
     if answer.error_code == 0 {
         ctx.mark(Mark::ChurnWritten);
-        check_place(ctx, partition, payload, answer.base_offset);
+        if ctx.brokers == 1 {
+            check_place(ctx, partition, payload, answer.base_offset);
+        }
     }
 }
 
@@ -416,13 +427,8 @@ fn judge_read(ctx: &mut Context<'_>, question: &Question, response: &FetchRespon
 }
 
 impl Behaviour for Admin {
-    fn on_connected(&mut self, ctx: &mut Context<'_>) {
-        self.connected = true;
-        self.go_on(ctx);
-    }
-
-    fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response) {
-        let Some((_, question)) = self.waiting.take_if(|(asked, _)| *asked == number) else { return };
+    fn on_response(&mut self, ctx: &mut Context<'_>, _broker: u32, number: u64, response: Response) {
+        let Some((_, _, question)) = self.waiting.take_if(|(asked, ..)| *asked == number) else { return };
         match &response {
             Response::CreateTopics(response) => self.on_created(ctx, &question, response),
             Response::DeleteTopics(response) => Self::on_deleted(ctx, response),
@@ -441,9 +447,10 @@ impl Behaviour for Admin {
         self.go_on(ctx);
     }
 
-    fn on_disconnected(&mut self, _ctx: &mut Context<'_>) {
-        self.connected = false;
-        self.waiting = None;
+    fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
+        self.waiting.take_if(|(_, asked, _)| *asked == broker);
+        self.paused_until = self.paused_until.max(ctx.now_us + ctx.rng.range(5_000, 150_000));
+        self.go_on(ctx);
     }
 
     fn on_wake(&mut self, ctx: &mut Context<'_>) {
@@ -462,12 +469,13 @@ impl Behaviour for Admin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::tests::{oracle, partition};
+    use crate::judges::oracle::tests::oracle;
+    use crate::judges::truth::tests::true_log;
 
     #[test]
     fn wrong_answers_to_list_offsets_are_found() {
         // Two batches of two records each, with timestamps 100 and 101.
-        let log = oracle(2).logs.remove(&partition()).unwrap();
+        let log = true_log(&oracle(2));
         let check = |timestamp, answer| check_offsets(&log, timestamp, Offset(4), answer);
         assert_eq!(check(-1, (4, -1)), Ok(()));
         assert!(check(-1, (2, -1)).is_err());

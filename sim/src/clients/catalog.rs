@@ -1,10 +1,11 @@
-//! What a client knows of its node's topics: learned from Metadata, forgotten when an answer says that it is wrong.
+//! What a client knows of topics and their leaders: learned from Metadata, asked for again when an answer says that it is
+//! wrong.
 
 use seedlog_core::ids::{PartitionIndex, TopicPartition, Uuid};
 use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::{MetadataRequest, MetadataResponse, Str};
 
-/// The topics that every node has from the start on.
+/// The topics that are there from the start on.
 #[must_use]
 pub fn stable_name(index: usize) -> String {
     format!("t{index}")
@@ -16,6 +17,12 @@ pub fn churn_name(index: u64) -> String {
     format!("x{index}")
 }
 
+/// The broker of a node id: they are numbered from 1.
+#[must_use]
+pub fn broker_of(node_id: i32) -> Option<u32> {
+    u32::try_from(node_id.checked_sub(1)?).ok()
+}
+
 /// A topic as a client knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -23,8 +30,8 @@ pub struct Known {
     pub name: Str,
     /// Its id.
     pub topic_id: Uuid,
-    /// Partitions.
-    pub partitions: i32,
+    /// Leader and leader epoch of its partitions.
+    pub leaders: Vec<(Option<u32>, i32)>,
 }
 
 /// The topics that a client works on.
@@ -32,13 +39,29 @@ pub struct Known {
 pub struct Catalog {
     names: Vec<String>,
     known: Vec<Known>,
+    is_stale: bool,
+    /// Whom to ask next.
+    ask: u32,
+    /// The request under way.
+    asked: Option<(u64, u32)>,
+    asked_us: u64,
 }
 
+/// How often metadata is asked for, at most, in µs.
+const REFRESH_US: u64 = 40_000;
+
 impl Catalog {
-    /// A catalog of some stable topics, of which nothing is known yet.
+    /// A catalog of the stable topics, of which nothing is known yet. `first` is the broker that is asked first.
     #[must_use]
-    pub fn new(topics: usize) -> Self {
-        Self { names: (0..topics).map(stable_name).collect(), known: Vec::new() }
+    pub fn new(topics: usize, first: u32) -> Self {
+        Self {
+            names: (0..topics).map(stable_name).collect(),
+            known: Vec::new(),
+            is_stale: true,
+            ask: first,
+            asked: None,
+            asked_us: 0,
+        }
     }
 
     /// All topics are known.
@@ -47,14 +70,31 @@ impl Catalog {
         self.known.len() == self.names.len()
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.known.clear();
+    /// What is known is wrong.
+    pub fn doubt(&mut self) {
+        self.is_stale = true;
     }
 
-    /// Asks about all topics. In version 12 names and ids are both allowed; 9 is by name only.
-    #[must_use]
-    pub fn request(&self) -> MetadataRequest {
+    /// Asks about all topics, if something is wrong. `Err`: there is nothing to be done before that is answered; µs to wait
+    /// before it is worth trying again, if it is not under way.
+    pub fn refresh(&mut self, ctx: &mut super::Context<'_>) -> Result<(), Option<u64>> {
+        if self.asked.is_some() {
+            return if self.is_complete() { Ok(()) } else { Err(None) };
+        }
+        if !self.is_stale {
+            return Ok(());
+        }
+        let due = self.asked_us + REFRESH_US;
+        if self.asked_us > 0 && ctx.now_us < due {
+            return if self.is_complete() { Ok(()) } else { Err(Some(due - ctx.now_us)) };
+        }
+        self.asked_us = ctx.now_us;
+        let broker = self.ask;
+        self.asked = Some((ctx.send(broker, self.request(), 12), broker));
+        if self.is_complete() { Ok(()) } else { Err(None) }
+    }
+
+    fn request(&self) -> MetadataRequest {
         let topics = self.names.iter().map(|name| MetadataRequestTopic {
             name: Some(Str::from(name.as_str())),
             ..MetadataRequestTopic::default()
@@ -66,20 +106,34 @@ impl Catalog {
         }
     }
 
-    /// Takes an answer; topics with errors stay unknown.
-    pub fn learn(&mut self, response: &MetadataResponse) {
+    /// Takes an answer, if it is the one that is waited for; topics with errors stay unknown.
+    pub fn learn(&mut self, ctx: &mut super::Context<'_>, number: u64, response: &MetadataResponse) -> bool {
+        if self.asked.take_if(|(asked, _)| *asked == number).is_none() {
+            return false;
+        }
+        self.is_stale = false;
         self.known.clear();
         for topic in response.topics.iter().filter(|topic| topic.error_code == 0) {
             let Some(name) = &topic.name else { continue };
-            let partitions = i32::try_from(topic.partitions.len()).unwrap_or(0);
-            self.known.push(Known { name: name.detached(), topic_id: topic.topic_id, partitions });
+            let mut partitions: Vec<_> = topic.partitions.iter().collect();
+            partitions.sort_by_key(|partition| partition.partition_index);
+            let leaders = partitions.iter().map(|part| (broker_of(part.leader_id), part.leader_epoch)).collect();
+            self.known.push(Known { name: name.detached(), topic_id: topic.topic_id, leaders });
         }
+        if !self.is_complete() || self.known.iter().any(|topic| topic.leaders.iter().any(|(leader, _)| leader.is_none())) {
+            // Another broker may know more.
+            self.is_stale = true;
+            self.ask = ctx.any_broker();
+        }
+        true
     }
 
-    /// The topics known.
-    #[must_use]
-    pub fn known(&self) -> &[Known] {
-        &self.known
+    /// A broker does not answer.
+    pub fn on_disconnected(&mut self, ctx: &mut super::Context<'_>, broker: u32) {
+        if self.asked.take_if(|(_, asked)| *asked == broker).is_some() || self.ask == broker {
+            self.ask = ctx.any_broker();
+        }
+        self.is_stale = true;
     }
 
     /// All partitions of all topics known.
@@ -87,10 +141,18 @@ impl Catalog {
     pub fn partitions(&self) -> Vec<TopicPartition> {
         let of = |topic: &Known| {
             let topic_id = topic.topic_id;
-            (0..topic.partitions)
+            (0..i32::try_from(topic.leaders.len()).unwrap_or(0))
                 .map(move |index| TopicPartition { topic_id, partition: PartitionIndex(index) })
         };
         self.known.iter().flat_map(of).collect()
+    }
+
+    /// Who leads a partition, and in which epoch.
+    #[must_use]
+    pub fn leader_of(&self, partition: TopicPartition) -> Option<(u32, i32)> {
+        let topic = self.known.iter().find(|topic| topic.topic_id == partition.topic_id)?;
+        let (leader, epoch) = topic.leaders.get(usize::try_from(partition.partition.0).ok()?)?;
+        Some(((*leader)?, *epoch))
     }
 
     /// The name of a topic.

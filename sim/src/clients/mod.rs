@@ -1,5 +1,6 @@
-//! Simulated clients: small state machines that speak the real wire. A client sees connections, responses and the time; it
-//! asks for requests to be sent, for a time to be woken at, and for its connection to be broken.
+//! Simulated clients: small state machines that speak the real wire. A client sees responses, broken connections and the time;
+//! it asks for requests to be sent to brokers, for a time to be woken at, and for connections to be broken. It follows leaders
+//! by Metadata, as real ones do.
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks; * [`catalog`]: what a client knows of topics.
 
@@ -8,13 +9,13 @@ pub mod catalog;
 pub mod producer;
 pub mod reader;
 
-use crate::judges::oracle::Oracle;
 use crate::judges::s24::Register;
+use crate::judges::truth::Truth;
 use crate::judges::{Bench, Judge};
 use crate::marks::{Mark, Marks};
-use crate::plan::{ClientPlan, NodePlan, Role};
+use crate::plan::{ClientPlan, ClusterPlan, Role};
 use crate::rng::Stream;
-use crate::trace::{Event, Kind, Trace};
+use crate::trace::{Event, Kind, NOWHERE, Trace};
 use admin::Admin;
 use producer::Producer;
 use reader::Reader;
@@ -26,12 +27,12 @@ pub struct Context<'a> {
     pub now_us: u64,
     /// The client's number.
     pub client: u32,
-    /// Its node.
-    pub node: u32,
+    /// Brokers that there are.
+    pub brokers: u32,
     /// Its own randomness.
     pub rng: &'a mut Stream,
-    /// The node's truth, for judging only.
-    pub oracle: &'a mut Oracle,
+    /// What is true, for judging only.
+    pub truth: &'a mut Truth,
     /// What was produced.
     pub register: &'a mut Register,
     /// The judges.
@@ -44,21 +45,26 @@ pub struct Context<'a> {
     pub draining: bool,
     /// The number of its next request.
     pub next_number: u64,
-    /// Requests to send, with their numbers and versions.
-    pub sends: Vec<(u64, Request, i16)>,
+    /// Requests to send, with the broker, their numbers and versions.
+    pub sends: Vec<(u32, u64, Request, i16)>,
     /// When to be woken, in virtual µs.
     pub wake_at: Option<u64>,
-    /// Break the connection after the requests.
-    pub disconnect: bool,
+    /// Break the connection to this broker after the requests.
+    pub disconnect: Option<u32>,
 }
 
 impl Context<'_> {
-    /// Sends a request. Gives back its number among those of this client.
-    pub fn send(&mut self, request: impl Into<Request>, version: i16) -> u64 {
+    /// Sends a request to a broker, once there is a connection to it. Gives back its number among those of this client.
+    pub fn send(&mut self, broker: u32, request: impl Into<Request>, version: i16) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        self.sends.push((number, request.into(), version));
+        self.sends.push((broker, number, request.into(), version));
         number
+    }
+
+    /// Any broker.
+    pub fn any_broker(&mut self) -> u32 {
+        u32::try_from(self.rng.below(u64::from(self.brokers))).unwrap_or(0)
     }
 
     /// Asks to be woken in `ms`.
@@ -69,12 +75,12 @@ impl Context<'_> {
 
     /// Gives a judge's word on.
     pub fn hear(&mut self, judge: Judge, said: Result<(), String>) {
-        self.bench.hear(judge, self.node, self.now_us, said);
+        self.bench.hear(judge, NOWHERE, self.now_us, said);
     }
 
     /// Notes an event.
     pub fn note(&mut self, kind: Kind, numbers: [u64; 3]) {
-        self.trace.note(Event { at_us: self.now_us, node: self.node, kind, numbers });
+        self.trace.note(Event { at_us: self.now_us, node: NOWHERE, kind, numbers });
     }
 
     /// Hits a mark.
@@ -85,12 +91,10 @@ impl Context<'_> {
 
 /// What a client does when something happens.
 pub trait Behaviour {
-    /// Its connection is there.
-    fn on_connected(&mut self, ctx: &mut Context<'_>);
-    /// The answer to the request `number`.
-    fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response);
-    /// Its connection is gone, and with it every answer that was due.
-    fn on_disconnected(&mut self, ctx: &mut Context<'_>);
+    /// A broker's answer to the request `number`.
+    fn on_response(&mut self, ctx: &mut Context<'_>, broker: u32, number: u64, response: Response);
+    /// There is no connection to a broker, or no more, and no answer to what was sent to it.
+    fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32);
     /// The time it asked for has come, or another.
     fn on_wake(&mut self, ctx: &mut Context<'_>);
     /// It has nothing left to do.
@@ -113,9 +117,9 @@ pub enum Actor {
 impl Actor {
     /// The actor of a plan.
     #[must_use]
-    pub fn new(plan: &ClientPlan, node: &NodePlan) -> Self {
+    pub fn new(plan: &ClientPlan, cluster: &ClusterPlan) -> Self {
         match &plan.role {
-            Role::Producer { .. } => Self::Producer(Box::new(Producer::new(plan, node))),
+            Role::Producer { .. } => Self::Producer(Box::new(Producer::new(plan, cluster))),
             Role::Reader { session, wait_ms, bytes_min, bytes_max, version } => {
                 Self::Reader(Box::new(Reader::new(
                     reader::Style {
@@ -126,10 +130,11 @@ impl Actor {
                         version: *version,
                         pause_ms: plan.pause_ms,
                     },
-                    node,
+                    plan.node,
+                    cluster,
                 )))
             }
-            Role::Admin { operations } => Self::Admin(Box::new(Admin::new(*operations, plan.pause_ms, node))),
+            Role::Admin { operations } => Self::Admin(Box::new(Admin::new(*operations, plan.pause_ms, cluster))),
         }
     }
 

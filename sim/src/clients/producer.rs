@@ -9,7 +9,7 @@ use super::{Behaviour, Context};
 use crate::hash::hash64;
 use crate::judges::Judge;
 use crate::marks::Mark;
-use crate::plan::{ClientPlan, NodePlan, Role};
+use crate::plan::{ClientPlan, ClusterPlan, Role};
 use crate::trace::Kind;
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
@@ -29,13 +29,11 @@ const TRIES_MAX: u32 = 25;
 pub struct Producer {
     style: Style,
     catalog: Catalog,
-    connected: bool,
-    metadata: Option<u64>,
-    init: Option<u64>,
+    init: Option<(u64, u32)>,
     identity: Option<(ProducerId, ProducerEpoch)>,
     lanes: BTreeMap<TopicPartition, Lane>,
     /// Requests on their way, with the partitions and batches in them.
-    in_flight: BTreeMap<u64, Vec<(TopicPartition, u64)>>,
+    in_flight: BTreeMap<u64, OnItsWay>,
     left: u64,
     next_number: u64,
     resetting: bool,
@@ -68,12 +66,21 @@ struct Batch {
     payload: u64,
     tries: u32,
     sent: bool,
+    /// Whom it was sent to last.
+    broker: u32,
+}
+
+/// A request.
+#[derive(Debug)]
+struct OnItsWay {
+    broker: u32,
+    parts: Vec<(TopicPartition, u64)>,
 }
 
 impl Producer {
     /// The producer of a plan.
     #[must_use]
-    pub fn new(plan: &ClientPlan, node: &NodePlan) -> Self {
+    pub fn new(plan: &ClientPlan, cluster: &ClusterPlan) -> Self {
         let Role::Producer {
             acks,
             idempotent,
@@ -99,9 +106,7 @@ impl Producer {
                 pause_ms,
                 breaks_every,
             },
-            catalog: Catalog::new(node.topics.len()),
-            connected: false,
-            metadata: None,
+            catalog: Catalog::new(cluster.topics.len(), plan.node),
             init: None,
             identity: None,
             lanes: BTreeMap::new(),
@@ -115,11 +120,11 @@ impl Producer {
 
     /// Does whatever is to be done next.
     fn go_on(&mut self, ctx: &mut Context<'_>) {
-        if !self.connected || self.metadata.is_some() || self.init.is_some() {
+        if self.init.is_some() {
             return;
         }
-        if !self.catalog.is_complete() {
-            self.metadata = Some(ctx.send(self.catalog.request(), 12));
+        if let Err(wait) = self.catalog.refresh(ctx) {
+            wait.into_iter().for_each(|micros| ctx.wake_in_ms(micros.div_ceil(1_000)));
             return;
         }
         if self.resetting {
@@ -131,58 +136,80 @@ impl Producer {
         if self.style.idempotent && self.identity.is_none() {
             let request =
                 InitProducerIdRequest { transaction_timeout_ms: -1, ..InitProducerIdRequest::default() };
-            self.init = Some(ctx.send(request, 4));
+            let broker = ctx.any_broker();
+            self.init = Some((ctx.send(broker, request, 4), broker));
             return;
         }
-        while self.in_flight.len() < self.style.in_flight_max && !self.resetting {
+        while !self.resetting {
             if ctx.now_us < self.paused_until {
                 ctx.wake_in_ms((self.paused_until - ctx.now_us).div_ceil(1_000));
                 return;
             }
-            let mut parts = self.unsent();
-            if parts.is_empty() {
-                if self.left == 0 || ctx.draining {
-                    return;
-                }
-                parts = self.fresh(ctx);
-            }
-            if self.send(ctx, parts) {
+            let sent = self.send_unsent(ctx);
+            if ctx.disconnect.is_some() {
                 return;
             }
+            let may_make = self.left > 0 && !ctx.draining;
+            if !sent && (!may_make || !self.make_fresh(ctx)) {
+                break;
+            }
+        }
+        if self.lanes.values().any(|lane| lane.open.iter().any(|batch| !batch.sent)) {
+            // Somebody has no leader, or all its requests are on their way.
+            self.catalog.doubt();
+            ctx.wake_in_ms(50);
+        } else if self.left > 0 {
+            ctx.wake_in_ms(self.style.pause_ms.max(1));
         }
     }
 
-    /// In each partition the first batch that is not on its way, if none behind it is.
-    fn unsent(&self) -> Vec<(TopicPartition, u64)> {
-        let first = |(partition, lane): (&TopicPartition, &Lane)| {
-            let at = lane.open.iter().position(|batch| !batch.sent)?;
-            let overtaken = lane.open.iter().skip(at).any(|batch| batch.sent);
-            (!overtaken).then(|| (*partition, lane.open[at].number))
-        };
-        self.lanes.iter().filter_map(first).collect()
+    fn has_room(&self, broker: u32) -> bool {
+        let on_way = self.in_flight.values().filter(|request| request.broker == broker).count();
+        on_way < self.style.in_flight_max
     }
 
-    /// Makes new batches for one to three partitions.
-    fn fresh(&mut self, ctx: &mut Context<'_>) -> Vec<(TopicPartition, u64)> {
+    /// Sends, to each leader, of each partition the first batch that is not on its way, if none behind it is.
+    fn send_unsent(&mut self, ctx: &mut Context<'_>) -> bool {
+        let mut by_leader: BTreeMap<u32, Vec<(TopicPartition, u64)>> = BTreeMap::new();
+        for (&partition, lane) in &self.lanes {
+            let Some(at) = lane.open.iter().position(|batch| !batch.sent) else { continue };
+            let Some((leader, _)) = self.catalog.leader_of(partition) else { continue };
+            if !lane.open.iter().skip(at).any(|batch| batch.sent) && self.has_room(leader) {
+                by_leader.entry(leader).or_default().push((partition, lane.open[at].number));
+            }
+        }
+        let any = !by_leader.is_empty();
+        for (leader, parts) in by_leader {
+            self.send(ctx, leader, parts);
+        }
+        any
+    }
+
+    /// Makes new batches for one to three partitions whose leaders take requests.
+    fn make_fresh(&mut self, ctx: &mut Context<'_>) -> bool {
         let all = self.catalog.partitions();
         let first = ctx.rng.index(all.len());
         let count = 1 + ctx.rng.index(all.len().min(3));
         let chosen: Vec<TopicPartition> = all.iter().cycle().skip(first).take(count).copied().collect();
-        let mut parts = Vec::new();
+        let mut made = 0;
         for partition in chosen {
-            if self.left == 0 {
-                break;
-            }
             // Behind an unsent batch there is none that may be sent.
-            if self.lanes.get(&partition).is_some_and(|lane| lane.open.iter().any(|batch| !batch.sent)) {
-                continue;
+            let waits =
+                self.lanes.get(&partition).is_some_and(|lane| lane.open.iter().any(|batch| !batch.sent));
+            let has_room = self.catalog.leader_of(partition).is_some_and(|(leader, _)| self.has_room(leader));
+            if self.left > 0 && !waits && has_room {
+                self.left -= 1;
+                made += 1;
+                self.make_batch(ctx, partition);
             }
-            self.left -= 1;
-            parts.push((partition, self.make_batch(ctx, partition)));
         }
-        let pause = self.style.pause_ms * parts.len().max(1) as u64;
-        self.paused_until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);
-        parts
+        let pause = self.style.pause_ms * u64::max(made, 1);
+        let until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);
+        if made > 0 {
+            self.send_unsent(ctx);
+        }
+        self.paused_until = self.paused_until.max(until);
+        made > 0 && ctx.disconnect.is_none()
     }
 
     fn make_batch(&mut self, ctx: &mut Context<'_>, partition: TopicPartition) -> u64 {
@@ -196,7 +223,7 @@ impl Producer {
         // The client's clock; timestamps within a batch and between batches are not in order.
         let now_ms = crate::world::WALL_START_MS + i64::try_from(ctx.now_us / 1_000).unwrap_or(0);
         for index in 0..ctx.rng.range(1, self.style.records_max) {
-            let mut value = format!("n{} c{} b{number} r{index} ", ctx.node, ctx.client).into_bytes();
+            let mut value = format!("c{} b{number} r{index} ", ctx.client).into_bytes();
             let filler = ctx.rng.below(self.style.value_bytes_max);
             value.extend(ctx.rng.bytes(usize::try_from(filler).unwrap_or(0)));
             let timestamp = now_ms - i64::try_from(ctx.rng.below(2_000)).unwrap_or(0);
@@ -206,16 +233,12 @@ impl Producer {
         let bytes = builder.finish();
         let payload = hash64(&bytes[BATCH_HEADER_BYTES..]);
         ctx.register.produced(payload, ctx.client, number);
-        lane.open.push_back(Batch { number, bytes, payload, tries: 0, sent: false });
+        lane.open.push_back(Batch { number, bytes, payload, tries: 0, sent: false, broker: 0 });
         number
     }
 
-    /// Sends batches in one request. `true`: the connection is broken behind it.
-    fn send(&mut self, ctx: &mut Context<'_>, parts: Vec<(TopicPartition, u64)>) -> bool {
-        if parts.is_empty() {
-            ctx.wake_in_ms(self.style.pause_ms);
-            return true;
-        }
+    /// Sends batches in one request.
+    fn send(&mut self, ctx: &mut Context<'_>, broker: u32, parts: Vec<(TopicPartition, u64)>) {
         let mut topic_data: Vec<TopicProduceData> = Vec::new();
         for (partition, number) in &parts {
             let lane = self.lanes.get_mut(partition).expect("a batch has its lane");
@@ -223,6 +246,7 @@ impl Producer {
                 lane.open.iter_mut().find(|batch| batch.number == *number).expect("it was found there");
             batch.sent = true;
             batch.tries += 1;
+            batch.broker = broker;
             let data = PartitionProduceData {
                 index: partition.partition.0,
                 records: Some(Records::from(batch.bytes.clone())),
@@ -242,19 +266,17 @@ impl Producer {
             topic_data,
             ..ProduceRequest::default()
         };
-        let number = ctx.send(request, self.style.version);
+        let number = ctx.send(broker, request, self.style.version);
         if self.style.acks == 0 {
             for (partition, number) in &parts {
                 self.close(*partition, *number);
             }
         } else {
-            self.in_flight.insert(number, parts);
+            self.in_flight.insert(number, OnItsWay { broker, parts });
         }
-        let breaks = self.style.breaks_every > 0 && ctx.rng.below(self.style.breaks_every) == 0;
-        if breaks {
-            ctx.disconnect = true;
+        if self.style.breaks_every > 0 && ctx.rng.below(self.style.breaks_every) == 0 {
+            ctx.disconnect = Some(broker);
         }
-        breaks
     }
 
     fn close(&mut self, partition: TopicPartition, number: u64) -> Option<Batch> {
@@ -278,7 +300,9 @@ impl Producer {
         match ErrorCode::from_code(code).unwrap_or_default() {
             ErrorCode::None => {
                 if let Some(batch) = self.close(partition, number) {
-                    check_place(ctx, partition, batch.payload, base_offset);
+                    if self.style.acks == -1 {
+                        check_place(ctx, partition, batch.payload, base_offset);
+                    }
                     if batch.tries > 1 {
                         ctx.mark(Mark::DuplicateAnswered);
                     }
@@ -290,14 +314,19 @@ impl Producer {
                 self.close(partition, number);
             }
             error @ (ErrorCode::NotLeaderOrFollower
-            | ErrorCode::RequestTimedOut
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::LeaderNotAvailable) => {
+                self.catalog.doubt();
+                self.try_again(ctx, partition, number, error);
+            }
+            error @ (ErrorCode::RequestTimedOut
             | ErrorCode::NotEnoughReplicas
             | ErrorCode::NotEnoughReplicasAfterAppend
             | ErrorCode::ThrottlingQuotaExceeded
             | ErrorCode::OutOfOrderSequenceNumber
             | ErrorCode::KafkaStorageError) => self.try_again(ctx, partition, number, error),
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => {
-                self.catalog.clear();
+                self.catalog.doubt();
                 self.try_again(ctx, partition, number, ErrorCode::UnknownTopicOrPartition);
             }
             // Everything else is final for the batch.
@@ -309,10 +338,12 @@ impl Producer {
         if error == ErrorCode::OutOfOrderSequenceNumber {
             ctx.mark(Mark::OutOfOrderSequence);
         }
-        if error == ErrorCode::KafkaStorageError
-            && !ctx.oracle.logs.get(&partition).is_some_and(|log| log.given_up)
-        {
+        if error == ErrorCode::KafkaStorageError {
+            self.catalog.doubt();
             ctx.mark(Mark::DiskFullRefused);
+        }
+        if matches!(error, ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend) {
+            ctx.mark(Mark::MinIsrRefused);
         }
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         let Some(at) = lane.open.iter().position(|batch| batch.number == number) else { return };
@@ -346,12 +377,12 @@ impl Producer {
     }
 }
 
-/// The acknowledgement names the place where the batch is.
+/// The acknowledgement names the place where the batch is. With less than acks=all it may be another's by the time the client
+/// hears of it.
 pub(super) fn check_place(ctx: &mut Context<'_>, partition: TopicPartition, payload: u64, base_offset: i64) {
-    let Some(log) = ctx.oracle.logs.get(&partition) else { return };
-    // With flush=interval the batch may be gone again by the time the client hears of it.
+    let Some(log) = ctx.truth.logs.get(&partition).filter(|log| !log.is_beyond) else { return };
     let said = match log.at(Offset(base_offset)) {
-        Some(found) if found.payload != payload => {
+        Some(found) if found.acked && found.batch.payload != payload => {
             Err(format!("{partition}: a batch is acknowledged at offset {base_offset}, where another is"))
         }
         Some(_) | None => Ok(()),
@@ -360,23 +391,13 @@ pub(super) fn check_place(ctx: &mut Context<'_>, partition: TopicPartition, payl
 }
 
 impl Behaviour for Producer {
-    fn on_connected(&mut self, ctx: &mut Context<'_>) {
-        self.connected = true;
-        self.go_on(ctx);
-    }
-
     #[expect(clippy::wildcard_enum_match_arm, reason = "a client reads the answers to what it asks for")]
-    fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response) {
+    fn on_response(&mut self, ctx: &mut Context<'_>, _broker: u32, number: u64, response: Response) {
         match response {
-            Response::Metadata(response) if self.metadata == Some(number) => {
-                self.metadata = None;
-                self.catalog.learn(&response);
-                if !self.catalog.is_complete() {
-                    ctx.wake_in_ms(100);
-                    return;
-                }
+            Response::Metadata(response) => {
+                self.catalog.learn(ctx, number, &response);
             }
-            Response::InitProducerId(response) if self.init == Some(number) => {
+            Response::InitProducerId(response) if self.init.is_some_and(|(asked, _)| asked == number) => {
                 self.init = None;
                 if response.error_code == 0 {
                     self.identity =
@@ -387,7 +408,7 @@ impl Behaviour for Producer {
                 }
             }
             Response::Produce(response) => {
-                let Some(parts) = self.in_flight.remove(&number) else { return };
+                let Some(OnItsWay { parts, .. }) = self.in_flight.remove(&number) else { return };
                 for topic in &response.responses {
                     let topic_id = if self.style.version > BY_NAME_UP_TO {
                         Some(topic.topic_id)
@@ -418,14 +439,15 @@ impl Behaviour for Producer {
         self.go_on(ctx);
     }
 
-    fn on_disconnected(&mut self, _ctx: &mut Context<'_>) {
-        self.connected = false;
-        self.metadata = None;
-        self.init = None;
-        self.in_flight.clear();
+    fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
+        self.catalog.on_disconnected(ctx, broker);
+        self.init.take_if(|(_, asked)| *asked == broker);
+        self.in_flight.retain(|_, request| request.broker != broker);
         for lane in self.lanes.values_mut() {
-            lane.open.iter_mut().for_each(|batch| batch.sent = false);
+            lane.open.iter_mut().filter(|batch| batch.broker == broker).for_each(|batch| batch.sent = false);
         }
+        self.paused_until = self.paused_until.max(ctx.now_us + ctx.rng.range(5_000, 150_000));
+        self.go_on(ctx);
     }
 
     fn on_wake(&mut self, ctx: &mut Context<'_>) {

@@ -1,10 +1,11 @@
-//! A reader: follows every partition of the node's topics from its start, with or without a fetch session (KIP-227).
+//! A reader: follows every partition of the topics from its start, at its leader, with or without a fetch session (KIP-227).
 
 use super::catalog::Catalog;
 use super::{Behaviour, Context};
+use crate::judges::truth::TrueLog;
 use crate::judges::{Judge, s6, s24};
 use crate::marks::Mark;
-use crate::plan::{Flush, NodePlan};
+use crate::plan::ClusterPlan;
 use crate::trace::Kind;
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
@@ -34,19 +35,20 @@ pub struct Style {
     pub pause_ms: u64,
 }
 
+/// The first version of Fetch that names the leader epoch that the client knows (KIP-320).
+const EPOCHS_FROM: i16 = 9;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Reader {
     style: Style,
     catalog: Catalog,
-    flushes_always: bool,
-    connected: bool,
-    metadata: Option<u64>,
-    fetch: Option<(u64, u64)>,
-    session: Session,
+    /// Requests on their way: to whom, and since when.
+    fetches: BTreeMap<u64, (u32, u64)>,
+    sessions: BTreeMap<u32, Session>,
     positions: BTreeMap<TopicPartition, Position>,
     paused_until: u64,
-    /// Partitions that an answer with nothing in it was about, since the last change.
+    /// Answers with nothing in them since the last change.
     idle_rounds: u32,
 }
 
@@ -60,26 +62,25 @@ struct Session {
 #[derive(Debug, Clone, Copy, Default)]
 struct Position {
     next: i64,
-    /// What the session was told last.
-    told: Option<i64>,
+    /// What the session of a broker was told last.
+    told: Option<(u32, i64)>,
     /// The log's end as an answer said it.
     high_watermark: i64,
+    /// Its leader has answered since the reader knows it.
+    was_answered: bool,
     /// It cannot be read any more.
     lost: bool,
 }
 
 impl Reader {
-    /// A reader of a node's stable topics.
+    /// A reader of the stable topics.
     #[must_use]
-    pub fn new(style: Style, node: &NodePlan) -> Self {
+    pub fn new(style: Style, first: u32, cluster: &ClusterPlan) -> Self {
         Self {
             style,
-            catalog: Catalog::new(node.topics.len()),
-            flushes_always: node.flush == Flush::Always,
-            connected: false,
-            metadata: None,
-            fetch: None,
-            session: Session::default(),
+            catalog: Catalog::new(cluster.topics.len(), first),
+            fetches: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             positions: BTreeMap::new(),
             paused_until: 0,
             idle_rounds: 0,
@@ -89,14 +90,20 @@ impl Reader {
     /// How far each partition was read, and whether that is its end.
     pub fn progress(&self) -> impl Iterator<Item = (TopicPartition, Offset, bool)> {
         self.positions.iter().map(|(&partition, position)| {
-            (partition, Offset(position.next), position.lost || position.next >= position.high_watermark)
+            let at_end = position.was_answered && position.next >= position.high_watermark;
+            (partition, Offset(position.next), position.lost || at_end)
         })
     }
 
-    /// It has asked about everything and found nothing new several times.
+    /// It has asked about everything, found nothing new several times, and read as far as it is `due`; `None` for partitions
+    /// that need not be read.
     #[must_use]
-    pub fn is_at_the_end(&self) -> bool {
-        self.catalog.is_complete() && self.idle_rounds >= 2 && self.progress().all(|(_, _, at_end)| at_end)
+    pub fn is_at_the_end(&self, due: impl Fn(TopicPartition) -> Option<Offset>) -> bool {
+        self.catalog.is_complete()
+            && self.idle_rounds >= 2
+            && self.progress().all(|(partition, next, at_end)| {
+                due(partition).is_none_or(|due| at_end && next >= due)
+            })
     }
 
     fn uses_session(&self) -> bool {
@@ -104,32 +111,45 @@ impl Reader {
     }
 
     fn go_on(&mut self, ctx: &mut Context<'_>) {
-        if !self.connected || self.metadata.is_some() || self.fetch.is_some() {
-            return;
-        }
         if ctx.now_us < self.paused_until {
             ctx.wake_in_ms((self.paused_until - ctx.now_us).div_ceil(1_000));
             return;
         }
-        if !self.catalog.is_complete() {
-            self.metadata = Some(ctx.send(self.catalog.request(), 12));
+        if let Err(wait) = self.catalog.refresh(ctx) {
+            wait.into_iter().for_each(|micros| ctx.wake_in_ms(micros.div_ceil(1_000)));
             return;
         }
-        let request = self.request(ctx.draining);
-        self.fetch = Some((ctx.send(request, self.style.version), ctx.now_us));
+        let mut by_leader: BTreeMap<u32, Vec<(TopicPartition, i32)>> = BTreeMap::new();
+        for &partition in self.positions.keys() {
+            if let Some((leader, epoch)) = self.catalog.leader_of(partition) {
+                by_leader.entry(leader).or_default().push((partition, epoch));
+            }
+        }
+        for (leader, partitions) in by_leader {
+            if self.fetches.values().all(|(broker, _)| *broker != leader) {
+                let request = self.request(leader, &partitions, ctx.draining);
+                let number = ctx.send(leader, request, self.style.version);
+                self.fetches.insert(number, (leader, ctx.now_us));
+            }
+        }
+        ctx.wake_in_ms(100);
     }
 
-    fn request(&mut self, draining: bool) -> FetchRequest {
-        let full = !self.uses_session() || self.session.id == 0;
+    fn request(&mut self, leader: u32, partitions: &[(TopicPartition, i32)], draining: bool) -> FetchRequest {
+        let uses_session = self.uses_session();
+        let session = self.sessions.entry(leader).or_default();
+        let full = !uses_session || session.id == 0;
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for (partition, position) in &mut self.positions {
-            if !full && position.told == Some(position.next) {
+        for (partition, epoch) in partitions {
+            let Some(position) = self.positions.get_mut(partition) else { continue };
+            if !full && position.told == Some((leader, position.next)) {
                 continue;
             }
-            position.told = Some(position.next);
+            position.told = Some((leader, position.next));
             let wanted = FetchPartition {
                 partition: partition.partition.0,
                 fetch_offset: position.next,
+                current_leader_epoch: if self.style.version >= EPOCHS_FROM { *epoch } else { -1 },
                 partition_max_bytes: self.style.bytes_max,
                 ..FetchPartition::default()
             };
@@ -142,10 +162,10 @@ impl Reader {
                 }),
             }
         }
-        let (session_id, session_epoch) = match (self.uses_session(), full) {
+        let (session_id, session_epoch) = match (uses_session, full) {
             (false, _) => (0, -1),
             (true, true) => (0, 0),
-            (true, false) => (self.session.id, self.session.epoch),
+            (true, false) => (session.id, session.epoch),
         };
         FetchRequest {
             max_wait_ms: if draining { 10 } else { self.style.wait_ms },
@@ -162,24 +182,32 @@ impl Reader {
         clippy::wildcard_enum_match_arm,
         reason = "Kafka has a hundred error codes, and all others are the same to this client"
     )]
-    fn on_fetched(&mut self, ctx: &mut Context<'_>, response: &FetchResponse, asked_us: u64) {
+    fn on_fetched(
+        &mut self,
+        ctx: &mut Context<'_>,
+        broker: u32,
+        response: &FetchResponse,
+        asked_us: u64,
+    ) {
+        let uses_session = self.uses_session();
+        let session = self.sessions.entry(broker).or_default();
         match ErrorCode::from_code(response.error_code).unwrap_or_default() {
             ErrorCode::None => {}
             _ => {
-                if self.session.id != 0 {
+                if session.id != 0 {
                     ctx.mark(Mark::SessionLost);
                 }
-                self.session = Session::default();
+                *session = Session::default();
                 return;
             }
         }
-        if self.uses_session() {
-            if self.session.id != 0 {
+        if uses_session {
+            if session.id != 0 {
                 ctx.mark(Mark::SessionUsed);
             }
             // A broker without room for a session answers with none (KIP-227).
-            let epoch = if self.session.id == response.session_id { self.session.epoch } else { 0 };
-            self.session = Session { id: response.session_id, epoch: epoch + 1 };
+            let epoch = if session.id == response.session_id { session.epoch } else { 0 };
+            *session = Session { id: response.session_id, epoch: epoch + 1 };
         }
         let mut batches = 0;
         for topic in &response.responses {
@@ -199,6 +227,14 @@ impl Reader {
         {
             ctx.mark(Mark::LongPollWaited);
         }
+        if uses_session {
+            // What a session leaves out has nothing new.
+            for (partition, position) in &mut self.positions {
+                if self.catalog.leader_of(*partition).is_some_and(|(leader, _)| leader == broker) {
+                    position.was_answered |= position.told == Some((broker, position.next));
+                }
+            }
+        }
         self.idle_rounds = if batches == 0 { self.idle_rounds + 1 } else { 0 };
     }
 
@@ -212,37 +248,40 @@ impl Reader {
         match ErrorCode::from_code(data.error_code).unwrap_or_default() {
             ErrorCode::None => {}
             ErrorCode::OffsetOutOfRange => {
-                let log = ctx.oracle.logs.get(&partition);
-                let end = log.map_or(0, |log| log.end().0);
-                // With flush=interval a power cut may take what a reader saw, and the log may have grown again since.
-                let said =
-                    if position.next <= end && self.flushes_always && !log.is_some_and(|log| log.given_up) {
-                        Err(format!(
-                            "{partition}: offset {} is out of range and the log ends at {end}",
-                            position.next
-                        ))
-                    } else {
-                        Ok(())
-                    };
+                // An older leader, which the client cannot tell from the current one before version 9, may end earlier.
+                let knows_epoch = self.style.version >= EPOCHS_FROM;
+                let truth = ctx.truth.logs.get(&partition).filter(|log| !log.is_beyond && knows_epoch);
+                let said = match truth.map(TrueLog::end) {
+                    Some(end) if position.next <= end.0 => Err(format!(
+                        "{partition}: offset {} is out of range, and what is below {end} is committed",
+                        position.next
+                    )),
+                    Some(_) | None => Ok(()),
+                };
                 ctx.hear(Judge::S6, said);
                 *position = Position::default();
+                self.catalog.doubt();
                 return 0;
             }
             ErrorCode::KafkaStorageError => {
-                position.lost = may_be_lost(ctx, partition);
+                position.lost = ctx.truth.is_beyond(partition);
                 position.told = None;
+                self.catalog.doubt();
                 return 0;
             }
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => {
-                self.catalog.clear();
+                position.told = None;
+                self.catalog.doubt();
                 return 0;
             }
             _ => {
                 position.told = None;
+                self.catalog.doubt();
                 return 0;
             }
         }
         position.high_watermark = data.high_watermark;
+        position.was_answered = true;
         let records = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
         let (next, batches) = check_records(ctx, partition, position.next, &records);
         if batches > 0 {
@@ -254,20 +293,6 @@ impl Reader {
         position.next = next;
         batches
     }
-}
-
-/// A refusal to serve must have its reason in a fault.
-fn may_be_lost(ctx: &mut Context<'_>, partition: TopicPartition) -> bool {
-    let excused = ctx.oracle.may_be_given_up(partition)
-        || ctx.oracle.logs.get(&partition).is_some_and(|log| log.given_up)
-        || ctx.oracle.flips.iter().any(|flip| !flip.whole_group);
-    let said = if excused {
-        Ok(())
-    } else {
-        Err(format!("{partition} is refused to a reader though no fault touched it"))
-    };
-    ctx.hear(Judge::S1, said);
-    excused
 }
 
 /// Judges the batches of one partition; where the reader goes on, and how many there were.
@@ -301,29 +326,28 @@ pub(super) fn check_records(
 }
 
 impl Behaviour for Reader {
-    fn on_connected(&mut self, ctx: &mut Context<'_>) {
-        self.connected = true;
-        self.go_on(ctx);
-    }
-
     #[expect(clippy::wildcard_enum_match_arm, reason = "a client reads the answers to what it asks for")]
-    fn on_response(&mut self, ctx: &mut Context<'_>, number: u64, response: Response) {
+    fn on_response(&mut self, ctx: &mut Context<'_>, broker: u32, number: u64, response: Response) {
         match response {
-            Response::Metadata(response) if self.metadata == Some(number) => {
-                self.metadata = None;
-                self.catalog.learn(&response);
+            Response::Metadata(response) => {
+                if !self.catalog.learn(ctx, number, &response) {
+                    return;
+                }
                 let old = std::mem::take(&mut self.positions);
                 for partition in self.catalog.partitions() {
-                    self.positions.insert(partition, old.get(&partition).copied().unwrap_or_default());
+                    let mut position = old.get(&partition).copied().unwrap_or_default();
+                    position.told = None;
+                    position.was_answered = false;
+                    self.positions.insert(partition, position);
                 }
-                self.session = Session::default();
+                self.sessions.clear();
                 if !self.catalog.is_complete() {
                     self.paused_until = ctx.now_us + 100_000;
                 }
             }
             Response::Fetch(response) => {
-                let Some((_, asked_us)) = self.fetch.take_if(|(asked, _)| *asked == number) else { return };
-                self.on_fetched(ctx, &response, asked_us);
+                let Some((_, asked_us)) = self.fetches.remove(&number) else { return };
+                self.on_fetched(ctx, broker, &response, asked_us);
                 self.paused_until = ctx.now_us + ctx.rng.below(2 * self.style.pause_ms * 1_000 + 1);
             }
             _ => return,
@@ -331,15 +355,16 @@ impl Behaviour for Reader {
         self.go_on(ctx);
     }
 
-    fn on_disconnected(&mut self, ctx: &mut Context<'_>) {
-        self.connected = false;
-        self.metadata = None;
-        self.fetch = None;
+    fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
+        self.catalog.on_disconnected(ctx, broker);
+        self.fetches.retain(|_, (asked, _)| *asked != broker);
         // A session outlives its connection; half of the readers find that out, the others begin anew.
         if ctx.rng.chance(500) {
-            self.session = Session::default();
+            self.sessions.remove(&broker);
         }
         self.positions.values_mut().for_each(|position| position.told = None);
+        self.paused_until = self.paused_until.max(ctx.now_us + ctx.rng.range(5_000, 150_000));
+        self.go_on(ctx);
     }
 
     fn on_wake(&mut self, ctx: &mut Context<'_>) {
@@ -347,18 +372,21 @@ impl Behaviour for Reader {
     }
 
     fn is_done(&self) -> bool {
-        self.is_at_the_end()
+        self.is_at_the_end(|_| Some(Offset::ZERO))
     }
 
     fn waits_for(&self) -> String {
         let open: Vec<String> = self
             .positions
             .iter()
-            .filter(|(_, position)| !position.lost && position.next < position.high_watermark)
+            .filter(|(_, position)| {
+                !position.lost && (!position.was_answered || position.next < position.high_watermark)
+            })
             .map(|(partition, position)| {
-                format!("{partition} at {} of {}", position.next, position.high_watermark)
+                let leader = self.catalog.leader_of(*partition);
+                format!("{partition} at {} of {}, leader {leader:?}", position.next, position.high_watermark)
             })
             .collect();
-        format!("fetch {:?}, idle rounds {}, open {open:?}", self.fetch, self.idle_rounds)
+        format!("fetches {:?}, idle rounds {}, open {open:?}", self.fetches, self.idle_rounds)
     }
 }

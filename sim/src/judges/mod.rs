@@ -1,98 +1,113 @@
-//! The judges: one file each, named after the invariant of INVARIANTS.md that it speaks for. A judge reads the [`oracle`]
-//! and what a node did or answered; it says why something must not be, or nothing.
-//!
-//! * [`s1`] acked durability; * [`s6`] offset order; * [`s12`] an ack means durable copies; * [`s18`] recovery; * [`s24`] no
-//!   silent corruption; * [`s25`] idempotence; * [`s29`] determinism.
+//! The judges: one file each, named after the invariant of INVARIANTS.md that it speaks for. A judge reads what one folder
+//! holds ([`oracle`]), what the cluster has promised ([`truth`]), and what a node did or answered; it says why something must
+//! not be, or nothing. Who asks them, and when, is `world::watch`.
 
 pub mod oracle;
 pub mod s1;
 pub mod s12;
+pub mod s13;
+pub mod s16;
 pub mod s18;
+pub mod s2;
 pub mod s24;
 pub mod s25;
 pub mod s29;
+pub mod s32;
+pub mod s5;
 pub mod s6;
+pub mod s7;
+pub mod truth;
 
 use crate::trace::NOWHERE;
 use std::fmt;
 
-/// Who found something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Judge {
-    /// Acked durability.
-    S1,
-    /// Offset order.
-    S6,
-    /// An ack means durable copies.
-    S12,
-    /// Recovery.
-    S18,
-    /// No silent corruption.
-    S24,
-    /// Idempotence.
-    S25,
-    /// Determinism.
-    S29,
-    /// Every request is answered once the faults have ended.
-    L1,
-    /// The core's own assertions.
-    Panic,
+/// Writes the enum, its list, names and sentences from one table.
+macro_rules! judges {
+    ($($judge:ident $name:literal $watches:literal;)+) => {
+        /// Who found something.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Judge {
+            $(
+                #[doc = $watches]
+                $judge,
+            )+
+        }
+
+        impl Judge {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$judge),+];
+
+            /// Its name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$judge => $name,)+
+                }
+            }
+
+            /// What it watches over.
+            #[must_use]
+            pub fn watches(self) -> &'static str {
+                match self {
+                    $(Self::$judge => $watches,)+
+                }
+            }
+        }
+    };
+}
+
+judges! {
+    S1 "S1" "acked durability";
+    S2 "S2" "log matching";
+    S3 "S3" "leader completeness";
+    S4 "S4" "the high watermark";
+    S5 "S5" "the high watermark is backed by copies";
+    S6 "S6" "offset order";
+    S7 "S7" "no truncation below the true high watermark";
+    S8 "S8" "candidates have everything";
+    S9 "S9" "the epoch cache";
+    S11 "S11" "epochs only grow";
+    S12 "S12" "an ack means durable copies";
+    S13 "S13" "the metadata is well formed";
+    S15 "S15" "replay of the metadata is deterministic";
+    S16 "S16" "one leader a term, votes on disk";
+    S18 "S18" "recovery";
+    S24 "S24" "no silent corruption";
+    S25 "S25" "idempotence";
+    S29 "S29" "determinism";
+    S31 "S31" "nobody leads in an epoch older than its start";
+    S32 "S32" "acknowledged ends are checked prefixes";
+    S33 "S33" "no byte leaves under another name";
+    Q1 "Q1" "one cluster is founded, once";
+    L1 "L1" "every request ends after the faults";
+    L2 "L2" "ISR changes complete";
+    L3 "L3" "live replicas rejoin, logs become equal";
+    L4 "L4" "one stable controller";
+    L8 "L8" "live brokers are unfenced";
+    L10 "L10" "shutdown ends";
+    Panic "panic" "the core's own assertions";
 }
 
 impl Judge {
-    /// All of them.
-    pub const ALL: [Self; 9] =
-        [Self::S1, Self::S6, Self::S12, Self::S18, Self::S24, Self::S25, Self::S29, Self::L1, Self::Panic];
-
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::S1 => "S1",
-            Self::S6 => "S6",
-            Self::S12 => "S12",
-            Self::S18 => "S18",
-            Self::S24 => "S24",
-            Self::S25 => "S25",
-            Self::S29 => "S29",
-            Self::L1 => "L1",
-            Self::Panic => "panic",
-        }
-    }
-
-    /// What it watches over.
-    #[must_use]
-    pub fn watches(self) -> &'static str {
-        match self {
-            Self::S1 => "acked durability",
-            Self::S6 => "offset order",
-            Self::S12 => "an ack means durable copies",
-            Self::S18 => "recovery",
-            Self::S24 => "no silent corruption",
-            Self::S25 => "idempotence",
-            Self::S29 => "determinism",
-            Self::L1 => "liveness after the faults",
-            Self::Panic => "the core's own assertions",
-        }
-    }
-
     /// The judge of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|judge| judge.name().eq_ignore_ascii_case(name))
+        Self::ALL.iter().copied().find(|judge| judge.name().eq_ignore_ascii_case(name))
     }
 }
 
 /// Which judges may end a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Enabled(u16);
+pub struct Enabled(u64);
+
+const _: () = assert!(Judge::ALL.len() < 64);
 
 impl Enabled {
     /// Every judge.
     #[must_use]
     pub fn all() -> Self {
-        Self(u16::MAX)
+        Self(u64::MAX)
     }
 
     /// Some of them; a panic ends a run in any case.

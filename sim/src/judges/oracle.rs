@@ -1,72 +1,89 @@
-//! What a node's logs must hold, kept beside the node and never asked of it: one shadow log a partition, and the journal as
-//! it was given out (INVARIANTS.md, "cheap oracle").
+//! What one folder holds, kept beside the node and never asked of it: the journal as it was given out, and the logs that it
+//! adds up to (INVARIANTS.md, "cheap oracle"). What the cluster as a whole has promised is in [`super::truth`].
 
 use crate::hash::{hash64, mix};
-use seedlog_core::cluster::records::MetadataRecord;
-use seedlog_core::ids::{Lsn, Offset, ProducerId, TopicPartition, Uuid};
+use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, TopicPartition};
 use seedlog_core::journal::{AppendEntry, Entry};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, RecordIter};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
-/// One node's truth.
+/// One folder's truth.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    /// By partition; deleted ones stay.
-    pub logs: BTreeMap<TopicPartition, ShadowLog>,
-    /// By id; deleted ones stay.
-    pub topics: BTreeMap<Uuid, ShadowTopic>,
+    /// Its logs after the last entry given out.
+    pub logs: BTreeMap<TopicPartition, NodeLog>,
+    /// Its metadata log.
+    pub metadata: NodeMetadata,
     /// The journal's entries; lsn 1 is the first.
     pub journal: Vec<Ghost>,
+    /// The last entry that is on the platter.
+    pub durable: Lsn,
     /// What faults did to bytes that were durable.
     pub flips: Vec<Flip>,
     /// With flush=interval: unsynced entries may be gone since a power cut or a failed sync.
     pub unsynced_excused: bool,
 }
 
-/// One partition.
+/// One partition's log on one node.
 #[derive(Debug, Clone, Default)]
-pub struct ShadowLog {
+pub struct NodeLog {
     /// Its batches in order.
-    pub batches: Vec<ShadowBatch>,
-    /// Part of it was lost to a fault that allows it; the node must not serve it any more.
+    pub batches: Vec<Held>,
+    /// Leader epochs and where they begin, as the entries say.
+    pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Part of it was lost to a fault that allows it; it is refilled or not served any more.
     pub given_up: bool,
-    /// The highest watermark that left the node.
-    pub high_watermark: Offset,
-    /// Producers that lost batches to a power cut under flush=interval: if nothing of one is left, nobody knows what it
-    /// wrote, and Kafka takes its next batch whatever its sequence (KIP-360).
-    pub forgotten: BTreeSet<ProducerId>,
+    /// So many of its first batches are known to be those of the true log.
+    pub matched: usize,
+    /// So many of its first batches are known to be those of the leader of an epoch (S32).
+    pub agreed: (LeaderEpoch, usize),
 }
 
-/// One batch as it was appended.
+/// A batch in a node's log.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// It.
+    pub batch: Rc<ShadowBatch>,
+    /// The entry that appended it.
+    pub lsn: Lsn,
+}
+
+/// A node's metadata log.
+#[derive(Debug, Clone, Default)]
+pub struct NodeMetadata {
+    /// The offset of its first entry: what is before came as a snapshot.
+    pub start: i64,
+    /// Its entries.
+    pub entries: Vec<HeldEntry>,
+    /// Up to here it is known to be the true one.
+    pub matched: i64,
+}
+
+/// An entry of the metadata log on a node.
+#[derive(Debug, Clone)]
+pub struct HeldEntry {
+    /// Its term.
+    pub epoch: LeaderEpoch,
+    /// Its records.
+    pub records: Rc<[u8]>,
+    /// Hash of them.
+    pub hash: u64,
+    /// The entry of the journal.
+    pub lsn: Lsn,
+}
+
+/// One batch as it stands in a log.
 #[derive(Debug, Clone)]
 pub struct ShadowBatch {
     /// Its stamped header.
     pub header: BatchHeader,
-    /// Its entry in the journal.
-    pub lsn: Lsn,
     /// Hash of all its bytes as stamped.
     pub whole: u64,
     /// Hash of its payload.
     pub payload: u64,
     /// Its records' timestamps.
     pub timestamps: Vec<i64>,
-    /// An acknowledgement left.
-    pub acked: bool,
-    /// It was sent to a reader.
-    pub served: bool,
-}
-
-/// One topic.
-#[derive(Debug, Clone)]
-pub struct ShadowTopic {
-    /// Its name.
-    pub name: String,
-    /// The entry that made it.
-    pub created: Lsn,
-    /// The entry that removed it.
-    pub removed: Option<Lsn>,
-    /// A client was told that it exists.
-    pub acked: bool,
 }
 
 /// One entry of the journal as it was given out.
@@ -74,8 +91,8 @@ pub struct ShadowTopic {
 pub struct Ghost {
     /// The entry.
     pub entry: Entry,
-    /// Hash of its batch as stamped; 0 without one.
-    pub whole: u64,
+    /// Its batch, if it has one.
+    pub batch: Option<Rc<ShadowBatch>>,
     /// It was on the platter at some time, and nothing but a flip takes it from there.
     pub durable: bool,
 }
@@ -91,41 +108,128 @@ pub struct Flip {
     pub whole_group: bool,
 }
 
-impl ShadowLog {
+impl NodeLog {
     /// The offset that the next batch takes.
     #[must_use]
     pub fn end(&self) -> Offset {
-        self.batches.last().map_or(Offset::ZERO, |batch| batch.header.next_offset())
+        self.batches.last().map_or(Offset::ZERO, |held| held.batch.header.next_offset())
     }
 
     /// The batch that begins at an offset.
     #[must_use]
-    pub fn at(&self, base: Offset) -> Option<&ShadowBatch> {
-        self.index_of(base).map(|at| &self.batches[at])
+    pub fn at(&self, base: Offset) -> Option<&Held> {
+        let at = self.batches.binary_search_by_key(&base, |held| held.batch.header.base_offset).ok()?;
+        Some(&self.batches[at])
     }
 
-    /// The same, to be changed.
-    pub fn at_mut(&mut self, base: Offset) -> Option<&mut ShadowBatch> {
-        self.index_of(base).map(|at| &mut self.batches[at])
+    /// How many batches lie below `end`.
+    #[must_use]
+    pub fn count_below(&self, end: Offset) -> usize {
+        self.batches.partition_point(|held| held.batch.header.next_offset() <= end)
     }
 
-    fn index_of(&self, base: Offset) -> Option<usize> {
-        self.batches.binary_search_by_key(&base, |batch| batch.header.base_offset).ok()
+    fn cut(&mut self, to: Offset) {
+        self.batches.truncate(self.count_below(to));
+        let left = self.batches.len();
+        self.matched = self.matched.min(left);
+        self.agreed.1 = self.agreed.1.min(left);
+        while self.epochs.last().is_some_and(|(_, start)| *start >= to) {
+            self.epochs.pop();
+        }
     }
 
-    /// What is at or behind `end` is gone, as flush=interval allows.
-    pub fn excuse(&mut self, end: Offset) {
-        let gone = self.batches.iter().filter(|batch| batch.header.base_offset >= end);
-        self.forgotten.extend(
-            gone.filter(|batch| batch.header.has_producer_id()).map(|batch| batch.header.producer_id),
-        );
+    fn begin_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
+            // An epoch without records is forgotten when the next begins at the same place.
+            while self.epochs.last().is_some_and(|(_, other)| *other >= start) {
+                self.epochs.pop();
+            }
+            self.epochs.push((epoch, start));
+        }
+    }
+}
+
+impl NodeMetadata {
+    /// The offset that the next entry takes.
+    #[must_use]
+    pub fn end(&self) -> i64 {
+        self.start + i64::try_from(self.entries.len()).unwrap_or(i64::MAX)
     }
 
-    /// Forgets what is at or behind `end`.
-    pub fn truncate(&mut self, end: Offset) {
-        let keep = self.batches.partition_point(|batch| batch.header.base_offset < end);
-        self.batches.truncate(keep);
-        self.high_watermark = self.high_watermark.min(end);
+    /// The entry at an offset.
+    #[must_use]
+    pub fn at(&self, offset: i64) -> Option<&HeldEntry> {
+        self.entries.get(usize::try_from(offset - self.start).ok()?)
+    }
+
+    fn follow(&mut self, lsn: Lsn, entry: &Entry) {
+        match entry {
+            Entry::Metadata { epoch, records, .. } => self.entries.push(HeldEntry {
+                epoch: *epoch,
+                records: records.as_slice().into(),
+                hash: hash64(records),
+                lsn,
+            }),
+            Entry::MetadataCut { to } => {
+                self.entries.truncate(usize::try_from(to.0 - self.start).unwrap_or(0));
+                self.matched = self.matched.min(to.0);
+            }
+            Entry::MetadataImage { end, from, total, bytes, .. } if from + bytes.len() as u64 == *total => {
+                *self = Self { start: end.0, entries: Vec::new(), matched: end.0 };
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What entries add up to.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// The logs.
+    pub logs: BTreeMap<TopicPartition, NodeLog>,
+    /// The metadata log.
+    pub metadata: NodeMetadata,
+}
+
+impl Replayed {
+    fn follow(&mut self, lsn: Lsn, entry: &Entry, batch: Option<&Rc<ShadowBatch>>) {
+        follow(&mut self.logs, lsn, entry, batch);
+        self.metadata.follow(lsn, entry);
+    }
+}
+
+fn follow(
+    logs: &mut BTreeMap<TopicPartition, NodeLog>,
+    lsn: Lsn,
+    entry: &Entry,
+    batch: Option<&Rc<ShadowBatch>>,
+) {
+    match entry {
+        Entry::Append(append) => {
+            let log = logs.entry(append.partition).or_default();
+            log.begin_epoch(append.epoch, append.base_offset);
+            if let Some(batch) = batch {
+                log.batches.push(Held { batch: Rc::clone(batch), lsn });
+            }
+        }
+        Entry::EpochStart { partition, epoch, start } => {
+            logs.entry(*partition).or_default().begin_epoch(*epoch, *start);
+        }
+        Entry::Cut { partition, to } => logs.entry(*partition).or_default().cut(*to),
+        Entry::Reset { partition, .. } => {
+            logs.insert(*partition, NodeLog::default());
+        }
+        Entry::Dropping { topic_id, .. } => logs.retain(|partition, _| partition.topic_id != *topic_id),
+        Entry::Metadata { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::ProducersExpired { .. }
+        | Entry::Dropped { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Founded { .. }
+        | Entry::Vote { .. }
+        | Entry::Trusted { .. } => {}
     }
 }
 
@@ -142,45 +246,17 @@ impl Oracle {
         Lsn(self.journal.len() as u64)
     }
 
-    /// An entry was given out. Gives back the shadow batch if it appends one.
-    pub fn on_entry(
-        &mut self,
-        lsn: Lsn,
-        entry: &Entry,
-        batch: Option<(&BatchHeader, &[u8])>,
-    ) -> Option<ShadowBatch> {
+    /// An entry was given out, with its batch.
+    pub fn on_entry(&mut self, lsn: Lsn, entry: &Entry, batch: Option<Rc<ShadowBatch>>) {
         assert!(lsn == self.end().next(), "entries are numbered in order");
-        let shadow = batch.map(|(header, bytes)| shadow_of(header, bytes, lsn));
-        let whole = shadow.as_ref().map_or(0, |shadow| shadow.whole);
-        self.journal.push(Ghost { entry: entry.clone(), whole, durable: false });
-        if let Entry::Metadata { record, .. } = entry {
-            match MetadataRecord::decode(record) {
-                Ok(MetadataRecord::Topic { topic_id, name, .. }) => {
-                    let topic = ShadowTopic { name, created: lsn, removed: None, acked: false };
-                    self.topics.insert(topic_id, topic);
-                }
-                Ok(MetadataRecord::RemoveTopic { topic_id }) => {
-                    if let Some(topic) = self.topics.get_mut(&topic_id) {
-                        topic.removed = Some(lsn);
-                    }
-                }
-                Ok(
-                    MetadataRecord::LeaderChange { .. }
-                    | MetadataRecord::RegisterBroker { .. }
-                    | MetadataRecord::Partition { .. }
-                    | MetadataRecord::ProducerIds { .. },
-                )
-                | Err(_) => {}
-            }
-        }
-        if let (Entry::Append(append), Some(shadow)) = (entry, &shadow) {
-            self.logs.entry(append.partition).or_default().batches.push(shadow.clone());
-        }
-        shadow
+        follow(&mut self.logs, lsn, entry, batch.as_ref());
+        self.metadata.follow(lsn, entry);
+        self.journal.push(Ghost { entry: entry.clone(), batch, durable: false });
     }
 
     /// Entries up to `through` are truly on the platter.
     pub fn on_platter(&mut self, through: Lsn) {
+        self.durable = self.durable.max(through);
         for ghost in self.journal.iter_mut().take(usize::try_from(through.0).unwrap_or(usize::MAX)).rev() {
             if ghost.durable {
                 break;
@@ -189,29 +265,42 @@ impl Oracle {
         }
     }
 
-    /// Recovery ended at `end`: what is behind it never was.
-    pub fn on_recovered(&mut self, end: Lsn) {
-        self.journal.truncate(usize::try_from(end.0).unwrap_or(usize::MAX));
-        self.unsynced_excused = false;
-        self.topics.retain(|_, topic| topic.created <= end);
-        for topic in self.topics.values_mut() {
-            topic.removed = topic.removed.filter(|&removed| removed <= end);
+    /// What the entries up to `end` add up to.
+    #[must_use]
+    pub fn replay(&self, end: Lsn) -> Replayed {
+        let mut replayed = Replayed::default();
+        for (lsn, ghost) in (1..).zip(self.journal.iter().take(usize::try_from(end.0).unwrap_or(usize::MAX))) {
+            replayed.follow(Lsn(lsn), &ghost.entry, ghost.batch.as_ref());
         }
-        let topics = &self.topics;
-        self.logs.retain(|partition, _| topics.contains_key(&partition.topic_id));
+        replayed
     }
 
-    /// The topic that has this name.
-    #[must_use]
-    pub fn topic_named(&self, name: &str) -> Option<Uuid> {
-        let live = self.topics.iter().filter(|(_, topic)| topic.name == name && topic.removed.is_none());
-        live.map(|(&topic_id, _)| topic_id).next_back()
+    /// Recovery ended at `end`: what is behind it never was, and what was given out adds up to `replayed`.
+    pub fn on_recovered(&mut self, end: Lsn, mut replayed: Replayed) {
+        self.journal.truncate(usize::try_from(end.0).unwrap_or(usize::MAX));
+        self.durable = self.durable.min(end);
+        self.unsynced_excused = false;
+        for (partition, log) in &mut replayed.logs {
+            if let Some(old) = self.logs.get(partition) {
+                // Only what came behind the recovered end can differ.
+                let same = old.batches.iter().zip(&log.batches).take_while(|(a, b)| Rc::ptr_eq(&a.batch, &b.batch));
+                log.matched = old.matched.min(same.count());
+                log.given_up = old.given_up;
+            }
+        }
+        self.logs = replayed.logs;
+        self.metadata = replayed.metadata;
     }
 
-    /// Whether a topic exists.
-    #[must_use]
-    pub fn is_live(&self, topic_id: Uuid) -> bool {
-        self.topics.get(&topic_id).is_some_and(|topic| topic.removed.is_none())
+    /// For whom the node voted in a term, by its entries: each with whether it is on disk.
+    pub fn votes_in(&self, term: LeaderEpoch) -> impl Iterator<Item = (NodeId, bool)> {
+        // Terms only grow: what is older is behind the first entry of an older term.
+        let votes = self.journal.iter().rev().filter_map(|ghost| match ghost.entry {
+            Entry::Vote { epoch, candidate } => Some((epoch, candidate, ghost.durable)),
+            _ => None,
+        });
+        let of_term = votes.take_while(move |(epoch, ..)| *epoch >= term).filter(move |(epoch, ..)| *epoch == term);
+        of_term.filter_map(|(_, candidate, durable)| Some((candidate?, durable)))
     }
 
     /// Whether faults allow that a partition was given up (SAFETY J5): its records were hit, or a group was hit whose
@@ -243,8 +332,41 @@ pub fn partition_of(entry: &Entry) -> Option<TopicPartition> {
     match entry {
         Entry::Append(AppendEntry { partition, .. })
         | Entry::EpochStart { partition, .. }
-        | Entry::ProducersExpired { partition, .. } => Some(*partition),
-        Entry::Metadata { .. } | Entry::Dropped { .. } | Entry::Started { .. } | Entry::Stopped => None,
+        | Entry::ProducersExpired { partition, .. }
+        | Entry::Cut { partition, .. }
+        | Entry::Reset { partition, .. } => Some(*partition),
+        Entry::Metadata { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::Dropped { .. }
+        | Entry::Dropping { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Founded { .. }
+        | Entry::Vote { .. }
+        | Entry::Trusted { .. } => None,
+    }
+}
+
+/// Whether the quorum rests on an entry: committed metadata has no second copy on a single node.
+#[must_use]
+pub fn is_of_quorum(entry: &Entry) -> bool {
+    match entry {
+        Entry::Metadata { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::Founded { .. }
+        | Entry::Vote { .. } => true,
+        Entry::Append(_)
+        | Entry::EpochStart { .. }
+        | Entry::ProducersExpired { .. }
+        | Entry::Cut { .. }
+        | Entry::Reset { .. }
+        | Entry::Dropped { .. }
+        | Entry::Dropping { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Trusted { .. } => false,
     }
 }
 
@@ -255,28 +377,28 @@ pub fn whole_hash(stamped: &[u8]) -> u64 {
     mix(hash64(header), hash64(payload))
 }
 
-fn shadow_of(header: &BatchHeader, bytes: &[u8], lsn: Lsn) -> ShadowBatch {
+/// Hashes of a batch as stamped: the whole, and the payload.
+#[must_use]
+pub fn hashes(header: &BatchHeader, bytes: &[u8]) -> (u64, u64) {
     let mut stamped = [0; BATCH_HEADER_BYTES];
     header.write(&mut stamped);
-    let payload = &bytes[BATCH_HEADER_BYTES..];
-    let hash = hash64(payload);
-    ShadowBatch {
-        header: *header,
-        lsn,
-        whole: mix(hash64(&stamped), hash),
-        payload: hash,
-        timestamps: RecordIter::new(header, payload)
-            .map_while(|record| record.ok().map(|r| r.timestamp))
-            .collect(),
-        acked: false,
-        served: false,
-    }
+    let payload = hash64(&bytes[BATCH_HEADER_BYTES..]);
+    (mix(hash64(&stamped), payload), payload)
+}
+
+/// The shadow of a batch.
+#[must_use]
+pub fn shadow_of(header: &BatchHeader, bytes: &[u8]) -> ShadowBatch {
+    let (whole, payload) = hashes(header, bytes);
+    let records = RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..]);
+    let timestamps = records.map_while(|record| record.ok().map(|record| record.timestamp)).collect();
+    ShadowBatch { header: *header, whole, payload, timestamps }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use seedlog_core::ids::{LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId};
+    use seedlog_core::ids::{LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
     use seedlog_core::records::BatchBuilder;
     use seedlog_core::time::WallMs;
 
@@ -285,17 +407,22 @@ pub(crate) mod tests {
         TopicPartition { topic_id: Uuid([1; 16]), partition: PartitionIndex(0) }
     }
 
-    /// A batch of two records at `base`, by producer 9.
-    pub(crate) fn batch(base: i64, sequence: i32) -> (BatchHeader, bytes::Bytes) {
-        let mut builder = BatchBuilder::new().stamped(Offset(base), LeaderEpoch(1)).producer(
+    /// A batch of two records at `base` in an epoch, by producer 9.
+    pub(crate) fn batch_in(epoch: i32, base: i64, sequence: i32) -> (BatchHeader, bytes::Bytes) {
+        let mut builder = BatchBuilder::new().stamped(Offset(base), LeaderEpoch(epoch)).producer(
             ProducerId(9),
             ProducerEpoch(0),
             sequence,
         );
-        builder.add(100, None, Some(format!("value {base}").as_bytes()), &[]);
+        builder.add(100, None, Some(format!("value {base} of {epoch}").as_bytes()), &[]);
         builder.add(101, None, Some(b"second"), &[]);
         let bytes = builder.finish();
         (BatchHeader::parse(&bytes).unwrap(), bytes)
+    }
+
+    /// The same in epoch 1.
+    pub(crate) fn batch(base: i64, sequence: i32) -> (BatchHeader, bytes::Bytes) {
+        batch_in(1, base, sequence)
     }
 
     /// The entry that appends it.
@@ -312,15 +439,18 @@ pub(crate) mod tests {
         })
     }
 
+    /// Appends a batch.
+    pub(crate) fn append(oracle: &mut Oracle, epoch: i32, base: i64) {
+        let (header, bytes) = batch_in(epoch, base, i32::try_from(base).unwrap());
+        let lsn = oracle.end().next();
+        oracle.on_entry(lsn, &entry(&header), Some(Rc::new(shadow_of(&header, &bytes))));
+    }
+
     /// An oracle that saw `count` batches.
     pub(crate) fn oracle(count: i64) -> Oracle {
         let mut oracle = Oracle::default();
-        let topic = ShadowTopic { name: "t".to_owned(), created: Lsn(1), removed: None, acked: true };
-        oracle.topics.insert(partition().topic_id, topic);
         for index in 0..count {
-            let (header, bytes) = batch(index * 2, i32::try_from(index * 2).unwrap());
-            let lsn = oracle.end().next();
-            oracle.on_entry(lsn, &entry(&header), Some((&header, &bytes)));
+            append(&mut oracle, 1, index * 2);
         }
         oracle
     }
@@ -332,9 +462,23 @@ pub(crate) mod tests {
         oracle.on_platter(Lsn(2));
         assert_eq!(oracle.journal.iter().filter(|ghost| ghost.durable).count(), 2);
         let (_, bytes) = batch(2, 2);
-        assert_eq!(oracle.logs[&partition()].at(Offset(2)).unwrap().whole, whole_hash(&bytes));
-        oracle.on_recovered(Lsn(2));
-        assert_eq!(oracle.end(), Lsn(2));
+        assert_eq!(oracle.logs[&partition()].at(Offset(2)).unwrap().batch.whole, whole_hash(&bytes));
+        oracle.logs.get_mut(&partition()).unwrap().matched = 3;
+        let replayed = oracle.replay(Lsn(2));
+        oracle.on_recovered(Lsn(2), replayed);
+        assert_eq!((oracle.end(), oracle.logs[&partition()].matched), (Lsn(2), 2));
+    }
+
+    #[test]
+    fn a_cut_that_never_reached_the_disk_is_undone_by_recovery() {
+        let mut oracle = oracle(3);
+        oracle.on_entry(Lsn(4), &Entry::Cut { partition: partition(), to: Offset(2) }, None);
+        append(&mut oracle, 4, 2);
+        assert_eq!(oracle.logs[&partition()].end(), Offset(4));
+        assert_eq!(oracle.logs[&partition()].epochs, [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(4), Offset(2))]);
+        let replayed = oracle.replay(Lsn(3));
+        oracle.on_recovered(Lsn(3), replayed);
+        assert_eq!(oracle.logs[&partition()].end(), Offset(6));
     }
 
     #[test]

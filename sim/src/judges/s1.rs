@@ -1,151 +1,97 @@
-//! S1 acked durability (INVARIANTS.md 3a): what was acknowledged, or shown to a reader, is in the log after every recovery
-//! and is read at the end, unless a fault that no single copy survives took it.
+//! S1 acked durability (INVARIANTS.md 3a) and S3 leader completeness: a new leader has every record below the true high
+//! watermark; if one that it lacks was acknowledged to a producer or shown to a reader, that is S1. At the end everything
+//! that was acknowledged is read once more.
 
-use super::oracle::{Oracle, ShadowBatch, ShadowLog};
-use seedlog_core::ids::{Offset, TopicPartition};
-use seedlog_core::recovered::Recovered;
+use super::Judge;
+use super::oracle::NodeLog;
+use super::truth::TrueLog;
+use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 
-/// Checks a recovery, before the oracle takes over its end.
+/// Checks a leader at the begin of its epoch.
 ///
 /// # Errors
-/// What was acknowledged and is gone.
-pub fn check_recovered(oracle: &Oracle, recovered: &Recovered) -> Result<(), String> {
-    for (&topic_id, topic) in oracle.topics.iter().filter(|(_, topic)| topic.acked && topic.removed.is_none())
-    {
-        if recovered.image.topic(topic_id).is_none() {
-            return Err(format!("topic {} ({topic_id}) was acknowledged and is gone", topic.name));
-        }
+/// What it lacks, and which of the two judges says so.
+pub fn check_leader(
+    truth: &TrueLog,
+    log: &mut NodeLog,
+    partition: TopicPartition,
+    epoch: LeaderEpoch,
+) -> Result<(), (Judge, String)> {
+    if truth.is_beyond || truth.is_held_by(log) {
+        return Ok(());
     }
-    for (&partition, log) in &oracle.logs {
-        let removed = oracle.topics.get(&partition.topic_id).is_none_or(|topic| topic.removed.is_some());
-        if removed || log.given_up {
-            continue;
+    let lacks = &truth.batches[log.matched..];
+    let Some(first) = lacks.first() else { return Ok(()) };
+    let offset = first.batch.header.base_offset;
+    let says = |what: String| {
+        format!("{partition}: the leader of epoch {epoch} lacks offset {offset}: {what}; its log ends at {}", log.end())
+    };
+    match lacks.iter().find(|held| held.acked || held.served) {
+        Some(owed) => {
+            let what = if owed.acked { "was acknowledged" } else { "was shown to a reader" };
+            Err((Judge::S1, says(format!("offset {} {what}", owed.batch.header.base_offset))))
         }
-        let held = recovered.partitions.get(&partition);
-        let end = held.map_or(Offset::ZERO, |held| held.log.end());
-        if let Some(damage) = held.and_then(|held| held.damage) {
-            if !oracle.may_be_given_up(partition) {
-                return Err(unexcused(oracle, partition, log, damage.from));
-            }
-            continue;
-        }
-        if let Some(lost) = first_owed(oracle, log, end) {
-            return Err(format!(
-                "{partition}: offset {} (entry {}) was {} and the recovered log ends at {end}",
-                lost.header.base_offset,
-                lost.lsn,
-                if lost.acked { "acknowledged" } else { "shown to a reader" },
-            ));
-        }
+        None => Err((Judge::S3, says(format!("everything below {} is committed", truth.end())))),
     }
-    Ok(())
 }
 
 /// Checks what a reader of everything got at the end: `read_to` is how far.
 ///
 /// # Errors
 /// What was acknowledged and cannot be read.
-pub fn check_read(oracle: &Oracle, partition: TopicPartition, read_to: Offset) -> Result<(), String> {
-    let Some(log) = oracle.logs.get(&partition).filter(|log| !log.given_up) else { return Ok(()) };
-    match first_owed(oracle, log, read_to) {
-        Some(lost) => Err(format!(
+pub fn check_read(truth: &TrueLog, partition: TopicPartition, read_to: Offset) -> Result<(), String> {
+    let behind = truth.batches.iter().filter(|held| held.batch.header.next_offset() > read_to);
+    match behind.clone().find(|held| held.acked || held.served) {
+        Some(lost) if !truth.is_beyond => Err(format!(
             "{partition}: offset {} was acknowledged and cannot be read: readers end at {read_to}",
-            lost.header.base_offset
+            lost.batch.header.base_offset
         )),
-        None => Ok(()),
-    }
-}
-
-/// The first batch at or behind `end` that must not be missing.
-fn first_owed<'a>(oracle: &Oracle, log: &'a ShadowLog, end: Offset) -> Option<&'a ShadowBatch> {
-    log.batches.iter().filter(|batch| batch.header.next_offset() > end).find(|batch| {
-        let excused = oracle.unsynced_excused && oracle.ghost(batch.lsn).is_none_or(|ghost| !ghost.durable);
-        (batch.acked || batch.served) && !excused
-    })
-}
-
-fn unexcused(oracle: &Oracle, partition: TopicPartition, log: &ShadowLog, from: Offset) -> String {
-    let owed = first_owed(oracle, log, from);
-    match owed {
-        Some(batch) => format!(
-            "{partition}: offset {} (entry {}) was acknowledged and the node gives the partition up from {from}, \
-             though no fault touched it",
-            batch.header.base_offset, batch.lsn
-        ),
-        None => {
-            format!("{partition}: the node gives the partition up from {from}, though no fault touched it")
-        }
+        Some(_) | None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::Flip;
-    use crate::judges::oracle::tests::{batch, oracle, partition};
-    use seedlog_core::cluster::snapshot::Damage;
-    use seedlog_core::ids::Lsn;
-    use seedlog_core::recovered::RecoveredPartition;
-    use seedlog_core::time::WallMs;
+    use crate::judges::oracle::tests::{append, oracle, partition};
+    use crate::judges::truth::tests::true_log;
 
-    fn recovered(batches: i64, damage: Option<Damage>) -> Recovered {
-        let mut held = RecoveredPartition { damage, ..RecoveredPartition::default() };
-        for index in 0..batches {
-            let (header, _) = batch(index * 2, i32::try_from(index * 2).unwrap());
-            held.log.append(&header, WallMs(100));
-        }
-        let mut recovered = Recovered::default();
-        recovered.partitions.insert(partition(), held);
-        recovered
-    }
-
-    fn shadow() -> Oracle {
-        let mut oracle = oracle(3);
-        // The topic's own record is not part of these tests.
-        oracle.topics.values_mut().for_each(|topic| topic.acked = false);
-        oracle
+    #[test]
+    fn a_leader_that_lacks_what_was_acknowledged_is_found() {
+        let mut truth = true_log(&oracle(3));
+        let check = |truth: &TrueLog, batches| {
+            let mut held = oracle(batches);
+            let log = held.logs.get_mut(&partition()).unwrap();
+            check_leader(truth, log, partition(), LeaderEpoch(2)).map_err(|(judge, _)| judge)
+        };
+        assert_eq!(check(&truth, 3), Ok(()));
+        assert_eq!(check(&truth, 2), Err(Judge::S3));
+        truth.batches[2].served = true;
+        assert_eq!(check(&truth, 2), Err(Judge::S1));
+        truth.is_beyond = true;
+        assert_eq!(check(&truth, 2), Ok(()));
     }
 
     #[test]
-    fn an_acknowledged_batch_that_is_gone_is_found() {
-        let mut oracle = shadow();
-        assert_eq!(check_recovered(&oracle, &recovered(2, None)), Ok(()));
-        oracle.logs.get_mut(&partition()).unwrap().batches[2].acked = true;
-        assert!(check_recovered(&oracle, &recovered(2, None)).unwrap_err().contains("offset 4"));
-        assert_eq!(check_recovered(&oracle, &recovered(3, None)), Ok(()));
-    }
-
-    #[test]
-    fn a_batch_that_a_reader_saw_counts_and_flush_interval_excuses_the_unsynced() {
-        let mut oracle = shadow();
-        oracle.logs.get_mut(&partition()).unwrap().batches[2].served = true;
-        assert!(check_recovered(&oracle, &recovered(2, None)).unwrap_err().contains("shown to a reader"));
-        oracle.unsynced_excused = true;
-        assert_eq!(check_recovered(&oracle, &recovered(2, None)), Ok(()));
-        oracle.on_platter(Lsn(3));
-        assert!(check_recovered(&oracle, &recovered(2, None)).is_err());
-    }
-
-    #[test]
-    fn giving_up_needs_a_fault() {
-        let mut oracle = shadow();
-        let damage = Some(Damage { from: Offset(2), to: None });
-        assert!(check_recovered(&oracle, &recovered(1, damage)).is_err());
-        oracle.flips.push(Flip { first: Lsn(2), last: Lsn(2), whole_group: false });
-        assert_eq!(check_recovered(&oracle, &recovered(1, damage)), Ok(()));
-    }
-
-    #[test]
-    fn a_topic_that_was_acknowledged_must_be_there() {
-        let oracle = oracle(0);
-        assert!(check_recovered(&oracle, &Recovered::default()).unwrap_err().contains("topic t"));
+    fn a_leader_with_another_record_in_its_place_is_found() {
+        let mut truth = true_log(&oracle(3));
+        truth.batches[1].acked = true;
+        let mut other = oracle(1);
+        append(&mut other, 2, 2);
+        append(&mut other, 2, 4);
+        let log = other.logs.get_mut(&partition()).unwrap();
+        let (judge, says) = check_leader(&truth, log, partition(), LeaderEpoch(3)).unwrap_err();
+        assert_eq!(judge, Judge::S1);
+        assert!(says.contains("offset 2 was acknowledged"), "{says}");
     }
 
     #[test]
     fn the_last_reader_must_get_everything() {
-        let mut oracle = shadow();
-        oracle.logs.get_mut(&partition()).unwrap().batches[1].acked = true;
-        assert_eq!(check_read(&oracle, partition(), Offset(4)), Ok(()));
-        assert!(check_read(&oracle, partition(), Offset(2)).is_err());
+        let mut truth = true_log(&oracle(3));
+        truth.batches[1].acked = true;
+        assert_eq!(check_read(&truth, partition(), Offset(4)), Ok(()));
+        assert!(check_read(&truth, partition(), Offset(2)).is_err());
+        truth.is_beyond = true;
+        assert_eq!(check_read(&truth, partition(), Offset(2)), Ok(()));
     }
 }

@@ -1,29 +1,49 @@
-//! S12 an ack means copies (INVARIANTS.md 3a): when a success for acks=1 or acks=all leaves a node with flush=always, the
-//! record is in the shadow log and its group is on the platter, not merely in the page cache.
+//! S12 an ack means copies (INVARIANTS.md 3a): when a success leaves a node, the record is in its log; for acks=all it is in
+//! the logs of at least `min.insync.replicas` nodes. With flush=always it is on the platter there, not merely in the page
+//! cache.
 
-use super::oracle::ShadowLog;
-use seedlog_core::ids::{Offset, TopicPartition};
+use super::oracle::{NodeLog, ShadowBatch};
+use seedlog_core::ids::{Lsn, Offset};
 
-/// Checks one acknowledged batch. `on_platter` looks behind the page cache; `None` means the batch is nowhere.
+/// A copy's log, and what is on its platter.
+#[derive(Debug, Clone, Copy)]
+pub struct Copy<'a> {
+    /// The log.
+    pub log: Option<&'a NodeLog>,
+    /// The last entry on the platter; the greatest there is where the mode does not ask for it.
+    pub durable: Lsn,
+}
+
+impl Copy<'_> {
+    /// It has a batch, on its platter.
+    #[must_use]
+    pub fn has(&self, batch: &ShadowBatch) -> bool {
+        let held = self.log.and_then(|log| log.at(batch.header.base_offset));
+        held.is_some_and(|held| held.batch.whole == batch.whole && held.lsn <= self.durable)
+    }
+}
+
+/// Checks one acknowledged batch: the copy of the node that answers, and those of the others if acks=all.
 ///
 /// # Errors
 /// What the acknowledgement promised too early.
-pub fn check_ack(
-    log: Option<&ShadowLog>,
-    partition: TopicPartition,
+pub fn check_ack<'a>(
+    own: Copy<'_>,
+    all: Option<(impl Iterator<Item = Copy<'a>>, usize)>,
     base: Offset,
-    on_platter: Option<bool>,
 ) -> Result<(), String> {
-    if log.and_then(|log| log.at(base)).is_none() {
-        return Err(format!("{partition}: offset {base} is acknowledged and no batch begins there"));
+    let Some(held) = own.log.and_then(|log| log.at(base)) else {
+        return Err(format!("offset {base} is acknowledged and no batch begins there"));
+    };
+    if !own.has(&held.batch) {
+        return Err(format!("offset {base} is acknowledged before its group is on the platter"));
     }
-    match on_platter {
-        Some(true) => Ok(()),
-        Some(false) => {
-            Err(format!("{partition}: offset {base} is acknowledged before its group is on the platter"))
-        }
-        None => Err(format!("{partition}: offset {base} is acknowledged before its group is written")),
+    let Some((copies, needed)) = all else { return Ok(()) };
+    let count = copies.filter(|copy| copy.has(&held.batch)).count();
+    if count < needed {
+        return Err(format!("offset {base} is acknowledged with {count} durable copies, {needed} are promised"));
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -32,12 +52,16 @@ mod tests {
     use crate::judges::oracle::tests::{oracle, partition};
 
     #[test]
-    fn an_ack_before_the_sync_is_found() {
-        let oracle = oracle(1);
+    fn an_ack_before_the_sync_and_one_with_too_few_copies_are_found() {
+        let oracle = oracle(2);
         let log = oracle.logs.get(&partition());
-        assert_eq!(check_ack(log, partition(), Offset(0), Some(true)), Ok(()));
-        assert!(check_ack(log, partition(), Offset(0), Some(false)).unwrap_err().contains("platter"));
-        assert!(check_ack(log, partition(), Offset(0), None).unwrap_err().contains("written"));
-        assert!(check_ack(log, partition(), Offset(1), Some(true)).unwrap_err().contains("no batch begins"));
+        let own = Copy { log, durable: Lsn(1) };
+        let none = None::<(std::iter::Empty<Copy<'_>>, usize)>;
+        assert_eq!(check_ack(own, none.clone(), Offset(0)), Ok(()));
+        assert!(check_ack(own, none.clone(), Offset(2)).unwrap_err().contains("platter"));
+        assert!(check_ack(own, none, Offset(1)).unwrap_err().contains("no batch begins"));
+        let copies = [own, Copy { log, durable: Lsn(0) }];
+        assert_eq!(check_ack(own, Some((copies.into_iter(), 1)), Offset(0)), Ok(()));
+        assert!(check_ack(own, Some((copies.into_iter(), 2)), Offset(0)).unwrap_err().contains("1 durable"));
     }
 }

@@ -1,10 +1,10 @@
 //! S18 recovery (INVARIANTS.md 3a): what is recovered is a prefix of what was written, reaches at least as far as what was
 //! durable, invents nothing; and a second recovery, from the platter alone, finds the same.
 
-use super::oracle::{Oracle, whole_hash};
+use super::oracle::{NodeLog, Oracle, Replayed, whole_hash};
 use crate::disk::Disk;
 use crate::store::Reading;
-use seedlog_core::ids::Lsn;
+use seedlog_core::ids::{Lsn, Offset};
 use seedlog_core::journal::Entry;
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 ///
 /// # Errors
 /// What was lost or invented.
-pub fn check(oracle: &Oracle, reading: &Reading, disk: &Disk) -> Result<(), String> {
+pub fn check(oracle: &Oracle, replayed: &Replayed, reading: &Reading, disk: &Disk) -> Result<(), String> {
     let end = reading.plan.end;
     let durable = oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |at| at as u64 + 1);
     if end.0 < durable {
@@ -33,7 +33,7 @@ pub fn check(oracle: &Oracle, reading: &Reading, disk: &Disk) -> Result<(), Stri
         }
         if let Entry::Append(append) = &visited.entry {
             let bytes = disk.read(visited.inode, visited.at, append.batch_bytes as usize);
-            if bytes.map(whole_hash) != Some(ghost.whole) {
+            if bytes.map(whole_hash) != ghost.batch.as_ref().map(|batch| batch.whole) {
                 return Err(format!(
                     "entry {}: the record bytes of {} offset {} are not those that were written",
                     visited.lsn, append.partition, append.base_offset
@@ -42,7 +42,7 @@ pub fn check(oracle: &Oracle, reading: &Reading, disk: &Disk) -> Result<(), Stri
         }
     }
     check_holes(oracle, reading)?;
-    check_ends(oracle, reading)
+    check_ends(oracle, replayed, reading)
 }
 
 /// Every durable entry above the snapshot was replayed, or a flip explains the hole.
@@ -60,18 +60,28 @@ fn check_holes(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
     Ok(())
 }
 
-/// The logs' numbers agree with what was appended up to the recovered end.
-fn check_ends(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
+/// The logs' numbers agree with what the entries up to the recovered end add up to.
+fn check_ends(oracle: &Oracle, replayed: &Replayed, reading: &Reading) -> Result<(), String> {
     for (&partition, held) in &reading.recovered.partitions {
-        let Some(log) = oracle.logs.get(&partition).filter(|log| !log.given_up) else { continue };
-        let written = log.batches.partition_point(|batch| batch.lsn <= reading.plan.end);
-        let end = log.batches[..written].last().map_or(0, |batch| batch.header.next_offset().0);
-        if held.damage.is_none() && held.log.end().0 != end {
+        let excused = oracle.logs.get(&partition).is_some_and(|log| log.given_up);
+        let end = replayed.logs.get(&partition).map_or(Offset::ZERO, NodeLog::end);
+        if let Some(damage) = held.damage {
+            if !excused && !oracle.may_be_given_up(partition) {
+                return Err(format!(
+                    "{partition}: the node gives it up from {}, though no fault touched it",
+                    damage.from
+                ));
+            }
+        } else if !excused && held.log.end() != end {
             return Err(format!(
                 "{partition}: the recovered log ends at {}, its entries at {end}",
                 held.log.end()
             ));
         }
+    }
+    let end = reading.recovered.quorum.log.log.end.0;
+    if end != replayed.metadata.end() {
+        return Err(format!("the recovered metadata ends at {end}, its entries at {}", replayed.metadata.end()));
     }
     Ok(())
 }
@@ -88,7 +98,7 @@ pub fn check_again(first: &Reading, second: &Reading) -> Result<(), String> {
             two.end, one.end
         ));
     }
-    if one.image != two.image {
+    if one.quorum != two.quorum {
         return Err("a second recovery, without the page cache, finds other metadata".to_owned());
     }
     if one.partitions != two.partitions {
@@ -106,9 +116,13 @@ pub fn check_again(first: &Reading, second: &Reading) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::judges::oracle::tests::{batch, entry, oracle};
-    use seedlog_core::ids::{Lsn, NodeId, Offset, Uuid};
+    use seedlog_core::ids::{Lsn, NodeId, Uuid};
     use seedlog_core::journal::format::GroupPlace;
-    use seedlog_core::journal::{FILE_HEADER_BYTES, FileHeader, GroupWriter};
+    use seedlog_core::journal::{FILE_HEADER_BYTES, FileHeader, GroupWriter, QuorumChain};
+
+    fn checked(oracle: &Oracle, reading: &Reading, disk: &Disk) -> Result<(), String> {
+        check(oracle, &oracle.replay(reading.plan.end), reading, disk)
+    }
 
     /// A disk whose journal holds `count` batches in one group each, of which the last is changed by `spoil`.
     fn disk(count: i64, spoil: impl Fn(&mut Vec<u8>)) -> Disk {
@@ -120,7 +134,6 @@ mod tests {
             salt: 5,
             first_lsn: Lsn(1),
             durable: Lsn(0),
-            cluster_id: Uuid::ZERO,
             node_id: NodeId(1),
             incarnation: Uuid::ZERO,
         };
@@ -129,7 +142,7 @@ mod tests {
         for index in 0..count {
             let (header, bytes) = batch(index * 2, i32::try_from(index * 2).unwrap());
             let first = Lsn(u64::try_from(index).unwrap() + 1);
-            let mut writer = GroupWriter::new(Vec::new(), first, Offset::ZERO);
+            let mut writer = GroupWriter::new(Vec::new(), first, QuorumChain::default());
             writer.push(&entry(&header), Some((&header, &bytes)));
             let place = GroupPlace { seq: 1, salt: 5, position, durable: Lsn(first.0 - 1) };
             let (_, mut group) = writer.finish(place);
@@ -148,16 +161,16 @@ mod tests {
         let mut oracle = oracle(3);
         oracle.on_platter(Lsn(3));
         let whole = disk(3, |_| {});
-        assert_eq!(check(&oracle, &crate::store::read(whole.seen()).unwrap(), &whole), Ok(()));
+        assert_eq!(checked(&oracle, &crate::store::read(whole.seen()).unwrap(), &whole), Ok(()));
         let short = disk(2, |_| {});
         assert!(
-            check(&oracle, &crate::store::read(short.seen()).unwrap(), &short)
+            checked(&oracle, &crate::store::read(short.seen()).unwrap(), &short)
                 .unwrap_err()
                 .contains("was on disk")
         );
         let long = disk(4, |_| {});
         assert!(
-            check(&oracle, &crate::store::read(long.seen()).unwrap(), &long).unwrap_err().contains("only 3")
+            checked(&oracle, &crate::store::read(long.seen()).unwrap(), &long).unwrap_err().contains("only 3")
         );
     }
 
@@ -170,7 +183,7 @@ mod tests {
         let mut other = whole;
         let inode = other.lookup("journal-000001").unwrap();
         other.flip(inode, reading.visited[2].at + 70, 1, true);
-        assert!(check(&oracle, &reading, &other).unwrap_err().contains("not those that were written"));
+        assert!(checked(&oracle, &reading, &other).unwrap_err().contains("not those that were written"));
     }
 
     #[test]
@@ -180,7 +193,7 @@ mod tests {
         let whole = disk(3, |_| {});
         let mut reading = crate::store::read(whole.seen()).unwrap();
         reading.visited.remove(1);
-        assert!(check(&oracle, &reading, &whole).unwrap_err().contains("hole"));
+        assert!(checked(&oracle, &reading, &whole).unwrap_err().contains("hole"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! S24 no silent corruption (INVARIANTS.md 3a): what is appended and what is served hashes to what a client produced.
 
-use super::oracle::{ShadowLog, whole_hash};
+use super::oracle::whole_hash;
+use super::truth::TrueLog;
 use seedlog_core::ids::{Offset, TopicPartition};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, verify_crc};
 use std::collections::BTreeMap;
@@ -33,24 +34,33 @@ impl Register {
     }
 }
 
-/// Checks a batch that leaves the node.
+/// Checks a batch that leaves a node for a reader: it is the committed one, of this partition of this topic (S14), or, where
+/// committed records were lost beyond what is promised, one that was appended under its epoch.
 ///
 /// # Errors
 /// How it differs from what was appended.
-pub fn check_served(log: Option<&ShadowLog>, partition: TopicPartition, bytes: &[u8]) -> Result<(), String> {
+pub fn check_served(truth: Option<&TrueLog>, partition: TopicPartition, bytes: &[u8]) -> Result<(), String> {
     let Ok(header) = BatchHeader::parse(bytes) else {
         return Err(format!("{partition}: a reader is sent bytes that are no batch"));
     };
     let base = header.base_offset;
-    let Some(batch) = log.and_then(|log| log.at(base)) else {
+    let whole = whole_hash(bytes);
+    let named = truth.and_then(|truth| truth.named.get(header.leader_epoch, base));
+    if named.is_none_or(|named| named.whole != whole) {
         return Err(format!(
-            "{partition}: a reader is sent a batch at offset {base}, where none was appended"
+            "{partition}: a reader is sent a batch at offset {base} of epoch {}, and none like it was appended there",
+            header.leader_epoch
         ));
-    };
-    if batch.whole != whole_hash(bytes) {
-        return Err(format!("{partition}: the batch at offset {base} is not the one that was appended"));
     }
-    Ok(())
+    let Some(truth) = truth.filter(|truth| !truth.is_beyond) else { return Ok(()) };
+    match truth.at(base) {
+        Some(held) if held.batch.whole == whole => Ok(()),
+        Some(held) => Err(format!(
+            "{partition}: a reader is sent offset {base} of epoch {}, and the committed one is of epoch {}",
+            header.leader_epoch, held.batch.header.leader_epoch
+        )),
+        None => Err(format!("{partition}: a reader is sent offset {base}, and committed is what is below {}", truth.end())),
+    }
 }
 
 /// Checks a batch as a client received it: it cannot know more than the CRC and what it or others produced.
@@ -70,20 +80,31 @@ pub fn check_received(register: &Register, bytes: &[u8]) -> Result<BatchHeader, 
 mod tests {
     use super::*;
     use crate::hash::hash64;
-    use crate::judges::oracle::tests::{batch, oracle, partition};
+    use crate::judges::oracle::tests::{batch, batch_in, oracle, partition};
+    use crate::judges::truth::tests::true_log;
 
     #[test]
-    fn changed_misplaced_and_foreign_batches_are_found() {
-        let oracle = oracle(2);
-        let log = oracle.logs.get(&partition());
+    fn changed_misplaced_foreign_and_uncommitted_batches_are_found() {
+        let mut truth = true_log(&oracle(2));
+        for (epoch, base) in [(1, 0), (1, 2), (1, 4), (2, 2)] {
+            let (header, bytes) = batch_in(epoch, base, i32::try_from(base).unwrap());
+            truth.named.name(&header, &bytes).unwrap();
+        }
+        let check = |truth: &TrueLog, bytes: &[u8]| check_served(Some(truth), partition(), bytes);
         let (_, bytes) = batch(2, 2);
-        assert_eq!(check_served(log, partition(), &bytes), Ok(()));
+        assert_eq!(check(&truth, &bytes), Ok(()));
         let mut changed = bytes.to_vec();
         changed[70] ^= 1;
-        assert!(check_served(log, partition(), &changed).unwrap_err().contains("not the one"));
-        let (_, elsewhere) = batch(4, 4);
-        assert!(check_served(log, partition(), &elsewhere).unwrap_err().contains("where none"));
-        assert!(check_served(log, partition(), b"short").unwrap_err().contains("no batch"));
+        assert!(check(&truth, &changed).unwrap_err().contains("none like it"));
+        let (_, elsewhere) = batch(6, 4);
+        assert!(check(&truth, &elsewhere).unwrap_err().contains("none like it"));
+        assert!(check(&truth, b"short").unwrap_err().contains("no batch"));
+        let (_, early) = batch(4, 4);
+        assert!(check(&truth, &early).unwrap_err().contains("committed is what is below 4"));
+        let (_, other) = batch_in(2, 2, 2);
+        assert!(check(&truth, &other).unwrap_err().contains("the committed one is of epoch 1"));
+        truth.is_beyond = true;
+        assert_eq!(check(&truth, &other), Ok(()));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! S6 offset order (INVARIANTS.md 3a): log start <= last stable offset <= high watermark <= log end; a watermark that was
-//! published never goes back; batches in an answer follow each other without overlap.
+//! published never goes back in one leader epoch; batches in an answer follow each other without overlap.
 
-use super::oracle::ShadowLog;
-use seedlog_core::ids::Offset;
+use seedlog_core::ids::{LeaderEpoch, Offset};
 use seedlog_core::records::BatchHeader;
 
 /// What a node publishes of a partition.
@@ -16,13 +15,26 @@ pub struct Published {
     pub high_watermark: i64,
 }
 
-/// Checks what an answer says of a partition, and remembers its watermark.
+/// What a process published of a partition last: in which leader epoch, and which watermark.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Before {
+    /// The epoch that it led in.
+    pub epoch: LeaderEpoch,
+    /// The watermark.
+    pub high_watermark: i64,
+}
+
+/// Checks what an answer of the leader of an epoch says of a partition, whose log ends at `end`, and remembers its watermark.
 ///
 /// # Errors
 /// Which order is broken.
-pub fn check_published(log: &mut ShadowLog, published: Published) -> Result<(), String> {
+pub fn check_published(
+    before: &mut Before,
+    epoch: LeaderEpoch,
+    end: Offset,
+    published: Published,
+) -> Result<(), String> {
     let Published { log_start, last_stable, high_watermark } = published;
-    let end = log.end().0;
     if log_start > high_watermark
         || last_stable > high_watermark
         || (last_stable >= 0 && log_start > last_stable)
@@ -31,13 +43,16 @@ pub fn check_published(log: &mut ShadowLog, published: Published) -> Result<(), 
             "log start {log_start}, last stable {last_stable}, watermark {high_watermark}: out of order"
         ));
     }
-    if high_watermark > end {
+    if high_watermark > end.0 {
         return Err(format!("watermark {high_watermark} is behind the log's end {end}"));
     }
-    if high_watermark < log.high_watermark.0 {
-        return Err(format!("watermark {high_watermark} went back: it was {}", log.high_watermark));
+    if before.epoch == epoch && high_watermark < before.high_watermark {
+        return Err(format!(
+            "watermark {high_watermark} went back in epoch {epoch}: it was {}",
+            before.high_watermark
+        ));
     }
-    log.high_watermark = Offset(high_watermark);
+    *before = Before { epoch, high_watermark };
     Ok(())
 }
 
@@ -62,7 +77,7 @@ pub fn check_batches<'a>(from: i64, headers: impl Iterator<Item = &'a BatchHeade
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::tests::{batch, oracle, partition};
+    use crate::judges::oracle::tests::batch;
 
     fn says(high_watermark: i64) -> Published {
         Published { log_start: 0, last_stable: high_watermark, high_watermark }
@@ -70,12 +85,15 @@ mod tests {
 
     #[test]
     fn a_watermark_that_goes_back_or_too_far_is_found() {
-        let mut log = oracle(2).logs.remove(&partition()).unwrap();
-        assert_eq!(check_published(&mut log, says(4)), Ok(()));
-        assert!(check_published(&mut log, says(2)).unwrap_err().contains("went back"));
-        assert!(check_published(&mut log, says(5)).unwrap_err().contains("behind the log's end"));
+        let mut before = Before::default();
+        let mut check =
+            |epoch, published| check_published(&mut before, LeaderEpoch(epoch), Offset(4), published);
+        assert_eq!(check(1, says(4)), Ok(()));
+        assert!(check(1, says(2)).unwrap_err().contains("went back"));
+        assert_eq!(check(2, says(2)), Ok(()));
+        assert!(check(2, says(5)).unwrap_err().contains("behind the log's end"));
         let crossed = Published { last_stable: 6, ..says(4) };
-        assert!(check_published(&mut log, crossed).unwrap_err().contains("out of order"));
+        assert!(check(2, crossed).unwrap_err().contains("out of order"));
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub struct PendingLook {
     look: Look,
 }
 
+/// Batches for a peer that are still to be read.
+#[derive(Debug)]
+pub struct PendingSend {
+    batches: Vec<(BatchRef, Option<Bytes>)>,
+    unwritten: Vec<Bytes>,
+}
+
 /// What a fill read, for the judges and the marks.
 #[derive(Debug, Default)]
 pub struct Served {
@@ -76,6 +83,63 @@ impl Store {
             parts.push(Part { fill, batches });
         }
         PendingFill { reply, parts }
+    }
+
+    /// Takes the places of a run of batches for a peer: those on their way to the disk are among them.
+    pub fn take_extent(&mut self, extent: &Extent) -> PendingSend {
+        let most = u64::from(extent.bytes_max);
+        let (mut taken, mut batches, mut unwritten) = (0, Vec::new(), Vec::new());
+        let mut fits = |bytes: u64, is_first: bool| {
+            taken += bytes;
+            taken <= most || is_first
+        };
+        let mut next = extent.from;
+        let mut full = false;
+        for batch in self.index.covering(extent) {
+            full = !fits(u64::from(batch.bytes), batches.is_empty());
+            if full {
+                break;
+            }
+            next = batch.next;
+            batches.push((*batch, self.tail_bytes(extent.partition, batch.base)));
+        }
+        for batch in self.index.unwritten(extent) {
+            let is_first = batches.is_empty() && unwritten.is_empty();
+            full |= !fits(batch.bytes.len() as u64, is_first);
+            if full || batch.base > next && !is_first {
+                break;
+            }
+            next = batch.next;
+            unwritten.push(batch.bytes.clone());
+        }
+        for (batch, cached) in &batches {
+            if cached.is_none() {
+                self.pin(batch.place.inode);
+            }
+        }
+        PendingSend { batches, unwritten }
+    }
+
+    /// Reads what was taken, up to the first batch that cannot be read.
+    pub fn fill_extent(&mut self, pending: PendingSend, disk: &Disk) -> Vec<Bytes> {
+        let mut whole = true;
+        let mut read = Vec::new();
+        for (batch, cached) in pending.batches {
+            let was_pinned = cached.is_none();
+            if whole {
+                match cached.or_else(|| read_batch(&batch, disk).map(|(_, bytes)| bytes)) {
+                    Some(bytes) => read.push(bytes),
+                    None => whole = false,
+                }
+            }
+            if was_pinned {
+                self.unpin(batch.place.inode);
+            }
+        }
+        if whole {
+            read.extend(pending.unwritten);
+        }
+        read
     }
 
     fn tail_bytes(&self, partition: TopicPartition, base: Offset) -> Option<Bytes> {

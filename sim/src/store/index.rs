@@ -1,9 +1,10 @@
-//! Where each batch of each partition stands.
+//! Where each batch of each partition stands, and the bytes of those that are not written yet.
 
 use crate::disk::Inode;
+use bytes::Bytes;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset, TopicPartition, Uuid};
 use seedlog_core::output::Extent;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Where a batch's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +38,75 @@ pub struct BatchRef {
     pub place: Place,
 }
 
+/// A batch that is on its way to the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Unwritten {
+    pub(super) base: Offset,
+    pub(super) next: Offset,
+    pub(super) lsn: Lsn,
+    pub(super) bytes: Bytes,
+}
+
 /// All batches that can be read.
 #[derive(Debug, Default)]
-pub(super) struct Index(BTreeMap<TopicPartition, Vec<BatchRef>>);
+pub(super) struct Index {
+    written: BTreeMap<TopicPartition, Vec<BatchRef>>,
+    /// What comes behind the written ones: it can be read by those who do not wait for the disk.
+    unwritten: BTreeMap<TopicPartition, VecDeque<Unwritten>>,
+}
 
 impl Index {
     /// Adds a batch at the end of its partition.
     pub(super) fn push(&mut self, partition: TopicPartition, batch: BatchRef) {
-        let log = self.0.entry(partition).or_default();
+        let log = self.written.entry(partition).or_default();
         assert!(log.last().is_none_or(|last| last.next <= batch.base), "batches are indexed in order");
         log.push(batch);
+    }
+
+    /// A batch was taken into a group.
+    pub(super) fn push_unwritten(&mut self, partition: TopicPartition, batch: Unwritten) {
+        self.unwritten.entry(partition).or_default().push_back(batch);
+    }
+
+    /// The entry's batch is written: its bytes, unless it was cut off meanwhile.
+    pub(super) fn take_written(&mut self, partition: TopicPartition, lsn: Lsn) -> Option<Bytes> {
+        let batches = self.unwritten.get_mut(&partition)?;
+        let first = batches.front().filter(|batch| batch.lsn == lsn).map(|batch| batch.bytes.clone())?;
+        batches.pop_front();
+        if batches.is_empty() {
+            self.unwritten.remove(&partition);
+        }
+        Some(first)
+    }
+
+    /// Batches of an extent that are not written yet.
+    pub(super) fn unwritten(&self, extent: &Extent) -> impl Iterator<Item = &Unwritten> {
+        let batches = self.unwritten.get(&extent.partition).into_iter().flatten();
+        batches.filter(|batch| batch.next > extent.from && batch.next <= extent.to)
+    }
+
+    /// A partition's log ends at `to`. `true`: something of it stood in a segment.
+    pub(super) fn cut(&mut self, partition: TopicPartition, to: Offset) -> bool {
+        if let Some(batches) = self.unwritten.get_mut(&partition) {
+            batches.retain(|batch| batch.next <= to);
+        }
+        let Some(log) = self.written.get_mut(&partition) else { return false };
+        let keep = log.partition_point(|batch| batch.next <= to);
+        let in_segment = log[keep..].iter().any(|batch| batch.place.in_segment);
+        log.truncate(keep);
+        in_segment
+    }
+
+    /// A partition's log begins anew, or is gone.
+    pub(super) fn clear(&mut self, partition: TopicPartition) {
+        self.written.remove(&partition);
+        self.unwritten.remove(&partition);
     }
 
     /// The batches of an extent: from the one that holds `from`, before `to`.
     #[must_use]
     pub(super) fn covering(&self, extent: &Extent) -> &[BatchRef] {
-        let Some(log) = self.0.get(&extent.partition) else { return &[] };
+        let Some(log) = self.written.get(&extent.partition) else { return &[] };
         let first = log.partition_point(|batch| batch.next <= extent.from);
         let end = log.partition_point(|batch| batch.next <= extent.to);
         log.get(first..end).unwrap_or(&[])
@@ -61,36 +115,39 @@ impl Index {
     /// The batch that begins at an offset.
     #[must_use]
     pub(super) fn find(&self, partition: TopicPartition, base: Offset) -> Option<&BatchRef> {
-        let log = self.0.get(&partition)?;
+        let log = self.written.get(&partition)?;
         log.binary_search_by_key(&base, |batch| batch.base).ok().map(|at| &log[at])
     }
 
-    /// A batch was copied to another place.
-    pub(super) fn moved(&mut self, partition: TopicPartition, base: Offset, place: Place) {
-        let Some(log) = self.0.get_mut(&partition) else { return };
-        if let Ok(at) = log.binary_search_by_key(&base, |batch| batch.base) {
+    /// The batch of an entry was copied to another place, unless another one stands at its offset by now.
+    pub(super) fn moved(&mut self, partition: TopicPartition, (base, lsn): (Offset, Lsn), place: Place) {
+        let Some(log) = self.written.get_mut(&partition) else { return };
+        if let Ok(at) = log.binary_search_by_key(&base, |batch| batch.base)
+            && log[at].lsn == lsn
+        {
             log[at].place = place;
         }
     }
 
     /// Forgets a topic.
     pub(super) fn drop_topic(&mut self, topic_id: Uuid) {
-        self.0.retain(|partition, _| partition.topic_id != topic_id);
+        self.written.retain(|partition, _| partition.topic_id != topic_id);
+        self.unwritten.retain(|partition, _| partition.topic_id != topic_id);
     }
 
     /// Keeps some partitions only.
     pub(super) fn retain(&mut self, keep: impl Fn(TopicPartition) -> bool) {
-        self.0.retain(|&partition, _| keep(partition));
+        self.written.retain(|&partition, _| keep(partition));
     }
 
     /// Partitions with their batches.
     pub(super) fn logs(&self) -> impl Iterator<Item = (TopicPartition, &[BatchRef])> {
-        self.0.iter().map(|(&partition, log)| (partition, log.as_slice()))
+        self.written.iter().map(|(&partition, log)| (partition, log.as_slice()))
     }
 
     /// Whether a batch stands in this file.
     #[must_use]
     pub(super) fn refers_to(&self, inode: Inode) -> bool {
-        self.0.values().flatten().any(|batch| batch.place.inode == inode)
+        self.written.values().flatten().any(|batch| batch.place.inode == inode)
     }
 }

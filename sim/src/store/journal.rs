@@ -1,6 +1,6 @@
 //! Groups and journal files: one group in flight at a time, small files that are recycled with their old bytes in them.
 
-use super::index::{BatchRef, Place};
+use super::index::{BatchRef, Place, Unwritten};
 use super::lane::Op;
 use super::{DiskNow, Done, Signal, Store};
 use crate::disk::{Disk, Inode};
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 use seedlog_core::journal::format::GroupPlace;
-use seedlog_core::journal::{AppendEntry, Entry, FILE_HEADER_BYTES, FileHeader, GroupWriter};
-use seedlog_core::records::BatchHeader;
+use seedlog_core::journal::{AppendEntry, Entry, FILE_HEADER_BYTES, FileHeader, GroupWriter, QuorumChain};
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader};
 
 /// Spare files that wait to be recycled; more are removed.
 const SPARES_MAX: usize = 2;
@@ -50,6 +50,8 @@ pub struct GroupAt {
 #[derive(Debug)]
 pub(super) struct OpenGroup {
     writer: GroupWriter<Vec<u8>>,
+    /// Something in it waits for the disk whatever the mode (SAFETY J6).
+    is_urgent: bool,
     appends: Vec<(AppendEntry, Lsn, u32)>,
 }
 
@@ -65,8 +67,8 @@ pub(super) struct Group {
 }
 
 impl OpenGroup {
-    pub(super) fn new(first_lsn: Lsn, metadata_end: Offset) -> Self {
-        Self { writer: GroupWriter::new(Vec::new(), first_lsn, metadata_end), appends: Vec::new() }
+    pub(super) fn new(first_lsn: Lsn, quorum: QuorumChain) -> Self {
+        Self { writer: GroupWriter::new(Vec::new(), first_lsn, quorum), is_urgent: false, appends: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -78,10 +80,59 @@ impl Store {
     /// Takes an entry of the journal; its number.
     pub fn push(&mut self, entry: &Entry, batch: Option<(&BatchHeader, &[u8])>) -> Lsn {
         let placed = self.open.writer.push(entry, batch);
-        if let Entry::Append(append) = entry {
+        self.pushed = placed.lsn;
+        self.open.is_urgent |= waits_for_sync(entry);
+        self.follow(entry, placed.lsn);
+        if let (Entry::Append(append), Some((header, bytes))) = (entry, batch) {
             self.open.appends.push((*append, placed.lsn, placed.at));
+            let unwritten = Unwritten {
+                base: append.base_offset,
+                next: append.next_offset(),
+                lsn: placed.lsn,
+                bytes: stamped(header, bytes),
+            };
+            self.index.push_unwritten(append.partition, unwritten);
         }
         placed.lsn
+    }
+
+    /// What an entry other than an append does to what can be read. Segments are cut with the next snapshot, which waits
+    /// for the entry (SAFETY J8, J9): what stands behind the cut in a file is never read again.
+    pub(super) fn follow(&mut self, entry: &Entry, lsn: Lsn) {
+        match entry {
+            Entry::Cut { partition, to } => {
+                if self.index.cut(*partition, *to) {
+                    self.segments.close(*partition);
+                }
+            }
+            Entry::Reset { partition, .. } => {
+                self.index.clear(*partition);
+                self.segments.close(*partition);
+            }
+            Entry::Dropping { topic_id, .. } => self.index.drop_topic(*topic_id),
+            Entry::Append(_)
+            | Entry::EpochStart { .. }
+            | Entry::Metadata { .. }
+            | Entry::ProducersExpired { .. }
+            | Entry::Dropped { .. }
+            | Entry::Started { .. }
+            | Entry::Stopped
+            | Entry::Founded { .. }
+            | Entry::Vote { .. }
+            | Entry::MetadataCut { .. }
+            | Entry::MetadataImage { .. }
+            | Entry::Trusted { .. } => return,
+        }
+        self.tail.retain(|(partition, base, _)| match entry {
+            Entry::Cut { partition: of, to } => partition != of || base < to,
+            Entry::Reset { partition: of, .. } => partition != of,
+            Entry::Dropping { topic_id, .. } => partition.topic_id != *topic_id,
+            _ => true,
+        });
+        if let Some((_, _, needs)) = &mut self.waiting_snapshot {
+            // The table lacks what the entry took away: it counts only together with the entry.
+            *needs = lsn;
+        }
     }
 
     /// Sends the open group to the disk, unless one is in flight.
@@ -110,7 +161,7 @@ impl Store {
             return;
         }
         let (position, salt, name) = (file.position, file.salt, file.name.clone());
-        let next = OpenGroup::new(self.open.writer.next_lsn(), self.open.writer.metadata_end());
+        let next = OpenGroup::new(self.open.writer.next_lsn(), self.open.writer.quorum());
         let group = std::mem::replace(&mut self.open, next);
         let place = GroupPlace { seq, salt, position, durable: self.synced };
         let (prefix, bytes) = group.writer.finish(place);
@@ -139,8 +190,8 @@ impl Store {
             bytes: Bytes::from(bytes),
             appends: group.appends,
         });
-        // Under flush=interval the driver syncs on its own time; an empty group is worth nothing unsynced.
-        if self.config.flush == FlushMode::Always || prefix.entries == 0 {
+        // Under flush=interval the driver syncs data on its own time; an empty group is worth nothing unsynced.
+        if self.config.flush == FlushMode::Always || prefix.entries == 0 || group.is_urgent {
             self.journal_lane([Op::Sync { name }, Op::Done(Done::Synced { through: last })]);
         }
     }
@@ -156,9 +207,8 @@ impl Store {
         let inode = file.inode;
         for (append, lsn, payload_at) in group.appends {
             let place = Place { inode, at: group.at.at + u64::from(payload_at), in_segment: false };
+            let Some(bytes) = self.index.take_written(append.partition, lsn) else { continue };
             self.index.push(append.partition, batch_ref(&append, lsn, place));
-            let start = payload_at as usize;
-            let bytes = group.bytes.slice(start..start + append.batch_bytes as usize);
             self.remember(append.partition, append.base_offset, bytes);
         }
         signals.push(Signal::GroupWritten(self.written, hash64(&group.bytes)));
@@ -241,7 +291,6 @@ impl Store {
             salt,
             first_lsn,
             durable,
-            cluster_id: self.config.cluster_id,
             node_id: self.config.node_id,
             incarnation: self.config.incarnation,
         }
@@ -286,6 +335,37 @@ impl Store {
     pub fn groups(&self) -> impl Iterator<Item = (Inode, &GroupAt)> {
         self.files.values().flat_map(|file| file.groups.iter().map(move |group| (file.inode, group)))
     }
+}
+
+/// `flush=interval` is a setting of data: votes, metadata, incarnations and truncations wait for the sync (SAFETY J6).
+fn waits_for_sync(entry: &Entry) -> bool {
+    match entry {
+        Entry::Append(_)
+        | Entry::EpochStart { .. }
+        | Entry::ProducersExpired { .. }
+        | Entry::Dropped { .. }
+        | Entry::Trusted { .. } => false,
+        Entry::Metadata { .. }
+        | Entry::Started { .. }
+        | Entry::Stopped
+        | Entry::Founded { .. }
+        | Entry::Vote { .. }
+        | Entry::MetadataCut { .. }
+        | Entry::MetadataImage { .. }
+        | Entry::Cut { .. }
+        | Entry::Reset { .. }
+        | Entry::Dropping { .. } => true,
+    }
+}
+
+/// A batch as it stands in a log.
+#[must_use]
+pub fn stamped(header: &BatchHeader, bytes: &[u8]) -> Bytes {
+    let mut whole = bytes.to_vec();
+    if let Some(head) = whole.first_chunk_mut::<BATCH_HEADER_BYTES>() {
+        header.write(head);
+    }
+    Bytes::from(whole)
 }
 
 /// The name of a journal file.

@@ -18,7 +18,8 @@ pub mod lane;
 mod snapshot;
 mod start;
 
-pub use fill::{PendingFill, PendingLook};
+pub use fill::{PendingFill, PendingLook, PendingSend};
+pub use journal::stamped;
 pub use index::{BatchRef, Place};
 pub use journal::GroupAt;
 pub use start::{Reading, StartError, Visited, read};
@@ -42,8 +43,6 @@ use std::ops::RangeInclusive;
 pub struct StoreConfig {
     /// The node.
     pub node_id: NodeId,
-    /// Its cluster.
-    pub cluster_id: Uuid,
     /// Its folder's incarnation.
     pub incarnation: Uuid,
     /// When data counts as durable.
@@ -127,7 +126,12 @@ pub struct Store {
     pins: BTreeMap<Inode, u32>,
     segments: Segments,
     fresh: Option<Fresh>,
-    waiting_snapshot: Option<(OpId, Box<Snapshot>)>,
+    /// A snapshot, and the entry that must be on disk before it is planned.
+    waiting_snapshot: Option<(OpId, Box<Snapshot>, Lsn)>,
+    /// Removals that wait for their entry to be on disk.
+    waiting_drops: VecDeque<(Lsn, OpId, Uuid)>,
+    /// The last entry taken.
+    pushed: Lsn,
     /// The greatest lsn that a group on the platter states to be durable.
     vouched: Lsn,
     interval_syncing: bool,
@@ -189,6 +193,7 @@ impl Store {
                     self.vouched = self.stated;
                 }
                 self.plan_waiting_snapshot(now.disk, signals);
+                self.plan_waiting_drops(now.disk);
                 signals.push(Signal::Platter(through));
                 signals.push(Signal::Durable);
                 self.submit(now, signals);
@@ -330,7 +335,6 @@ mod tests {
     fn started(disk: &mut Disk, rng: &mut Stream) -> Store {
         let config = StoreConfig {
             node_id: NodeId(1),
-            cluster_id: Uuid::ZERO,
             incarnation: Uuid::ZERO,
             flush: FlushMode::Always,
             file_bytes: 64 << 10,

@@ -57,24 +57,33 @@ struct Planned {
     logs: Vec<(TopicPartition, Vec<StoredBatch>)>,
 }
 
+impl Segments {
+    /// The next batch of a partition opens a new segment.
+    pub(super) fn close(&mut self, partition: TopicPartition) {
+        self.active.remove(&partition);
+    }
+}
+
 impl Store {
     /// Takes a store command.
     pub fn command(&mut self, op: OpId, command: StoreCommand, disk: &Disk, signals: &mut Vec<Signal>) {
         match command {
             StoreCommand::Snapshot { snapshot } => {
-                self.waiting_snapshot = Some((op, snapshot));
+                let needs = snapshot.through;
+                self.waiting_snapshot = Some((op, snapshot, needs));
                 self.plan_waiting_snapshot(disk, signals);
             }
-            StoreCommand::Drop { topic_id, partitions: _ } => self.plan_drop(op, topic_id, disk),
+            StoreCommand::Drop { topic_id, partitions: _ } => {
+                self.waiting_drops.push_back((self.pushed, op, topic_id));
+                self.plan_waiting_drops(disk);
+            }
         }
     }
 
     /// A snapshot shows entries that are still on their way to the disk: it is written when they are there.
     pub(super) fn plan_waiting_snapshot(&mut self, disk: &Disk, signals: &mut Vec<Signal>) {
         let synced = self.synced;
-        if let Some((op, snapshot)) =
-            self.waiting_snapshot.take_if(|(_, snapshot)| snapshot.through <= synced)
-        {
+        if let Some((op, snapshot, _)) = self.waiting_snapshot.take_if(|(_, _, needs)| *needs <= synced) {
             let (through, batches, bytes) = self.plan_snapshot(op, *snapshot, disk);
             signals.push(Signal::Snapshot(through, batches, bytes));
         }
@@ -83,10 +92,10 @@ impl Store {
     fn plan_snapshot(&mut self, op: OpId, snapshot: Snapshot, disk: &Disk) -> (Lsn, usize, usize) {
         let through = snapshot.through;
         let mut planned = Planned::default();
+        let held: BTreeSet<TopicPartition> = snapshot.partitions.iter().map(|held| held.partition).collect();
         let logs: Vec<_> = self.index.logs().map(|(partition, log)| (partition, log.to_vec())).collect();
         for (partition, log) in logs {
-            let held = snapshot.image.partition(partition).is_some();
-            if held {
+            if held.contains(&partition) {
                 self.plan_log(partition, log.iter().filter(|batch| batch.lsn <= through), disk, &mut planned);
             }
         }
@@ -165,8 +174,9 @@ impl Store {
         ops: &mut Vec<Op<Done>>,
     ) -> (String, u64) {
         if batch.roll || !self.segments.active.contains_key(&partition) {
+            // The entry is part of the name: after a cut another segment may begin at the same offset.
             let name = format!("{}-{:012}", segment_prefix(partition.topic_id), batch.base.0);
-            let name = format!("{name}-{}", partition.partition);
+            let name = format!("{name}-{}-{}", partition.partition, batch.lsn);
             ops.push(Op::Create { name: name.clone() });
             self.segments.planned.insert(name.clone());
             self.segments.active.insert(partition, (name, 0));
@@ -181,13 +191,20 @@ impl Store {
         for (partition, batch, name) in moved {
             let inode = disk.lookup(&name).expect("a segment that was synced is there");
             self.segments.names.insert(inode, name);
-            self.index.moved(partition, batch.base, Place { inode, at: batch.place.at, in_segment: true });
+            self.index.moved(partition, (batch.base, batch.lsn), Place { inode, at: batch.place.at, in_segment: true });
         }
     }
 
     pub(super) fn on_snapshot_done(&mut self, through: Lsn, disk: &mut Disk, signals: &mut Vec<Signal>) {
         self.release_files(through, signals);
         disk.forget_unnamed(|inode| self.holds(inode));
+    }
+
+    /// Files are removed once the entry that says so is on disk (SAFETY J8).
+    pub(super) fn plan_waiting_drops(&mut self, disk: &Disk) {
+        while let Some((_, op, topic_id)) = self.waiting_drops.pop_front_if(|(lsn, ..)| *lsn <= self.synced) {
+            self.plan_drop(op, topic_id, disk);
+        }
     }
 
     fn plan_drop(&mut self, op: OpId, topic_id: Uuid, disk: &Disk) {

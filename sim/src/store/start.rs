@@ -73,8 +73,8 @@ pub(super) struct Fresh {
     groups: Vec<GroupAt>,
     last_lsn: Lsn,
     position: u64,
-    /// Batches that were written again: partition, first offset, place in the file.
-    moved: Vec<(TopicPartition, Offset, u64)>,
+    /// Batches that were written again: partition, first offset and entry, place in the file.
+    moved: Vec<(TopicPartition, (Offset, Lsn), u64)>,
 }
 
 struct DiskSource<'a> {
@@ -139,7 +139,7 @@ impl Store {
         let mut store = Self {
             config,
             lanes: [Lane::default(), Lane::default()],
-            open: OpenGroup::new(plan.end.next(), reading.recovered.image.end()),
+            open: OpenGroup::new(plan.end.next(), reading.recovered.quorum.chain),
             in_flight: None,
             files: BTreeMap::new(),
             spares: VecDeque::new(),
@@ -154,6 +154,8 @@ impl Store {
             segments: Segments::default(),
             fresh: None,
             waiting_snapshot: None,
+            waiting_drops: VecDeque::new(),
+            pushed: plan.end,
             vouched: Lsn::ZERO,
             interval_syncing: false,
             failed: false,
@@ -197,6 +199,8 @@ impl Store {
             if let Entry::Append(append) = &visited.entry {
                 let place = Place { inode: visited.inode, at: visited.at, in_segment: false };
                 self.index.push(append.partition, batch_ref(append, visited.lsn, place));
+            } else {
+                self.follow(&visited.entry, visited.lsn);
             }
         }
         self.index.retain(|partition| reading.recovered.partitions.contains_key(&partition));
@@ -265,8 +269,8 @@ impl Store {
         file.last_lsn = fresh.last_lsn;
         file.position = fresh.position;
         let inode = file.inode;
-        for (partition, base, at) in fresh.moved {
-            self.index.moved(partition, base, Place { inode, at, in_segment: false });
+        for (partition, of, at) in fresh.moved {
+            self.index.moved(partition, of, Place { inode, at, in_segment: false });
         }
     }
 
@@ -298,7 +302,7 @@ impl Fresh {
                 && (visited.seq, visited.group) == (group.seq, group.position)
             {
                 let at = position + (visited.at - visited.group);
-                self.moved.push((append.partition, append.base_offset, at));
+                self.moved.push((append.partition, (append.base_offset, visited.lsn), at));
             }
         }
         self.groups.push(group_at(group, position));

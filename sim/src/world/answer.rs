@@ -3,14 +3,17 @@
 use super::World;
 use super::node::State;
 use super::queue::What;
-use crate::judges::oracle::Oracle;
-use crate::judges::{Judge, s6, s12, s24};
+use crate::judges::oracle::NodeLog;
+use crate::judges::truth::partition_of;
+use crate::judges::{Judge, s6, s24};
 use crate::marks::Mark;
 use crate::trace::Kind;
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{ConnId, Lsn, Offset, PartitionIndex, RequestNumber, TopicPartition, Uuid};
+use seedlog_core::door::Acks;
+use seedlog_core::ids::{ConnId, Offset, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::output::Reply;
+use seedlog_core::replica::Replica;
 use seedlog_core::wire::{FetchResponse, ProduceResponse, Response};
 
 impl World {
@@ -26,7 +29,7 @@ impl World {
             return;
         };
         match &reply.response {
-            Response::Produce(produced) => self.judge_acks(at, produced),
+            Response::Produce(produced) => self.judge_acks(at, (conn, number), produced),
             Response::Fetch(fetched) => self.judge_published(at, fetched),
             Response::ListOffsets(_)
             | Response::Metadata(_)
@@ -76,10 +79,10 @@ impl World {
             self.mark(Mark::DamageRefusedAtRead);
         }
         for (partition, batch, bytes) in &served.batches {
-            let oracle = &mut self.nodes[at].oracle;
-            let said = s24::check_served(oracle.logs.get(partition), *partition, bytes);
-            if let Some(batch) = oracle.logs.get_mut(partition).and_then(|log| log.at_mut(batch.base)) {
-                batch.served = true;
+            let said = s24::check_served(self.truth.logs.get(partition), *partition, bytes);
+            if let Some(held) = self.truth.logs.get_mut(partition).and_then(|log| log.at_mut(batch.base)) {
+                // With flush=interval what was read may vanish with the power.
+                held.served |= self.nodes[at].flushes_always();
             }
             self.hear(Judge::S24, at, said);
         }
@@ -95,54 +98,50 @@ impl World {
     }
 
     /// S12, and what S1 will ask for later.
-    fn judge_acks(&mut self, at: usize, response: &ProduceResponse) {
+    fn judge_acks(&mut self, at: usize, (conn, number): (ConnId, RequestNumber), response: &ProduceResponse) {
+        let State::Up(process) = &self.nodes[at].state else { return };
+        let acks = process.conns.get(&conn).and_then(|conn| conn.acks.get(&number.0)).copied();
+        let acks = match acks {
+            Some(Acks::All) => -1,
+            Some(Acks::Leader) => 1,
+            Some(Acks::None | Acks::Invalid) | None => 0,
+        };
         for topic in &response.responses {
-            let Some(topic_id) = resolve(&self.nodes[at].oracle, topic.topic_id, &topic.name) else {
-                continue;
-            };
+            let Some(topic_id) = self.resolve(at, topic.topic_id, &topic.name) else { continue };
             for part in topic.partition_responses.iter().filter(|part| part.error_code == 0) {
-                let partition = TopicPartition { topic_id, partition: PartitionIndex(part.index) };
-                let base = Offset(part.base_offset);
-                let node = &mut self.nodes[at];
-                let always = node.flushes_always();
-                let State::Up(process) = &node.state else { return };
-                let found = process.store.find(partition, base);
-                let on_platter = found.map(|batch| process.store.is_on_platter(batch, &node.disk));
-                // A duplicate may be acknowledged after a bit of its group was flipped.
-                let mut companions = found.into_iter().flat_map(|batch| process.store.companions(batch));
-                let hit = companions.any(|lsn| node.oracle.was_hit(Lsn(lsn)));
-                let said = s12::check_ack(node.oracle.logs.get(&partition), partition, base, on_platter);
-                if let Some(batch) = node.oracle.logs.get_mut(&partition).and_then(|log| log.at_mut(base)) {
-                    batch.acked = true;
-                }
-                if always && !hit {
-                    self.hear(Judge::S12, at, said);
-                }
+                self.judge_ack_to_client(at, partition_of(topic_id, part.index), Offset(part.base_offset), acks);
             }
         }
     }
 
     fn judge_published(&mut self, at: usize, response: &FetchResponse) {
         for topic in &response.responses {
-            let Some(topic_id) = resolve(&self.nodes[at].oracle, topic.topic_id, &topic.topic) else {
-                continue;
-            };
+            let Some(topic_id) = self.resolve(at, topic.topic_id, &topic.topic) else { continue };
             for data in topic.partitions.iter().filter(|data| data.error_code == ErrorCode::None.code()) {
-                let partition = TopicPartition { topic_id, partition: PartitionIndex(data.partition_index) };
+                let partition = partition_of(topic_id, data.partition_index);
                 let published = s6::Published {
                     log_start: data.log_start_offset,
                     last_stable: data.last_stable_offset,
                     high_watermark: data.high_watermark,
                 };
-                let log = self.nodes[at].oracle.logs.entry(partition).or_default();
-                let said = s6::check_published(log, published).map_err(|says| format!("{partition}: {says}"));
-                self.hear(Judge::S6, at, said);
+                let node = &mut self.nodes[at];
+                let end = node.log(partition).map_or(Offset::ZERO, NodeLog::end);
+                let State::Up(process) = &mut node.state else { return };
+                let leader = process.broker.replicas().get(&partition).and_then(Replica::leader);
+                let Some(epoch) = leader.map(|leader| leader.epoch) else { continue };
+                let before = process.seen.published.entry(partition).or_default();
+                let said = s6::check_published(before, epoch, end, published);
+                self.hear(Judge::S6, at, said.map_err(|says| format!("{partition}: {says}")));
             }
         }
     }
-}
 
-/// The topic that an answer is about, by id or name.
-fn resolve(oracle: &Oracle, topic_id: Uuid, name: &str) -> Option<Uuid> {
-    if topic_id == Uuid::ZERO { oracle.topic_named(name) } else { Some(topic_id) }
+    /// The topic that a broker's answer is about, by id, or by the name that it knows.
+    fn resolve(&self, at: usize, topic_id: Uuid, name: &str) -> Option<Uuid> {
+        if topic_id != Uuid::ZERO {
+            return Some(topic_id);
+        }
+        let State::Up(process) = &self.nodes[at].state else { return None };
+        process.broker.image().topic_named(name).map(|(topic_id, _)| topic_id)
+    }
 }

@@ -1,9 +1,8 @@
 //! The driver of a process: steps the broker, does what its outputs ask for, and brings it what the store has to say.
 
 use super::World;
-use super::node::{MONO_ORIGIN_MS, State, clock};
+use super::node::{State, clock, moment};
 use super::queue::{LaneId, What, pace};
-use crate::judges::{Judge, s25};
 use crate::marks::Mark;
 use crate::plan::Flush;
 use crate::store::Signal;
@@ -19,19 +18,21 @@ impl World {
     /// One step of a broker and everything that its outputs ask for.
     pub(super) fn step(&mut self, at: usize, input: Input) {
         let node = &mut self.nodes[at];
-        let wall_jump_ms = node.wall_jump_ms;
+        let clocks = node.clocks();
         let State::Up(process) = &mut node.state else { return };
         if process.stopped {
             return;
         }
         let code = input_code(&input);
         let mut outputs = Outputs::new();
-        process.broker.step(clock(self.now_us, process.started_us, wall_jump_ms), input, &mut outputs);
+        process.broker.step(clock(self.now_us, process.started_us, clocks), input, &mut outputs);
         self.steps += 1;
         let last = process.broker.last_lsn().0;
         let count = outputs.len();
         let taken = if count > 1 && node.cut.is_some() { 1 + node.driver.index(count - 1) } else { count };
         self.note_at(at, Kind::Step, [code, count as u64, last]);
+        self.take_entries(at, &outputs);
+        self.observe(at);
         for output in outputs.drain(..taken) {
             self.on_output(at, output);
         }
@@ -53,6 +54,7 @@ impl World {
 
     fn after_step(&mut self, at: usize) {
         let node = &mut self.nodes[at];
+        let (_, drift_ppm) = node.clocks();
         let (life, late, spurious) = (node.life, node.late(), node.driver.chance(10));
         let spurious_us = self.now_us + node.driver.below(50_000);
         let State::Up(process) = &mut node.state else { return };
@@ -61,7 +63,7 @@ impl World {
             self.queue.push(self.now_us + late.min(300), What::Submit { node: at, life });
         }
         if let Some((mono, _)) = process.broker.wake_at() {
-            let due = process.started_us + mono.0.saturating_sub(MONO_ORIGIN_MS) * 1_000;
+            let due = moment(mono, process.started_us, drift_ppm);
             let due = due.max(self.now_us) + late;
             if process.wake_us.is_none_or(|scheduled| due < scheduled) {
                 process.wake_us = Some(due);
@@ -87,7 +89,8 @@ impl World {
         match output {
             Output::Reply { conn, number, response } => self.on_reply(at, conn, number, response),
             Output::Close { conn, .. } => self.close_conn(at, conn),
-            Output::Journal { entry, batch } => self.on_entry(at, &entry, batch.as_ref()),
+            Output::Journal { entry, batch } => self.on_entry_out(at, &entry, batch.as_ref()),
+            Output::Send { to, message, batches } => self.on_send(at, to, message, batches),
             Output::Read { op, extent, look } => {
                 let node = &mut self.nodes[at];
                 let (life, late) = (node.life, node.late());
@@ -111,17 +114,10 @@ impl World {
         self.kick(at);
     }
 
-    fn on_entry(&mut self, at: usize, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>) {
-        let node = &mut self.nodes[at];
+    fn on_entry_out(&mut self, at: usize, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>) {
         let batch = batch.map(|(header, bytes)| (header, &bytes[..]));
-        let Some(process) = node.process() else { return };
-        let lsn = process.store.push(entry, batch);
-        let shadow = node.oracle.on_entry(lsn, entry, batch);
-        if let (Entry::Append(append), Some(shadow)) = (entry, shadow) {
-            let said = s25::check_last(&node.oracle.logs[&append.partition]);
-            let produced = self.register.check(shadow.payload, append.base_offset);
-            self.hear(Judge::S25, at, said);
-            self.hear(Judge::S24, at, produced);
+        if let Some(process) = self.nodes[at].process() {
+            process.store.push(entry, batch);
         }
     }
 
@@ -208,7 +204,7 @@ impl World {
     pub(super) fn on_sync_tick(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         let life = node.life;
-        let Flush::Interval { sync_ms } = node.numbers.flush else { return };
+        let Flush::Interval { sync_ms } = node.flush else { return };
         if let Some(process) = node.process() {
             process.store.sync_interval();
             self.queue.push(self.now_us + sync_ms * 1_000, What::SyncTick { node: at, life });
@@ -328,5 +324,8 @@ fn input_code(input: &Input) -> u64 {
         Input::Space { .. } => 7,
         Input::Wake => 8,
         Input::Stop => 9,
+        Input::PeerUp { .. } => 10,
+        Input::Peer { .. } => 11,
+        Input::PeerLost { .. } => 12,
     }
 }

@@ -4,7 +4,7 @@ use super::World;
 use super::node::{Node, State};
 use super::queue::{Ends, What};
 use crate::disk::Inode;
-use crate::judges::oracle::Flip;
+use crate::judges::oracle::{Flip, is_of_quorum};
 use crate::marks::Mark;
 use crate::plan::FaultKind;
 use crate::rng::{Purpose, Stream};
@@ -12,7 +12,6 @@ use crate::store::GroupAt;
 use crate::trace::Kind;
 use seedlog_core::ids::Lsn;
 use seedlog_core::input::Input;
-use seedlog_core::journal::Entry;
 use seedlog_core::journal::format::PREFIX_BYTES;
 
 /// A place whose bits may flip, and what is lost with it.
@@ -29,7 +28,8 @@ impl World {
         }
         let fault = self.plan.faults[index].clone();
         let at = fault.node as usize;
-        if at >= self.nodes.len() || matches!(self.nodes[at].state, State::Dead) {
+        let is_dead = at >= self.nodes.len() || matches!(self.nodes[at].state, State::Dead);
+        if is_dead && !matches!(fault.kind, FaultKind::Wipe { .. }) {
             return;
         }
         self.note_at(at, Kind::Fault, [index as u64, fault.kind.number(), 0]);
@@ -62,6 +62,47 @@ impl World {
                 self.queue.push(node.paused_until, What::Resume { node: at });
                 self.mark(Mark::NodePaused);
             }
+            FaultKind::Wipe { down_us, returns_us } => self.wipe(at, down_us, returns_us),
+            kind @ (FaultKind::Cut { .. } | FaultKind::Noise { .. }) => self.begin_link_fault(kind),
+            FaultKind::Tell { peer, is_up } => self.tell_link(fault.node, peer, is_up, 0),
+        }
+    }
+
+    /// The folder is gone, or set aside, and the machine starts with an empty one.
+    pub(super) fn wipe(&mut self, at: usize, down_us: u64, returns_us: Option<u64>) {
+        self.crash(at, true, down_us);
+        self.on_loss(at);
+        self.folders += 1;
+        let (folder, index) = (self.folders, self.nodes.len() as u64);
+        let numbers = self.nodes[at].numbers.clone();
+        let node_id = self.nodes[at].node_id;
+        let fresh = Node::new(self.plan.seed, (index, folder), node_id, &numbers, &self.plan.cluster);
+        let node = &mut self.nodes[at];
+        let old_disk = std::mem::take(&mut node.disk);
+        let old_oracle = std::mem::take(&mut node.oracle);
+        let old_incarnation = std::mem::replace(&mut node.incarnation, fresh.incarnation);
+        node.is_suspect = false;
+        self.mark(Mark::Wiped);
+        if let Some(returns_us) = returns_us {
+            let mut set_aside = fresh;
+            set_aside.disk = old_disk;
+            set_aside.oracle = old_oracle;
+            set_aside.incarnation = old_incarnation;
+            self.nodes.push(set_aside);
+            let twin = self.nodes.len() - 1;
+            self.queue.push(self.now_us + returns_us, What::Return { node: twin });
+        }
+        if matches!(self.nodes[at].state, State::Dead) {
+            self.nodes[at].state = State::Down;
+            self.schedule_boot(at, down_us);
+        }
+    }
+
+    /// The folder that was set aside is started again, under the id that another folder has by now.
+    pub(super) fn on_return(&mut self, at: usize) {
+        if self.phase == super::Phase::Stormy {
+            self.mark(Mark::FolderReturned);
+            self.schedule_boot(at, 0);
         }
     }
 
@@ -101,19 +142,21 @@ impl World {
     /// Flips one bit in what is durable and vouched for; later, if there is no such thing yet.
     fn flip(&mut self, at: usize, index: usize, choice: u64, cached: bool) {
         let mut rng = Stream::new(choice, Purpose::Disk, at as u64);
+        let is_alone = self.plan.nodes.len() == 1;
         let node = &mut self.nodes[at];
-        let Some(target) = choose(node, &mut rng) else {
+        let Some(target) = choose(node, is_alone, &mut rng) else {
             self.queue.push(self.now_us + 250_000, What::Fault { index });
             return;
         };
         let bit = u8::try_from(rng.below(8)).unwrap_or(0);
         node.disk.flip(target.inode, target.at, bit, cached);
         node.oracle.flips.push(target.flip);
+        self.on_loss(at);
         self.note_at(at, Kind::Flip, [target.flip.first.0, target.at, u64::from(cached)]);
     }
 }
 
-fn choose(node: &Node, rng: &mut Stream) -> Option<Target> {
+fn choose(node: &Node, is_alone: bool, rng: &mut Stream) -> Option<Target> {
     let State::Up(process) = &node.state else { return None };
     if rng.chance(300) {
         let all: Vec<_> = process.store.in_segments().map(|(_, batch)| *batch).collect();
@@ -124,6 +167,8 @@ fn choose(node: &Node, rng: &mut Stream) -> Option<Target> {
             return Some(Target { inode: batch.place.inode, at, flip });
         }
     }
+    // Elsewhere a voter that lost what the quorum rests on has others to replace it.
+    let is_only_copy = is_alone;
     let vouched = process.store.vouched();
     let groups: Vec<(Inode, GroupAt)> = process
         .store
@@ -140,11 +185,8 @@ fn choose(node: &Node, rng: &mut Stream) -> Option<Target> {
         let lsn = entry_at(node, &group, inside)?;
         Flip { first: lsn, last: lsn, whole_group: false }
     } else {
-        // Committed metadata has no second copy here: without it a node must not start, which says little about logs.
-        let holds_metadata = (group.first.0..=group.last.0).any(|lsn| {
-            node.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| matches!(ghost.entry, Entry::Metadata { .. }))
-        });
-        if holds_metadata {
+        let is_of_quorum = |lsn| node.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| is_of_quorum(&ghost.entry));
+        if is_only_copy && (group.first.0..=group.last.0).any(is_of_quorum) {
             return None;
         }
         Flip { first: group.first, last: group.last, whole_group: true }

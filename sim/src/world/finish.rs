@@ -4,9 +4,11 @@ use super::node::State;
 use super::queue::What;
 use super::{Phase, World};
 use crate::clients::Actor;
+use crate::judges::truth::TrueLog;
 use crate::judges::{Judge, s1};
 use crate::plan::{ClientPlan, Role};
 use crate::trace::{Kind, NOWHERE};
+use seedlog_core::ids::Offset;
 use seedlog_core::input::Input;
 
 /// Virtual time that draining may take, and the last reading.
@@ -17,7 +19,16 @@ impl World {
     pub(super) fn on_heal(&mut self) {
         self.note(NOWHERE, Kind::Heal, [0, 0, 0]);
         self.phase = Phase::Draining { until_us: self.now_us + DRAIN_US };
+        self.heal_links();
         for at in 0..self.nodes.len() {
+            if at >= self.plan.nodes.len() {
+                self.retire(at);
+                continue;
+            }
+            if matches!(self.nodes[at].state, State::Dead) && self.plan.nodes.len() > 1 {
+                // Nothing but another folder helps: that is what its operator gives it.
+                self.wipe(at, 100_000, None);
+            }
             let node = &mut self.nodes[at];
             node.slow_factor = 1;
             node.sync_fails = false;
@@ -43,43 +54,47 @@ impl World {
             None if reading => self.read_everything(),
             None => self.begin_last_reading(),
             Some(client) if self.now_us > until_us => {
+                if reading {
+                    self.read_everything();
+                }
                 let held = &self.clients[client];
                 let says = format!(
                     "client {client} does not come to an end: {}",
                     held.actor.as_behaviour().waits_for()
                 );
-                let node = held.node;
-                self.hear(Judge::L1, node, Err(says));
+                self.hear(Judge::L1, 0, Err(says));
                 self.phase = Phase::Over;
             }
             Some(_) => self.queue.push(self.now_us + LOOK_US, What::Finish),
         }
     }
 
-    /// Readers of the plan need not reach the end: the last reading is by others.
+    /// The folder that came back beside its successor goes for good.
+    fn retire(&mut self, at: usize) {
+        self.crash(at, false, 0);
+        self.nodes[at].state = State::Dead;
+    }
+
+    /// Readers of the plan need not reach the end: the last reading is by another one.
     fn is_done(&self, client: usize, reading: bool) -> bool {
-        let held = &self.clients[client];
-        if matches!(self.nodes[held.node].state, State::Dead) {
+        if self.nodes.iter().take(self.plan.nodes.len()).all(|node| matches!(node.state, State::Dead)) {
             return true;
         }
+        let held = &self.clients[client];
         match &held.actor {
             Actor::Reader(_) if client < self.plan.clients.len() => true,
-            Actor::Reader(reader) => reader.is_at_the_end(),
+            Actor::Reader(reader) => reader.is_at_the_end(|partition| {
+                let is_owed = !self.truth.is_beyond(partition);
+                is_owed.then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
+            }),
             Actor::Producer(_) | Actor::Admin(_) => reading || held.actor.as_behaviour().is_done(),
         }
     }
 
     fn begin_last_reading(&mut self) {
         self.phase = Phase::Reading { until_us: self.now_us + DRAIN_US };
-        for at in 0..self.nodes.len() {
-            if matches!(self.nodes[at].state, State::Dead) {
-                continue;
-            }
-            let node = u32::try_from(at).unwrap_or(0);
-            let role =
-                Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
-            self.add_client(&ClientPlan { node, pause_ms: 15, breaks_every: 0, role });
-        }
+        let role = Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
+        self.add_client(&ClientPlan { node: 0, pause_ms: 15, breaks_every: 0, role });
         self.queue.push(self.now_us + LOOK_US, What::Finish);
     }
 
@@ -87,15 +102,14 @@ impl World {
         let mut said = Vec::new();
         for held in &self.clients[self.plan.clients.len()..] {
             let Actor::Reader(reader) = &held.actor else { continue };
-            let oracle = &self.nodes[held.node].oracle;
-            for (partition, read_to, lost) in reader.progress() {
-                if !lost {
-                    said.push((held.node, s1::check_read(oracle, partition, read_to)));
+            for (partition, read_to, _) in reader.progress() {
+                if let Some(truth) = self.truth.logs.get(&partition) {
+                    said.push(s1::check_read(truth, partition, read_to));
                 }
             }
         }
-        for (node, said) in said {
-            self.hear(Judge::S1, node, said);
+        for said in said {
+            self.hear(Judge::S1, 0, said);
         }
         self.phase = Phase::Over;
     }

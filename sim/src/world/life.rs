@@ -3,14 +3,14 @@
 use super::World;
 use super::node::{Node, Process, Recovering, State, clock};
 use super::queue::What;
-use crate::judges::{Judge, s1, s18};
+use crate::judges::{Judge, s18};
 use crate::marks::Mark;
-use crate::plan::Flush;
+use crate::plan::{ClusterPlan, Flush};
 use crate::store::{self, StartError, Store, StoreConfig};
 use crate::trace::Kind;
 use seedlog_core::broker::Broker;
-use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
-use seedlog_core::ids::{Lsn, NodeId, Uuid};
+use seedlog_core::config::{AdvertisedListener, Config, FlushMode, Timings};
+use seedlog_core::ids::{Lsn, NodeId};
 use seedlog_core::input::Input;
 use seedlog_core::recovered::lost_offsets;
 
@@ -46,8 +46,8 @@ impl World {
                 return;
             }
         };
-        let lost = s1::check_recovered(&node.oracle, &reading.recovered);
-        let wrong = s18::check(&node.oracle, &reading, &node.disk);
+        let replayed = node.oracle.replay(reading.plan.end);
+        let wrong = s18::check(&node.oracle, &replayed, &reading, &node.disk);
         let killed = std::mem::take(&mut node.killed);
         let durable =
             node.oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
@@ -59,7 +59,6 @@ impl World {
         let (end, vouched) = (plan.end.0, plan.vouched.0);
         self.mark_recovery(&reading, survived, holes);
         self.note_at(at, Kind::Recovered, [end, vouched, holes as u64]);
-        self.hear(Judge::S1, at, lost);
         self.hear(Judge::S18, at, wrong);
         match started {
             Ok(store) => {
@@ -121,14 +120,15 @@ impl World {
         // A bit that was flipped under the page cache is not recovery's doing.
         let said = if node.oracle.flips.is_empty() || node.disk.is_honest() { said } else { Ok(()) };
         let interval_loss = take_over(node, &reading, rewritten);
-        let config = broker_config(node);
+        let voters = u32::try_from(self.plan.nodes.len()).unwrap_or(1);
+        let config = broker_config(node, &self.plan.cluster, voters);
         let seed = node.seeds.bits();
-        let now = clock(self.now_us, self.now_us, node.wall_jump_ms);
+        let now = clock(self.now_us, self.now_us, node.clocks());
         let (end, partitions) = (reading.plan.end.0, reading.recovered.partitions.len());
         let broker = Broker::new(config, seed, reading.recovered, now);
         node.state = State::Up(Box::new(Process::new(broker, store, self.now_us)));
         let (boots, life) = (node.boots, node.life);
-        let interval = node.numbers.flush;
+        let interval = node.flush;
         let free_bytes = if node.disk_full { 0 } else { FREE_BYTES };
         if interval_loss {
             self.mark(Mark::IntervalLoss);
@@ -137,6 +137,13 @@ impl World {
         self.note_at(at, Kind::Serving, [boots, end, partitions as u64]);
         if let Flush::Interval { sync_ms } = interval {
             self.queue.push(self.now_us + sync_ms * 1_000, What::SyncTick { node: at, life });
+        }
+        let own = Self::broker_of(self.nodes[at].node_id);
+        for other in (0..voters).filter(|&other| other != own) {
+            let is_up = matches!(self.nodes[self.machine_of(other)].state, State::Up(_));
+            if is_up {
+                self.tell_link_up(own, other);
+            }
         }
         self.step(at, Input::Space { free_bytes });
     }
@@ -163,9 +170,13 @@ impl World {
         if in_recovery {
             self.mark(Mark::RecoveryCrashed);
         }
+        let broker = Self::broker_of(self.nodes[at].node_id);
+        self.tell_links_lost(broker, power);
         if let Some(cut) = power_cut {
             self.nodes[at].killed = false;
-            self.nodes[at].oracle.unsynced_excused |= interval;
+            if interval && cut.lost > 0 {
+                self.on_loss(at);
+            }
             self.note_at(at, Kind::PowerCut, [cut.kept as u64, cut.lost as u64, cut.torn as u64]);
             if cut.lost > 0 {
                 self.mark(Mark::PowerCutLostSectors);
@@ -190,14 +201,18 @@ impl World {
         node.life += 1;
         node.disk.forget_unnamed(|_| false);
         let down_us = node.stopped_us;
+        let broker = Self::broker_of(node.node_id);
+        self.tell_links_lost(broker, false);
         self.schedule_boot(at, down_us);
     }
 
     /// The disk failed under the process: a broker is told, a recovery gives up.
     pub(super) fn on_disk_failed(&mut self, at: usize, why: &'static str) {
-        let node = &mut self.nodes[at];
         // What a failed sync took for clean may be gone although no power was cut.
-        node.oracle.unsynced_excused |= !node.flushes_always();
+        if !self.nodes[at].flushes_always() {
+            self.on_loss(at);
+        }
+        let node = &mut self.nodes[at];
         let recovering = matches!(node.state, State::Recovering(_));
         let stopped = node.process().is_some_and(|process| process.stopped);
         if why.starts_with("sync") {
@@ -212,47 +227,38 @@ impl World {
     }
 }
 
-/// The oracle goes on from where recovery ended. Gives back whether acknowledged records were excused.
+impl World {
+    /// Something that counted as durable on a machine may be gone.
+    pub(super) fn on_loss(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.is_suspect = true;
+        node.oracle.unsynced_excused |= !node.flushes_always();
+        self.truth.on_loss(node.node_id);
+    }
+}
+
+/// The oracle goes on from where recovery ended. Gives back whether flush=interval lost records that were committed.
 fn take_over(node: &mut Node, reading: &store::Reading, rewritten: Option<(usize, Lsn)>) -> bool {
     let end = reading.plan.end;
-    let mut excused = false;
+    let replayed = node.oracle.replay(end);
+    let mut lost = false;
     for (partition, log) in &mut node.oracle.logs {
         let held = reading.recovered.partitions.get(partition);
-        if held.is_some_and(|held| held.damage.is_some()) {
-            log.given_up = true;
-        }
-        if let Some(held) = held
-            && !log.given_up
-        {
-            let gone = log.batches.iter().filter(|batch| batch.header.base_offset >= held.log.end());
-            excused |= gone.clone().any(|batch| batch.acked);
-            if node.oracle.unsynced_excused {
-                log.excuse(held.log.end());
-            }
-            log.truncate(held.log.end());
-        }
+        log.given_up |= held.is_some_and(|held| held.damage.is_some());
+        let left = replayed.logs.get(partition).map_or(0, |log| log.batches.len());
+        lost |= left < log.matched;
     }
-    node.oracle.on_recovered(end);
+    node.oracle.on_recovered(end, replayed);
     if let Some((_, first)) = rewritten {
         let from = usize::try_from(first.0.saturating_sub(1)).unwrap_or(usize::MAX);
         node.oracle.journal.iter_mut().skip(from).for_each(|ghost| ghost.durable = true);
+        node.oracle.durable = end;
     }
-    excused
-}
-
-fn uuid(node: &Node, what: u8) -> Uuid {
-    let mut bytes = [what; 16];
-    bytes[..8].copy_from_slice(&node.seed.to_be_bytes());
-    bytes[8..15].copy_from_slice(&node.index.to_be_bytes()[1..]);
-    Uuid(bytes)
-}
-
-fn node_id(node: &Node) -> NodeId {
-    NodeId(i32::try_from(node.index).unwrap_or(0) + 1)
+    lost
 }
 
 fn flush_mode(node: &Node) -> FlushMode {
-    match node.numbers.flush {
+    match node.flush {
         Flush::Always => FlushMode::Always,
         Flush::Interval { .. } => FlushMode::Interval,
     }
@@ -260,23 +266,38 @@ fn flush_mode(node: &Node) -> FlushMode {
 
 fn store_config(node: &Node) -> StoreConfig {
     StoreConfig {
-        node_id: node_id(node),
-        cluster_id: uuid(node, 1),
-        incarnation: uuid(node, 2),
+        node_id: node.node_id,
+        incarnation: node.incarnation,
         flush: flush_mode(node),
         file_bytes: node.numbers.file_bytes,
         tail_batches: node.numbers.tail_batches,
     }
 }
 
-fn broker_config(node: &Node) -> Config {
-    let listener = AdvertisedListener { host: format!("node-{}", node.index + 1), port: 9092 };
-    let mut config = Config::new(node_id(node), uuid(node, 1), uuid(node, 2), listener);
+fn broker_config(node: &Node, cluster: &ClusterPlan, voters: u32) -> Config {
+    let listener = AdvertisedListener { host: format!("node-{}", node.node_id), port: 9092 };
+    let mut config = Config::new(node.node_id, node.incarnation, listener);
+    config.voters = (1..=voters).map(|id| NodeId(i32::try_from(id).unwrap_or(1))).collect();
     config.flush = flush_mode(node);
     config.topic.segment_bytes = node.numbers.segment_bytes;
     config.auto_create_topics = false;
     config.fetch_sessions_max = 2;
     config.disk_free_bytes_min = FREE_BYTES_MIN;
     config.snapshot_journal_bytes = node.numbers.snapshot_bytes;
+    config.metadata_entries_max = cluster.metadata_entries_max;
+    config.peer_window_bytes = cluster.peer_window_bytes;
+    let plan = cluster.timings;
+    config.timings = Timings {
+        election_timeout_ms: plan.election,
+        quorum_beat_ms: plan.election / 5,
+        broker_beat_ms: plan.broker_beat,
+        broker_session_ms: plan.session,
+        lost_broker_ms: plan.lost,
+        replica_lag_ms_max: plan.lag,
+        resend_ms: plan.resend,
+        forward_ms: plan.forward,
+        shutdown_ms: plan.shutdown,
+        rebalance_ms: plan.rebalance,
+    };
     config
 }

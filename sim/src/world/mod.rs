@@ -17,19 +17,24 @@ mod driver;
 mod faults;
 mod finish;
 mod life;
+mod links;
 mod net;
 mod node;
 mod queue;
+mod watch;
 
 use crate::judges::s24::Register;
+use crate::judges::truth::Truth;
 use crate::judges::{Bench, Enabled, Judge, Verdict};
 use crate::marks::{Mark, Marks};
 use crate::plan::Plan;
 use crate::rng::{Purpose, Stream};
 use crate::trace::{Event, Kind, NOWHERE, Trace};
+use links::Links;
 use net::Client;
 use node::Node;
 use queue::{Queue, What};
+use seedlog_core::ids::NodeId;
 
 /// What all clocks show when a run begins, in ms since the epoch.
 pub const WALL_START_MS: i64 = 1_750_000_000_000;
@@ -44,7 +49,11 @@ pub struct World {
     clients: Vec<Client>,
     net: Stream,
     next_conn: u64,
+    links: Links,
+    /// Folders that there were.
+    folders: u64,
     bench: Bench,
+    truth: Truth,
     register: Register,
     marks: Marks,
     trace: Trace,
@@ -86,8 +95,11 @@ impl World {
     /// The world of a plan, before its first event.
     #[must_use]
     pub fn new(plan: Plan, enabled: Enabled, keep_trace: bool) -> Self {
-        let nodes =
-            (0..).zip(&plan.nodes).map(|(index, numbers)| Node::new(plan.seed, index, numbers)).collect();
+        let node = |(index, numbers)| {
+            let node_id = NodeId(i32::try_from(index).unwrap_or(0) + 1);
+            Node::new(plan.seed, (index, index), node_id, numbers, &plan.cluster)
+        };
+        let nodes: Vec<Node> = (0..).zip(&plan.nodes).map(node).collect();
         let clients = (0..)
             .zip(&plan.clients)
             .map(|(index, client)| Client::new(plan.seed, index, client, &plan))
@@ -95,6 +107,9 @@ impl World {
         let mut world = Self {
             now_us: 0,
             queue: Queue::default(),
+            folders: nodes.len() as u64,
+            links: Links::default(),
+            truth: Truth::default(),
             nodes,
             clients,
             net: Stream::new(plan.seed, Purpose::Net, 0),
@@ -112,7 +127,7 @@ impl World {
         }
         for client in 0..world.clients.len() {
             let delay = world.net.range(1_000, 50_000);
-            world.queue.push(delay, What::Connect { client });
+            world.start_client(client, delay);
         }
         for (index, fault) in world.plan.faults.iter().enumerate() {
             world.queue.push(fault.at_us, What::Fault { index });
@@ -179,7 +194,12 @@ impl World {
             What::Wake { node, at_us, .. } => self.on_broker_wake(node, at_us),
             What::Fill { node, id, .. } => self.on_fill(node, id),
             What::Look { node, id, .. } => self.on_look(node, id),
-            What::Connect { client } => self.on_connect(client),
+            What::Peer { node, message } => self.on_peer_packet(node, &message),
+            What::PeerLink { node, peer, is_up, .. } => self.on_peer_link(node, peer, is_up),
+            What::SendFilled { node, id, .. } => self.on_send_filled(node, id),
+            What::LinkFaultEnds { id } => self.on_link_fault_ends(id),
+            What::LinkLost { id } => self.on_link_lost(id),
+            What::Return { node } => self.on_return(node),
             What::ToNode { node, conn, packet } => self.on_node_packet(node, conn, packet),
             What::ToClient { client, conn, packet } => self.on_client_packet(client, conn, packet),
             What::ClientWake { client, at_us } => self.on_client_wake(client, at_us),
@@ -211,7 +231,6 @@ impl World {
     }
 
     fn acked(&self) -> u64 {
-        let logs = self.nodes.iter().flat_map(|node| node.oracle.logs.values());
-        logs.flat_map(|log| &log.batches).filter(|batch| batch.acked).count() as u64
+        self.truth.logs.values().flat_map(|log| &log.batches).filter(|held| held.acked).count() as u64
     }
 }

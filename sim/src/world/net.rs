@@ -10,30 +10,38 @@ use crate::plan::{ClientPlan, Plan};
 use crate::rng::{Purpose, Stream};
 use crate::trace::Kind;
 use bytes::Bytes;
-use seedlog_core::door;
+use seedlog_core::door::{self, ClientBody};
 use seedlog_core::ids::{ConnId, ListenerId, RequestNumber};
 use seedlog_core::input::Input;
 use seedlog_core::output::Reply;
 use seedlog_core::wire::{
     ApiKey, LENGTH_PREFIX_BYTES, Request, Str, decode_response, encode_request, encode_response,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// How long a client waits for an answer before it breaks the connection.
 const TIMEOUT_US: u64 = 8_000_000;
 
-/// A client and its end of a connection.
+/// A client and its ends of connections, one to each broker that it talks to.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) node: usize,
     pub(super) actor: Actor,
     rng: Stream,
-    conn: Option<ConnId>,
-    is_open: bool,
-    /// Requests that wait for an answer, in order: number, API, version.
-    waiting: VecDeque<(u64, ApiKey, i16)>,
+    links: BTreeMap<u32, Link>,
     next_number: u64,
     wake_us: Option<u64>,
+}
+
+/// A connection at the client's end.
+#[derive(Debug)]
+struct Link {
+    conn: ConnId,
+    machine: usize,
+    is_open: bool,
+    /// Requests that leave when it is open.
+    queued: Vec<Bytes>,
+    /// Requests that wait for an answer, in order: number, API, version.
+    waiting: VecDeque<(u64, ApiKey, i16)>,
     /// Frames of a connection arrive in order.
     to_node_us: u64,
     to_client_us: u64,
@@ -41,49 +49,59 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(seed: u64, index: u64, plan: &ClientPlan, run: &Plan) -> Self {
-        let node = plan.node as usize;
         Self {
-            node,
-            actor: Actor::new(plan, &run.nodes[node]),
+            actor: Actor::new(plan, &run.cluster),
             rng: Stream::new(seed, Purpose::Workload, index),
-            conn: None,
-            is_open: false,
-            waiting: VecDeque::new(),
+            links: BTreeMap::new(),
             next_number: 0,
             wake_us: None,
-            to_node_us: 0,
-            to_client_us: 0,
         }
+    }
+
+    fn broker_at(&self, conn: ConnId) -> Option<u32> {
+        self.links.iter().find(|(_, link)| link.conn == conn).map(|(&broker, _)| broker)
     }
 }
 
 impl World {
-    fn latency(&mut self) -> u64 {
+    pub(super) fn latency(&mut self) -> u64 {
         let usual = self.net.range(30, 400);
         if self.net.chance(10) { usual + self.net.below(30_000) } else { usual }
     }
 
-    fn carry_to_node(&mut self, client: usize, conn: ConnId, packet: Packet) {
-        let at = (self.now_us + self.latency()).max(self.clients[client].to_node_us);
-        self.clients[client].to_node_us = at;
-        let node = self.clients[client].node;
+    fn carry_to_node(&mut self, client: usize, broker: u32, packet: Packet) {
+        let at = self.now_us + self.latency();
+        let Some(link) = self.clients[client].links.get_mut(&broker) else { return };
+        link.to_node_us = at.max(link.to_node_us);
+        let (at, node, conn) = (link.to_node_us, link.machine, link.conn);
         self.queue.push(at, What::ToNode { node, conn, packet });
     }
 
     fn carry_to_client(&mut self, client: usize, conn: ConnId, packet: Packet) {
-        let at = (self.now_us + self.latency()).max(self.clients[client].to_client_us);
-        self.clients[client].to_client_us = at;
+        let mut at = self.now_us + self.latency();
+        if let Some(broker) = self.clients[client].broker_at(conn)
+            && let Some(link) = self.clients[client].links.get_mut(&broker)
+        {
+            at = at.max(link.to_client_us);
+            link.to_client_us = at;
+        }
         self.queue.push(at, What::ToClient { client, conn, packet });
     }
 
-    pub(super) fn on_connect(&mut self, client: usize) {
-        if self.clients[client].conn.is_some() {
-            return;
-        }
+    fn connect(&mut self, client: usize, broker: u32) {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
-        self.clients[client].conn = Some(conn);
-        self.carry_to_node(client, conn, Packet::Open { client });
+        let link = Link {
+            conn,
+            machine: self.machine_of(broker),
+            is_open: false,
+            queued: Vec::new(),
+            waiting: VecDeque::new(),
+            to_node_us: 0,
+            to_client_us: 0,
+        };
+        self.clients[client].links.insert(broker, link);
+        self.carry_to_node(client, broker, Packet::Open { client });
     }
 
     pub(super) fn on_node_packet(&mut self, at: usize, conn: ConnId, packet: Packet) {
@@ -110,6 +128,7 @@ impl World {
             next_number: 0,
             next_out: 0,
             due: Default::default(),
+            acks: Default::default(),
             ready: Default::default(),
             filling: 0,
             closing: false,
@@ -135,6 +154,9 @@ impl World {
                 held.next_number += 1;
                 held.due.insert(number, (admitted.reply_version, admitted.correlation_id));
                 let request = admitted.request;
+                if let ClientBody::Produce(produce) = &request.body {
+                    held.acks.insert(number, produce.acks);
+                }
                 self.step(at, Input::Request { conn, number: RequestNumber(number), request });
             }
             Err(error) => {
@@ -211,29 +233,31 @@ impl World {
     }
 
     pub(super) fn on_client_packet(&mut self, client: usize, conn: ConnId, packet: Packet) {
-        if self.clients[client].conn != Some(conn) {
-            return; // Of a connection that the client has given up.
-        }
+        // Otherwise it is of a connection that the client has given up.
+        let Some(broker) = self.clients[client].broker_at(conn) else { return };
         match packet {
             Packet::Open { .. } => {
-                self.clients[client].is_open = true;
-                self.act(client, |actor, ctx| actor.behaviour().on_connected(ctx));
+                let Some(link) = self.clients[client].links.get_mut(&broker) else { return };
+                link.is_open = true;
+                for frame in std::mem::take(&mut link.queued) {
+                    self.carry_to_node(client, broker, Packet::Frame(frame));
+                }
             }
-            Packet::Frame(frame) => self.on_answer(client, &frame),
-            Packet::Refused | Packet::Closed => self.on_lost(client),
+            Packet::Frame(frame) => self.on_answer(client, broker, &frame),
+            Packet::Refused | Packet::Closed => self.on_lost(client, broker),
         }
     }
 
-    fn on_answer(&mut self, client: usize, frame: &Bytes) {
-        let held = &mut self.clients[client];
-        let node = held.node;
-        let Some((number, api_key, version)) = held.waiting.pop_front() else {
+    fn on_answer(&mut self, client: usize, broker: u32, frame: &Bytes) {
+        let Some(link) = self.clients[client].links.get_mut(&broker) else { return };
+        let node = link.machine;
+        let Some((number, api_key, version)) = link.waiting.pop_front() else {
             self.hear(Judge::L1, node, Err("an answer came that nobody asked for".to_owned()));
             return;
         };
         match decode_response(api_key, version, frame.slice(LENGTH_PREFIX_BYTES..)) {
             Ok((correlation, response)) if u64::try_from(correlation) == Ok(number) => {
-                self.act(client, |actor, ctx| actor.behaviour().on_response(ctx, number, response));
+                self.act(client, |actor, ctx| actor.behaviour().on_response(ctx, broker, number, response));
             }
             Ok((correlation, _)) => {
                 let says = format!("answer {correlation} came where {number} was due");
@@ -243,27 +267,17 @@ impl World {
         }
     }
 
-    /// The client's connection is gone: it comes back later.
-    fn on_lost(&mut self, client: usize) {
-        let held = &mut self.clients[client];
-        let conn = held.conn.take();
-        let was_open = std::mem::take(&mut held.is_open);
-        held.waiting.clear();
-        let node = held.node;
-        let backoff = self.net.range(5_000, 150_000);
-        self.note_at(node, Kind::Disconnect, [conn.map_or(0, |conn| conn.0), client as u64, 0]);
-        if was_open {
-            self.act(client, |actor, ctx| actor.behaviour().on_disconnected(ctx));
-        }
-        if !matches!(self.nodes[node].state, State::Dead) {
-            self.queue.push(self.now_us + backoff, What::Connect { client });
-        }
+    /// The client has no connection to a broker any more.
+    fn on_lost(&mut self, client: usize, broker: u32) {
+        let Some(link) = self.clients[client].links.remove(&broker) else { return };
+        self.note_at(link.machine, Kind::Disconnect, [link.conn.0, client as u64, 0]);
+        self.act(client, |actor, ctx| actor.behaviour().on_disconnected(ctx, broker));
     }
 
-    fn break_connection(&mut self, client: usize) {
-        if let Some(conn) = self.clients[client].conn {
-            self.carry_to_node(client, conn, Packet::Closed);
-            self.on_lost(client);
+    fn break_connection(&mut self, client: usize, broker: u32) {
+        if self.clients[client].links.contains_key(&broker) {
+            self.carry_to_node(client, broker, Packet::Closed);
+            self.on_lost(client, broker);
         }
     }
 
@@ -275,21 +289,24 @@ impl World {
     }
 
     pub(super) fn on_deadline(&mut self, client: usize, number: u64) {
-        if self.clients[client].waiting.iter().any(|(waiting, ..)| *waiting == number) {
-            self.break_connection(client);
+        let waits = |link: &Link| link.waiting.iter().any(|(waiting, ..)| *waiting == number);
+        let late = self.clients[client].links.iter().find(|(_, link)| waits(link)).map(|(&broker, _)| broker);
+        if let Some(broker) = late {
+            self.break_connection(client, broker);
         }
     }
 
     /// Lets a client act, and does what it asks for.
     pub(super) fn act(&mut self, client: usize, act: impl FnOnce(&mut Actor, &mut Context<'_>)) {
         let draining = self.phase != super::Phase::Stormy;
+        let brokers = u32::try_from(self.plan.nodes.len()).unwrap_or(1);
         let held = &mut self.clients[client];
         let mut ctx = Context {
             now_us: self.now_us,
             client: u32::try_from(client).unwrap_or(0),
-            node: u32::try_from(held.node).unwrap_or(0),
+            brokers,
             rng: &mut held.rng,
-            oracle: &mut self.nodes[held.node].oracle,
+            truth: &mut self.truth,
             register: &mut self.register,
             bench: &mut self.bench,
             marks: &mut self.marks,
@@ -298,13 +315,13 @@ impl World {
             next_number: held.next_number,
             sends: Vec::new(),
             wake_at: None,
-            disconnect: false,
+            disconnect: None,
         };
         act(&mut held.actor, &mut ctx);
         let Context { next_number, sends, wake_at, disconnect, .. } = ctx;
         held.next_number = next_number;
-        for (number, request, version) in sends {
-            self.send(client, number, &request, version);
+        for (broker, number, request, version) in sends {
+            self.send(client, broker, number, &request, version);
         }
         let held = &mut self.clients[client];
         if let Some(at_us) = wake_at
@@ -313,28 +330,34 @@ impl World {
             held.wake_us = Some(at_us);
             self.queue.push(at_us, What::ClientWake { client, at_us });
         }
-        if disconnect {
-            self.break_connection(client);
+        if let Some(broker) = disconnect {
+            self.break_connection(client, broker);
         }
     }
 
-    fn send(&mut self, client: usize, number: u64, request: &Request, version: i16) {
-        let held = &mut self.clients[client];
-        let (Some(conn), node) = (held.conn, held.node) else { return };
+    fn send(&mut self, client: usize, broker: u32, number: u64, request: &Request, version: i16) {
         let correlation = i32::try_from(number).unwrap_or(0);
         let name = Str::from_static("sim");
         let frame = match encode_request(version, correlation, Some(&name), request) {
             Ok(chain) => chain.to_bytes(),
             Err(error) => {
-                self.hear(Judge::L1, node, Err(format!("a request cannot be written: {error}")));
+                self.hear(Judge::L1, 0, Err(format!("a request cannot be written: {error}")));
                 return;
             }
         };
+        if !self.clients[client].links.contains_key(&broker) {
+            self.connect(client, broker);
+        }
+        let Some(link) = self.clients[client].links.get_mut(&broker) else { return };
         if !is_silent(request) {
-            held.waiting.push_back((number, request.api_key(), version));
+            link.waiting.push_back((number, request.api_key(), version));
             self.queue.push(self.now_us + TIMEOUT_US, What::Deadline { client, number });
         }
-        self.carry_to_node(client, conn, Packet::Frame(frame));
+        if link.is_open {
+            self.carry_to_node(client, broker, Packet::Frame(frame));
+        } else {
+            link.queued.push(frame);
+        }
     }
 }
 
@@ -348,7 +371,14 @@ impl World {
     pub(super) fn add_client(&mut self, plan: &ClientPlan) -> usize {
         let index = self.clients.len();
         self.clients.push(Client::new(self.plan.seed, index as u64, plan, &self.plan));
-        self.queue.push(self.now_us, What::Connect { client: index });
+        let at_us = self.now_us;
+        self.start_client(index, at_us);
         index
+    }
+
+    /// A client begins.
+    pub(super) fn start_client(&mut self, client: usize, at_us: u64) {
+        self.clients[client].wake_us = Some(at_us);
+        self.queue.push(at_us, What::ClientWake { client, at_us });
     }
 }

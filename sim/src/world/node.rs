@@ -3,13 +3,16 @@
 
 use super::queue::What;
 use crate::disk::Disk;
-use crate::judges::oracle::Oracle;
-use crate::plan::{Flush, NodePlan};
+use crate::judges::oracle::{NodeLog, Oracle};
+use crate::plan::{ClusterPlan, Flush, NodePlan};
 use crate::rng::{Purpose, Stream};
-use crate::store::{DiskNow, PendingFill, PendingLook, Reading, Store};
+use crate::store::{DiskNow, PendingFill, PendingLook, PendingSend, Reading, Store};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
-use seedlog_core::ids::{ConnId, Lsn, OpId, RequestNumber};
+use seedlog_core::door::Acks;
+use super::watch::Seen;
+use seedlog_core::ids::{ConnId, Lsn, NodeId, OpId, RequestNumber, TopicPartition, Uuid};
+use seedlog_core::peer::PeerMessage;
 use seedlog_core::time::{MonoMs, Now, WallMs};
 use std::collections::BTreeMap;
 
@@ -20,13 +23,17 @@ pub(super) const MONO_ORIGIN_MS: u64 = 1_000;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) numbers: NodePlan,
-    pub(super) seed: u64,
-    pub(super) index: u64,
+    pub(super) flush: Flush,
+    pub(super) node_id: NodeId,
+    /// Its folder: another one has another incarnation.
+    pub(super) incarnation: Uuid,
     pub(super) disk: Disk,
     pub(super) disk_rng: Stream,
     pub(super) driver: Stream,
     pub(super) seeds: Stream,
     pub(super) oracle: Oracle,
+    /// What was on its disk may be gone since, and the controller does not know yet.
+    pub(super) is_suspect: bool,
     pub(super) state: State,
     /// Number of the process; events carry it.
     pub(super) life: u64,
@@ -78,6 +85,9 @@ pub(super) struct Process {
     pub(super) conns: BTreeMap<ConnId, Conn>,
     pub(super) fills: BTreeMap<u64, (ConnId, RequestNumber, PendingFill, u64)>,
     pub(super) looks: BTreeMap<u64, (OpId, PendingLook)>,
+    pub(super) sends: BTreeMap<u64, (NodeId, Box<PeerMessage>, PendingSend)>,
+    /// What the judges saw of the broker last.
+    pub(super) seen: Seen,
     pub(super) next_id: u64,
     pub(super) durable_scheduled: bool,
     pub(super) groups_untold: u32,
@@ -96,6 +106,8 @@ pub(super) struct Conn {
     pub(super) next_out: u64,
     /// How the answers that are due are written: version and correlation id.
     pub(super) due: BTreeMap<u64, (i16, i32)>,
+    /// acks of Produce requests.
+    pub(super) acks: BTreeMap<u64, Acks>,
     /// Answers that are ready; `None` for those that are never sent.
     pub(super) ready: BTreeMap<u64, Option<Bytes>>,
     pub(super) filling: usize,
@@ -103,16 +115,25 @@ pub(super) struct Conn {
 }
 
 impl Node {
-    pub(super) fn new(seed: u64, index: u64, numbers: &NodePlan) -> Self {
+    /// A machine with an empty disk. `index` tells it from all others; `folder` tells its folder from all others.
+    pub(super) fn new(
+        seed: u64,
+        (index, folder): (u64, u64),
+        node_id: NodeId,
+        numbers: &NodePlan,
+        cluster: &ClusterPlan,
+    ) -> Self {
         Self {
             numbers: numbers.clone(),
-            seed,
-            index,
+            flush: cluster.flush,
+            node_id,
+            incarnation: incarnation(seed, folder),
             disk: Disk::default(),
             disk_rng: Stream::new(seed, Purpose::Disk, index),
             driver: Stream::new(seed, Purpose::Driver, index),
             seeds: Stream::new(seed, Purpose::Brokers, index),
             oracle: Oracle::default(),
+            is_suspect: false,
             state: State::Down,
             life: 0,
             boots: 0,
@@ -130,7 +151,17 @@ impl Node {
     }
 
     pub(super) fn flushes_always(&self) -> bool {
-        self.numbers.flush == Flush::Always
+        self.flush == Flush::Always
+    }
+
+    /// How far its wall clock jumped, in ms, and how fast its clocks run.
+    pub(super) fn clocks(&self) -> (i64, i64) {
+        (self.wall_jump_ms, self.numbers.drift_ppm)
+    }
+
+    /// What its folder holds of a partition.
+    pub(super) fn log(&self, partition: TopicPartition) -> Option<&NodeLog> {
+        self.oracle.logs.get(&partition)
     }
 
     /// How late the driver is this time, in µs.
@@ -190,6 +221,8 @@ impl Process {
             conns: BTreeMap::new(),
             fills: BTreeMap::new(),
             looks: BTreeMap::new(),
+            sends: BTreeMap::new(),
+            seen: Seen::default(),
             next_id: 0,
             durable_scheduled: false,
             groups_untold: 0,
@@ -206,10 +239,29 @@ impl Process {
     }
 }
 
-pub(super) fn clock(now_us: u64, started_us: u64, wall_jump_ms: i64) -> Now {
-    let virtual_ms = i64::try_from(now_us / 1_000).unwrap_or(i64::MAX);
-    Now {
-        mono: MonoMs((now_us - started_us) / 1_000 + MONO_ORIGIN_MS),
-        wall: WallMs(super::WALL_START_MS + virtual_ms + wall_jump_ms),
-    }
+/// The clocks of a process that started at `started_us`, on a machine whose clocks drift.
+pub(super) fn clock(now_us: u64, started_us: u64, node: (i64, i64)) -> Now {
+    let (wall_jump_ms, drift_ppm) = node;
+    let drifted = |micros: u64| {
+        let micros = i128::from(micros);
+        micros + micros * i128::from(drift_ppm) / 1_000_000
+    };
+    let mono = u64::try_from(drifted(now_us - started_us) / 1_000).unwrap_or(0);
+    let wall = i64::try_from(drifted(now_us) / 1_000).unwrap_or(i64::MAX);
+    Now { mono: MonoMs(mono + MONO_ORIGIN_MS), wall: WallMs(super::WALL_START_MS + wall + wall_jump_ms) }
+}
+
+/// The first moment at which such a process's monotonic clock shows `at`.
+pub(super) fn moment(at: MonoMs, started_us: u64, drift_ppm: i64) -> u64 {
+    let shown_us = i128::from(at.0.saturating_sub(MONO_ORIGIN_MS)) * 1_000;
+    let micros = shown_us * 1_000_000 / (1_000_000 + i128::from(drift_ppm)) + i128::from(drift_ppm != 0) * 2;
+    started_us + u64::try_from(micros).unwrap_or(u64::MAX / 2)
+}
+
+/// The incarnation of a folder.
+pub(super) fn incarnation(seed: u64, folder: u64) -> Uuid {
+    let mut bytes = [2; 16];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    bytes[8..].copy_from_slice(&(folder + 1).to_be_bytes());
+    Uuid(bytes)
 }

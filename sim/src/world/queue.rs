@@ -2,7 +2,7 @@
 
 use crate::store::lane;
 use bytes::Bytes;
-use seedlog_core::ids::ConnId;
+use seedlog_core::ids::{ConnId, NodeId};
 use seedlog_core::input::Input;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,7 +22,9 @@ pub(super) enum What {
     Wake { node: usize, life: u64, at_us: u64 },
     Fill { node: usize, life: u64, id: u64 },
     Look { node: usize, life: u64, id: u64 },
-    Connect { client: usize },
+    Peer { node: usize, message: Box<PeerPacket> },
+    PeerLink { node: usize, life: u64, peer: NodeId, is_up: bool },
+    SendFilled { node: usize, life: u64, id: u64 },
     ToNode { node: usize, conn: ConnId, packet: Packet },
     ToClient { client: usize, conn: ConnId, packet: Packet },
     ClientWake { client: usize, at_us: u64 },
@@ -30,8 +32,18 @@ pub(super) enum What {
     Fault { index: usize },
     FaultEnds { node: usize, ends: Ends },
     Resume { node: usize },
+    LinkFaultEnds { id: u64 },
+    LinkLost { id: u64 },
+    Return { node: usize },
     Heal,
     Finish,
+}
+
+/// What one node says to another: the header's bytes and the batches behind it.
+#[derive(Debug, Clone)]
+pub(super) struct PeerPacket {
+    pub(super) header: Bytes,
+    pub(super) batches: Bytes,
 }
 
 /// What travels.
@@ -66,16 +78,20 @@ impl What {
             | Self::Input { node, life, .. }
             | Self::Wake { node, life, .. }
             | Self::Fill { node, life, .. }
-            | Self::Look { node, life, .. } => Some((*node, Some(*life))),
-            Self::ToNode { node, .. } => Some((*node, None)),
+            | Self::Look { node, life, .. }
+            | Self::PeerLink { node, life, .. }
+            | Self::SendFilled { node, life, .. } => Some((*node, Some(*life))),
+            Self::ToNode { node, .. } | Self::Peer { node, .. } => Some((*node, None)),
             Self::Boot { .. }
-            | Self::Connect { .. }
             | Self::ToClient { .. }
             | Self::ClientWake { .. }
             | Self::Deadline { .. }
             | Self::Fault { .. }
             | Self::FaultEnds { .. }
             | Self::Resume { .. }
+            | Self::LinkFaultEnds { .. }
+            | Self::LinkLost { .. }
+            | Self::Return { .. }
             | Self::Heal
             | Self::Finish => None,
         }

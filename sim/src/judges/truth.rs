@@ -1,0 +1,253 @@
+//! What the cluster has promised, whoever was asked: the committed records of every partition, the committed metadata, who
+//! led what and when (INVARIANTS.md, "cheap oracle": the shadow log). Records enter the moment any node's high watermark
+//! passes them; every later sighting is compared with them.
+
+use super::oracle::{NodeLog, ShadowBatch};
+use super::s2::Named;
+use crate::hash::hash64;
+use seedlog_core::cluster::image::Image;
+use seedlog_core::cluster::records::{MetadataRecord, Voter};
+use seedlog_core::ids::{
+    LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, Uuid,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// One process: the machine, and which of its lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// The machine.
+    pub machine: usize,
+    /// Number of the process.
+    pub life: u64,
+}
+
+/// What is true.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// By partition; deleted ones stay.
+    pub logs: BTreeMap<TopicPartition, TrueLog>,
+    /// By id; deleted ones stay.
+    pub topics: BTreeMap<Uuid, ShadowTopic>,
+    /// The committed metadata as far as anybody knows it.
+    pub image: Image,
+    /// Its entries.
+    pub entries: Vec<TrueEntry>,
+    /// Who led the quorum in a term.
+    pub terms: BTreeMap<LeaderEpoch, Life>,
+    /// The cluster, once it was founded.
+    pub cluster: Option<Uuid>,
+    /// Nodes whose disks lost what counted as durable.
+    pub losers: BTreeSet<NodeId>,
+}
+
+/// One partition.
+#[derive(Debug, Default)]
+pub struct TrueLog {
+    /// Every batch that was ever appended anywhere.
+    pub named: Named,
+    /// The committed ones, in order, without gaps.
+    pub batches: Vec<TrueBatch>,
+    /// More copies were lost than the topic promises to survive.
+    pub is_beyond: bool,
+    /// Who led in an epoch.
+    pub leaders: BTreeMap<LeaderEpoch, Life>,
+    /// Producers as the committed records leave them: epoch and the sequence that is due.
+    pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
+}
+
+/// A committed batch.
+#[derive(Debug, Clone)]
+pub struct TrueBatch {
+    /// It.
+    pub batch: Rc<ShadowBatch>,
+    /// An acknowledgement of all replicas left.
+    pub acked: bool,
+    /// It was sent to a reader.
+    pub served: bool,
+}
+
+/// An entry of the committed metadata.
+#[derive(Debug, Clone)]
+pub struct TrueEntry {
+    /// Its term.
+    pub epoch: LeaderEpoch,
+    /// Hash of its records.
+    pub hash: u64,
+    /// Hash of the image behind it.
+    pub image: u64,
+}
+
+/// One topic.
+#[derive(Debug, Clone)]
+pub struct ShadowTopic {
+    /// Its name.
+    pub name: String,
+    /// It was removed.
+    pub is_removed: bool,
+}
+
+impl TrueLog {
+    /// The true high watermark: the greatest that any node ever had.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.batches.last().map_or(Offset::ZERO, |held| held.batch.header.next_offset())
+    }
+
+    /// The batch that begins at an offset.
+    #[must_use]
+    pub fn at(&self, base: Offset) -> Option<&TrueBatch> {
+        self.index_of(base).map(|at| &self.batches[at])
+    }
+
+    /// The same, to be changed.
+    pub fn at_mut(&mut self, base: Offset) -> Option<&mut TrueBatch> {
+        self.index_of(base).map(|at| &mut self.batches[at])
+    }
+
+    fn index_of(&self, base: Offset) -> Option<usize> {
+        self.batches.binary_search_by_key(&base, |held| held.batch.header.base_offset).ok()
+    }
+
+    /// Compares what a node's log holds with what is true, from where they were compared before. Gives back whether they
+    /// agree as far as both go.
+    pub fn compare(&self, log: &mut NodeLog) -> Result<(), Offset> {
+        while let (Some(own), Some(held)) = (log.batches.get(log.matched), self.batches.get(log.matched)) {
+            if !Rc::ptr_eq(&own.batch, &held.batch) && own.batch.whole != held.batch.whole {
+                return Err(held.batch.header.base_offset);
+            }
+            log.matched += 1;
+        }
+        Ok(())
+    }
+
+    /// The node's log has every committed batch.
+    pub fn is_held_by(&self, log: &mut NodeLog) -> bool {
+        self.compare(log).is_ok() && log.matched >= self.batches.len()
+    }
+
+    /// The first committed batch that a log lacks, as far as it was compared.
+    #[must_use]
+    pub fn first_lacking(&self, log: &NodeLog) -> Option<&TrueBatch> {
+        self.batches.get(log.matched)
+    }
+}
+
+impl Truth {
+    /// A disk of a node lost something. Partitions of which too many copies were lost are beyond the promise.
+    pub fn on_loss(&mut self, node: NodeId) {
+        self.losers.insert(node);
+        let Self { logs, image, losers, .. } = self;
+        for (partition, log) in logs {
+            log.is_beyond |= is_beyond(image, losers, *partition);
+        }
+    }
+
+    /// Whether more copies of a partition were lost than its topic promises to survive.
+    #[must_use]
+    pub fn is_beyond(&self, partition: TopicPartition) -> bool {
+        self.logs.get(&partition).is_some_and(|log| log.is_beyond)
+            || is_beyond(&self.image, &self.losers, partition)
+    }
+
+    /// A partition's log, which is made if nothing was known of it.
+    pub fn log_mut(&mut self, partition: TopicPartition) -> &mut TrueLog {
+        let Self { logs, image, losers, .. } = self;
+        logs.entry(partition)
+            .or_insert_with(|| TrueLog { is_beyond: is_beyond(image, losers, partition), ..TrueLog::default() })
+    }
+
+    /// The cluster was founded, or joined.
+    pub fn on_founded(&mut self, cluster: Uuid, voters: &[Voter]) {
+        if self.cluster.is_none() {
+            self.cluster = Some(cluster);
+            self.image = Image::founded(voters.to_vec());
+        }
+    }
+
+    /// The next entry of the metadata is committed. Gives back the partitions that it is about.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn commit(&mut self, epoch: LeaderEpoch, records: &[u8]) -> Result<Vec<TopicPartition>, String> {
+        let decoded = MetadataRecord::decode(records).map_err(str::to_owned)?;
+        let mut touched = Vec::new();
+        for record in &decoded {
+            match record {
+                MetadataRecord::Topic { topic_id, name, .. } => {
+                    self.topics.insert(*topic_id, ShadowTopic { name: name.clone(), is_removed: false });
+                }
+                MetadataRecord::RemoveTopic { topic_id } => {
+                    if let Some(topic) = self.topics.get_mut(topic_id) {
+                        topic.is_removed = true;
+                    }
+                }
+                MetadataRecord::Partition { topic_id, partition, .. }
+                | MetadataRecord::PartitionChange { topic_id, partition, .. } => {
+                    touched.push(TopicPartition { topic_id: *topic_id, partition: *partition });
+                }
+                MetadataRecord::LeaderChange { .. }
+                | MetadataRecord::Voters { .. }
+                | MetadataRecord::RegisterBroker { .. }
+                | MetadataRecord::BrokerState { .. }
+                | MetadataRecord::ProducerIds { .. } => {}
+            }
+        }
+        let offset = Offset(i64::try_from(self.entries.len()).unwrap_or(i64::MAX));
+        self.image.replay(offset, &decoded);
+        let entry = TrueEntry { epoch, hash: hash64(records), image: image_hash(&self.image) };
+        self.entries.push(entry);
+        let image = &self.image;
+        touched.retain(|partition| image.partition(*partition).is_some());
+        for partition in &touched {
+            self.log_mut(*partition);
+        }
+        Ok(touched)
+    }
+
+    /// The topic that has this name.
+    #[must_use]
+    pub fn topic_named(&self, name: &str) -> Option<Uuid> {
+        self.image.topic_named(name).map(|(topic_id, _)| topic_id)
+    }
+
+    /// Partitions of the topics that exist.
+    #[must_use]
+    pub fn is_live(&self, partition: TopicPartition) -> bool {
+        self.image.partition(partition).is_some()
+    }
+}
+
+fn is_beyond(image: &Image, losers: &BTreeSet<NodeId>, partition: TopicPartition) -> bool {
+    let Some(held) = image.partition(partition) else { return false };
+    let needed = image.topic(partition.topic_id).map_or(1, |topic| topic.min_insync_replicas);
+    let lost = held.replicas.iter().filter(|node| losers.contains(node)).count();
+    lost > 0 && i32::try_from(lost).unwrap_or(i32::MAX) >= needed
+}
+
+/// The hash of an image.
+#[must_use]
+pub fn image_hash(image: &Image) -> u64 {
+    hash64(&postcard::to_allocvec(image).expect("in-memory serialisation of plain data cannot fail"))
+}
+
+/// A partition of the topic.
+#[must_use]
+pub fn partition_of(topic_id: Uuid, index: i32) -> TopicPartition {
+    TopicPartition { topic_id, partition: PartitionIndex(index) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::judges::oracle::Oracle;
+    use crate::judges::oracle::tests::partition;
+
+    /// A log of which everything that an oracle holds is committed.
+    pub(crate) fn true_log(oracle: &Oracle) -> TrueLog {
+        let held = &oracle.logs[&partition()].batches;
+        let batches =
+            held.iter().map(|held| TrueBatch { batch: Rc::clone(&held.batch), acked: false, served: false });
+        TrueLog { batches: batches.collect(), ..TrueLog::default() }
+    }
+}

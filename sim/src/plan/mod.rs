@@ -1,0 +1,231 @@
+//! A run as data: its numbers, its clients and its faults, drawn from the seed before anything happens ([`draw`], [`faults`]).
+//! Saved as JSON, a plan replays without its seed's draw; deleting from it makes a smaller run.
+
+mod draw;
+mod faults;
+
+use serde::{Deserialize, Serialize};
+
+pub use faults::{Fault, FaultKind};
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Seeds every other stream of the run.
+    pub seed: u64,
+    /// The scenario it was drawn for.
+    pub scenario: Scenario,
+    /// How long faults and new work go on, in ms.
+    pub duration_ms: u64,
+    /// What all nodes share.
+    pub cluster: ClusterPlan,
+    /// The nodes: all of them are voters and brokers.
+    pub nodes: Vec<NodePlan>,
+    /// The clients.
+    pub clients: Vec<ClientPlan>,
+    /// The faults, in order.
+    pub faults: Vec<Fault>,
+}
+
+/// Scenarios by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// One cluster of one to seven nodes, most of three, all faults: what clean ranges and exhibits run.
+    Standard,
+    /// Five voters that change their leader all the time, with little else going on: Raft's figure 8 (MUSEUM B2).
+    Quorum,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Standard, Self::Quorum];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Quorum => "quorum",
+        }
+    }
+
+    /// The scenario of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+}
+
+/// When data counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flush {
+    /// After the sync.
+    Always,
+    /// After the write; a sync every `sync_ms`.
+    Interval {
+        /// The interval.
+        sync_ms: u64,
+    },
+}
+
+/// What all nodes of a cluster share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterPlan {
+    /// `flush`.
+    pub flush: Flush,
+    /// The topics that are there from the start on.
+    pub topics: Vec<TopicPlan>,
+    /// Their timestamps are the broker's.
+    pub log_append_time: bool,
+    /// How long things take.
+    pub timings: TimingsPlan,
+    /// Entries of the metadata log that a node keeps for those that lag.
+    pub metadata_entries_max: usize,
+    /// Bytes of record batches on their way to one peer.
+    pub peer_window_bytes: u64,
+}
+
+/// One topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPlan {
+    /// Its partitions.
+    pub partitions: i32,
+    /// Its replication factor.
+    pub replicas: i16,
+    /// `min.insync.replicas`.
+    pub min_insync: i32,
+}
+
+/// Timings of the core's configuration, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimingsPlan {
+    /// The quorum's election timeout.
+    pub election: u64,
+    /// How often a broker is heard of.
+    pub broker_beat: u64,
+    /// Silence after which a broker is fenced.
+    pub session: u64,
+    /// The same, when its connection was lost.
+    pub lost: u64,
+    /// `replica.lag.time.max.ms`.
+    pub lag: u64,
+    /// How long an answer of a peer is waited for.
+    pub resend: u64,
+    /// How long a request waits for the controller.
+    pub forward: u64,
+    /// How long a stopping broker tries to hand over.
+    pub shutdown: u64,
+    /// How often leadership is moved back; 0 for never.
+    pub rebalance: u64,
+}
+
+/// One node's numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Size of a journal file.
+    pub file_bytes: u64,
+    /// `log.segment.bytes`.
+    pub segment_bytes: u32,
+    /// Journal growth between snapshots.
+    pub snapshot_bytes: u64,
+    /// Segments and snapshots are written so many times slower than the journal: where one takes longer than a process
+    /// lives, recovery reads the files of several lives.
+    pub background_factor: u64,
+    /// Batches in the tail cache.
+    pub tail_batches: usize,
+    /// The driver's work may be this late, in µs.
+    pub late_us: u64,
+    /// So many in 1,000 fills are up to a second late.
+    pub stalls_per_mille: u64,
+    /// Its clocks run so many parts in a million fast, or slow.
+    pub drift_ppm: i64,
+}
+
+/// One client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPlan {
+    /// The node that it asks first.
+    pub node: u32,
+    /// Milliseconds between its operations, about.
+    pub pause_ms: u64,
+    /// One in so many of its requests is followed by a broken connection; 0 for none.
+    pub breaks_every: u64,
+    /// What it does.
+    pub role: Role,
+}
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "kebab-case")]
+pub enum Role {
+    /// Writes.
+    Producer {
+        /// 0, 1 or -1.
+        acks: i16,
+        /// With a producer id; acks is -1 then.
+        idempotent: bool,
+        /// Requests in flight to one node.
+        in_flight_max: usize,
+        /// Batches in all.
+        batches: u64,
+        /// Records in a batch, at most.
+        records_max: u64,
+        /// Bytes of a value, at most.
+        value_bytes_max: u64,
+        /// The version of Produce that it speaks.
+        version: i16,
+    },
+    /// Reads everything from the start on.
+    Reader {
+        /// Through a fetch session.
+        session: bool,
+        /// How long a fetch may wait, in ms.
+        wait_ms: i32,
+        /// Bytes that are worth an answer.
+        bytes_min: i32,
+        /// Bytes of an answer, at most.
+        bytes_max: i32,
+        /// The version of Fetch that it speaks.
+        version: i16,
+    },
+    /// Creates the topics, then creates and deletes others, and asks about all kinds of things.
+    Admin {
+        /// Operations in all.
+        operations: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_a_function_of_its_seed_and_survives_json() {
+        for scenario in Scenario::ALL {
+            for seed in 0..50 {
+                let plan = Plan::draw(scenario, seed);
+                assert_eq!(plan, Plan::draw(scenario, seed));
+                let json = serde_json::to_string(&plan).unwrap();
+                assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+                assert!(plan.faults.is_sorted_by_key(|fault| fault.at_us));
+            }
+            assert_ne!(Plan::draw(scenario, 1), Plan::draw(scenario, 2));
+        }
+    }
+
+    #[test]
+    fn faults_stay_inside_the_promise() {
+        for seed in 0..2_000 {
+            let plan = Plan::draw(Scenario::Standard, seed);
+            let nodes = plan.nodes.len();
+            let losers = plan.losers();
+            if nodes > 1 {
+                assert!(losers.len() < nodes.div_ceil(2), "a majority of voters keeps its disks (seed {seed})");
+                let least = plan.cluster.topics.iter().map(|topic| topic.min_insync).max().unwrap_or(1);
+                assert!(losers.len() < usize::try_from(least).unwrap_or(1), "seed {seed}");
+            }
+        }
+    }
+}
