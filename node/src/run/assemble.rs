@@ -11,7 +11,7 @@ use crate::peer::{PeerDoor, PeerOptions, Peers};
 use crate::store::disk::Disk;
 use crate::store::{Identity, OpenReport, Store, StoreError, StoreOptions};
 use seedlog_core::broker::Broker;
-use seedlog_core::config::{AdvertisedListener, Config, FlushMode, TopicDefaults, Roles, Timings};
+use seedlog_core::config::{AdvertisedListener, Config, FlushMode, Roles, Timings, TopicDefaults};
 use seedlog_core::ids::{ListenerId, NodeId, Uuid};
 use seedlog_core::output::HaltReason;
 use seedlog_core::recovered::{Recovered, lost_offsets};

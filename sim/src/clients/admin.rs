@@ -254,7 +254,10 @@ impl Admin {
             whole &= topic.error_code == 0 || exists;
             let of_name = ctx.truth.topics.values().filter(|shadow| topic.name == *shadow.name).count();
             if topic.error_code == 0 && of_name == 0 {
-                ctx.hear(Judge::S1, Err(format!("topic {} is created, and that is not committed", topic.name)));
+                ctx.hear(
+                    Judge::S1,
+                    Err(format!("topic {} is created, and that is not committed", topic.name)),
+                );
             }
             if topic.error_code == 0 && of_name > 1 {
                 ctx.mark(Mark::TopicRecreated);

@@ -117,10 +117,13 @@ impl Catalog {
             let Some(name) = &topic.name else { continue };
             let mut partitions: Vec<_> = topic.partitions.iter().collect();
             partitions.sort_by_key(|partition| partition.partition_index);
-            let leaders = partitions.iter().map(|part| (broker_of(part.leader_id), part.leader_epoch)).collect();
+            let leaders =
+                partitions.iter().map(|part| (broker_of(part.leader_id), part.leader_epoch)).collect();
             self.known.push(Known { name: name.detached(), topic_id: topic.topic_id, leaders });
         }
-        if !self.is_complete() || self.known.iter().any(|topic| topic.leaders.iter().any(|(leader, _)| leader.is_none())) {
+        if !self.is_complete()
+            || self.known.iter().any(|topic| topic.leaders.iter().any(|(leader, _)| leader.is_none()))
+        {
             // Another broker may know more.
             self.is_stale = true;
             self.ask = ctx.any_broker();

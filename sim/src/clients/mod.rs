@@ -134,7 +134,9 @@ impl Actor {
                     cluster,
                 )))
             }
-            Role::Admin { operations } => Self::Admin(Box::new(Admin::new(*operations, plan.pause_ms, cluster))),
+            Role::Admin { operations } => {
+                Self::Admin(Box::new(Admin::new(*operations, plan.pause_ms, cluster)))
+            }
         }
     }
 

@@ -101,9 +101,9 @@ impl Reader {
     pub fn is_at_the_end(&self, due: impl Fn(TopicPartition) -> Option<Offset>) -> bool {
         self.catalog.is_complete()
             && self.idle_rounds >= 2
-            && self.progress().all(|(partition, next, at_end)| {
-                due(partition).is_none_or(|due| at_end && next >= due)
-            })
+            && self
+                .progress()
+                .all(|(partition, next, at_end)| due(partition).is_none_or(|due| at_end && next >= due))
     }
 
     fn uses_session(&self) -> bool {
@@ -182,13 +182,7 @@ impl Reader {
         clippy::wildcard_enum_match_arm,
         reason = "Kafka has a hundred error codes, and all others are the same to this client"
     )]
-    fn on_fetched(
-        &mut self,
-        ctx: &mut Context<'_>,
-        broker: u32,
-        response: &FetchResponse,
-        asked_us: u64,
-    ) {
+    fn on_fetched(&mut self, ctx: &mut Context<'_>, broker: u32, response: &FetchResponse, asked_us: u64) {
         let uses_session = self.uses_session();
         let session = self.sessions.entry(broker).or_default();
         match ErrorCode::from_code(response.error_code).unwrap_or_default() {

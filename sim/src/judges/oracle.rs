@@ -269,7 +269,8 @@ impl Oracle {
     #[must_use]
     pub fn replay(&self, end: Lsn) -> Replayed {
         let mut replayed = Replayed::default();
-        for (lsn, ghost) in (1..).zip(self.journal.iter().take(usize::try_from(end.0).unwrap_or(usize::MAX))) {
+        for (lsn, ghost) in (1..).zip(self.journal.iter().take(usize::try_from(end.0).unwrap_or(usize::MAX)))
+        {
             replayed.follow(Lsn(lsn), &ghost.entry, ghost.batch.as_ref());
         }
         replayed
@@ -283,7 +284,8 @@ impl Oracle {
         for (partition, log) in &mut replayed.logs {
             if let Some(old) = self.logs.get(partition) {
                 // Only what came behind the recovered end can differ.
-                let same = old.batches.iter().zip(&log.batches).take_while(|(a, b)| Rc::ptr_eq(&a.batch, &b.batch));
+                let same =
+                    old.batches.iter().zip(&log.batches).take_while(|(a, b)| Rc::ptr_eq(&a.batch, &b.batch));
                 log.matched = old.matched.min(same.count());
                 log.given_up = old.given_up;
             }
@@ -299,7 +301,8 @@ impl Oracle {
             Entry::Vote { epoch, candidate } => Some((epoch, candidate, ghost.durable)),
             _ => None,
         });
-        let of_term = votes.take_while(move |(epoch, ..)| *epoch >= term).filter(move |(epoch, ..)| *epoch == term);
+        let of_term =
+            votes.take_while(move |(epoch, ..)| *epoch >= term).filter(move |(epoch, ..)| *epoch == term);
         of_term.filter_map(|(_, candidate, durable)| Some((candidate?, durable)))
     }
 
@@ -475,7 +478,10 @@ pub(crate) mod tests {
         oracle.on_entry(Lsn(4), &Entry::Cut { partition: partition(), to: Offset(2) }, None);
         append(&mut oracle, 4, 2);
         assert_eq!(oracle.logs[&partition()].end(), Offset(4));
-        assert_eq!(oracle.logs[&partition()].epochs, [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(4), Offset(2))]);
+        assert_eq!(
+            oracle.logs[&partition()].epochs,
+            [(LeaderEpoch(1), Offset(0)), (LeaderEpoch(4), Offset(2))]
+        );
         let replayed = oracle.replay(Lsn(3));
         oracle.on_recovered(Lsn(3), replayed);
         assert_eq!(oracle.logs[&partition()].end(), Offset(6));

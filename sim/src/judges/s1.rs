@@ -24,7 +24,10 @@ pub fn check_leader(
     let Some(first) = lacks.first() else { return Ok(()) };
     let offset = first.batch.header.base_offset;
     let says = |what: String| {
-        format!("{partition}: the leader of epoch {epoch} lacks offset {offset}: {what}; its log ends at {}", log.end())
+        format!(
+            "{partition}: the leader of epoch {epoch} lacks offset {offset}: {what}; its log ends at {}",
+            log.end()
+        )
     };
     match lacks.iter().find(|held| held.acked || held.served) {
         Some(owed) => {

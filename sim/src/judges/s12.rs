@@ -41,7 +41,9 @@ pub fn check_ack<'a>(
     let Some((copies, needed)) = all else { return Ok(()) };
     let count = copies.filter(|copy| copy.has(&held.batch)).count();
     if count < needed {
-        return Err(format!("offset {base} is acknowledged with {count} durable copies, {needed} are promised"));
+        return Err(format!(
+            "offset {base} is acknowledged with {count} durable copies, {needed} are promised"
+        ));
     }
     Ok(())
 }

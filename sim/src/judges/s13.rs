@@ -59,9 +59,21 @@ mod tests {
         };
         let state = PartitionState::first(NodeId(1), vec![NodeId(1)]);
         assert_eq!(image(state.clone()), Ok(()));
-        assert!(image(PartitionState { leader: Some(NodeId(2)), ..state.clone() }).unwrap_err().contains("leader 2"));
-        assert!(image(PartitionState { elr: vec![NodeId(1)], ..state.clone() }).unwrap_err().contains("ISR and ELR"));
-        assert!(image(PartitionState { elr: vec![NodeId(7)], ..state.clone() }).unwrap_err().contains("no replica"));
+        assert!(
+            image(PartitionState { leader: Some(NodeId(2)), ..state.clone() })
+                .unwrap_err()
+                .contains("leader 2")
+        );
+        assert!(
+            image(PartitionState { elr: vec![NodeId(1)], ..state.clone() })
+                .unwrap_err()
+                .contains("ISR and ELR")
+        );
+        assert!(
+            image(PartitionState { elr: vec![NodeId(7)], ..state.clone() })
+                .unwrap_err()
+                .contains("no replica")
+        );
         let two = PartitionState { isr: vec![NodeId(1), NodeId(2)], ..state };
         assert!(image(two).unwrap_err().contains("fenced"));
     }

@@ -81,7 +81,10 @@ fn check_ends(oracle: &Oracle, replayed: &Replayed, reading: &Reading) -> Result
     }
     let end = reading.recovered.quorum.log.log.end.0;
     if end != replayed.metadata.end() {
-        return Err(format!("the recovered metadata ends at {end}, its entries at {}", replayed.metadata.end()));
+        return Err(format!(
+            "the recovered metadata ends at {end}, its entries at {}",
+            replayed.metadata.end()
+        ));
     }
     Ok(())
 }
@@ -170,7 +173,9 @@ mod tests {
         );
         let long = disk(4, |_| {});
         assert!(
-            checked(&oracle, &crate::store::read(long.seen()).unwrap(), &long).unwrap_err().contains("only 3")
+            checked(&oracle, &crate::store::read(long.seen()).unwrap(), &long)
+                .unwrap_err()
+                .contains("only 3")
         );
     }
 

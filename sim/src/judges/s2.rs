@@ -32,7 +32,8 @@ impl Named {
         let before = self.0.range(..key).next_back().map(|(_, known)| known);
         let after = self.0.range(key..).next().map(|(_, known)| known);
         for other in before.into_iter().chain(after).map(|known| &known.header) {
-            let apart = other.next_offset() <= header.base_offset || header.next_offset() <= other.base_offset;
+            let apart =
+                other.next_offset() <= header.base_offset || header.next_offset() <= other.base_offset;
             if other.leader_epoch == header.leader_epoch && !apart {
                 return Err(format!(
                     "epoch {} offset {} is in a batch that begins at {} and in another that begins at {}",

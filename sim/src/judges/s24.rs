@@ -59,7 +59,10 @@ pub fn check_served(truth: Option<&TrueLog>, partition: TopicPartition, bytes: &
             "{partition}: a reader is sent offset {base} of epoch {}, and the committed one is of epoch {}",
             header.leader_epoch, held.batch.header.leader_epoch
         )),
-        None => Err(format!("{partition}: a reader is sent offset {base}, and committed is what is below {}", truth.end())),
+        None => Err(format!(
+            "{partition}: a reader is sent offset {base}, and committed is what is below {}",
+            truth.end()
+        )),
     }
 }
 

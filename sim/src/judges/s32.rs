@@ -36,9 +36,9 @@ pub fn check_ack(
     }
     follower.agreed.1 = follower.agreed.1.max(count);
     match count.checked_sub(1).map(|last| follower.batches[last].lsn) {
-        Some(lsn) if lsn > durable => {
-            Err(format!("it acknowledges {end}, which is in entry {lsn}, and only {durable} is on its platter"))
-        }
+        Some(lsn) if lsn > durable => Err(format!(
+            "it acknowledges {end}, which is in entry {lsn}, and only {durable} is on its platter"
+        )),
         Some(_) | None => Ok(()),
     }
 }
@@ -55,8 +55,7 @@ mod tests {
         let leader = &leader.logs[&partition()];
         let mut held = oracle(2);
         let follower = held.logs.get_mut(&partition()).unwrap();
-        let mut check =
-            |end, durable| check_ack(leader, follower, LeaderEpoch(2), Offset(end), Lsn(durable));
+        let mut check = |end, durable| check_ack(leader, follower, LeaderEpoch(2), Offset(end), Lsn(durable));
         assert_eq!(check(2, 2), Ok(()));
         assert!(check(2, 0).unwrap_err().contains("platter"));
         assert!(check(4, 2).unwrap_err().contains("at offset 2 it has a record of epoch 1"));

@@ -42,8 +42,9 @@ pub fn check_backed(truth: &TrueLog, node: NodeId, log: &mut NodeLog, durable: L
 /// What it lacks.
 pub fn check_candidate(truth: &TrueLog, node: NodeId, log: &mut NodeLog, what: &str) -> Result<(), String> {
     let end = truth.end();
-    check_holds(truth, log, Lsn(u64::MAX), end)
-        .map_err(|lacks| format!("node {node} is in the {what}, everything below {end} is committed, and it {lacks}"))
+    check_holds(truth, log, Lsn(u64::MAX), end).map_err(|lacks| {
+        format!("node {node} is in the {what}, everything below {end} is committed, and it {lacks}")
+    })
 }
 
 #[cfg(test)]
@@ -71,6 +72,10 @@ mod tests {
         let mut other = oracle(1);
         append(&mut other, 2, 2);
         let log = other.logs.get_mut(&partition()).unwrap();
-        assert!(check_candidate(&truth, NodeId(2), log, "ISR").unwrap_err().contains("another record at offset 2"));
+        assert!(
+            check_candidate(&truth, NodeId(2), log, "ISR")
+                .unwrap_err()
+                .contains("another record at offset 2")
+        );
     }
 }

@@ -153,8 +153,10 @@ impl Truth {
     /// A partition's log, which is made if nothing was known of it.
     pub fn log_mut(&mut self, partition: TopicPartition) -> &mut TrueLog {
         let Self { logs, image, losers, .. } = self;
-        logs.entry(partition)
-            .or_insert_with(|| TrueLog { is_beyond: is_beyond(image, losers, partition), ..TrueLog::default() })
+        logs.entry(partition).or_insert_with(|| TrueLog {
+            is_beyond: is_beyond(image, losers, partition),
+            ..TrueLog::default()
+        })
     }
 
     /// The cluster was founded, or joined.

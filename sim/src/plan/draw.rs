@@ -101,7 +101,12 @@ fn draw_losers(rng: &mut Stream, cluster: &ClusterPlan, count: u32) -> Vec<u32> 
     (0..losers).map(|index| (first + index) % count).collect()
 }
 
-fn draw_clients(rng: &mut Stream, scenario: Scenario, nodes: &[NodePlan], duration_ms: u64) -> Vec<ClientPlan> {
+fn draw_clients(
+    rng: &mut Stream,
+    scenario: Scenario,
+    nodes: &[NodePlan],
+    duration_ms: u64,
+) -> Vec<ClientPlan> {
     let mut clients = Vec::new();
     let mut add = |rng: &mut Stream, operations: u64, role: Role| {
         let breaks_every = if rng.chance(400) { rng.range(5, 60) } else { 0 };
@@ -122,8 +127,15 @@ fn draw_clients(rng: &mut Stream, scenario: Scenario, nodes: &[NodePlan], durati
         let records_max = rng.pick(&[1, 3, 8]);
         let value_bytes_max = rng.pick(&[40, 300, 1_500, 4_000]).min(file_bytes / 16);
         let in_flight_max = usize::try_from(rng.range(1, 5)).unwrap_or(1);
-        let role =
-            Role::Producer { acks, idempotent, in_flight_max, batches, records_max, value_bytes_max, version };
+        let role = Role::Producer {
+            acks,
+            idempotent,
+            in_flight_max,
+            batches,
+            records_max,
+            value_bytes_max,
+            version,
+        };
         add(rng, batches, role);
     }
     for _ in 0..rng.range(1, 2) {

@@ -265,7 +265,9 @@ impl Ground<'_> {
                 FaultKind::ClockJump { by_ms: if rng.chance(500) { by_ms } else { -by_ms } }
             }
             80..89 => FaultKind::Stop { down_us },
-            _ => FaultKind::Pause { for_us: rng.range(10_000, if self.count > 1 { 9_000_000 } else { 2_500_000 }) },
+            _ => FaultKind::Pause {
+                for_us: rng.range(10_000, if self.count > 1 { 9_000_000 } else { 2_500_000 }),
+            },
         }
     }
 
@@ -278,7 +280,8 @@ impl Ground<'_> {
         let mut at_us = rng.range(100_000, 6_000_000);
         while at_us < last_us {
             let node = u32::try_from(rng.below(u64::from(self.count))).unwrap_or(0);
-            let for_us = if rng.chance(250) { rng.range(2_000_000, 15_000_000) } else { rng.range(50_000, 3_000_000) };
+            let for_us =
+                if rng.chance(250) { rng.range(2_000_000, 15_000_000) } else { rng.range(50_000, 3_000_000) };
             let kind = match rng.below(100) {
                 0..45 => FaultKind::Cut {
                     pairs: self.draw_pairs(rng, node),

@@ -222,7 +222,10 @@ mod tests {
             let nodes = plan.nodes.len();
             let losers = plan.losers();
             if nodes > 1 {
-                assert!(losers.len() < nodes.div_ceil(2), "a majority of voters keeps its disks (seed {seed})");
+                assert!(
+                    losers.len() < nodes.div_ceil(2),
+                    "a majority of voters keeps its disks (seed {seed})"
+                );
                 let least = plan.cluster.topics.iter().map(|topic| topic.min_insync).max().unwrap_or(1);
                 assert!(losers.len() < usize::try_from(least).unwrap_or(1), "seed {seed}");
             }

@@ -68,7 +68,11 @@ pub(super) struct Group {
 
 impl OpenGroup {
     pub(super) fn new(first_lsn: Lsn, quorum: QuorumChain) -> Self {
-        Self { writer: GroupWriter::new(Vec::new(), first_lsn, quorum), is_urgent: false, appends: Vec::new() }
+        Self {
+            writer: GroupWriter::new(Vec::new(), first_lsn, quorum),
+            is_urgent: false,
+            appends: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

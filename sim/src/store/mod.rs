@@ -19,9 +19,9 @@ mod snapshot;
 mod start;
 
 pub use fill::{PendingFill, PendingLook, PendingSend};
-pub use journal::stamped;
 pub use index::{BatchRef, Place};
 pub use journal::GroupAt;
+pub use journal::stamped;
 pub use start::{Reading, StartError, Visited, read};
 
 use crate::disk::{Disk, Inode};

@@ -191,7 +191,11 @@ impl Store {
         for (partition, batch, name) in moved {
             let inode = disk.lookup(&name).expect("a segment that was synced is there");
             self.segments.names.insert(inode, name);
-            self.index.moved(partition, (batch.base, batch.lsn), Place { inode, at: batch.place.at, in_segment: true });
+            self.index.moved(
+                partition,
+                (batch.base, batch.lsn),
+                Place { inode, at: batch.place.at, in_segment: true },
+            );
         }
     }
 

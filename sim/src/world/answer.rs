@@ -8,8 +8,8 @@ use crate::judges::truth::partition_of;
 use crate::judges::{Judge, s6, s24};
 use crate::marks::Mark;
 use crate::trace::Kind;
-use seedlog_core::errors::ErrorCode;
 use seedlog_core::door::Acks;
+use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{ConnId, Offset, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::output::Reply;
@@ -109,7 +109,12 @@ impl World {
         for topic in &response.responses {
             let Some(topic_id) = self.resolve(at, topic.topic_id, &topic.name) else { continue };
             for part in topic.partition_responses.iter().filter(|part| part.error_code == 0) {
-                self.judge_ack_to_client(at, partition_of(topic_id, part.index), Offset(part.base_offset), acks);
+                self.judge_ack_to_client(
+                    at,
+                    partition_of(topic_id, part.index),
+                    Offset(part.base_offset),
+                    acks,
+                );
             }
         }
     }

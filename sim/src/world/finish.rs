@@ -93,7 +93,8 @@ impl World {
 
     fn begin_last_reading(&mut self) {
         self.phase = Phase::Reading { until_us: self.now_us + DRAIN_US };
-        let role = Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
+        let role =
+            Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
         self.add_client(&ClientPlan { node: 0, pause_ms: 15, breaks_every: 0, role });
         self.queue.push(self.now_us + LOOK_US, What::Finish);
     }

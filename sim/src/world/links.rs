@@ -112,7 +112,11 @@ impl World {
         };
         let from = Self::broker_of(self.nodes[at].node_id);
         let fate = self.fate_of(from, Self::broker_of(to));
-        self.note_at(at, Kind::Send, [u64::from(Self::broker_of(to)), header.len() as u64, batches.len() as u64]);
+        self.note_at(
+            at,
+            Kind::Send,
+            [u64::from(Self::broker_of(to)), header.len() as u64, batches.len() as u64],
+        );
         if fate.is_lost {
             self.mark(Mark::MessageLost);
             return;
@@ -148,9 +152,14 @@ impl World {
                         fate.is_lost = true;
                     }
                 }
-                FaultKind::Noise { pairs, lost_per_mille, doubled_per_mille, late_per_mille, late_us, .. }
-                    if pairs.contains(&[from, to]) =>
-                {
+                FaultKind::Noise {
+                    pairs,
+                    lost_per_mille,
+                    doubled_per_mille,
+                    late_per_mille,
+                    late_us,
+                    ..
+                } if pairs.contains(&[from, to]) => {
                     fate.is_lost |= self.net.chance(*lost_per_mille);
                     fate.is_doubled |= self.net.chance(*doubled_per_mille);
                     if self.net.chance(*late_per_mille) {

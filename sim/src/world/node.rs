@@ -2,6 +2,7 @@
 //! `answer`, `life` and `net`.
 
 use super::queue::What;
+use super::watch::Seen;
 use crate::disk::Disk;
 use crate::judges::oracle::{NodeLog, Oracle};
 use crate::plan::{ClusterPlan, Flush, NodePlan};
@@ -10,7 +11,6 @@ use crate::store::{DiskNow, PendingFill, PendingLook, PendingSend, Reading, Stor
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::door::Acks;
-use super::watch::Seen;
 use seedlog_core::ids::{ConnId, Lsn, NodeId, OpId, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::peer::PeerMessage;
 use seedlog_core::time::{MonoMs, Now, WallMs};

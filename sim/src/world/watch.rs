@@ -39,14 +39,31 @@ struct SeenReplica {
 
 /// What a step changed.
 enum Sight {
-    Term { before: LeaderEpoch, now: LeaderEpoch },
+    Term {
+        before: LeaderEpoch,
+        now: LeaderEpoch,
+    },
     LeadsQuorum(LeaderEpoch),
     Committed(Offset),
-    Image { end: Offset, hash: u64 },
-    Epoch { partition: TopicPartition, before: LeaderEpoch, now: LeaderEpoch },
-    Leads { partition: TopicPartition, epoch: LeaderEpoch },
+    Image {
+        end: Offset,
+        hash: u64,
+    },
+    Epoch {
+        partition: TopicPartition,
+        before: LeaderEpoch,
+        now: LeaderEpoch,
+    },
+    Leads {
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+    },
     /// With the leader's maximal ISR, if it is a leader's, each with its folder as the leader knows it.
-    Watermark { partition: TopicPartition, end: Offset, members: Vec<(NodeId, Uuid)> },
+    Watermark {
+        partition: TopicPartition,
+        end: Offset,
+        members: Vec<(NodeId, Uuid)>,
+    },
 }
 
 impl World {
@@ -104,7 +121,8 @@ impl World {
                 self.match_metadata(at);
                 let matched = self.nodes[at].oracle.metadata.matched.min(committed);
                 if to.0 < matched {
-                    let says = format!("the metadata log is cut at {to}, and what is below {matched} is committed");
+                    let says =
+                        format!("the metadata log is cut at {to}, and what is below {matched} is committed");
                     self.hear(Judge::S7, at, Err(says));
                 }
             }
@@ -178,14 +196,16 @@ impl World {
             {
                 sights.push(Sight::Epoch { partition, before, now });
             }
-            let new_leader = leader.filter(|leader| before.leads.map(|(epoch, _)| epoch) != Some(leader.epoch));
+            let new_leader =
+                leader.filter(|leader| before.leads.map(|(epoch, _)| epoch) != Some(leader.epoch));
             if let Some(leader) = new_leader {
                 sights.push(Sight::Leads { partition, epoch: leader.epoch });
             }
             if now.high_watermark > before.high_watermark {
                 let brokers = broker.image().brokers();
                 let members = leader.map(seedlog_core::replica::Leader::maximal_isr).unwrap_or_default();
-                let members = members.into_iter().filter_map(|node| Some((node, brokers.get(&node)?.incarnation)));
+                let members =
+                    members.into_iter().filter_map(|node| Some((node, brokers.get(&node)?.incarnation)));
                 let members = members.collect();
                 sights.push(Sight::Watermark { partition, end: now.high_watermark, members });
             }
@@ -206,7 +226,9 @@ impl World {
                 let known = index.and_then(|index| self.truth.entries.get(index)).map(|entry| entry.image);
                 let said = match known {
                     Some(image) if image == hash => Ok(()),
-                    Some(_) => Err(format!("its image of the metadata up to {end} is not the one that others have")),
+                    Some(_) => {
+                        Err(format!("its image of the metadata up to {end} is not the one that others have"))
+                    }
                     None if end == Offset::ZERO => Ok(()),
                     None => Err(format!("it acts on metadata up to {end}, which is not committed")),
                 };
@@ -230,7 +252,8 @@ impl World {
     fn match_metadata(&mut self, at: usize) -> Option<i64> {
         let metadata = &mut self.nodes[at].oracle.metadata;
         while let Some(own) = metadata.at(metadata.matched)
-            && let Some(held) = usize::try_from(metadata.matched).ok().and_then(|at| self.truth.entries.get(at))
+            && let Some(held) =
+                usize::try_from(metadata.matched).ok().and_then(|at| self.truth.entries.get(at))
         {
             if (own.epoch, own.hash) != (held.epoch, held.hash) {
                 return Some(metadata.matched);
@@ -250,7 +273,9 @@ impl World {
         let committed = i64::try_from(self.truth.entries.len()).unwrap_or(i64::MAX);
         let matched = self.nodes[at].oracle.metadata.matched;
         if matched < committed {
-            let says = format!("the quorum's leader of term {term} lacks entry {matched} of the metadata; what is below {committed} is committed");
+            let says = format!(
+                "the quorum's leader of term {term} lacks entry {matched} of the metadata; what is below {committed} is committed"
+            );
             self.hear(Judge::S1, at, Err(says.clone()));
             self.hear(Judge::S3, at, Err(says));
         }
@@ -267,7 +292,9 @@ impl World {
     /// A node takes the metadata up to `end` for committed.
     fn on_committed(&mut self, at: usize, end: Offset) {
         if let Some(offset) = self.match_metadata(at).filter(|offset| *offset < end.0) {
-            let says = format!("entry {offset} of the metadata is committed, and this node has another one committed");
+            let says = format!(
+                "entry {offset} of the metadata is committed, and this node has another one committed"
+            );
             self.hear(Judge::S2, at, Err(says));
             return;
         }
@@ -277,7 +304,9 @@ impl World {
                 break;
             }
             let Some(held) = self.nodes[at].oracle.metadata.at(next).cloned() else {
-                let says = format!("metadata up to {end} counts as committed, and this node does not have entry {next}");
+                let says = format!(
+                    "metadata up to {end} counts as committed, and this node does not have entry {next}"
+                );
                 self.hear(Judge::S4, at, Err(says));
                 return;
             };
@@ -347,7 +376,13 @@ impl World {
         }
     }
 
-    fn on_watermark(&mut self, at: usize, partition: TopicPartition, end: Offset, members: &[(NodeId, Uuid)]) {
+    fn on_watermark(
+        &mut self,
+        at: usize,
+        partition: TopicPartition,
+        end: Offset,
+        members: &[(NodeId, Uuid)],
+    ) {
         let truth = self.truth.log_mut(partition);
         if truth.is_beyond {
             return;
@@ -397,7 +432,8 @@ impl World {
                 continue;
             }
             let truth = &self.truth.logs[&partition];
-            let said = s5::check_backed(truth, node_id, log, durable).map_err(|says| format!("{partition}: {says}"));
+            let said =
+                s5::check_backed(truth, node_id, log, durable).map_err(|says| format!("{partition}: {says}"));
             self.hear(Judge::S5, at, said);
         }
     }
@@ -411,7 +447,8 @@ impl World {
         let mut heard = Vec::new();
         for (&node_id, what) in candidates {
             let Some(incarnation) = brokers.get(&node_id).map(|broker| broker.incarnation) else { continue };
-            let found = self.nodes.iter().position(|node| node.node_id == node_id && node.incarnation == incarnation);
+            let found =
+                self.nodes.iter().position(|node| node.node_id == node_id && node.incarnation == incarnation);
             let Some(machine) = found else { continue };
             let node = &mut self.nodes[machine];
             let log = node.oracle.logs.entry(partition).or_default();
@@ -452,12 +489,16 @@ impl World {
 
     fn judge_ack(&mut self, at: usize, to: NodeId, ack: &seedlog_core::peer::Ack) {
         let leads = |node: &super::node::Node| match &node.state {
-            State::Up(process) => process.broker.replicas().get(&ack.partition).is_some_and(|replica| {
-                replica.leader().is_some_and(|leader| leader.epoch == ack.epoch)
-            }),
+            State::Up(process) => process
+                .broker
+                .replicas()
+                .get(&ack.partition)
+                .is_some_and(|replica| replica.leader().is_some_and(|leader| leader.epoch == ack.epoch)),
             State::Down | State::Recovering(_) | State::Dead => false,
         };
-        let Some(leader) = self.nodes.iter().position(|node| node.node_id == to && leads(node)) else { return };
+        let Some(leader) = self.nodes.iter().position(|node| node.node_id == to && leads(node)) else {
+            return;
+        };
         if leader == at {
             return;
         }
@@ -493,7 +534,13 @@ impl World {
     }
 
     /// An acknowledgement leaves for a producer.
-    pub(super) fn judge_ack_to_client(&mut self, at: usize, partition: TopicPartition, base: Offset, acks: i16) {
+    pub(super) fn judge_ack_to_client(
+        &mut self,
+        at: usize,
+        partition: TopicPartition,
+        base: Offset,
+        acks: i16,
+    ) {
         let is_beyond = self.truth.is_beyond(partition);
         let durable_of = |node: &super::node::Node| {
             if node.flushes_always() { node.oracle.durable } else { Lsn(u64::MAX) }
