@@ -1,0 +1,85 @@
+//! A partition's log as far as acknowledgements and reads tell it. What only a send of unknown outcome names is not in it.
+
+use super::{Facts, ReadId, SentId, ValueId};
+use crate::history::{Line, Offset};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// By offset; values that share one, in the order in which they became known.
+    entries: Vec<LogEntry>,
+    /// Acknowledged without an offset.
+    unplaced: Vec<SentId>,
+}
+
+/// A value at an offset.
+#[derive(Debug, Clone)]
+pub(crate) struct LogEntry {
+    pub(crate) offset: Offset,
+    pub(crate) value: ValueId,
+    /// Acknowledged here.
+    pub(crate) acked: Option<(SentId, Line)>,
+    /// Read here for the first time.
+    pub(crate) read: Option<(ReadId, Line)>,
+}
+
+impl LogEntry {
+    /// Since when it is known.
+    pub(crate) fn since(&self) -> Line {
+        let lines = self.acked.map(|(_, line)| line).into_iter().chain(self.read.map(|(_, line)| line));
+        lines.min().expect("an entry is there because it was acknowledged or read")
+    }
+}
+
+impl Log {
+    pub(crate) fn entries(&self) -> &[LogEntry] {
+        &self.entries
+    }
+
+    pub(crate) fn unplaced(&self) -> &[SentId] {
+        &self.unplaced
+    }
+
+    /// Entries at or behind this offset.
+    pub(crate) fn from(&self, offset: Offset) -> &[LogEntry] {
+        let at = self.entries.partition_point(|entry| entry.offset < offset);
+        &self.entries[at..]
+    }
+}
+
+/// The logs of all partitions.
+pub(super) fn build(facts: &Facts) -> Vec<Log> {
+    let mut logs: Vec<Log> = Vec::new();
+    logs.resize_with(facts.partitions.len(), Log::default);
+    for (id, sent) in facts.all_sent() {
+        let (Some(line), Some(partition)) = (facts.send_of(sent).acked(), sent.partition) else { continue };
+        let log = &mut logs[partition.0];
+        match sent.offset {
+            Some(offset) => {
+                let acked = Some((id, line));
+                log.entries.push(LogEntry { offset, value: sent.value, acked, read: None });
+            }
+            None => log.unplaced.push(id),
+        }
+    }
+    for (id, read) in facts.reads() {
+        let seen = Some((id, read.line));
+        let entry = LogEntry { offset: read.offset, value: read.value, acked: None, read: seen };
+        logs[read.partition.0].entries.push(entry);
+    }
+    for log in &mut logs {
+        // Acknowledgements of a value come before its reads, its first read before others: the sort keeps that.
+        log.entries.sort_by_key(|entry| (entry.offset, entry.value));
+        log.entries.dedup_by(|later, first| {
+            let is_same = (later.offset, later.value) == (first.offset, first.value);
+            if is_same {
+                first.read = first.read.or(later.read);
+            }
+            is_same
+        });
+        for shared in log.entries.chunk_by_mut(|first, second| first.offset == second.offset) {
+            shared.sort_by_key(LogEntry::since);
+        }
+    }
+    logs
+}
