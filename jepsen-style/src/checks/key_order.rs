@@ -7,7 +7,7 @@
 //! overlaps with all that follow. Values that are at two offsets count where they are first; failed sends are aborted reads.
 
 use super::{Cases, capital, example};
-use crate::facts::{Facts, KeyId, LogEntry, Map, Outcome, PartitionId, Read, SentId};
+use crate::facts::{Facts, KeyId, LogEntry, Map, Outcome, PartitionId, Read, SendId, SentId};
 use crate::history::Process;
 use crate::verdict::{Anomaly, AnomalyKind, Example};
 
@@ -22,21 +22,31 @@ pub(super) fn check(facts: &Facts) -> Option<Anomaly> {
     let mut is_seen = facts.by_value(false);
     let mut cases = Cases::new();
     for (_, log) in facts.logs() {
-        // The one that was sent last, of those at lower offsets.
+        // Of those at lower offsets: the one whose send began last, and the last one of each send of several records.
         let mut latest: Map<(Process, KeyId), Seen<'_>> = Map::default();
+        let mut latest_of_send: Map<(SendId, KeyId), Seen<'_>> = Map::default();
         for shared in log.entries().chunk_by(|one, other| one.offset == other.offset) {
             let [entry] = shared else { continue };
             let Some((key, seen)) = sent_with_key(facts, entry) else { continue };
             if std::mem::replace(&mut is_seen[entry.value.0], true) {
                 continue;
             }
-            let sender = facts.send_of(facts.sent(seen.id)).process;
-            let last = latest.entry((sender, key)).or_insert(seen);
-            if is_before(facts, seen.id, last.id) {
-                let [first, second] = [seen, *last].map(|seen| facts.send_of(facts.sent(seen.id)));
-                cases.add(first.invoked, second.invoked, (seen, *last));
-            } else if seen.id > last.id {
+            let id = facts.sent(seen.id).send;
+            let send = facts.send(id);
+            let last = latest.entry((send.process, key)).or_insert(seen);
+            let last_send = facts.send_of(facts.sent(last.id));
+            if send.ended_before(last_send) {
+                cases.add(send.invoked, last_send.invoked, (seen, *last));
+            } else if last.id < seen.id {
                 *last = seen;
+            }
+            if send.has_several() {
+                let last = latest_of_send.entry((id, key)).or_insert(seen);
+                if seen.id < last.id {
+                    cases.add(send.invoked, send.invoked, (seen, *last));
+                } else {
+                    *last = seen;
+                }
             }
         }
     }
@@ -52,15 +62,6 @@ fn sent_with_key<'a>(facts: &'a Facts, entry: &LogEntry) -> Option<(KeyId, Seen<
         Outcome::Failed(_) => false,
     };
     Some((sent.key.filter(|_| is_possible)?, Seen { id, read: facts.read(read) }))
-}
-
-/// Whether one was sent before the other without overlap; the records of one send are in order.
-fn is_before(facts: &Facts, one: SentId, other: SentId) -> bool {
-    let (first, second) = (facts.sent(one), facts.sent(other));
-    if first.send == second.send {
-        return one < other;
-    }
-    facts.send_of(first).ended_before(facts.send_of(second))
 }
 
 fn tell(facts: &Facts, first: Seen<'_>, second: Seen<'_>) -> Example {

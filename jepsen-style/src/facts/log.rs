@@ -51,11 +51,14 @@ impl Log {
 pub(super) fn build(facts: &Facts) -> Vec<Log> {
     let mut logs: Vec<Log> = Vec::new();
     logs.resize_with(facts.partitions.len(), Log::default);
+    // Where a value became known first. Most reads find it there: they need no entry of their own.
+    let mut first = facts.by_value(None);
     for (id, sent) in facts.all_sent() {
         let (Some(line), Some(partition)) = (facts.send_of(sent).acked(), sent.partition) else { continue };
         let log = &mut logs[partition.0];
         match sent.offset {
             Some(offset) => {
+                first[sent.value.0] = Some((partition, log.entries.len()));
                 let acked = Some((id, line));
                 log.entries.push(LogEntry { offset, value: sent.value, acked, read: None });
             }
@@ -64,11 +67,18 @@ pub(super) fn build(facts: &Facts) -> Vec<Log> {
     }
     for (id, read) in facts.reads() {
         let seen = Some((id, read.line));
-        let entry = LogEntry { offset: read.offset, value: read.value, acked: None, read: seen };
-        logs[read.partition.0].entries.push(entry);
+        let entries = &mut logs[read.partition.0].entries;
+        let (partition, at) = *first[read.value.0].get_or_insert((read.partition, entries.len()));
+        let known =
+            entries.get_mut(at).filter(|entry| partition == read.partition && entry.offset == read.offset);
+        if let Some(known) = known {
+            known.read = known.read.or(seen);
+            continue;
+        }
+        entries.push(LogEntry { offset: read.offset, value: read.value, acked: None, read: seen });
     }
     for log in &mut logs {
-        // Acknowledgements of a value come before its reads, its first read before others: the sort keeps that.
+        // Of a value at one place the acknowledgement comes before its reads, and those in order: the sort keeps that.
         log.entries.sort_by_key(|entry| (entry.offset, entry.value));
         log.entries.dedup_by(|later, first| {
             let is_same = (later.offset, later.value) == (first.offset, first.value);

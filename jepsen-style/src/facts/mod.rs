@@ -60,6 +60,11 @@ pub(crate) struct Send {
 }
 
 impl Send {
+    /// Whether it has more than one record.
+    pub(crate) fn has_several(&self) -> bool {
+        self.records.len() > 1
+    }
+
     pub(crate) fn acked(&self) -> Option<Line> {
         match self.outcome {
             Outcome::Acked(line) => Some(line),

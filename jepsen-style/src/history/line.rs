@@ -56,13 +56,18 @@ struct Fields<'a> {
     topic: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    key: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     offset: Option<Offset>,
 }
+
+/// A text that is borrowed from the line where it can be: serde borrows no `Option<Cow>`.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,7 +182,7 @@ fn sent(value: Body<'_>, phase: Phase) -> Result<Vec<Sent>, String> {
         Ok(Sent {
             topic: fields.topic.into_owned(),
             partition: fields.partition,
-            key: fields.key.map(Cow::into_owned),
+            key: fields.key.map(|key| key.0.into_owned()),
             value,
             offset: fields.offset,
         })
@@ -196,7 +201,7 @@ fn read(value: Body<'_>, phase: Phase) -> Result<Vec<Read>, String> {
         Ok(Read {
             partition: Partition { topic: fields.topic.into_owned(), index },
             offset: fields.offset.ok_or_else(|| missing("offset"))?,
-            key: fields.key.map(Cow::into_owned),
+            key: fields.key.map(|key| key.0.into_owned()),
             value: fields.value.ok_or_else(|| missing("value"))?,
         })
     };
@@ -246,7 +251,7 @@ impl<'a> From<&'a Sent> for Fields<'a> {
         Self {
             topic: Cow::Borrowed(&sent.topic),
             partition: sent.partition,
-            key: sent.key.as_deref().map(Cow::Borrowed),
+            key: sent.key.as_deref().map(|key| Text(Cow::Borrowed(key))),
             value: Some(sent.value.clone()),
             offset: sent.offset,
         }
@@ -256,7 +261,7 @@ impl<'a> From<&'a Sent> for Fields<'a> {
 impl<'a> From<&'a Read> for Fields<'a> {
     fn from(read: &'a Read) -> Self {
         Self {
-            key: read.key.as_deref().map(Cow::Borrowed),
+            key: read.key.as_deref().map(|key| Text(Cow::Borrowed(key))),
             value: Some(read.value.clone()),
             offset: Some(read.offset),
             ..Self::from(&read.partition)

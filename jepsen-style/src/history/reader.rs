@@ -73,7 +73,10 @@ impl<R: BufRead> HistoryReader<R> {
         if text.trim_ascii().is_empty() {
             return Err(self.malformed("it is empty: every line is a JSON object".to_owned()));
         }
-        let parsed = serde_json::from_slice::<RawLine<'_>>(text).map_err(|error| not_json(&error));
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Err(self.malformed("it is not UTF-8".to_owned()));
+        };
+        let parsed = serde_json::from_str::<RawLine<'_>>(text).map_err(|error| not_json(&error));
         match parsed.and_then(RawLine::parse) {
             Ok(event) => Ok(Some(event)),
             Err(what) => Err(self.malformed(what)),
