@@ -21,6 +21,10 @@ pub(crate) struct Intake {
     /// What a process's consumer has under way.
     open: BTreeMap<Process, (&'static str, Line)>,
     processes: BTreeSet<Process>,
+    /// By topic, the numbers of its partitions.
+    partitions: Vec<BTreeMap<u32, PartitionId>>,
+    /// Most records are of the topic of the one before.
+    topic: TopicId,
 }
 
 impl Intake {
@@ -235,12 +239,22 @@ impl Intake {
     }
 
     fn topic_id(&mut self, topic: &str) -> TopicId {
+        if self.facts.topics.get_index(self.topic.0).is_some_and(|last| last == topic) {
+            return self.topic;
+        }
         let known = self.facts.topics.get_index_of(topic);
-        TopicId(known.unwrap_or_else(|| self.facts.topics.insert_full(topic.to_owned()).0))
+        self.topic = TopicId(known.unwrap_or_else(|| self.facts.topics.insert_full(topic.to_owned()).0));
+        self.partitions.resize_with(self.facts.topics.len(), BTreeMap::new);
+        self.topic
     }
 
     fn partition_id(&mut self, topic: TopicId, index: u32) -> PartitionId {
-        PartitionId(self.facts.partitions.insert_full((topic, index)).0)
+        let next = PartitionId(self.facts.partitions.len());
+        let id = *self.partitions[topic.0].entry(index).or_insert(next);
+        if id == next {
+            self.facts.partitions.push((topic, index));
+        }
+        id
     }
 
     fn key_id(&mut self, key: &str) -> KeyId {

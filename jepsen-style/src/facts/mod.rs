@@ -20,7 +20,7 @@ type Hashed = BuildHasherDefault<DefaultHasher>;
 pub(crate) type Map<K, V> = IndexMap<K, V, Hashed>;
 pub(crate) type Set<T> = IndexSet<T, Hashed>;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TopicId(pub(crate) usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PartitionId(pub(crate) usize);
@@ -134,7 +134,7 @@ pub(crate) enum Moved {
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     topics: Set<String>,
-    partitions: Set<(TopicId, u32)>,
+    partitions: Vec<(TopicId, u32)>,
     keys: Set<String>,
     /// With the record that was sent, if one was.
     values: Map<Value, Option<SentId>>,
