@@ -10,6 +10,7 @@ mod real;
 #[cfg(not(madsim))]
 pub use real::RealEnv;
 
+use crate::store::OpenReport;
 use bytes::{Bytes, BytesMut};
 use seedlog_core::input::Input;
 use seedlog_core::output::Output;
@@ -45,7 +46,7 @@ pub trait Env: Clone + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy)]
 pub enum Seen<'a> {
     /// The data folder was read back; the broker is not built yet.
-    Recovered(&'a Recovered),
+    Recovered(&'a Recovered, &'a OpenReport),
     /// The broker is about to be stepped.
     Input(&'a Input),
     /// One of the step's outputs is about to be carried out.

@@ -137,7 +137,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let options = store_options(config, &mut random)?;
         let salts = fresh_random(&env).map_err(StartError::Random)?;
         let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
-        env.watch(Seen::Recovered(&recovered));
+        env.watch(Seen::Recovered(&recovered, &report));
         tell(&report, &recovered);
         watch_syncs(&mut store, metrics);
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
