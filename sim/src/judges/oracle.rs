@@ -6,6 +6,7 @@ use seedlog_core::cluster::records::MetadataRecord;
 use seedlog_core::ids::{Lsn, Offset, ProducerId, TopicPartition, Uuid};
 use seedlog_core::journal::{AppendEntry, Entry};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, RecordIter};
+use seedlog_core::recovered::Recovered;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One node's truth.
@@ -199,6 +200,30 @@ impl Oracle {
         }
         let topics = &self.topics;
         self.logs.retain(|partition, _| topics.contains_key(&partition.topic_id));
+    }
+
+    /// A recovery has ended: what it does not have never was, and what it gave up is given up. Gives back whether
+    /// acknowledged records are gone, which a judge has excused.
+    pub fn take_over(&mut self, recovered: &Recovered) -> bool {
+        let mut excused = false;
+        for (partition, log) in &mut self.logs {
+            let held = recovered.partitions.get(partition);
+            if held.is_some_and(|held| held.damage.is_some()) {
+                log.given_up = true;
+            }
+            if let Some(held) = held
+                && !log.given_up
+            {
+                let end = held.log.end();
+                excused |= log.batches.iter().any(|batch| batch.header.base_offset >= end && batch.acked);
+                if self.unsynced_excused {
+                    log.excuse(end);
+                }
+                log.truncate(end);
+            }
+        }
+        self.on_recovered(recovered.end);
+        excused
     }
 
     /// The topic that has this name.

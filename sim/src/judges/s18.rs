@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::store::Reading;
 use seedlog_core::ids::Lsn;
 use seedlog_core::journal::Entry;
+use seedlog_core::recovered::Recovered;
 use std::collections::BTreeSet;
 
 /// Checks a recovery against the journal as it was given out.
@@ -13,14 +14,7 @@ use std::collections::BTreeSet;
 /// # Errors
 /// What was lost or invented.
 pub fn check(oracle: &Oracle, reading: &Reading, disk: &Disk) -> Result<(), String> {
-    let end = reading.plan.end;
-    let durable = oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |at| at as u64 + 1);
-    if end.0 < durable {
-        return Err(format!("recovery ends at entry {end}, entry {durable} was on disk"));
-    }
-    if end > oracle.end() {
-        return Err(format!("recovery ends at entry {end}, only {} were written", oracle.end()));
-    }
+    check_bounds(oracle, reading.plan.end)?;
     for visited in &reading.visited {
         let Some(ghost) = oracle.ghost(visited.lsn) else {
             return Err(format!("entry {} was never written", visited.lsn));
@@ -42,7 +36,27 @@ pub fn check(oracle: &Oracle, reading: &Reading, disk: &Disk) -> Result<(), Stri
         }
     }
     check_holes(oracle, reading)?;
-    check_ends(oracle, reading)
+    check_ends(oracle, &reading.recovered)
+}
+
+/// Checks a recovery of which only the outcome is seen.
+///
+/// # Errors
+/// What was lost or invented.
+pub fn check_outcome(oracle: &Oracle, recovered: &Recovered) -> Result<(), String> {
+    check_bounds(oracle, recovered.end)?;
+    check_ends(oracle, recovered)
+}
+
+fn check_bounds(oracle: &Oracle, end: Lsn) -> Result<(), String> {
+    let durable = oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |at| at as u64 + 1);
+    if end.0 < durable {
+        return Err(format!("recovery ends at entry {end}, entry {durable} was on disk"));
+    }
+    if end > oracle.end() {
+        return Err(format!("recovery ends at entry {end}, only {} were written", oracle.end()));
+    }
+    Ok(())
 }
 
 /// Every durable entry above the snapshot was replayed, or a flip explains the hole.
@@ -61,10 +75,10 @@ fn check_holes(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
 }
 
 /// The logs' numbers agree with what was appended up to the recovered end.
-fn check_ends(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
-    for (&partition, held) in &reading.recovered.partitions {
+fn check_ends(oracle: &Oracle, recovered: &Recovered) -> Result<(), String> {
+    for (&partition, held) in &recovered.partitions {
         let Some(log) = oracle.logs.get(&partition).filter(|log| !log.given_up) else { continue };
-        let written = log.batches.partition_point(|batch| batch.lsn <= reading.plan.end);
+        let written = log.batches.partition_point(|batch| batch.lsn <= recovered.end);
         let end = log.batches[..written].last().map_or(0, |batch| batch.header.next_offset().0);
         if held.damage.is_none() && held.log.end().0 != end {
             return Err(format!(
@@ -81,7 +95,14 @@ fn check_ends(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
 /// # Errors
 /// What would be different.
 pub fn check_again(first: &Reading, second: &Reading) -> Result<(), String> {
-    let (one, two) = (&first.recovered, &second.recovered);
+    check_same(&first.recovered, &second.recovered)
+}
+
+/// As [`check_again`], of outcomes.
+///
+/// # Errors
+/// What would be different.
+pub fn check_same(one: &Recovered, two: &Recovered) -> Result<(), String> {
     if one.end != two.end {
         return Err(format!(
             "a second recovery, without the page cache, ends at {} and not at {}",

@@ -214,25 +214,7 @@ impl World {
 
 /// The oracle goes on from where recovery ended. Gives back whether acknowledged records were excused.
 fn take_over(node: &mut Node, reading: &store::Reading, rewritten: Option<(usize, Lsn)>) -> bool {
-    let end = reading.plan.end;
-    let mut excused = false;
-    for (partition, log) in &mut node.oracle.logs {
-        let held = reading.recovered.partitions.get(partition);
-        if held.is_some_and(|held| held.damage.is_some()) {
-            log.given_up = true;
-        }
-        if let Some(held) = held
-            && !log.given_up
-        {
-            let gone = log.batches.iter().filter(|batch| batch.header.base_offset >= held.log.end());
-            excused |= gone.clone().any(|batch| batch.acked);
-            if node.oracle.unsynced_excused {
-                log.excuse(held.log.end());
-            }
-            log.truncate(held.log.end());
-        }
-    }
-    node.oracle.on_recovered(end);
+    let excused = node.oracle.take_over(&reading.recovered);
     if let Some((_, first)) = rewritten {
         let from = usize::try_from(first.0.saturating_sub(1)).unwrap_or(usize::MAX);
         node.oracle.journal.iter_mut().skip(from).for_each(|ghost| ghost.durable = true);
