@@ -2,6 +2,7 @@
 //! until somebody reads them, so that a run that nobody watches pays for the hash only.
 
 use crate::hash::mix;
+use seedlog_core::input::Input;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -61,6 +62,8 @@ kinds! {
     Read "read" "client" "offset" "batches";
     Heal "heal" "" "" "";
     End "end" "acked" "read" "";
+    NetFault "net-fault" "index" "client" "kind";
+    Accepted "accepted" "client" "" "";
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
@@ -79,6 +82,26 @@ pub const INPUTS: [&str; 13] = [
     "peer",
     "peer-lost",
 ];
+
+/// What stands for an input in events: an index of [`INPUTS`].
+#[must_use]
+pub fn input_number(input: &Input) -> u64 {
+    match input {
+        Input::ConnOpened { .. } => 0,
+        Input::Request { .. } => 1,
+        Input::ConnClosed { .. } => 2,
+        Input::Durable { .. } => 3,
+        Input::ReadDone { .. } => 4,
+        Input::StoreDone { .. } => 5,
+        Input::DiskFailed { .. } => 6,
+        Input::Space { .. } => 7,
+        Input::Wake => 8,
+        Input::Stop => 9,
+        Input::PeerUp { .. } => 10,
+        Input::Peer { .. } => 11,
+        Input::PeerLost { .. } => 12,
+    }
+}
 
 /// Faults, by the number that stands for them in events.
 pub const FAULTS: [&str; 13] = [

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 
-pub use exhibit::{Row, row};
+pub use exhibit::{Row, row, switch};
 
 /// Nothing was found.
 pub const CLEAN: u8 = 0;
@@ -110,7 +110,7 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
 
 /// Switches the exhibit on and finds out who judges.
 fn prepare(common: &Common) -> Result<Enabled, String> {
-    let hunted = common.exhibit.as_deref().map(exhibit::switch).transpose()?;
+    let hunted = common.exhibit.as_deref().map(switch).transpose()?;
     hush_panics();
     match (common.judges.as_deref(), hunted) {
         (None, Some(row)) => Ok(Enabled::only(row.judges)),
