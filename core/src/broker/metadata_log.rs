@@ -413,9 +413,9 @@ impl Broker {
         self.answer_committed(out);
     }
 
-    /// A leader has brought the log past the cut of this node's recovery (SAFETY J4).
+    /// A leader has brought the log past where this node's recovery ended (SAFETY J4).
     fn trust_metadata(&mut self, out: &mut Outputs) {
-        if self.quorum.is_doubtful && self.is_writable() {
+        if self.quorum.is_doubtful && self.quorum.is_past_doubt() && self.is_writable() {
             self.quorum.is_doubtful = false;
             self.doubtful.remove(&TopicPartition::METADATA);
             self.journal(Entry::Trusted { partition: TopicPartition::METADATA }, out);

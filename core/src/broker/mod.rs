@@ -84,6 +84,8 @@ pub struct Broker {
     forwards: BTreeMap<u64, Forwarded>,
     producer_ids: ProducerIds,
     replicas: BTreeMap<TopicPartition, Replica>,
+    /// Recovery cut something off that nothing vouched for.
+    is_newly_doubtful: bool,
     /// Logs that may lack their last records (SAFETY J4).
     doubtful: BTreeSet<TopicPartition>,
     /// Partitions whose sessions are being opened here.

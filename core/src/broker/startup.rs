@@ -58,6 +58,7 @@ impl Broker {
             quorum,
             founding: Founding::default(),
             is_successor: false,
+            is_newly_doubtful: recovered.is_newly_doubtful,
             controller: None,
             membership: Membership {
                 was_unclean: end > Lsn::ZERO && !recovered.clean,
@@ -96,7 +97,7 @@ impl Broker {
     /// ever speak under one number.
     pub(super) fn start(&mut self, out: &mut Outputs) {
         self.phase = Phase::Starting;
-        let lsn = self.journal(Entry::Started { boot: self.boot }, out);
+        let lsn = self.journal(Entry::Started { boot: self.boot, is_doubtful: self.is_newly_doubtful }, out);
         self.after_sync(lsn, Deferred::Begin, out);
     }
 

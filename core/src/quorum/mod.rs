@@ -46,6 +46,8 @@ pub struct Quorum {
     pub heard_at: Option<MonoMs>,
     /// Its log may lack its last entries (SAFETY J4).
     pub is_doubtful: bool,
+    /// Where its log ended when this run began.
+    began_at: Offset,
 }
 
 /// What a node is in the quorum.
@@ -92,6 +94,7 @@ impl Quorum {
         let candidate = snapshot.ballot.candidate.filter(|_| epoch == snapshot.ballot.epoch);
         let voters = log.voters(&snapshot.image);
         let committed = snapshot.image.end();
+        let began_at = log.log().end();
         let quorum = Self {
             me,
             cluster: snapshot.cluster,
@@ -102,6 +105,7 @@ impl Quorum {
             role: Role::Unattached,
             heard_at: None,
             is_doubtful,
+            began_at,
         };
         (quorum, snapshot.image)
     }
@@ -216,6 +220,12 @@ impl Quorum {
         // B2: entries of older terms are committed by counting replicas.
         let of_own_term = exhibit!(B2, end > leader.epoch_start, true);
         (of_own_term && end > self.committed).then_some(end)
+    }
+
+    /// What was committed before this run began is there again, and more: the log is no longer in doubt (SAFETY J4).
+    #[must_use]
+    pub fn is_past_doubt(&self) -> bool {
+        self.committed > self.began_at
     }
 
     /// What is committed goes up to `end`.
