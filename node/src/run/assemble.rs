@@ -141,13 +141,13 @@ impl<E: Env, D: Disk> Node<E, D> {
             None => None,
         };
         let mut random = fresh_random(&env).map_err(StartError::Random)?;
-        let options = store_options(config, &mut random)?;
+        let options = store_options(config, &mut random);
         let salts = fresh_random(&env).map_err(StartError::Random)?;
         let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
         tell(&report, &recovered);
         watch_syncs(&mut store, metrics);
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
-        let core = core_config(config, store.identity(), told);
+        let core = core_config(config, store.identity(), told)?;
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
         let budget = Budget::new(&config.memory);
@@ -258,17 +258,10 @@ fn salt_source(mut random: Random) -> Box<dyn FnMut() -> u64 + Send> {
     Box::new(move || random.next_u64())
 }
 
-fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOptions, StartError> {
-    let cluster_id = config
-        .cluster_id
-        .as_ref()
-        .map(|text| Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone())))
-        .transpose()?;
-    let defaults =
-        StoreOptions::new(config.log_dir.clone(), NodeId(config.node_id), random.uuid(), random.uuid());
+fn store_options(config: &NodeConfig, random: &mut Random) -> StoreOptions {
+    let defaults = StoreOptions::new(config.log_dir.clone(), NodeId(config.node_id), random.uuid());
     let core_bytes = usize::try_from(config.memory.core_bytes).unwrap_or(usize::MAX);
-    Ok(StoreOptions {
-        cluster_id,
+    StoreOptions {
         flush: flush_mode(config.flush),
         flush_interval: Duration::from_millis(config.flush_interval_ms),
         journal_file_bytes: config.journal_file_bytes,
@@ -283,7 +276,7 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOption
             .min(config.memory.tail_cache_bytes / 4),
         index_interval_bytes: config.index_interval_bytes,
         ..defaults
-    })
+    }
 }
 
 fn flush_mode(flush: Flush) -> FlushMode {
@@ -293,13 +286,24 @@ fn flush_mode(flush: Flush) -> FlushMode {
     }
 }
 
-fn core_config(config: &NodeConfig, identity: Identity, listeners: Vec<AdvertisedListener>) -> Config {
+fn core_config(
+    config: &NodeConfig,
+    identity: Identity,
+    listeners: Vec<AdvertisedListener>,
+) -> Result<Config, StartError> {
+    let cluster_id = config
+        .cluster_id
+        .as_ref()
+        .map(|text| Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone())))
+        .transpose()?;
+    // A cluster of one that names none is known by its folder.
+    let cluster_id = cluster_id.unwrap_or(identity.incarnation);
     // A node that is no broker tells no client where it is.
     let nowhere = AdvertisedListener { host: String::new(), port: 0 };
     let first = listeners.first().cloned().unwrap_or(nowhere);
-    let defaults = Config::new(identity.node_id, identity.cluster_id, identity.incarnation, first);
+    let defaults = Config::new(identity.node_id, cluster_id, identity.incarnation, first);
     let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    Config {
+    Ok(Config {
         rack: config.rack.clone(),
         listeners,
         flush: flush_mode(config.flush),
@@ -323,7 +327,7 @@ fn core_config(config: &NodeConfig, identity: Identity, listeners: Vec<Advertise
         // A journal that is small needs snapshots sooner.
         snapshot_journal_bytes: defaults.snapshot_journal_bytes.min(config.journal_bytes_max / 4),
         ..defaults
-    }
+    })
 }
 
 fn limits(config: &NodeConfig) -> Limits {
@@ -346,9 +350,8 @@ fn show_budget(config: &NodeConfig, metrics: &Metrics) {
 
 /// Says what recovery found; damage one line for each partition, with everything that is needed to judge it.
 fn tell(report: &OpenReport, recovered: &Recovered) {
-    let Identity { cluster_id, incarnation, .. } = report.identity;
+    let Identity { incarnation, .. } = report.identity;
     info!(
-        %cluster_id,
         %incarnation,
         first_use = report.first_use,
         clean = report.clean,

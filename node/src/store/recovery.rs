@@ -220,7 +220,7 @@ async fn write_fresh<D: Disk>(
         first_lsn: plan.fresh_first_lsn(),
         // Everything accepted is on disk: the vouched part was, the rest is since the line above.
         durable: plan.end,
-        cluster_id: identity.cluster_id,
+        cluster_id: identity.incarnation,
         node_id: identity.node_id,
         incarnation: identity.incarnation,
     };

@@ -103,7 +103,8 @@ impl<D: Disk> Journal<D> {
             salt,
             first_lsn,
             durable: self.synced,
-            cluster_id: self.identity.cluster_id,
+            // Nobody reads it: the journal says elsewhere which cluster it belongs to.
+            cluster_id: self.identity.incarnation,
             node_id: self.identity.node_id,
             incarnation: self.identity.incarnation,
         };
