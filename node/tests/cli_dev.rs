@@ -158,6 +158,21 @@ fn the_demo_of_one_node_loses_nothing() {
 }
 
 #[test]
+fn no_node_outlives_the_command_that_started_it() {
+    let mut dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let node = dev.word_after("process").to_owned();
+    let folder = Path::new(dev.word_after("log")).parent().expect("a folder").to_owned();
+    dev.child.kill().expect("it runs");
+    dev.child.wait().expect("it ends");
+    let deadline = Instant::now() + PATIENCE;
+    while is_there(&node) {
+        assert!(Instant::now() < deadline, "the node runs on");
+        thread::sleep(Duration::from_millis(10));
+    }
+    fs::remove_dir_all(folder).expect("it is left behind");
+}
+
+#[test]
 fn a_client_goes_on_to_the_next_server_of_its_list() {
     let dev = Dev::start(&["--nodes", "1", "--port", "0"]);
     let servers = format!("127.0.0.1:1,{}", dev.bootstrap());

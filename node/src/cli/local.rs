@@ -225,7 +225,7 @@ impl LocalNode {
             }
         }
         let mut child = command
-            .args(["node", "--print-ready", "--log-format", "human", "--config"])
+            .args(["node", "--print-ready", "--ends-with-parent", "--log-format", "human", "--config"])
             .arg(&plan.config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,7 +1,7 @@
 //! A node from its parts, in any world: listeners bound, data folder read back, broker built, and all of it run until the
 //! broker halts.
 
-use crate::budget::{Budget, Part};
+use crate::budget::Budget;
 use crate::config::{Flush, Listener, NodeConfig, TimestampType};
 use crate::driver::{Cluster, CountedLease, Driver, Meters, PeerRecords, watch_syncs};
 use crate::env::{Env, Listener as _};
@@ -155,10 +155,9 @@ impl<E: Env, D: Disk> Node<E, D> {
         let (inbox, events) = mpsc::unbounded_channel();
         let (serving_told, serving) = oneshot::channel();
         let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
-        let meters = Meters::new(metrics.clone(), budget);
         let (cluster, peers) = match peer_listener {
             Some(listener) => {
-                let peers = peers(&env, config, &inbox);
+                let peers = peers(&env, config, &budget, &inbox, metrics);
                 let door = peers.door();
                 let voters = config.cluster.voters.iter();
                 let voters = voters.map(|(&id, address)| (NodeId(id), address.clone())).collect();
@@ -166,6 +165,7 @@ impl<E: Env, D: Disk> Node<E, D> {
             }
             None => (None, None),
         };
+        let meters = Meters::new(metrics.clone(), budget);
         let driver = Driver::new(env.clone(), broker, store, cluster, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
         Ok(Self { driver, net, env, listeners, peers, addresses, serving, stopper })
@@ -235,16 +235,21 @@ async fn bind<E: Env>(env: &E, listener: &Listener) -> Result<(E::Listener, Addr
 fn peers<E: Env, D: Disk>(
     env: &E,
     config: &NodeConfig,
+    budget: &Budget,
     inbox: &Inbox<CountedLease<D>>,
+    metrics: &Metrics,
 ) -> Peers<E, PeerRecords<D>> {
-    let options =
-        PeerOptions { cluster_id: config.cluster_id.clone(), ..PeerOptions::new(NodeId(config.node_id)) };
+    let options = PeerOptions {
+        cluster_id: config.cluster_id.clone(),
+        metrics: metrics.peers(),
+        ..PeerOptions::new(NodeId(config.node_id))
+    };
     let inbox = inbox.clone();
     let tell = move |event| {
         // Without a driver the node is ending, and nobody is left to be told.
         let _ = inbox.send(Event::Peer(event));
     };
-    Peers::new(env.clone(), options, Part::new("peers", config.memory.peers_bytes), tell)
+    Peers::new(env.clone(), options, budget.peers.clone(), tell)
 }
 
 /// A stream of its own from the world's randomness: fresh at each start (SAFETY C2).
@@ -345,6 +350,7 @@ fn show_budget(config: &NodeConfig, metrics: &Metrics) {
     metrics.set_memory_budget(MemoryPart::TailCache, memory.tail_cache_bytes);
     metrics.set_memory_budget(MemoryPart::Requests, memory.requests_bytes);
     metrics.set_memory_budget(MemoryPart::Replies, memory.replies_bytes);
+    metrics.set_memory_budget(MemoryPart::Peers, memory.peers_bytes);
     metrics.set_memory_budget(MemoryPart::Core, memory.core_bytes);
 }
 
