@@ -19,6 +19,13 @@ pub struct PeerRecords<D: Disk> {
     bytes_max: u32,
 }
 
+impl<D: Disk> PeerRecords<D> {
+    /// Claims an extent of the store, with what is not in the journal yet.
+    pub fn of(store: &Store<D>, extent: &Extent) -> Self {
+        Self { lease: store.lease_ahead(extent), bytes_max: extent.bytes_max }
+    }
+}
+
 impl<D: Disk> Records for PeerRecords<D> {
     fn now(&self) -> Option<Vec<Bytes>> {
         self.lease.resolve_now(self.bytes_max, true)
@@ -69,8 +76,7 @@ impl<E: Env, D: Disk> Cluster<E, D> {
         batches: Option<&Extent>,
         store: &Store<D>,
     ) {
-        let records = batches
-            .map(|extent| PeerRecords { lease: store.lease_ahead(extent), bytes_max: extent.bytes_max });
+        let records = batches.map(|extent| PeerRecords::of(store, extent));
         self.peers.send(to, message, records);
     }
 }

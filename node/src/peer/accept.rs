@@ -24,6 +24,8 @@ const ACCEPT_RETRY_MS: u64 = 100;
 const WARN_INTERVAL_MS: u64 = 10_000;
 /// What is read at once at first; a message that goes on may have as much again as has arrived.
 const READ_BYTES: usize = 64 << 10;
+/// What is read beyond what is known to come: many small messages at once.
+const AHEAD_BYTES: usize = 16 << 10;
 
 /// Why a stream ends.
 #[derive(Debug, thiserror::Error)]
@@ -272,7 +274,8 @@ impl<R: StreamReader> Incoming<R> {
     /// what is announced.
     async fn more(&mut self, bytes: usize) -> Result<(), End> {
         let missing = bytes.saturating_sub(self.buffer.len());
-        let room = missing.min(self.buffer.len().max(READ_BYTES)).max(READ_BYTES.min(missing.max(512)));
+        let room =
+            missing.min(self.buffer.len().max(READ_BYTES)).max(READ_BYTES.min(missing.max(AHEAD_BYTES)));
         match self.reader.read_into(&mut self.buffer, room).await {
             Ok(0) if self.buffer.is_empty() => Err(End::Closed),
             Ok(0) => Err(End::Torn),
