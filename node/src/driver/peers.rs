@@ -95,9 +95,7 @@ impl<E: Env, D: Disk> Cluster<E, D> {
                 let stamped = Bytes::copy_from_slice(&stamped);
                 Some(PeerRecords::Fresh(stamped, batch.slice(BATCH_HEADER_BYTES..)))
             }
-            PeerBatches::Extent(extent) => {
-                Some(PeerRecords::of(store, &extent))
-            }
+            PeerBatches::Extent(extent) => Some(PeerRecords::of(store, &extent)),
         };
         self.peers.send(to, message, records);
     }
