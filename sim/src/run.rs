@@ -16,7 +16,18 @@ thread_local! {
 /// Runs a plan.
 #[must_use]
 pub fn run_plan(plan: Plan, enabled: Enabled, keep_trace: bool) -> Outcome {
-    let mut world = World::new(plan, enabled, keep_trace);
+    run_world(World::new(plan, enabled, keep_trace))
+}
+
+/// Runs a plan and tells every input and output of the brokers in full.
+#[must_use]
+pub fn run_aloud(plan: Plan, enabled: Enabled) -> Outcome {
+    let mut world = World::new(plan, enabled, true);
+    world.speak();
+    run_world(world)
+}
+
+fn run_world(mut world: World) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let at_us = world.now_us();
     let mut outcome = world.into_outcome();

@@ -176,6 +176,8 @@ pub struct Trace {
     last: VecDeque<Event>,
     /// Every event with the hash up to it, if somebody wants to read them.
     all: Option<Vec<(Event, u64)>>,
+    /// What was said aloud, and how many events came before it.
+    said: Vec<(usize, String)>,
 }
 
 impl Trace {
@@ -219,10 +221,22 @@ impl Trace {
         self.last.iter()
     }
 
-    /// Every event as a line, if they were kept: the hash so far, in short, and the event.
+    /// Adds words to what happened last. They are no part of the hash.
+    pub fn say(&mut self, words: String) {
+        self.said.push((self.all.as_ref().map_or(0, Vec::len), words));
+    }
+
+    /// Every event as a line, if they were kept: the hash so far, in short, and the event; and what was said after it.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let all = self.all.iter().flatten();
-        all.map(|(event, hash)| format!("{:08x} {event}", hash >> 32).trim_end().to_owned())
+        let mut said = self.said.iter().peekable();
+        (1..).zip(all).flat_map(move |(number, (event, hash))| {
+            let mut lines = vec![format!("{:08x} {event}", hash >> 32).trim_end().to_owned()];
+            while let Some((_, words)) = said.next_if(|(at, _)| *at <= number) {
+                lines.push(format!("         {words}"));
+            }
+            lines
+        })
     }
 }
 

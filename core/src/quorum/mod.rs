@@ -211,7 +211,8 @@ impl Quorum {
                 if *voter == self.me {
                     self.log.durable().end()
                 } else {
-                    leader.followers.get(&voter.node_id).and_then(Progress::acked).unwrap_or(Offset::ZERO)
+                    let follower = leader.followers.get(&voter.node_id).filter(|_| self.is_followed_by(voter));
+                    follower.and_then(Progress::acked).unwrap_or(Offset::ZERO)
                 }
             })
             .collect();
@@ -226,6 +227,13 @@ impl Quorum {
     #[must_use]
     pub fn is_past_doubt(&self) -> bool {
         self.committed > self.began_at
+    }
+
+    /// It is the voter itself that copies this leader's log, not another folder under its name (SAFETY Q1).
+    #[must_use]
+    pub fn is_followed_by(&self, voter: &Voter) -> bool {
+        let session = self.leading().and_then(|leader| leader.followers.get(&voter.node_id)?.session());
+        session.is_some_and(|(_, peer)| peer.incarnation == voter.incarnation)
     }
 
     /// What is committed goes up to `end`.
@@ -282,7 +290,7 @@ impl Quorum {
     /// How far a follower may see: voters everything, observers what is committed.
     #[must_use]
     pub fn limit_of(&self, node: NodeId) -> Offset {
-        let is_voter = self.voters.iter().any(|voter| voter.node_id == node);
+        let is_voter = self.voters.iter().any(|voter| voter.node_id == node && self.is_followed_by(voter));
         if is_voter { self.log.log().end() } else { self.committed }
     }
 

@@ -25,12 +25,17 @@ impl World {
         }
         let code = input_number(&input);
         let mut outputs = Outputs::new();
+        let heard = self.aloud.then(|| format!("{input:?}"));
         process.broker.step(clock(self.now_us, process.started_us, clocks), input, &mut outputs);
         self.steps += 1;
         let last = process.broker.last_lsn().0;
         let count = outputs.len();
         let taken = if count > 1 && node.cut.is_some() { 1 + node.driver.index(count - 1) } else { count };
         self.note_at(at, Kind::Step, [code, count as u64, last]);
+        if let Some(heard) = heard {
+            self.trace.say(heard);
+            outputs.iter().for_each(|output| self.trace.say(format!("  {output:?}")));
+        }
         self.take_entries(at, &outputs);
         self.observe(at);
         for output in outputs.drain(..taken) {
