@@ -1,9 +1,10 @@
 //! From what recovery left to a broker that serves: registration, new leader epochs, removals that were not finished.
 
 use super::founding::Founding;
+use super::journal::{Deferred, JournalProgress};
 use super::membership::Membership;
 use super::timers::{Timer, Timers};
-use super::{Broker, Deferred, Drop, JournalProgress, Phase, ProducerIds};
+use super::{Broker, Drop, Phase, ProducerIds};
 use crate::cluster::records::Voter;
 use crate::config::Config;
 use crate::fetch::Sessions;

@@ -1,7 +1,7 @@
 //! A node from its parts, in any world: listeners bound, data folder read back, broker built, and all of it run until the
 //! broker halts.
 
-use crate::budget::{Budget, Part};
+use crate::budget::Budget;
 use crate::config::{ClusterConfig, Flush, Listener, NodeConfig, TimestampType};
 use crate::driver::{Cluster, CountedLease, Driver, Meters, PeerRecords, watch_syncs};
 use crate::env::{Env, Listener as _, Seen};
@@ -144,14 +144,14 @@ impl<E: Env, D: Disk> Node<E, D> {
             None => (None, None),
         };
         let mut random = fresh_random(&env).map_err(StartError::Random)?;
-        let options = store_options(config, &mut random)?;
+        let options = store_options(config, &mut random);
         let salts = fresh_random(&env).map_err(StartError::Random)?;
         let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
         env.watch(Seen::Recovered(&recovered, &report));
         tell(&report, &recovered);
         watch_syncs(&mut store, metrics);
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
-        let core = core_config(config, store.identity(), told, peer_address);
+        let core = core_config(config, store.identity(), told, peer_address)?;
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
         let budget = Budget::new(&config.memory);
@@ -159,10 +159,9 @@ impl<E: Env, D: Disk> Node<E, D> {
         let (inbox, events) = mpsc::unbounded_channel();
         let (serving_told, serving) = oneshot::channel();
         let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
-        let meters = Meters::new(metrics.clone(), budget);
         let (cluster, peers) = match peer_listener {
             Some(listener) => {
-                let peers = peers(&env, config, &inbox);
+                let peers = peers(&env, config, &budget, &inbox, metrics);
                 let door = peers.door();
                 let voters = config.cluster.voters.iter();
                 let voters = voters.map(|(&id, address)| (NodeId(id), address.clone())).collect();
@@ -170,6 +169,7 @@ impl<E: Env, D: Disk> Node<E, D> {
             }
             None => (None, None),
         };
+        let meters = Meters::new(metrics.clone(), budget);
         let driver = Driver::new(env.clone(), broker, store, cluster, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
         Ok(Self { driver, net, env, listeners, peers, addresses, serving, stopper })
@@ -239,16 +239,21 @@ async fn bind<E: Env>(env: &E, listener: &Listener) -> Result<(E::Listener, Addr
 fn peers<E: Env, D: Disk>(
     env: &E,
     config: &NodeConfig,
+    budget: &Budget,
     inbox: &Inbox<CountedLease<D>>,
+    metrics: &Metrics,
 ) -> Peers<E, PeerRecords<D>> {
-    let options =
-        PeerOptions { cluster_id: config.cluster_id.clone(), ..PeerOptions::new(NodeId(config.node_id)) };
+    let options = PeerOptions {
+        cluster_id: config.cluster_id.clone(),
+        metrics: metrics.peers(),
+        ..PeerOptions::new(NodeId(config.node_id))
+    };
     let inbox = inbox.clone();
     let tell = move |event| {
         // Without a driver the node is ending, and nobody is left to be told.
         let _ = inbox.send(Event::Peer(event));
     };
-    Peers::new(env.clone(), options, Part::new("peers", config.memory.peers_bytes), tell)
+    Peers::new(env.clone(), options, budget.peers.clone(), tell)
 }
 
 /// A stream of its own from the world's randomness: fresh at each start (SAFETY C2).
@@ -262,17 +267,10 @@ fn salt_source(mut random: Random) -> Box<dyn FnMut() -> u64 + Send> {
     Box::new(move || random.next_u64())
 }
 
-fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOptions, StartError> {
-    let cluster_id = config
-        .cluster_id
-        .as_ref()
-        .map(|text| Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone())))
-        .transpose()?;
-    let defaults =
-        StoreOptions::new(config.log_dir.clone(), NodeId(config.node_id), random.uuid(), random.uuid());
+fn store_options(config: &NodeConfig, random: &mut Random) -> StoreOptions {
+    let defaults = StoreOptions::new(config.log_dir.clone(), NodeId(config.node_id), random.uuid());
     let core_bytes = usize::try_from(config.memory.core_bytes).unwrap_or(usize::MAX);
-    Ok(StoreOptions {
-        cluster_id,
+    StoreOptions {
         flush: flush_mode(config.flush),
         flush_interval: Duration::from_millis(config.flush_interval_ms),
         journal_file_bytes: config.journal_file_bytes,
@@ -287,7 +285,7 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOption
             .min(config.memory.tail_cache_bytes / 4),
         index_interval_bytes: config.index_interval_bytes,
         ..defaults
-    })
+    }
 }
 
 fn flush_mode(flush: Flush) -> FlushMode {
@@ -318,19 +316,20 @@ fn core_config(
     identity: Identity,
     listeners: Vec<AdvertisedListener>,
     peer: Option<AdvertisedListener>,
-) -> Config {
+) -> Result<Config, StartError> {
     let cluster = &config.cluster;
     // A node that is no broker tells no client where it is.
     let nowhere = AdvertisedListener { host: String::new(), port: 0 };
     let first = listeners.first().cloned().unwrap_or(nowhere);
     let defaults = Config::new(identity.node_id, identity.incarnation, first);
+    let cluster_id = config
+        .cluster_id
+        .as_ref()
+        .map(|text| Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone())))
+        .transpose()?;
     let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    Config {
-        cluster_id: if cluster.voters.is_empty() {
-            Some(identity.cluster_id)
-        } else {
-            config.cluster_id.as_deref().and_then(Uuid::parse)
-        },
+    Ok(Config {
+        cluster_id,
         roles: Roles { broker: cluster.is_broker, controller: cluster.is_controller },
         voters: if cluster.voters.is_empty() {
             vec![identity.node_id]
@@ -362,7 +361,7 @@ fn core_config(
         // A journal that is small needs snapshots sooner.
         snapshot_journal_bytes: defaults.snapshot_journal_bytes.min(config.journal_bytes_max / 4),
         ..defaults
-    }
+    })
 }
 
 fn limits(config: &NodeConfig) -> Limits {
@@ -380,14 +379,14 @@ fn show_budget(config: &NodeConfig, metrics: &Metrics) {
     metrics.set_memory_budget(MemoryPart::TailCache, memory.tail_cache_bytes);
     metrics.set_memory_budget(MemoryPart::Requests, memory.requests_bytes);
     metrics.set_memory_budget(MemoryPart::Replies, memory.replies_bytes);
+    metrics.set_memory_budget(MemoryPart::Peers, memory.peers_bytes);
     metrics.set_memory_budget(MemoryPart::Core, memory.core_bytes);
 }
 
 /// Says what recovery found; damage one line for each partition, with everything that is needed to judge it.
 fn tell(report: &OpenReport, recovered: &Recovered) {
-    let Identity { cluster_id, incarnation, .. } = report.identity;
+    let Identity { incarnation, .. } = report.identity;
     info!(
-        %cluster_id,
         %incarnation,
         first_use = report.first_use,
         clean = report.clean,

@@ -4,22 +4,26 @@ use bytes::Bytes;
 use seedlog::store::disk::Disk;
 use seedlog::store::real_disk::{RealDisk, RealDiskOptions};
 use seedlog::store::{OpenReport, Store, StoreError, StoreEvent, StoreOptions};
-use seedlog_core::cluster::records::MetadataRecord;
-use seedlog_core::cluster::snapshot::{PartitionSnapshot, Snapshot};
+use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
+use seedlog_core::cluster::snapshot::{PartitionSnapshot, QuorumSnapshot, Snapshot};
 use seedlog_core::cluster::topic_config::TopicConfig;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{
     Generation, LeaderEpoch, Lsn, NodeId, Offset, OpId, PartitionIndex, TopicPartition, Uuid,
 };
-use seedlog_core::journal::{AppendEntry, Entry};
+use seedlog_core::journal::{AppendEntry, Entry, QuorumChain};
 use seedlog_core::log::Log;
 use seedlog_core::output::{Extent, StoreCommand};
+use seedlog_core::quorum::log::{MetadataEntry, MetadataLog};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader};
 use seedlog_core::recovered::Recovered;
 use seedlog_core::time::WallMs;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+
+/// The only term.
+const EPOCH: LeaderEpoch = LeaderEpoch(1);
 
 /// A batch as it must read back.
 #[derive(Debug, Clone)]
@@ -41,7 +45,8 @@ pub(crate) struct Node<D: Disk> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub(crate) partitions: BTreeMap<TopicPartition, Vec<Expected>>,
-    pub(crate) metadata_end: i64,
+    /// The entries of the metadata log.
+    pub(crate) metadata: Vec<Vec<u8>>,
     pub(crate) synced: Lsn,
     pub(crate) last: Lsn,
     pub(crate) next_op: u64,
@@ -98,7 +103,7 @@ pub(crate) fn partition(topic_number: u8, index: i32) -> TopicPartition {
 
 /// Small files, so that little data goes a long way.
 pub(crate) fn options(dir: &Path) -> StoreOptions {
-    let mut options = StoreOptions::new(dir.to_owned(), NODE, Uuid([0xc; 16]), Uuid([0x1; 16]));
+    let mut options = StoreOptions::new(dir.to_owned(), NODE, Uuid([0x1; 16]));
     options.journal_file_bytes = 256 << 10;
     options.write_behind_bytes = 128 << 10;
     options.tail_cache_bytes = 2 << 20;
@@ -131,7 +136,9 @@ impl<D: Disk> Node<D> {
         let mut model = model;
         model.last = recovered.end;
         model.synced = recovered.end;
-        model.metadata_end = recovered.image.end().0;
+        let known = usize::try_from(recovered.quorum.log.log.end.0).expect("few");
+        model.metadata.truncate(known);
+        assert_eq!(model.metadata.len(), known, "metadata is not invented");
         Ok(Self { store, report, recovered, model })
     }
 
@@ -162,29 +169,31 @@ impl<D: Disk> Node<D> {
         self.model.last = self.store.push(entry, None);
     }
 
-    pub(crate) fn metadata(&mut self, record: &MetadataRecord) {
-        let offset = Offset(self.model.metadata_end);
-        self.model.metadata_end += 1;
-        self.entry(&Entry::Metadata { offset, epoch: LeaderEpoch(1), record: record.encode() });
+    fn metadata(&mut self, records: &[MetadataRecord]) {
+        let offset = Offset(i64::try_from(self.model.metadata.len()).expect("few"));
+        let records = MetadataRecord::encode(records);
+        self.model.metadata.push(records.clone());
+        self.entry(&Entry::Metadata { offset, epoch: EPOCH, records });
     }
 
     pub(crate) fn create_topic(&mut self, number: u8, partitions: i32) {
-        if self.model.metadata_end == 0 {
-            self.metadata(&MetadataRecord::LeaderChange { leader: NODE, epoch: LeaderEpoch(1) });
+        if self.model.metadata.is_empty() {
+            self.metadata(&[MetadataRecord::LeaderChange { leader: NODE, epoch: EPOCH }]);
         }
         let topic_id = topic(number);
         let name = format!("topic-{number}");
-        self.metadata(&MetadataRecord::Topic { topic_id, name, config: TopicConfig::default() });
+        let config = TopicConfig::default();
+        let mut records = vec![MetadataRecord::Topic { topic_id, name, config, min_insync_replicas: 1 }];
         for index in 0..partitions {
-            self.metadata(&MetadataRecord::Partition {
+            records.push(MetadataRecord::Partition {
                 topic_id,
                 partition: PartitionIndex(index),
                 replicas: vec![NODE],
-                leader: NODE,
-                leader_epoch: LeaderEpoch(1),
+                state: PartitionState::first(NODE, vec![NODE]),
             });
             self.model.partitions.insert(partition(number, index), Vec::new());
         }
+        self.metadata(&records);
         self.store.end_step();
     }
 
@@ -319,48 +328,28 @@ impl<D: Disk> Node<D> {
 
     /// The core's part of a snapshot, as the model has it.
     pub(crate) fn snapshot(&self) -> Box<Snapshot> {
-        let mut image = self.recovered.image.clone();
-        // The image is rebuilt from the topics of the model: replaying what `create_topic` wrote.
-        if image.end().0 < self.model.metadata_end {
-            image = Default::default();
-            let mut at = 0;
-            let mut replay = |record: &MetadataRecord| {
-                image.replay(Offset(at), record);
-                at += 1;
-            };
-            replay(&MetadataRecord::LeaderChange { leader: NODE, epoch: LeaderEpoch(1) });
-            let mut seen = Vec::new();
-            for of_topic in self.model.partitions.keys() {
-                if !seen.contains(&of_topic.topic_id) {
-                    seen.push(of_topic.topic_id);
-                    let name = format!("topic-{}", of_topic.topic_id.0[0]);
-                    let config = TopicConfig::default();
-                    replay(&MetadataRecord::Topic { topic_id: of_topic.topic_id, name, config });
-                }
-                replay(&MetadataRecord::Partition {
-                    topic_id: of_topic.topic_id,
-                    partition: of_topic.partition,
-                    replicas: vec![NODE],
-                    leader: NODE,
-                    leader_epoch: LeaderEpoch(1),
-                });
-            }
-            assert_eq!(at, self.model.metadata_end, "topics are created in order and not dropped");
+        let mut log = MetadataLog::new(Default::default());
+        let mut chain = QuorumChain::default();
+        for records in &self.model.metadata {
+            let entry = log.append(MetadataEntry { epoch: EPOCH, records: records.clone() });
+            chain = chain.with(&entry);
         }
+        let quorum = QuorumSnapshot { log: log.to_snapshot(), chain, ..QuorumSnapshot::default() };
         let partitions = self.model.partitions.iter().map(|(&partition, batches)| {
             let mut log = Log::new(Generation(0));
             log.reset_to(self.start(partition));
             for batch in batches {
                 log.append(&BatchHeader::parse(&batch.bytes).expect("a batch"), WallMs(5_000));
             }
-            PartitionSnapshot { partition, log: log.to_snapshot(), damage: None }
+            PartitionSnapshot { partition, high_watermark: log.start(), log: log.to_snapshot(), damage: None }
         });
         Box::new(Snapshot {
             through: self.model.last,
             boot: 1,
-            image,
+            quorum,
             partitions: partitions.collect(),
             drops: Vec::new(),
+            doubtful: Vec::new(),
         })
     }
 
