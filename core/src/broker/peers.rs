@@ -206,6 +206,8 @@ impl Broker {
     /// The number of this run, as other nodes see it.
     #[must_use]
     pub fn run(&self) -> RunId {
-        RunId(self.boot)
+        // Two folders that bore one node id count their runs apart: part of the folder's name tells them apart.
+        let [.., a, b, c, d] = self.config.incarnation.0;
+        RunId(self.boot << 32 | u64::from(u32::from_be_bytes([a, b, c, d])))
     }
 }
