@@ -11,7 +11,7 @@ use seedlog_core::wire::{
     ListOffsetsRequest, Request, Response, Str,
 };
 
-use super::cluster::{Cluster, leaderless, retry};
+use super::cluster::{Cluster, retry};
 use super::connection::{Connection, unexpected};
 use super::error::{ClientError, Result};
 

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::admin::{self, EARLIEST, LATEST};
-use super::cluster::{Backoff, Cluster, TopicView, leaderless};
+use super::cluster::{Backoff, Cluster, TopicView};
 use super::connection::unexpected;
 use super::error::{ClientError, CorruptBatch, Result};
 use crate::codec;
