@@ -27,6 +27,13 @@ pub(super) struct Peer {
     acks: BTreeMap<TopicPartition, Ack>,
 }
 
+impl Peer {
+    /// It said something, and its streams are not known to be broken.
+    pub(super) fn is_heard(&self) -> bool {
+        self.seen.is_some() && self.lost_at.is_none()
+    }
+}
+
 impl Broker {
     pub(super) fn on_peer_up(&mut self, node: NodeId, out: &mut Outputs) {
         self.peers.entry(node).or_default().lost_at = None;

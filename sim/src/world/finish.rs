@@ -91,8 +91,12 @@ impl World {
 
     /// What keeps the cluster from being whole again.
     fn unhealthy(&self) -> Option<(Judge, String)> {
-        let live: Vec<&Node> =
-            self.nodes.iter().take(self.plan.nodes.len()).filter(|node| !matches!(node.state, State::Dead)).collect();
+        let live: Vec<&Node> = self
+            .nodes
+            .iter()
+            .take(self.plan.nodes.len())
+            .filter(|node| !matches!(node.state, State::Dead))
+            .collect();
         let brokers: Vec<(NodeId, &Node, &Broker)> = live
             .iter()
             .filter_map(|node| match &node.state {
@@ -107,7 +111,9 @@ impl World {
             return None; // A single node that lost what it cannot do without.
         }
         l4::check(brokers.iter().map(|(node, _, broker)| (*node, *broker)))
-            .and_then(|()| l8::check(&self.truth.image, brokers.iter().map(|(node, _, broker)| (*node, *broker))))
+            .and_then(|()| {
+                l8::check(&self.truth.image, brokers.iter().map(|(node, _, broker)| (*node, *broker)))
+            })
             .and_then(|()| self.check_partitions(&brokers))
             .err()
     }
@@ -115,7 +121,8 @@ impl World {
     fn check_partitions(&self, brokers: &[(NodeId, &Node, &Broker)]) -> Result<(), (Judge, String)> {
         let is_damaged = |partition: TopicPartition| {
             // A copy that cannot be read in part is served to nobody, nor to a follower that lacks it.
-            self.truth.is_beyond(partition) || brokers.iter().any(|(_, node, _)| !node.oracle.flips.is_empty())
+            self.truth.is_beyond(partition)
+                || brokers.iter().any(|(_, node, _)| !node.oracle.flips.is_empty())
         };
         for (partition, held) in self.truth.image.all_partitions() {
             if self.truth.may_stay_offline(partition, self.plan.cluster.flush) || is_damaged(partition) {
