@@ -12,6 +12,8 @@ pub struct Budget {
     pub requests: Part,
     /// Record bytes of replies that are not written.
     pub replies: Part,
+    /// Record batches of other nodes that are not in the journal.
+    pub peers: Part,
 }
 
 impl Budget {
@@ -20,6 +22,7 @@ impl Budget {
         Self {
             requests: Part::new("requests", memory.requests_bytes),
             replies: Part::new("replies", memory.replies_bytes),
+            peers: Part::new("peers", memory.peers_bytes),
         }
     }
 }

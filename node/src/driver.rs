@@ -298,7 +298,11 @@ impl<E: Env, D: Disk> Driver<E, D> {
         let Some(outbox) = self.conns.get(&conn) else { return };
         let answer = reply.map(|reply| {
             let leases = reply.fills.iter().map(|fill| {
-                let lease = self.store.lease(&fill.extent);
+                // What others have on their disks is committed, and may still be on its way to this one's.
+                let lease = match &self.cluster {
+                    Some(_) => self.store.lease_ahead(&fill.extent),
+                    None => self.store.lease(&fill.extent),
+                };
                 self.meters.counted(lease, fill.extent.partition.topic_id, &self.broker)
             });
             let leases = leases.collect();

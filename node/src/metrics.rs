@@ -53,6 +53,8 @@ pub enum MemoryPart {
     Requests,
     /// Replies that are not written.
     Replies,
+    /// Record batches of other nodes that are not in the journal.
+    Peers,
     /// The core's state.
     Core,
 }
@@ -63,6 +65,7 @@ impl MemoryPart {
             Self::TailCache => "tail_cache",
             Self::Requests => "requests",
             Self::Replies => "replies",
+            Self::Peers => "peers",
             Self::Core => "core",
         };
         PartLabel { part }
@@ -142,6 +145,19 @@ pub struct NetMetrics {
     pub written_bytes: Counter,
 }
 
+/// The counters of the streams to other nodes and from them.
+#[derive(Debug, Clone, Default)]
+pub struct PeerMetrics {
+    /// Nodes whose control stream is there.
+    pub connected: Gauge,
+    /// Bytes written to other nodes.
+    pub sent_bytes: Counter,
+    /// Bytes of messages from other nodes.
+    pub received_bytes: Counter,
+    /// Messages that found no stream, or no room in its queue.
+    pub dropped: Counter,
+}
+
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
@@ -164,6 +180,7 @@ struct Inner {
     memory_used_bytes: Family<PartLabel, Gauge>,
     connections: Gauge,
     net: NetMetrics,
+    peers: PeerMetrics,
 }
 
 /// Everything that one node counts; a clone counts into the same numbers.
@@ -194,6 +211,7 @@ impl Metrics {
             memory_used_bytes: Family::default(),
             connections: Gauge::default(),
             net: NetMetrics::default(),
+            peers: PeerMetrics::default(),
         };
         inner.register_kafka();
         inner.register_own();
@@ -288,6 +306,11 @@ impl Metrics {
         self.0.net.clone()
     }
 
+    /// The handle of the streams to other nodes.
+    pub fn peers(&self) -> PeerMetrics {
+        self.0.peers.clone()
+    }
+
     /// Everything in the OpenMetrics text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -363,6 +386,15 @@ impl Inner {
         );
         r.register("network_read_bytes", "Bytes read from clients", net.read_bytes.clone());
         r.register("network_written_bytes", "Bytes written to clients", net.written_bytes.clone());
+        let peers = &self.peers;
+        r.register("peers_connected", "Other nodes that are connected", peers.connected.clone());
+        r.register("peer_sent_bytes", "Bytes written to other nodes", peers.sent_bytes.clone());
+        r.register("peer_received_bytes", "Bytes of messages from other nodes", peers.received_bytes.clone());
+        r.register(
+            "peer_messages_dropped",
+            "Messages to other nodes without a stream or room",
+            peers.dropped.clone(),
+        );
     }
 }
 

@@ -27,3 +27,10 @@ async fn next(signal: Option<Signal>) {
         None => pending().await,
     }
 }
+
+/// From here on the end of the process that started this one counts as being asked, where the system can tell of it.
+pub fn with_parent() {
+    // Without it a node outlives who started it, as any process does.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+}

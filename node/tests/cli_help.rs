@@ -25,6 +25,8 @@ fn help_of_every_command() {
     for (name, command) in [
         ("seedlog", &[][..]),
         ("node", &["node"]),
+        ("cluster", &["cluster"]),
+        ("cluster_describe", &["cluster", "describe"]),
         ("topic", &["topic"]),
         ("topic_create", &["topic", "create"]),
         ("topic_list", &["topic", "list"]),
@@ -32,6 +34,7 @@ fn help_of_every_command() {
         ("topic_delete", &["topic", "delete"]),
         ("produce", &["produce"]),
         ("consume", &["consume"]),
+        ("dev", &["dev"]),
         ("demo", &["demo"]),
         ("completions", &["completions"]),
     ] {

@@ -4,13 +4,18 @@
 
 use bytes::{Bytes, BytesMut};
 use seedlog::budget::Part;
+use seedlog::driver::PeerRecords;
 use seedlog::env::{Env, RealEnv};
-use seedlog::peer::{Address, PeerEvent, PeerOptions, Peers};
+use seedlog::peer::{Address, PeerEvent, PeerOptions, Peers, Records};
+use seedlog::store::{RealDisk, RealDiskOptions, Store, StoreEvent, StoreOptions};
 use seedlog_core::ids::{
-    LeaderEpoch, NodeId, Offset, PartitionIndex, RunId, SessionNumber, TopicPartition, Uuid,
+    Generation, LeaderEpoch, Lsn, NodeId, Offset, PartitionIndex, RunId, SessionNumber, TopicPartition, Uuid,
 };
+use seedlog_core::journal::{AppendEntry, Entry};
+use seedlog_core::output::Extent;
 use seedlog_core::peer::{Append, Beat, PeerBody, PeerMessage};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader};
+use seedlog_core::time::WallMs;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,9 +26,9 @@ use tokio::time::{sleep, timeout};
 const BULK_BYTES: u64 = 8 << 20;
 
 /// One node's streams.
-struct Node {
+struct Node<R: Records = Vec<Bytes>> {
     id: NodeId,
-    peers: Peers<RealEnv, Vec<Bytes>>,
+    peers: Peers<RealEnv, R>,
     events: mpsc::UnboundedReceiver<PeerEvent>,
     port: u16,
 }
@@ -42,7 +47,7 @@ fn options(id: i32) -> PeerOptions {
     options
 }
 
-async fn start(options: PeerOptions, port: u16) -> Node {
+async fn start<R: Records>(options: PeerOptions, port: u16) -> Node<R> {
     let env = RealEnv::new();
     let (tell, events) = mpsc::unbounded_channel();
     let id = options.node_id;
@@ -59,14 +64,14 @@ async fn start(options: PeerOptions, port: u16) -> Node {
     Node { id, peers, events, port }
 }
 
-impl Node {
+impl<R: Records> Node<R> {
     fn knows(&mut self, others: &[(i32, u16)]) {
         let addresses: BTreeMap<NodeId, Address> =
             others.iter().map(|&(id, port)| (NodeId(id), ("127.0.0.1".to_owned(), port))).collect();
         self.peers.set_addresses(&addresses);
     }
 
-    fn says(&self, to: i32, body: PeerBody, batches: Option<Vec<Bytes>>) {
+    fn says(&self, to: i32, body: PeerBody, batches: Option<R>) {
         let message = PeerMessage {
             from: self.id,
             incarnation: Uuid([self.id.0 as u8; 16]),
@@ -104,7 +109,7 @@ impl Node {
 }
 
 fn beat(number: u64) -> PeerBody {
-    PeerBody::Beat(Beat { epoch: LeaderEpoch(1), number })
+    PeerBody::Beat(Beat { epoch: LeaderEpoch(1), session: None, number })
 }
 
 fn append(previous: i64) -> PeerBody {
@@ -134,8 +139,8 @@ fn batch(base: i64, bytes: usize) -> Vec<Bytes> {
     vec![bytes.slice(..BATCH_HEADER_BYTES), bytes.slice(BATCH_HEADER_BYTES..)]
 }
 
-async fn pair() -> (Node, Node) {
-    let (mut one, mut two) = (start(options(1), 0).await, start(options(2), 0).await);
+async fn pair<R: Records>() -> (Node<R>, Node) {
+    let (mut one, mut two) = (start(options(1), 0).await, start::<Vec<Bytes>>(options(2), 0).await);
     one.knows(&[(1, one.port), (2, two.port)]);
     two.knows(&[(1, one.port), (2, two.port)]);
     one.sees_up(2).await;
@@ -203,7 +208,7 @@ fn messages_arrive_in_order_on_each_stream_with_their_batches() {
 #[test]
 fn a_peer_that_comes_back_is_found_again_and_what_was_said_meanwhile_is_not() {
     run(async {
-        let (mut one, two) = pair().await;
+        let (mut one, two) = pair::<Vec<Bytes>>().await;
         let port = two.port;
         for _ in 0..3 {
             one.says(2, beat(1), None);
@@ -213,14 +218,14 @@ fn a_peer_that_comes_back_is_found_again_and_what_was_said_meanwhile_is_not() {
         assert!(one.peers.connected().is_empty());
         one.says(2, beat(2), None);
         sleep(Duration::from_millis(300)).await;
-        let mut two = start(options(2), port).await;
+        let mut two: Node = start(options(2), port).await;
         two.knows(&[(1, one.port)]);
         two.sees_up(1).await;
         one.sees_up(2).await;
         one.says(2, beat(3), None);
         assert_eq!(said(two.hears().await), Ok(3));
         // A peer that moves is dialled at its new place; one that is not named any more is left alone.
-        let mut moved = start(options(2), 0).await;
+        let mut moved: Node = start(options(2), 0).await;
         one.knows(&[(2, moved.port)]);
         one.sees_lost(2).await;
         one.sees_up(2).await;
@@ -234,7 +239,7 @@ fn a_peer_that_comes_back_is_found_again_and_what_was_said_meanwhile_is_not() {
 #[test]
 fn bulk_that_is_not_taken_waits_is_dropped_and_delays_no_vote() {
     run(async {
-        let (one, mut two) = pair().await;
+        let (one, mut two) = pair::<Vec<Bytes>>().await;
         let mut held = Vec::new();
         // The receiver keeps what it got: its budget is used up, then the sockets, then the queue.
         for number in 0..120 {
@@ -287,7 +292,7 @@ fn greeting(format: u16, stream: u8, from: i32, to: i32) -> Vec<u8> {
 #[test]
 fn whatever_comes_to_the_port_does_no_harm() {
     run(async {
-        let (one, mut two) = pair().await;
+        let (one, mut two) = pair::<Vec<Bytes>>().await;
         let mut state = 7_u64;
         for round in 0..200 {
             let mut bytes = if round % 3 == 0 { greeting(1, round as u8 % 2, 1, 2) } else { Vec::new() };
@@ -318,7 +323,7 @@ fn nodes_that_do_not_belong_here_are_told_why() {
     run(async {
         let mut named = options(2);
         named.cluster_id = Some("AQEBAQEBAQEBAQEBAQEBAQ".to_owned());
-        let two = start(named, 0).await;
+        let two: Node = start(named, 0).await;
         let mut other_cluster = greeting(1, 0, 1, 2);
         other_cluster.splice(17..18, b"\x16BAEBAQEBAQEBAQEBAQEBAQ".iter().copied());
         let length = (other_cluster.len() - 6) as u8;
@@ -341,7 +346,7 @@ fn a_port_that_never_answers_and_a_peer_that_falls_silent_are_lost() {
     run(async {
         let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = mute.local_addr().expect("it is bound").port();
-        let mut one = start(options(1), 0).await;
+        let mut one: Node = start(options(1), 0).await;
         one.knows(&[(2, port)]);
         one.sees_lost(2).await;
         // It greets, and then says nothing more: as a machine does that lost its power.
@@ -378,5 +383,68 @@ fn a_damaged_batch_ends_the_stream_and_is_not_heard() {
         one.says(2, append(2), Some(batch(2, 100)));
         assert_eq!(said(two.hears().await), Err(vec![2]));
         assert!(one.events.try_recv().is_err(), "nobody was lost");
+    });
+}
+
+#[test]
+fn batches_of_the_store_are_sent_from_wherever_they_are() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store_options = StoreOptions::new(folder.path().to_owned(), NodeId(1), Uuid([1; 16]));
+        store_options.reads_ahead = true;
+        store_options.tail_cache_bytes = 0;
+        let disk =
+            RealDisk::new(RealDiskOptions { direct: true, cold_read_threads: 1 }).expect("threads start");
+        let opened = Store::open(store_options, disk, Box::new(|| 7)).await;
+        let (mut store, _, _) = opened.expect("it opens");
+        let (one, mut two) = pair::<PeerRecords<RealDisk>>().await;
+        let partition = TopicPartition { topic_id: Uuid([9; 16]), partition: PartitionIndex(0) };
+        let send = |store: &Store<RealDisk>, from: i64, to: i64| {
+            let generation = Generation(0);
+            let extent =
+                Extent { partition, generation, from: Offset(from), to: Offset(to), bytes_max: 10_000 };
+            one.says(2, append(from), Some(PeerRecords::of(store, &extent)));
+        };
+        for base in 0..3 {
+            let batch = Bytes::from(batch(base, 1000).concat());
+            let header = BatchHeader::parse(&batch).expect("a batch");
+            let entry = AppendEntry {
+                partition,
+                base_offset: Offset(base),
+                offsets: 1,
+                epoch: LeaderEpoch(1),
+                batch_bytes: header.batch_bytes,
+                crc: header.crc,
+                append_time: WallMs(1),
+                roll: false,
+            };
+            store.push(&Entry::Append(entry), Some((&header, &batch)));
+            store.end_step();
+            send(&store, base, base + 1);
+        }
+        for base in 0..3 {
+            assert_eq!(said(two.hears().await), Err(vec![base]), "before anything is written");
+        }
+        store.flush();
+        let last = Lsn(3);
+        loop {
+            match store.next_event().await {
+                StoreEvent::Durable { synced, .. } if synced == last => break,
+                StoreEvent::DiskFailed { reason } => panic!("{reason}"),
+                _ => {}
+            }
+        }
+        assert_eq!(store.cache_bytes().0, 0, "they are in the journal alone");
+        send(&store, 0, 3);
+        send(&store, 1, 3);
+        send(&store, 7, 9);
+        send(&store, 2, 3);
+        for offsets in [vec![0, 1, 2], vec![1, 2], vec![2]] {
+            assert_eq!(
+                said(two.hears().await),
+                Err(offsets),
+                "read back, in order; what is not there is left out"
+            );
+        }
     });
 }

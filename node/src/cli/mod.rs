@@ -4,11 +4,13 @@
 //! 0 done, 1 failed, 2 wrong usage, 3 done but what was found is unhealthy. Everything is printed through `output`; what
 //! talks to brokers is in `client`.
 
+mod cluster;
 mod consume;
 mod demo;
-mod demo_node;
+mod dev;
 mod input;
 mod json;
+mod local;
 mod node;
 mod output;
 mod produce;
@@ -35,6 +37,9 @@ struct Cli {
 enum Command {
     /// Run a node.
     Node(NodeArgs),
+    /// Show the nodes of a cluster.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Create, list, describe and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -42,7 +47,9 @@ enum Command {
     Produce(Box<produce::ProduceArgs>),
     /// Read records from a topic.
     Consume(consume::ConsumeArgs),
-    /// Run a node, kill it while records are written, restart it, and count what is left.
+    /// Run a cluster on this machine to try things on, until Ctrl-C.
+    Dev(dev::DevArgs),
+    /// Run a cluster, kill the node that leads while records are written, restart it, and count what is left.
     Demo(demo::DemoArgs),
     /// Print the version.
     Version {
@@ -71,9 +78,11 @@ pub fn main() -> ExitCode {
     let mut output = Output::stdio();
     let result = match Cli::parse().command {
         Command::Node(args) => return node::run(&args, &mut output),
+        Command::Cluster(command) => block_on(cluster::run(&command, &mut output)),
         Command::Topic(command) => block_on(topic::run(&command, &mut output)),
         Command::Produce(args) => block_on(produce::run(&args, &mut output)),
         Command::Consume(args) => block_on(consume::run(&args, &mut output)),
+        Command::Dev(args) => block_on(dev::run(&args, &mut output)),
         Command::Demo(args) => block_on(demo::run(&args, &mut output)),
         Command::Version { json } => version(json, &mut output),
         Command::Completions { shell } => completions(shell, &mut output),

@@ -10,6 +10,7 @@ use super::output::{CliError, CliResult, Output};
 use crate::config::{self, Sources};
 use crate::logging::LogFormat;
 use crate::run::{NodeOptions, run_node};
+use crate::shutdown;
 
 /// The arguments of `seedlog node`.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,6 +33,9 @@ pub struct NodeArgs {
     /// Print `ready listener=NAME://HOST:PORT` for each listener on standard output once the node serves
     #[arg(long)]
     pub print_ready: bool,
+    /// Stop when the process that started this one is gone
+    #[arg(long, hide = true)]
+    pub ends_with_parent: bool,
 }
 
 /// Runs a node, or shows its configuration.
@@ -39,6 +43,9 @@ pub(super) fn run(args: &NodeArgs, output: &mut Output) -> ExitCode {
     if args.show_config {
         let shown = show_config(args, output);
         return output.end(shown);
+    }
+    if args.ends_with_parent {
+        shutdown::with_parent();
     }
     run_node(&NodeOptions {
         file: args.config.clone(),

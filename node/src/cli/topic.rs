@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::output::{CliError, CliResult, Output};
 use super::remote::{RemoteArgs, key_value};
 use crate::client::admin::{self, EARLIEST, LATEST, NewTopic, Offsets};
-use crate::client::{ClientError, Cluster, TopicView};
+use crate::client::{ClientError, Cluster, PartitionView, TopicView};
 
 /// How long a topic's leaders may be without an answer before it is described without their offsets.
 const OFFSETS_PATIENCE: Duration = Duration::from_secs(2);
@@ -71,6 +71,9 @@ pub(super) struct DescribeArgs {
     /// The topic's name; all topics without it
     #[arg(long)]
     topic: Option<String>,
+    /// Only partitions of which replicas are not in sync
+    #[arg(long)]
+    under_replicated_partitions: bool,
     /// Print a JSON array
     #[arg(long)]
     json: bool,
@@ -118,6 +121,7 @@ struct DescribedPartition {
     replicas: Vec<i32>,
     isr: Vec<i32>,
     offline_replicas: Vec<i32>,
+    under_replicated: bool,
     earliest_offset: Option<i64>,
     latest_offset: Option<i64>,
 }
@@ -202,7 +206,13 @@ async fn describe(args: &DescribeArgs, output: &mut Output) -> CliResult {
     };
     let (mut described, mut refusals) = (Vec::with_capacity(topics.len()), Vec::new());
     for topic in &topics {
-        described.push(describe_one(&cluster, topic, &mut refusals).await?);
+        let mut wanted = topic.clone();
+        if args.under_replicated_partitions {
+            wanted.partitions.retain(|_, partition| is_under_replicated(partition));
+        }
+        if !wanted.partitions.is_empty() {
+            described.push(describe_one(&cluster, &wanted, &mut refusals).await?);
+        }
     }
     if args.json {
         output.json(&described)?;
@@ -237,6 +247,7 @@ async fn describe_one(
         replicas: partition.replicas.clone(),
         isr: partition.isr.clone(),
         offline_replicas: partition.offline.clone(),
+        under_replicated: is_under_replicated(partition),
         earliest_offset: offset(&earliest, index),
         latest_offset: offset(&latest, index),
     });
@@ -274,7 +285,7 @@ async fn offsets(
 }
 
 fn partition_table(topic: &DescribedTopic) -> Table {
-    let mut table = table(["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "EARLIEST", "LATEST"]);
+    let mut table = table(["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "EARLIEST", "LATEST", "STATE"]);
     for partition in &topic.partitions {
         table.add_row([
             partition.partition.to_string(),
@@ -284,9 +295,23 @@ fn partition_table(topic: &DescribedTopic) -> Table {
             join(&partition.isr),
             or_none(partition.earliest_offset),
             or_none(partition.latest_offset),
+            state(partition).to_owned(),
         ]);
     }
     table
+}
+
+/// As Kafka's tools count it: a replica is missing in the ISR.
+fn is_under_replicated(partition: &PartitionView) -> bool {
+    partition.isr.len() < partition.replicas.len()
+}
+
+fn state(partition: &DescribedPartition) -> &'static str {
+    match (partition.leader, partition.under_replicated) {
+        (None, _) => "no leader",
+        (Some(_), true) => "under-replicated",
+        (Some(_), false) => "in sync",
+    }
 }
 
 async fn all_topics(cluster: &Cluster) -> CliResult<Vec<TopicView>> {
@@ -299,7 +324,7 @@ async fn all_topics(cluster: &Cluster) -> CliResult<Vec<TopicView>> {
     Ok(topics)
 }
 
-fn table<const N: usize>(columns: [&str; N]) -> Table {
+pub(super) fn table<const N: usize>(columns: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(columns);
     table

@@ -7,17 +7,21 @@ use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig, Cr
 use seedlog_core::wire::delete_topics::DeleteTopicState;
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use seedlog_core::wire::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, Request, Response, Str,
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
+    ListOffsetsRequest, Request, Response, Str,
 };
 
 use super::cluster::{Cluster, leaderless, retry};
-use super::connection::unexpected;
+use super::connection::{Connection, unexpected};
 use super::error::{ClientError, Result};
 
 /// Asks ListOffsets for the log's end.
 pub const LATEST: i64 = -1;
 /// Asks ListOffsets for the log's start.
 pub const EARLIEST: i64 = -2;
+
+/// The first version of DescribeCluster that tells of fenced brokers.
+const DESCRIBE_FENCED_MIN: i16 = 2;
 
 /// A topic to be created.
 #[derive(Debug, Clone)]
@@ -53,8 +57,7 @@ pub async fn create_topic(
         timeout_ms: millis(patience),
         validate_only: false,
     };
-    retry(patience, async || {
-        let connection = cluster.controller().await?;
+    retry_at_controller(cluster, patience, async |connection: &Connection| {
         let Response::CreateTopics(response) = connection.call(request.clone()).await? else {
             return Err(unexpected(connection.address(), ApiKey::CreateTopics));
         };
@@ -69,11 +72,31 @@ pub async fn create_topic(
     .await
 }
 
+/// Asks about the brokers, with those that are fenced where the broker tells of them (KIP-1073).
+pub async fn describe_cluster(cluster: &Cluster, patience: Duration) -> Result<DescribeClusterResponse> {
+    retry(patience, async || {
+        let connection = cluster.any().await?;
+        let version = connection.version_of(ApiKey::DescribeCluster, i16::MAX)?;
+        let request = DescribeClusterRequest {
+            include_cluster_authorized_operations: false,
+            endpoint_type: 1,
+            include_fenced_brokers: version >= DESCRIBE_FENCED_MIN,
+        };
+        let timeout = cluster.options().request_timeout;
+        let response = connection.call_version(Request::from(request), version, timeout).await?;
+        let Response::DescribeCluster(response) = response else {
+            return Err(unexpected(connection.address(), ApiKey::DescribeCluster));
+        };
+        ClientError::check(response.error_code, response.error_message.as_deref(), || "cluster".to_owned())?;
+        Ok(response)
+    })
+    .await
+}
+
 /// Deletes a topic.
 pub async fn delete_topic(cluster: &Cluster, name: &str, patience: Duration) -> Result<()> {
     // UNKNOWN_TOPIC_OR_PARTITION is transient for readers and writers, but here it is the answer.
-    let outcome = retry(patience, async || {
-        let connection = cluster.controller().await?;
+    let outcome = retry_at_controller(cluster, patience, async |connection: &Connection| {
         let version = connection.version_of(ApiKey::DeleteTopics, i16::MAX)?;
         let request = DeleteTopicsRequest {
             topics: vec![DeleteTopicState { name: Some(Str::from(name)), ..DeleteTopicState::default() }],
@@ -165,6 +188,25 @@ pub async fn list_offsets_each(
         return Err(left_out(topic, ApiKey::ListOffsets));
     }
     Ok(offsets)
+}
+
+/// Asks the controller, and again after transient errors: it may be another one then.
+async fn retry_at_controller<T>(
+    cluster: &Cluster,
+    patience: Duration,
+    ask: impl AsyncFn(&Connection) -> Result<T>,
+) -> Result<T> {
+    retry(patience, async || {
+        let outcome = match cluster.controller().await {
+            Ok(connection) => ask(&connection).await,
+            Err(error) => Err(error),
+        };
+        if outcome.as_ref().is_err_and(ClientError::is_transient) {
+            cluster.forget_controller();
+        }
+        outcome
+    })
+    .await
 }
 
 fn left_out(address: &str, api: ApiKey) -> ClientError {

@@ -113,9 +113,21 @@ impl Cluster {
         }
         let controller = self.state().controller;
         match controller {
-            Some(id) => self.broker(id).await,
+            Some(id) => match self.broker(id).await {
+                // It may be gone: every other broker hands on what is meant for the controller.
+                Err(error) if error.is_transient() => {
+                    self.forget_controller();
+                    self.any().await
+                }
+                outcome => outcome,
+            },
             None => self.any().await,
         }
+    }
+
+    /// Forgets who the controller is: whoever is asked next says so.
+    pub fn forget_controller(&self) {
+        self.state().controller = None;
     }
 
     async fn connect(&self, address: &str) -> Result<Connection> {

@@ -142,6 +142,7 @@ impl Meters {
         for (part, used) in [
             (MemoryPart::Requests, self.budget.requests.used_bytes()),
             (MemoryPart::Replies, self.budget.replies.used_bytes()),
+            (MemoryPart::Peers, self.budget.peers.used_bytes()),
         ] {
             self.metrics.memory_used(part).set(value(used));
         }

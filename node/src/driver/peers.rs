@@ -8,7 +8,7 @@ use crate::store::{Lease, Store};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::ids::{NodeId, Offset};
-use seedlog_core::output::PeerBatches;
+use seedlog_core::output::{Extent, PeerBatches};
 use seedlog_core::peer::PeerMessage;
 use seedlog_core::records::BATCH_HEADER_BYTES;
 use std::collections::BTreeMap;
@@ -25,6 +25,13 @@ pub enum PeerRecords<D: Disk> {
         /// Most bytes of it.
         bytes_max: u32,
     },
+}
+
+impl<D: Disk> PeerRecords<D> {
+    /// Claims an extent of the store, with what is not in the journal yet.
+    pub fn of(store: &Store<D>, extent: &Extent) -> Self {
+        Self::Leased { lease: store.lease_ahead(extent), bytes_max: extent.bytes_max }
+    }
 }
 
 impl<D: Disk> Records for PeerRecords<D> {
@@ -88,10 +95,7 @@ impl<E: Env, D: Disk> Cluster<E, D> {
                 let stamped = Bytes::copy_from_slice(&stamped);
                 Some(PeerRecords::Fresh(stamped, batch.slice(BATCH_HEADER_BYTES..)))
             }
-            PeerBatches::Extent(extent) => {
-                let lease = store.lease_ahead(&extent);
-                Some(PeerRecords::Leased { lease, bytes_max: extent.bytes_max })
-            }
+            PeerBatches::Extent(extent) => Some(PeerRecords::of(store, &extent)),
         };
         self.peers.send(to, message, records);
     }

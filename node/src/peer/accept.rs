@@ -12,16 +12,20 @@ use seedlog_core::ids::NodeId;
 use seedlog_core::peer::{BatchesError, admit_batches};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 /// After a failed accept, mostly for want of file descriptors.
 const ACCEPT_RETRY_MS: u64 = 100;
+/// How often it is said that something else than a peer came.
+const WARN_INTERVAL_MS: u64 = 10_000;
 /// What is read at once at first; a message that goes on may have as much again as has arrived.
 const READ_BYTES: usize = 64 << 10;
+/// What is read beyond what is known to come: many small messages at once.
+const AHEAD_BYTES: usize = 16 << 10;
 
 /// Why a stream ends.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +73,7 @@ async fn accept<E: Env>(shared: &Arc<Shared<E>>, mut listener: E::Listener) {
                     tokio::select! {
                         biased;
                         () = closing(&shared) => {}
-                        end = serve(&shared, stream, is_full) => tell_end(&end, address),
+                        end = serve(&shared, stream, is_full) => tell_end(&shared, &end, address),
                     }
                     drop(guest);
                 });
@@ -91,11 +95,17 @@ impl Drop for Guest {
     }
 }
 
-fn tell_end(end: &End, peer: SocketAddr) {
+/// What does not belong here comes again and again: the log tells of it from time to time.
+fn tell_end<E: Env>(shared: &Shared<E>, end: &End, peer: SocketAddr) {
     match end {
         End::Closed | End::Torn | End::Silent | End::Io(_) => debug!(%peer, "peer's stream ended: {end}"),
         End::TooMany | End::Frame(_) | End::Batches(_) | End::Refused(_) => {
-            warn!(%peer, "peer's stream closed: {end}");
+            let now = shared.env.now().mono;
+            let mut warned = shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.is_none_or(|before| now - before >= WARN_INTERVAL_MS) {
+                *warned = Some(now);
+                warn!(%peer, "peer's stream closed: {end}");
+            }
         }
     }
 }
@@ -231,6 +241,7 @@ async fn next<E: Env, R: StreamReader>(
         return Err(FrameError::Invalid.into());
     }
     let batches = admit_batches(&batches)?;
+    shared.options.metrics.received_bytes.inc_by((FRAME_PREFIX_BYTES + bytes) as u64);
     Ok(Some(PeerEvent::Said { message: Box::new(message), batches, permit }))
 }
 
@@ -263,7 +274,8 @@ impl<R: StreamReader> Incoming<R> {
     /// what is announced.
     async fn more(&mut self, bytes: usize) -> Result<(), End> {
         let missing = bytes.saturating_sub(self.buffer.len());
-        let room = missing.min(self.buffer.len().max(READ_BYTES)).max(READ_BYTES.min(missing.max(512)));
+        let room =
+            missing.min(self.buffer.len().max(READ_BYTES)).max(READ_BYTES.min(missing.max(AHEAD_BYTES)));
         match self.reader.read_into(&mut self.buffer, room).await {
             Ok(0) if self.buffer.is_empty() => Err(End::Closed),
             Ok(0) => Err(End::Torn),

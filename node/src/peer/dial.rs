@@ -77,6 +77,7 @@ pub(super) async fn keep<E: Env, R: Records>(shared: Arc<Shared<E>>, peer: Arc<P
         () = keeping => {}
     }
     if kind == Kind::Control && std::mem::take(&mut peer.state().is_up) {
+        shared.options.metrics.connected.dec();
         (shared.tell)(PeerEvent::Lost { node: peer.node });
     }
 }
@@ -167,6 +168,7 @@ async fn run<E: Env, R: Records>(shared: &Arc<Shared<E>>, peer: &Arc<Peer<R>>, k
             let mut state = peer.state();
             (state.is_up, state.is_told_lost) = (true, false);
         }
+        shared.options.metrics.connected.inc();
         peer.changed.notify_waiters();
         (shared.tell)(PeerEvent::Up { node: peer.node });
     }
@@ -185,6 +187,7 @@ async fn run<E: Env, R: Records>(shared: &Arc<Shared<E>>, peer: &Arc<Peer<R>>, k
     };
     if kind == Kind::Control {
         peer.state().is_up = false;
+        shared.options.metrics.connected.dec();
         peer.control.reopen(false);
         peer.bulk.reopen(false);
         peer.changed.notify_waiters();
@@ -286,7 +289,10 @@ async fn write<E: Env, R: Records, W: StreamWriter>(
         }
         while !pieces.is_empty() {
             match timeout(stalled, writer.write_chain(pieces.make_contiguous())).await {
-                Ok(Ok(bytes)) => advance(&mut pieces, bytes),
+                Ok(Ok(bytes)) => {
+                    options.metrics.sent_bytes.inc_by(bytes as u64);
+                    advance(&mut pieces, bytes);
+                }
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return Broken::Stalled,
             }

@@ -18,12 +18,14 @@ mod outbox;
 
 use crate::budget::{Part, Permit};
 use crate::env::Env;
+use crate::metrics::PeerMetrics;
 use bytes::Bytes;
 use frame::Stream;
 use outbox::{Message, Outbox};
 use seedlog_core::ids::NodeId;
 use seedlog_core::peer::PeerMessage;
 use seedlog_core::records::ProducedBatch;
+use seedlog_core::time::MonoMs;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +57,8 @@ pub struct PeerOptions {
     pub silent_ms_max: u64,
     /// A stream whose writes stand still for so long is broken.
     pub stalled_ms_max: u64,
+    /// What is counted.
+    pub metrics: PeerMetrics,
 }
 
 impl PeerOptions {
@@ -72,6 +76,7 @@ impl PeerOptions {
             ping_ms: 500,
             silent_ms_max: 5_000,
             stalled_ms_max: 10_000,
+            metrics: PeerMetrics::default(),
         }
     }
 }
@@ -128,6 +133,8 @@ pub(super) struct Shared<E> {
     greeted: watch::Sender<Option<NodeId>>,
     /// The node ends: so do all streams.
     is_closing: watch::Sender<bool>,
+    /// When it was last said that something else than a peer came.
+    warned: Mutex<Option<MonoMs>>,
 }
 
 impl<E> fmt::Debug for Shared<E> {
@@ -201,6 +208,7 @@ impl<E: Env, R: Records> Peers<E, R> {
             bulk_budget,
             greeted: watch::Sender::new(None),
             is_closing: watch::Sender::new(false),
+            warned: Mutex::new(None),
         };
         Self { shared: Arc::new(shared), peers: BTreeMap::new() }
     }
@@ -246,7 +254,11 @@ impl<E: Env, R: Records> Peers<E, R> {
 
     /// Says something to a node. It may be dropped; the records are read when its turn comes, if they are not in memory.
     pub fn send(&self, to: NodeId, message: Box<PeerMessage>, records: Option<R>) {
-        let Some(peer) = self.peers.get(&to) else { return };
+        let dropped = &self.shared.options.metrics.dropped;
+        let Some(peer) = self.peers.get(&to) else {
+            dropped.inc();
+            return;
+        };
         let outbox = peer.outbox(if message.is_bulk() { Stream::Bulk } else { Stream::Control });
         let pieces = match records {
             None => Vec::new(),
@@ -256,13 +268,13 @@ impl<E: Env, R: Records> Peers<E, R> {
                 Some(pieces) => pieces,
                 None => {
                     let bytes = records.bytes_max();
-                    outbox.push(Message::Unread(message, records), bytes);
+                    dropped.inc_by(u64::from(!outbox.push(Message::Unread(message, records), bytes)));
                     return;
                 }
             },
         };
         if let Some((pieces, bytes)) = framed(&message, pieces) {
-            outbox.push(Message::Ready(pieces), bytes);
+            dropped.inc_by(u64::from(!outbox.push(Message::Ready(pieces), bytes)));
         }
     }
 

@@ -1,7 +1,7 @@
 //! A node from its parts, in any world: listeners bound, data folder read back, broker built, and all of it run until the
 //! broker halts.
 
-use crate::budget::{Budget, Part};
+use crate::budget::Budget;
 use crate::config::{ClusterConfig, Flush, Listener, NodeConfig, TimestampType};
 use crate::driver::{Cluster, CountedLease, Driver, Meters, PeerRecords, watch_syncs};
 use crate::env::{Env, Listener as _};
@@ -18,6 +18,7 @@ use seedlog_core::recovered::{Recovered, lost_offsets};
 use seedlog_core::rng::Random;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,19 @@ pub enum StartError {
         "cluster.id={0}: is not a cluster's id; write 22 characters as Kafka's `kafka-storage random-uuid` prints them"
     )]
     ClusterId(String),
+    /// The folder belongs to another cluster.
+    #[error(
+        "the data folder {} belongs to cluster {found}, but cluster.id is {expected}; point log.dirs to another folder, or \
+         correct cluster.id", path.display()
+    )]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// Its cluster.
+        found: Uuid,
+        /// The configured one.
+        expected: Uuid,
+    },
     /// The system has no randomness.
     #[error("the system gives no random bytes: {0}")]
     Random(io::Error),
@@ -144,13 +158,14 @@ impl<E: Env, D: Disk> Node<E, D> {
             None => (None, None),
         };
         let mut random = fresh_random(&env).map_err(StartError::Random)?;
-        let options = store_options(config, &mut random)?;
+        let options = store_options(config, &mut random);
         let salts = fresh_random(&env).map_err(StartError::Random)?;
         let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
         tell(&report, &recovered);
+        let cluster_id = cluster_id(config, &recovered)?;
         watch_syncs(&mut store, metrics);
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
-        let core = core_config(config, store.identity(), told, peer_address);
+        let core = core_config(config, store.identity(), cluster_id, told, peer_address);
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
         let budget = Budget::new(&config.memory);
@@ -158,10 +173,9 @@ impl<E: Env, D: Disk> Node<E, D> {
         let (inbox, events) = mpsc::unbounded_channel();
         let (serving_told, serving) = oneshot::channel();
         let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
-        let meters = Meters::new(metrics.clone(), budget);
         let (cluster, peers) = match peer_listener {
             Some(listener) => {
-                let peers = peers(&env, config, &inbox);
+                let peers = peers(&env, config, &budget, &inbox, metrics);
                 let door = peers.door();
                 let voters = config.cluster.voters.iter();
                 let voters = voters.map(|(&id, address)| (NodeId(id), address.clone())).collect();
@@ -169,6 +183,7 @@ impl<E: Env, D: Disk> Node<E, D> {
             }
             None => (None, None),
         };
+        let meters = Meters::new(metrics.clone(), budget);
         let driver = Driver::new(env.clone(), broker, store, cluster, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
         Ok(Self { driver, net, env, listeners, peers, addresses, serving, stopper })
@@ -238,16 +253,21 @@ async fn bind<E: Env>(env: &E, listener: &Listener) -> Result<(E::Listener, Addr
 fn peers<E: Env, D: Disk>(
     env: &E,
     config: &NodeConfig,
+    budget: &Budget,
     inbox: &Inbox<CountedLease<D>>,
+    metrics: &Metrics,
 ) -> Peers<E, PeerRecords<D>> {
-    let options =
-        PeerOptions { cluster_id: config.cluster_id.clone(), ..PeerOptions::new(NodeId(config.node_id)) };
+    let options = PeerOptions {
+        cluster_id: config.cluster_id.clone(),
+        metrics: metrics.peers(),
+        ..PeerOptions::new(NodeId(config.node_id))
+    };
     let inbox = inbox.clone();
     let tell = move |event| {
         // Without a driver the node is ending, and nobody is left to be told.
         let _ = inbox.send(Event::Peer(event));
     };
-    Peers::new(env.clone(), options, Part::new("peers", config.memory.peers_bytes), tell)
+    Peers::new(env.clone(), options, budget.peers.clone(), tell)
 }
 
 /// A stream of its own from the world's randomness: fresh at each start (SAFETY C2).
@@ -261,17 +281,10 @@ fn salt_source(mut random: Random) -> Box<dyn FnMut() -> u64 + Send> {
     Box::new(move || random.next_u64())
 }
 
-fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOptions, StartError> {
-    let cluster_id = config
-        .cluster_id
-        .as_ref()
-        .map(|text| Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone())))
-        .transpose()?;
-    let defaults =
-        StoreOptions::new(config.log_dir.clone(), NodeId(config.node_id), random.uuid(), random.uuid());
+fn store_options(config: &NodeConfig, random: &mut Random) -> StoreOptions {
+    let defaults = StoreOptions::new(config.log_dir.clone(), NodeId(config.node_id), random.uuid());
     let core_bytes = usize::try_from(config.memory.core_bytes).unwrap_or(usize::MAX);
-    Ok(StoreOptions {
-        cluster_id,
+    StoreOptions {
         flush: flush_mode(config.flush),
         flush_interval: Duration::from_millis(config.flush_interval_ms),
         journal_file_bytes: config.journal_file_bytes,
@@ -286,7 +299,7 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> Result<StoreOption
             .min(config.memory.tail_cache_bytes / 4),
         index_interval_bytes: config.index_interval_bytes,
         ..defaults
-    })
+    }
 }
 
 fn flush_mode(flush: Flush) -> FlushMode {
@@ -312,9 +325,22 @@ fn timings(cluster: &ClusterConfig) -> Timings {
     }
 }
 
+/// The cluster that is configured, unless the folder belongs to another one.
+fn cluster_id(config: &NodeConfig, recovered: &Recovered) -> Result<Option<Uuid>, StartError> {
+    let Some(text) = &config.cluster_id else { return Ok(None) };
+    let expected = Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone()))?;
+    match recovered.quorum.cluster.as_ref().map(|cluster| cluster.id) {
+        Some(found) if found != expected => {
+            Err(StartError::OtherCluster { path: config.log_dir.clone(), found, expected })
+        }
+        Some(_) | None => Ok(Some(expected)),
+    }
+}
+
 fn core_config(
     config: &NodeConfig,
     identity: Identity,
+    cluster_id: Option<Uuid>,
     listeners: Vec<AdvertisedListener>,
     peer: Option<AdvertisedListener>,
 ) -> Config {
@@ -325,11 +351,7 @@ fn core_config(
     let defaults = Config::new(identity.node_id, identity.incarnation, first);
     let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Config {
-        cluster_id: if cluster.voters.is_empty() {
-            Some(identity.cluster_id)
-        } else {
-            config.cluster_id.as_deref().and_then(Uuid::parse)
-        },
+        cluster_id,
         roles: Roles { broker: cluster.is_broker, controller: cluster.is_controller },
         voters: if cluster.voters.is_empty() {
             vec![identity.node_id]
@@ -379,14 +401,14 @@ fn show_budget(config: &NodeConfig, metrics: &Metrics) {
     metrics.set_memory_budget(MemoryPart::TailCache, memory.tail_cache_bytes);
     metrics.set_memory_budget(MemoryPart::Requests, memory.requests_bytes);
     metrics.set_memory_budget(MemoryPart::Replies, memory.replies_bytes);
+    metrics.set_memory_budget(MemoryPart::Peers, memory.peers_bytes);
     metrics.set_memory_budget(MemoryPart::Core, memory.core_bytes);
 }
 
 /// Says what recovery found; damage one line for each partition, with everything that is needed to judge it.
 fn tell(report: &OpenReport, recovered: &Recovered) {
-    let Identity { cluster_id, incarnation, .. } = report.identity;
+    let Identity { incarnation, .. } = report.identity;
     info!(
-        %cluster_id,
         %incarnation,
         first_use = report.first_use,
         clean = report.clean,

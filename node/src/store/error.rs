@@ -1,6 +1,6 @@
 //! Why a data folder cannot be used: each a sentence for whoever reads the log.
 
-use seedlog_core::ids::{NodeId, Offset, TopicPartition, Uuid};
+use seedlog_core::ids::{NodeId, Offset, TopicPartition};
 use std::io;
 use std::path::PathBuf;
 
@@ -20,19 +20,6 @@ pub enum StoreError {
     /// Another process uses the folder.
     #[error("the data folder {} is in use by another process; stop it, or give this node a folder of its own", .0.display())]
     InUse(PathBuf),
-    /// The folder belongs to another cluster.
-    #[error(
-        "the data folder {} belongs to cluster {found}, but cluster.id is {expected}; point log.dirs to another folder, or \
-         correct cluster.id", path.display()
-    )]
-    OtherCluster {
-        /// The folder.
-        path: PathBuf,
-        /// Its cluster.
-        found: Uuid,
-        /// The configured one.
-        expected: Uuid,
-    },
     /// The folder belongs to another node.
     #[error(
         "the data folder {} belongs to node {found}, but node.id is {expected}; point log.dirs to another folder, or correct \

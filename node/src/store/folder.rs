@@ -10,8 +10,8 @@ use seedlog_core::ids::{NodeId, Uuid};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Version of `meta.properties`.
-const META_VERSION: u32 = 1;
+/// Version of `meta.properties`. The first one named the cluster as well.
+const META_VERSION: u32 = 2;
 const META: &str = "meta.properties";
 const LOCK: &str = ".lock";
 /// The file of the snapshot.
@@ -53,11 +53,7 @@ pub(super) async fn enter<D: Disk>(disk: &D, options: &StoreOptions) -> Result<F
             if has_data {
                 return Err(StoreError::NoMeta(dir.clone()));
             }
-            let identity = Identity {
-                cluster_id: options.cluster_id.unwrap_or(options.fresh_cluster_id),
-                node_id: options.node_id,
-                incarnation: options.fresh_incarnation,
-            };
+            let identity = Identity { node_id: options.node_id, incarnation: options.fresh_incarnation };
             replace(disk, dir, META, format_meta(identity).into()).await?;
             Ok(Folder { lock, identity, first_use: true })
         }
@@ -87,8 +83,8 @@ pub(super) async fn replace<D: Disk>(
 
 fn format_meta(identity: Identity) -> String {
     format!(
-        "# Whose folder this is. Written once, by Seedlog.\nversion={META_VERSION}\ncluster.id={}\nnode.id={}\nincarnation={}\n",
-        identity.cluster_id, identity.node_id, identity.incarnation
+        "# Whose folder this is. Written once, by Seedlog.\nversion={META_VERSION}\nnode.id={}\nincarnation={}\n",
+        identity.node_id, identity.incarnation
     )
 }
 
@@ -106,7 +102,6 @@ fn parse_meta(path: &Path, text: &[u8]) -> Result<Identity, StoreError> {
     }
     let uuid = |key| value(key).and_then(Uuid::parse);
     Ok(Identity {
-        cluster_id: uuid("cluster.id").ok_or_else(|| bad("it has no valid cluster.id"))?,
         node_id: value("node.id")
             .and_then(|value| value.parse().ok())
             .map(NodeId)
@@ -117,9 +112,6 @@ fn parse_meta(path: &Path, text: &[u8]) -> Result<Identity, StoreError> {
 
 fn check(options: &StoreOptions, identity: Identity) -> Result<(), StoreError> {
     let path = options.log_dir.clone();
-    if let Some(expected) = options.cluster_id.filter(|&expected| expected != identity.cluster_id) {
-        return Err(StoreError::OtherCluster { path, found: identity.cluster_id, expected });
-    }
     if options.node_id != identity.node_id {
         return Err(StoreError::OtherNode { path, found: identity.node_id, expected: options.node_id });
     }

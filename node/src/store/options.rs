@@ -12,10 +12,6 @@ pub struct StoreOptions {
     pub log_dir: PathBuf,
     /// `node.id`.
     pub node_id: NodeId,
-    /// `cluster.id`, where it is configured: a folder of another cluster is refused.
-    pub cluster_id: Option<Uuid>,
-    /// The cluster id that a new folder gets when none is configured; freshly drawn.
-    pub fresh_cluster_id: Uuid,
     /// The incarnation that a new folder gets; freshly drawn.
     pub fresh_incarnation: Uuid,
     /// When an append counts as durable (SAFETY J6).
@@ -49,12 +45,10 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// The defaults for a folder.
     #[must_use]
-    pub fn new(log_dir: PathBuf, node_id: NodeId, fresh_cluster_id: Uuid, fresh_incarnation: Uuid) -> Self {
+    pub fn new(log_dir: PathBuf, node_id: NodeId, fresh_incarnation: Uuid) -> Self {
         Self {
             log_dir,
             node_id,
-            cluster_id: None,
-            fresh_cluster_id,
             fresh_incarnation,
             flush: FlushMode::Always,
             flush_interval: Duration::from_millis(1_000),
@@ -73,11 +67,9 @@ impl StoreOptions {
     }
 }
 
-/// Whose folder this is.
+/// Whose folder this is. Which cluster the node belongs to is in the journal, once the cluster is founded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The cluster.
-    pub cluster_id: Uuid,
     /// The node.
     pub node_id: NodeId,
     /// Drawn when the folder was first used: the same node without its disk is another one.

@@ -256,7 +256,7 @@ fn an_idle_node_comes_back_the_same_time_after_time() {
     place.set("listeners", &node.listeners());
     node.ok(&["topic", "create", "--topic", "t", "--partitions", "2"]);
     node.ok(&["produce", "--topic", "t", "--partition", "1", "--value", "v"]);
-    let identity = node.logged("data folder opened")["cluster_id"].clone();
+    let identity = node.logged("data folder opened")["incarnation"].clone();
     for restart in 0..6 {
         if restart % 2 == 0 {
             node.stop();
@@ -265,7 +265,7 @@ fn an_idle_node_comes_back_the_same_time_after_time() {
         }
         node = place.start();
         let opened = node.logged("data folder opened");
-        assert_eq!(opened["cluster_id"], identity);
+        assert_eq!(opened["incarnation"], identity);
         assert_eq!(opened["clean"], restart % 2 == 0);
         assert_eq!(node.ends("t"), [0, 1]);
     }

@@ -41,16 +41,6 @@ fn a_folder_of_somebody_else() {
     place.set("node.id", "1");
     place.set("cluster.id", "MkU3OEVBNTcwNTJENDM2Qg");
     refused(&place, &["belongs to cluster", "but cluster.id is MkU3OEVBNTcwNTJENDM2Qg", "log.dirs"]);
-    let place = place_again(place);
-    place.start().stop();
-}
-
-/// The same folder without `cluster.id`: whoever does not name a cluster takes the folder's.
-fn place_again(mut place: Place) -> Place {
-    let meta = fs::read_to_string(place.data().join("meta.properties")).unwrap();
-    let id = meta.lines().find_map(|line| line.strip_prefix("cluster.id=")).unwrap();
-    place.set("cluster.id", id);
-    place
 }
 
 #[test]
@@ -70,9 +60,9 @@ fn a_folder_whose_identity_is_lost_or_unknown() {
     let good = fs::read_to_string(&meta).unwrap();
     fs::remove_file(&meta).unwrap();
     refused(&place, &["holds data but no meta.properties", "restore the file from a copy"]);
-    fs::write(&meta, good.replace("version=1", "version=9")).unwrap();
+    fs::write(&meta, good.replace("version=2", "version=9")).unwrap();
     refused(&place, &["meta.properties has version 9", "start the newer release"]);
-    for bad in ["", "version=one", "version=1\ncluster.id=?\n"] {
+    for bad in ["", "version=one", "version=2\nnode.id=?\n"] {
         fs::write(&meta, bad).unwrap();
         refused(&place, &["meta.properties: it has no", "restore the file from a copy"]);
     }

@@ -98,7 +98,7 @@ pub(crate) fn partition(topic_number: u8, index: i32) -> TopicPartition {
 
 /// Small files, so that little data goes a long way.
 pub(crate) fn options(dir: &Path) -> StoreOptions {
-    let mut options = StoreOptions::new(dir.to_owned(), NODE, Uuid([0xc; 16]), Uuid([0x1; 16]));
+    let mut options = StoreOptions::new(dir.to_owned(), NODE, Uuid([0x1; 16]));
     options.journal_file_bytes = 256 << 10;
     options.write_behind_bytes = 128 << 10;
     options.tail_cache_bytes = 2 << 20;

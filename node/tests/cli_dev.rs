@@ -1,0 +1,183 @@
+//! `seedlog dev`, `seedlog demo` and `seedlog cluster`, with one node each: real processes that are started, killed and
+//! started again.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn seedlog(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seedlog"));
+    command.args(args).env_clear().env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+fn ok(args: &[&str]) -> String {
+    let output = seedlog(args).output().expect("it runs");
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&ok(args)).expect("it prints JSON")
+}
+
+/// A `seedlog dev` that serves.
+struct Dev {
+    child: Child,
+    lines: Vec<String>,
+}
+
+impl Dev {
+    fn start(args: &[&str]) -> Self {
+        let mut child = seedlog(&["dev"])
+            .args(args)
+            .env("SEEDLOG_NODE_ID", "77")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let stdout = child.stdout.take().expect("it is a pipe");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut dev = Self { child, lines: Vec::new() };
+        while dev.lines.last().is_none_or(|line| !line.starts_with("Ctrl-C")) {
+            dev.lines.push(lines.recv_timeout(PATIENCE).expect("it serves in time"));
+        }
+        dev
+    }
+
+    fn bootstrap(&self) -> &str {
+        let line = self.lines.iter().find_map(|line| line.strip_prefix("bootstrap server: "));
+        line.expect("it says where to connect")
+    }
+
+    fn word_after(&self, word: &str) -> &str {
+        let mut words = self.lines[0].split_whitespace().skip_while(|found| *found != word).skip(1);
+        words.next().expect("the first line tells about the node")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process");
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    fn end(self) -> Output {
+        let started = Instant::now();
+        let output = self.child.wait_with_output().expect("it ends");
+        assert!(started.elapsed() < PATIENCE);
+        output
+    }
+}
+
+fn is_there(pid: &str) -> bool {
+    Path::new("/proc").join(pid).exists()
+}
+
+#[test]
+fn a_cluster_keeps_its_data_and_ports_in_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("dev").display().to_string();
+    let dev = Dev::start(&["--nodes", "1", "--dir", &dir, "--port", "0"]);
+    let servers = dev.bootstrap().to_owned();
+    assert!(dev.lines.iter().any(|line| line.trim() == format!("kcat -b {servers} -P -t greetings")));
+    ok(&["produce", "-b", &servers, "--topic", "t", "--value", "kept"]);
+    let described = json(&["cluster", "describe", "-b", &servers, "--json"]);
+    assert_eq!(described["brokers"][0]["broker"], 1, "settings of this shell are not the node's");
+    assert_eq!(described["controller"], 1);
+    let table = ok(&["cluster", "describe", "-b", &servers]);
+    assert!(table.contains(&servers) && table.contains("active"), "{table}");
+    let table = ok(&["topic", "describe", "-b", &servers, "--topic", "t"]);
+    assert!(table.contains("STATE") && table.contains("in sync"), "{table}");
+    let under = json(&["topic", "describe", "-b", &servers, "--under-replicated-partitions", "--json"]);
+    assert_eq!(under, serde_json::json!([]));
+    let node = dev.word_after("process").to_owned();
+    dev.signal(Signal::INT);
+    assert!(dev.end().status.success());
+    assert!(!is_there(&node));
+
+    let dev = Dev::start(&["--dir", &dir]);
+    assert_eq!(dev.bootstrap(), servers);
+    assert_eq!(
+        ok(&["consume", "-b", &servers, "--topic", "t", "--from-beginning", "--max-messages", "1"]),
+        "kept\n"
+    );
+    dev.signal(Signal::TERM);
+    assert!(dev.end().status.success());
+
+    let refused = seedlog(&["dev", "--dir", &dir, "--nodes", "3"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("holds a cluster of 1, not of 3"), "{said}");
+}
+
+#[test]
+fn a_temporary_cluster_leaves_nothing() {
+    let dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let log = dev.word_after("log").to_owned();
+    assert!(fs::exists(&log).expect("it can be looked for"));
+    dev.signal(Signal::INT);
+    assert!(dev.end().status.success());
+    assert!(!fs::exists(Path::new(&log).parent().expect("a folder")).expect("it can be looked for"));
+}
+
+#[test]
+fn a_node_that_dies_is_told() {
+    let dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let node: i32 = dev.word_after("process").parse().expect("a number");
+    kill_process(Pid::from_raw(node).expect("a process"), Signal::KILL).expect("it runs");
+    let output = dev.end();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("node 1 ended by itself") && said.contains("no node is left"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_demo_of_one_node_loses_nothing() {
+    let report = json(&["demo", "--nodes", "1", "--records", "20000", "--json"]);
+    assert_eq!(
+        (&report["clean"], &report["nodes"], &report["killed_node"]),
+        (&true.into(), &1.into(), &1.into())
+    );
+    assert_eq!((&report["acknowledged"], &report["read"]), (&20_000.into(), &20_000.into()));
+    let told = ok(&["demo", "--nodes", "1", "--records", "5000"]);
+    assert!(told.contains("node 1 was killed with SIGKILL in the middle"), "{told}");
+}
+
+#[test]
+fn no_node_outlives_the_command_that_started_it() {
+    let mut dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let node = dev.word_after("process").to_owned();
+    let folder = Path::new(dev.word_after("log")).parent().expect("a folder").to_owned();
+    dev.child.kill().expect("it runs");
+    dev.child.wait().expect("it ends");
+    let deadline = Instant::now() + PATIENCE;
+    while is_there(&node) {
+        assert!(Instant::now() < deadline, "the node runs on");
+        thread::sleep(Duration::from_millis(10));
+    }
+    fs::remove_dir_all(folder).expect("it is left behind");
+}
+
+#[test]
+fn a_client_goes_on_to_the_next_server_of_its_list() {
+    let dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let servers = format!("127.0.0.1:1,{}", dev.bootstrap());
+    ok(&["produce", "-b", &servers, "--topic", "t", "--value", "v"]);
+    assert_eq!(ok(&["topic", "list", "-b", &servers]), "t\n");
+    dev.signal(Signal::INT);
+    assert!(dev.end().status.success());
+}
