@@ -4,9 +4,7 @@ use bytes::Bytes;
 use seedlog::store::disk::Disk;
 use seedlog::store::real_disk::{RealDisk, RealDiskOptions};
 use seedlog::store::{OpenReport, Store, StoreError, StoreEvent, StoreOptions};
-use seedlog_core::cluster::records::MetadataRecord;
-use seedlog_core::cluster::snapshot::{PartitionSnapshot, Snapshot};
-use seedlog_core::cluster::topic_config::TopicConfig;
+use seedlog_core::cluster::snapshot::{PartitionSnapshot, QuorumSnapshot, Snapshot};
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{
     Generation, LeaderEpoch, Lsn, NodeId, Offset, OpId, PartitionIndex, TopicPartition, Uuid,
@@ -41,7 +39,6 @@ pub(crate) struct Node<D: Disk> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub(crate) partitions: BTreeMap<TopicPartition, Vec<Expected>>,
-    pub(crate) metadata_end: i64,
     pub(crate) synced: Lsn,
     pub(crate) last: Lsn,
     pub(crate) next_op: u64,
@@ -59,6 +56,7 @@ pub(crate) enum Act {
     Append(Expected),
     Cut(Offset),
     Reset(Offset),
+    Drop,
 }
 
 impl Model {
@@ -68,6 +66,10 @@ impl Model {
         match act {
             Act::Append(batch) => batches.push(batch),
             Act::Cut(to) => batches.retain(|batch| batch.next <= to),
+            Act::Drop => {
+                batches.clear();
+                self.starts.remove(&partition);
+            }
             Act::Reset(start) => {
                 batches.clear();
                 self.starts.insert(partition, start);
@@ -131,7 +133,6 @@ impl<D: Disk> Node<D> {
         let mut model = model;
         model.last = recovered.end;
         model.synced = recovered.end;
-        model.metadata_end = recovered.image.end().0;
         Ok(Self { store, report, recovered, model })
     }
 
@@ -162,28 +163,12 @@ impl<D: Disk> Node<D> {
         self.model.last = self.store.push(entry, None);
     }
 
-    pub(crate) fn metadata(&mut self, record: &MetadataRecord) {
-        let offset = Offset(self.model.metadata_end);
-        self.model.metadata_end += 1;
-        self.entry(&Entry::Metadata { offset, epoch: LeaderEpoch(1), record: record.encode() });
-    }
-
+    /// Partitions begin with their first epoch.
     pub(crate) fn create_topic(&mut self, number: u8, partitions: i32) {
-        if self.model.metadata_end == 0 {
-            self.metadata(&MetadataRecord::LeaderChange { leader: NODE, epoch: LeaderEpoch(1) });
-        }
-        let topic_id = topic(number);
-        let name = format!("topic-{number}");
-        self.metadata(&MetadataRecord::Topic { topic_id, name, config: TopicConfig::default() });
         for index in 0..partitions {
-            self.metadata(&MetadataRecord::Partition {
-                topic_id,
-                partition: PartitionIndex(index),
-                replicas: vec![NODE],
-                leader: NODE,
-                leader_epoch: LeaderEpoch(1),
-            });
-            self.model.partitions.insert(partition(number, index), Vec::new());
+            let partition = partition(number, index);
+            self.entry(&Entry::EpochStart { partition, epoch: LeaderEpoch(1), start: Offset(0) });
+            self.model.partitions.insert(partition, Vec::new());
         }
         self.store.end_step();
     }
@@ -210,6 +195,23 @@ impl<D: Disk> Node<D> {
     pub(crate) fn reset(&mut self, partition: TopicPartition, start: Offset) {
         self.entry(&Entry::Reset { partition, start, producers: Vec::new() });
         self.acted(partition, Act::Reset(start));
+    }
+
+    /// Drops a topic, as far as its begin in the journal or to the end.
+    pub(crate) async fn drop_topic(&mut self, number: u8, partitions: i32, is_done: bool) {
+        let topic_id = topic(number);
+        self.entry(&Entry::Dropping { topic_id, partitions });
+        for index in 0..partitions {
+            self.acted(partition(number, index), Act::Drop);
+        }
+        self.sync().await;
+        if is_done {
+            let op = self.op();
+            self.store.command(op, StoreCommand::Drop { topic_id, partitions });
+            assert_eq!(self.done(op).await, StoreEvent::StoreDone { op, result: Ok(()) });
+            self.entry(&Entry::Dropped { topic_id });
+            self.sync().await;
+        }
     }
 
     fn acted(&mut self, partition: TopicPartition, act: Act) {
@@ -319,48 +321,26 @@ impl<D: Disk> Node<D> {
 
     /// The core's part of a snapshot, as the model has it.
     pub(crate) fn snapshot(&self) -> Box<Snapshot> {
-        let mut image = self.recovered.image.clone();
-        // The image is rebuilt from the topics of the model: replaying what `create_topic` wrote.
-        if image.end().0 < self.model.metadata_end {
-            image = Default::default();
-            let mut at = 0;
-            let mut replay = |record: &MetadataRecord| {
-                image.replay(Offset(at), record);
-                at += 1;
-            };
-            replay(&MetadataRecord::LeaderChange { leader: NODE, epoch: LeaderEpoch(1) });
-            let mut seen = Vec::new();
-            for of_topic in self.model.partitions.keys() {
-                if !seen.contains(&of_topic.topic_id) {
-                    seen.push(of_topic.topic_id);
-                    let name = format!("topic-{}", of_topic.topic_id.0[0]);
-                    let config = TopicConfig::default();
-                    replay(&MetadataRecord::Topic { topic_id: of_topic.topic_id, name, config });
-                }
-                replay(&MetadataRecord::Partition {
-                    topic_id: of_topic.topic_id,
-                    partition: of_topic.partition,
-                    replicas: vec![NODE],
-                    leader: NODE,
-                    leader_epoch: LeaderEpoch(1),
-                });
-            }
-            assert_eq!(at, self.model.metadata_end, "topics are created in order and not dropped");
-        }
         let partitions = self.model.partitions.iter().map(|(&partition, batches)| {
             let mut log = Log::new(Generation(0));
             log.reset_to(self.start(partition));
             for batch in batches {
                 log.append(&BatchHeader::parse(&batch.bytes).expect("a batch"), WallMs(5_000));
             }
-            PartitionSnapshot { partition, log: log.to_snapshot(), damage: None }
+            PartitionSnapshot {
+                partition,
+                log: log.to_snapshot(),
+                high_watermark: self.start(partition),
+                damage: None,
+            }
         });
         Box::new(Snapshot {
             through: self.model.last,
             boot: 1,
-            image,
+            quorum: QuorumSnapshot::default(),
             partitions: partitions.collect(),
             drops: Vec::new(),
+            doubtful: Vec::new(),
         })
     }
 
