@@ -108,12 +108,12 @@ mod switch {
         ACTIVE.store(exhibit.map_or(0, |exhibit| exhibit as u8), Ordering::Relaxed);
     }
 
-    pub(crate) fn is_on(exhibit: Exhibit) -> bool {
+    /// Whether an exhibit is switched on: for the decisions that are spoilt outside of the core.
+    #[must_use]
+    pub fn is_on(exhibit: Exhibit) -> bool {
         ACTIVE.load(Ordering::Relaxed) == exhibit as u8
     }
 }
 
 #[cfg(feature = "museum")]
-pub(crate) use switch::is_on;
-#[cfg(feature = "museum")]
-pub use switch::switch;
+pub use switch::{is_on, switch};

@@ -35,6 +35,8 @@ pub struct Recovered {
     /// Logs that may lack their last records: something behind the journal's end was cut that nothing vouched for
     /// (SAFETY J4).
     pub doubtful: BTreeSet<TopicPartition>,
+    /// They are so since this recovery: the run writes it down.
+    pub is_newly_doubtful: bool,
 }
 
 /// One partition's log as recovered.
@@ -223,7 +225,12 @@ impl<'a> Replay<'a> {
             Entry::Trusted { partition } => {
                 self.state.doubtful.remove(partition);
             }
-            Entry::Started { boot } => self.state.boot = *boot,
+            Entry::Started { boot, is_doubtful } => {
+                self.state.boot = *boot;
+                if *is_doubtful {
+                    self.doubt_all();
+                }
+            }
             Entry::Stopped => {}
             Entry::Metadata { .. }
             | Entry::MetadataCut { .. }
@@ -336,6 +343,11 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    fn doubt_all(&mut self) {
+        self.state.doubtful = self.state.partitions.keys().copied().collect();
+        self.state.doubtful.insert(TopicPartition::METADATA);
+    }
+
     /// The partition, unless its topic was deleted by an earlier entry.
     fn held(&mut self, partition: TopicPartition) -> Option<&mut RecoveredPartition> {
         self.state.partitions.get_mut(&partition)
@@ -362,9 +374,9 @@ impl<'a> Replay<'a> {
         }
         self.state.end = plan.end;
         self.state.clean = plan.clean;
-        if plan.cut {
-            self.state.doubtful = self.state.partitions.keys().copied().collect();
-            self.state.doubtful.insert(TopicPartition::METADATA);
+        self.state.is_newly_doubtful = plan.is_doubtful;
+        if plan.is_doubtful {
+            self.doubt_all();
         }
         self.state.quorum.log = self.log.to_snapshot();
         self.state.quorum.image.check_invariants();

@@ -101,7 +101,13 @@ fn judge_crash(rig: &Rig, outcome: &Outcome) {
 
 /// A state without the mark that only the journal's end decides.
 fn same(recovered: &Recovered) -> Recovered {
-    Recovered { clean: false, has_holes: false, doubtful: BTreeSet::new(), ..recovered.clone() }
+    Recovered {
+        clean: false,
+        has_holes: false,
+        doubtful: BTreeSet::new(),
+        is_newly_doubtful: false,
+        ..recovered.clone()
+    }
 }
 
 /// What rots, in units that shrink well.

@@ -19,7 +19,7 @@ mod peers;
 pub use meters::{CountedLease, Meters, watch_syncs};
 pub use peers::{Cluster, PeerRecords};
 
-use crate::env::Env;
+use crate::env::{Env, Seen};
 use crate::net::{Answer, Event, Outbox};
 use crate::peer::PeerEvent;
 use crate::store::disk::Disk;
@@ -252,14 +252,17 @@ impl<E: Env, D: Disk> Driver<E, D> {
     /// One step and all its consequences, in order.
     fn step(&mut self, now: Now, input: Input) -> Option<HaltReason> {
         let mut outputs = std::mem::take(&mut self.outputs);
+        self.env.watch(Seen::Input(&input));
         self.broker.step(now, input, &mut outputs);
         let mut halted = None;
         for output in outputs.drain(..) {
+            self.env.watch(Seen::Output(&output));
             if let Some(reason) = self.carry_out(output) {
                 halted = Some(reason);
             }
         }
         self.outputs = outputs;
+        self.env.watch(Seen::Stepped);
         self.store.end_step();
         if self.serving.is_some() && self.broker.is_serving() {
             // Whoever waited for it may have given up: then the node is ending.

@@ -10,7 +10,11 @@ mod real;
 #[cfg(not(madsim))]
 pub use real::RealEnv;
 
+use crate::store::OpenReport;
 use bytes::{Bytes, BytesMut};
+use seedlog_core::input::Input;
+use seedlog_core::output::Output;
+use seedlog_core::recovered::Recovered;
 use seedlog_core::time::Now;
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +33,11 @@ pub trait Env: Clone + Send + Sync + 'static {
     /// Starts a task of its own.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
+    /// Shows what a node does to whoever watches: a simulation judges it, in the real world nobody does.
+    fn watch(&self, seen: Seen<'_>) {
+        let _ = seen;
+    }
+
     /// Listens on a host (a name or an address; `None` for every interface) and a port (0 for any free one).
     fn bind(&self, host: Option<&str>, port: u16) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
@@ -38,6 +47,19 @@ pub trait Env: Clone + Send + Sync + 'static {
         host: &str,
         port: u16,
     ) -> impl Future<Output = io::Result<<Self::Listener as Listener>::Stream>> + Send;
+}
+
+/// What there is to watch, in the order in which it happens.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// The data folder was read back; the broker is not built yet.
+    Recovered(&'a Recovered, &'a OpenReport),
+    /// The broker is about to be stepped.
+    Input(&'a Input),
+    /// One of the step's outputs is about to be carried out.
+    Output(&'a Output),
+    /// All outputs of the step are carried out.
+    Stepped,
 }
 
 /// Where connections come in.

@@ -10,7 +10,9 @@ pub mod codec;
 pub mod config;
 pub mod driver;
 pub mod env;
+#[cfg(not(madsim))]
 pub mod http;
+#[cfg(not(madsim))]
 pub mod logging;
 pub mod metrics;
 pub mod net;

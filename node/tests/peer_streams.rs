@@ -109,7 +109,7 @@ impl<R: Records> Node<R> {
 }
 
 fn beat(number: u64) -> PeerBody {
-    PeerBody::Beat(Beat { epoch: LeaderEpoch(1), session: None, number })
+    PeerBody::Beat(Beat { epoch: LeaderEpoch(1), number, session: None })
 }
 
 fn append(previous: i64) -> PeerBody {

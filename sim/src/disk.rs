@@ -39,6 +39,22 @@ enum NameChange {
     Rename { from: String, to: String, inode: Inode },
 }
 
+impl NameChange {
+    /// The name that is there, or gone, afterwards.
+    fn name(&self) -> &str {
+        match self {
+            Self::Link { name, .. } | Self::Unlink { name } => name,
+            Self::Rename { to, .. } => to,
+        }
+    }
+}
+
+/// The folder that a name stands in; a folder's own name ends in a slash.
+#[must_use]
+pub fn folder_of(name: &str) -> &str {
+    name.trim_end_matches('/').rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
 #[derive(Debug, Clone, Default)]
 struct File {
     cache: Vec<u8>,
@@ -108,6 +124,40 @@ impl Disk {
     pub fn sync_dir(&mut self) {
         self.unsynced.clear();
         self.durable_names.clone_from(&self.names);
+    }
+
+    /// Makes the names of one folder durable, and those of no other.
+    pub fn sync_names_in(&mut self, folder: &str) {
+        for change in std::mem::take(&mut self.unsynced) {
+            if folder_of(change.name()) == folder {
+                self.apply_durably(change);
+            } else {
+                self.unsynced.push(change);
+            }
+        }
+    }
+
+    /// Gives everything under a folder another name, durably at once: what that takes apart is not modelled.
+    pub fn rename_folder(&mut self, from: &str, to: &str) {
+        for names in [&mut self.names, &mut self.durable_names] {
+            let under = |name: &str| name.strip_prefix(from).is_some_and(|rest| rest.starts_with('/'));
+            let moved: Vec<String> = names.keys().filter(|name| under(name)).cloned().collect();
+            for name in moved {
+                if let Some(inode) = names.remove(&name) {
+                    names.insert(format!("{to}{}", &name[from.len()..]), inode);
+                }
+            }
+        }
+        self.unsynced.retain(|change| !change.name().starts_with(from));
+    }
+
+    /// Removes every name that `keep` does not want, also from the platter: what a folder that is gone took with it.
+    pub fn retain_names(&mut self, keep: impl Fn(&Self, &str) -> bool) {
+        let lost: Vec<String> = self.names.keys().filter(|name| !keep(self, name)).cloned().collect();
+        for name in lost {
+            self.names.remove(&name);
+            self.durable_names.remove(&name);
+        }
     }
 
     /// The content as a process sees it.
@@ -189,6 +239,17 @@ impl Disk {
         }
         self.names.clone_from(&self.durable_names);
         cut
+    }
+
+    /// As the worst power cut: nothing that was not synced is there.
+    pub fn lose_unsynced(&mut self) {
+        for file in &mut self.files {
+            file.take_dirty();
+            file.betrayed.clear();
+            file.cache.clone_from(&file.platter);
+        }
+        self.unsynced.clear();
+        self.names.clone_from(&self.durable_names);
     }
 
     fn apply_durably(&mut self, change: NameChange) {
@@ -424,6 +485,29 @@ mod tests {
             }
         }
         assert!(lost && kept);
+    }
+
+    #[test]
+    fn a_folders_sync_leaves_the_names_of_others() {
+        let mut kept = 0;
+        for seed in 0..64 {
+            let mut disk = Disk::default();
+            for name in ["a/", "b/", "a/f", "b/f"] {
+                disk.create(name);
+            }
+            disk.sync_names_in("");
+            disk.sync_names_in("a");
+            disk.power_cut(&mut rng(seed));
+            assert!(disk.lookup("a/f").is_some());
+            kept += usize::from(disk.lookup("b/f").is_some());
+            disk.retain_names(|disk, name| {
+                folder_of(name).is_empty() || disk.lookup(&format!("{}/", folder_of(name))).is_some()
+            });
+            assert!(disk.lookup("a/f").is_some());
+            disk.rename_folder("a", "c");
+            assert_eq!((disk.lookup("a/f"), disk.lookup("c/f").is_some()), (None, true));
+        }
+        assert!((1..64).contains(&kept));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! until somebody reads them, so that a run that nobody watches pays for the hash only.
 
 use crate::hash::mix;
+use seedlog_core::input::Input;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -61,6 +62,8 @@ kinds! {
     Read "read" "client" "offset" "batches";
     Heal "heal" "" "" "";
     End "end" "acked" "read" "";
+    NetFault "net-fault" "index" "client" "kind";
+    Accepted "accepted" "client" "" "";
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
@@ -79,6 +82,26 @@ pub const INPUTS: [&str; 13] = [
     "peer",
     "peer-lost",
 ];
+
+/// What stands for an input in events: an index of [`INPUTS`].
+#[must_use]
+pub fn input_number(input: &Input) -> u64 {
+    match input {
+        Input::ConnOpened { .. } => 0,
+        Input::Request { .. } => 1,
+        Input::ConnClosed { .. } => 2,
+        Input::Durable { .. } => 3,
+        Input::ReadDone { .. } => 4,
+        Input::StoreDone { .. } => 5,
+        Input::DiskFailed { .. } => 6,
+        Input::Space { .. } => 7,
+        Input::Wake => 8,
+        Input::Stop => 9,
+        Input::PeerUp { .. } => 10,
+        Input::Peer { .. } => 11,
+        Input::PeerLost { .. } => 12,
+    }
+}
 
 /// Faults, by the number that stands for them in events.
 pub const FAULTS: [&str; 13] = [
@@ -153,6 +176,8 @@ pub struct Trace {
     last: VecDeque<Event>,
     /// Every event with the hash up to it, if somebody wants to read them.
     all: Option<Vec<(Event, u64)>>,
+    /// What was said aloud, and how many events came before it.
+    said: Vec<(usize, String)>,
 }
 
 impl Trace {
@@ -196,10 +221,22 @@ impl Trace {
         self.last.iter()
     }
 
-    /// Every event as a line, if they were kept: the hash so far, in short, and the event.
+    /// Adds words to what happened last. They are no part of the hash.
+    pub fn say(&mut self, words: String) {
+        self.said.push((self.all.as_ref().map_or(0, Vec::len), words));
+    }
+
+    /// Every event as a line, if they were kept: the hash so far, in short, and the event; and what was said after it.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let all = self.all.iter().flatten();
-        all.map(|(event, hash)| format!("{:08x} {event}", hash >> 32).trim_end().to_owned())
+        let mut said = self.said.iter().peekable();
+        (1..).zip(all).flat_map(move |(number, (event, hash))| {
+            let mut lines = vec![format!("{:08x} {event}", hash >> 32).trim_end().to_owned()];
+            while let Some((_, words)) = said.next_if(|(at, _)| *at <= number) {
+                lines.push(format!("         {words}"));
+            }
+            lines
+        })
     }
 }
 

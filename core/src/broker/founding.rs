@@ -1,8 +1,9 @@
 //! Founding a cluster, once (SAFETY Q1): only when every configured voter is there and blank; each has it on disk before the
 //! first term begins. A node that finds a cluster which it is not part of joins it as an observer.
 
+use super::Broker;
+use super::journal::Deferred;
 use super::timers::Timer;
-use super::{Broker, Deferred};
 use crate::cluster::image::Image;
 use crate::cluster::records::Voter;
 use crate::cluster::snapshot::Cluster;

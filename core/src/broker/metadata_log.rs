@@ -95,7 +95,10 @@ impl Broker {
         if !progress.is_news(peer, open.number) {
             return;
         }
-        let answer = match find_divergence(log.log(), open) {
+        // The entry before this log's start is of a later term than the follower's last: the logs part below the start.
+        let parts_below = open.last_epoch.is_some_and(|last| last < log.base_epoch());
+        let divergence = if parts_below { None } else { find_divergence(log.log(), open) };
+        let answer = match divergence {
             // An observer that was a voter may hold what was never committed.
             Some(OpenAnswer::Agreed) if !is_voter && open.end > committed => {
                 Some(OpenAnswer::Diverges { epoch: Some(log.last_epoch()), end: committed })
@@ -413,9 +416,9 @@ impl Broker {
         self.answer_committed(out);
     }
 
-    /// A leader has brought the log past the cut of this node's recovery (SAFETY J4).
+    /// A leader has brought the log past where this node's recovery ended (SAFETY J4).
     fn trust_metadata(&mut self, out: &mut Outputs) {
-        if self.quorum.is_doubtful && self.is_writable() {
+        if self.quorum.is_doubtful && self.quorum.is_past_doubt() && self.is_writable() {
             self.quorum.is_doubtful = false;
             self.doubtful.remove(&TopicPartition::METADATA);
             self.journal(Entry::Trusted { partition: TopicPartition::METADATA }, out);

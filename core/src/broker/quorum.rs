@@ -1,7 +1,8 @@
 //! The quorum's messages, timers and journal entries: elections, and the metadata log from leader to followers.
 
+use super::Broker;
+use super::journal::Deferred;
 use super::timers::Timer;
-use super::{Broker, Deferred};
 use crate::cluster::records::MetadataRecord;
 use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
 use crate::journal::Entry;

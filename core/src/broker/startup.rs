@@ -1,9 +1,10 @@
 //! From what recovery left to a broker that serves: registration, new leader epochs, removals that were not finished.
 
 use super::founding::Founding;
+use super::journal::{Deferred, JournalProgress};
 use super::membership::Membership;
 use super::timers::{Timer, Timers};
-use super::{Broker, Deferred, Drop, JournalProgress, Phase, ProducerIds};
+use super::{Broker, Drop, Phase, ProducerIds};
 use crate::cluster::records::Voter;
 use crate::config::Config;
 use crate::fetch::Sessions;
@@ -58,6 +59,7 @@ impl Broker {
             quorum,
             founding: Founding::default(),
             is_successor: false,
+            is_newly_doubtful: recovered.is_newly_doubtful,
             controller: None,
             membership: Membership {
                 was_unclean: end > Lsn::ZERO && !recovered.clean,
@@ -96,7 +98,7 @@ impl Broker {
     /// ever speak under one number.
     pub(super) fn start(&mut self, out: &mut Outputs) {
         self.phase = Phase::Starting;
-        let lsn = self.journal(Entry::Started { boot: self.boot }, out);
+        let lsn = self.journal(Entry::Started { boot: self.boot, is_doubtful: self.is_newly_doubtful }, out);
         self.after_sync(lsn, Deferred::Begin, out);
     }
 

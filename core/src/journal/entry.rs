@@ -46,6 +46,9 @@ pub enum Entry {
     Started {
         /// The run's number, from 1.
         boot: u64,
+        /// Recovery cut something off behind the journal's end that nothing vouched for: all logs may lack their last
+        /// records (SAFETY J4).
+        is_doubtful: bool,
     },
     /// The broker stopped in order: every entry before this one was durable when it was written.
     Stopped,

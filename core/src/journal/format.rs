@@ -39,6 +39,9 @@ pub struct FileHeader {
     pub node_id: NodeId,
     /// The node's incarnation: drawn when its folder was first used.
     pub incarnation: Uuid,
+    /// The file was begun by a recovery that cut something off behind this lsn: until a run has begun behind it, the next
+    /// recovery must know (SAFETY J4).
+    pub cut_at: Option<Lsn>,
 }
 
 /// Why bytes that look like ours cannot be read.

@@ -55,6 +55,9 @@ pub struct Plan {
     pub damage: Vec<LsnRange>,
     /// Something above `end` was there and was cut.
     pub cut: bool,
+    /// That, or an earlier recovery did so and no run has begun since: the last records of any log may be missing
+    /// (SAFETY J4).
+    pub is_doubtful: bool,
     /// The broker stopped in order, and nothing was written since.
     pub clean: bool,
     /// The digest of the quorum's entries as the last accepted group states it; `None` if the journal ends in a hole.
@@ -64,6 +67,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What the fresh file's header says of a cut.
+    #[must_use]
+    pub fn cut_at(&self) -> Option<Lsn> {
+        self.is_doubtful.then_some(self.end)
+    }
+
     /// The groups that must be written into the fresh file, under its salt, and synced, before the broker starts
     /// (SAFETY J2).
     pub fn rewrite(&self) -> impl Iterator<Item = &GroupRef> {
@@ -165,6 +174,7 @@ pub fn plan(scans: &[FileScan], through: Lsn) -> Plan {
         end: through,
         damage: Vec::new(),
         cut: false,
+        is_doubtful: false,
         clean: stopped_clean(scans),
         quorum: None,
         next_seq: scans.last().map_or(1, |last| last.seq + 1),
@@ -183,7 +193,16 @@ pub fn plan(scans: &[FileScan], through: Lsn) -> Plan {
     }
     assert!(plan.end >= through);
     assert!(plan.end >= vouched);
+    plan.is_doubtful = plan.cut || inherits_doubt(scans);
     plan
+}
+
+/// The youngest file was begun by a recovery that cut something off, and crashed before a run had begun.
+fn inherits_doubt(scans: &[FileScan]) -> bool {
+    let youngest = scans.iter().rev().find_map(|scan| Some((scan, scan.header?)));
+    youngest.is_some_and(|(scan, header)| {
+        header.cut_at.is_some_and(|cut_at| !scan.groups.iter().any(|group| group.start > Some(cut_at)))
+    })
 }
 
 impl Plan {

@@ -15,6 +15,8 @@ pub struct ScannedGroup {
     pub prefix: GroupPrefix,
     /// Its last entry is [`Entry::Stopped`].
     pub ends_stopped: bool,
+    /// Its last [`Entry::Started`]: a run begins there.
+    pub start: Option<Lsn>,
     /// Numbers of the entries whose record bytes are not what was written; empty before [`FileScan::verify`].
     pub damaged: Vec<Lsn>,
 }
@@ -79,7 +81,10 @@ fn read_group(
         return Ok(None);
     };
     let ends_stopped = entries.last().is_some_and(|last| last.entry == Entry::Stopped);
-    Ok(Some(ScannedGroup { position: position as u64, prefix, ends_stopped, damaged: Vec::new() }))
+    let starts = entries.iter().filter(|located| matches!(located.entry, Entry::Started { .. }));
+    let start = starts.map(|located| located.lsn).last();
+    let position = position as u64;
+    Ok(Some(ScannedGroup { position, prefix, ends_stopped, start, damaged: Vec::new() }))
 }
 
 impl FileScan {

@@ -165,6 +165,12 @@ impl MetadataLog {
         self.log.latest_epoch().unwrap_or(self.base_epoch).max(self.base_epoch)
     }
 
+    /// The term of the entry before the log's start.
+    #[must_use]
+    pub fn base_epoch(&self) -> LeaderEpoch {
+        self.base_epoch
+    }
+
     /// The term of the entry before `offset`, which is in the log, or its start.
     #[must_use]
     pub fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {

@@ -46,6 +46,8 @@ pub struct Quorum {
     pub heard_at: Option<MonoMs>,
     /// Its log may lack its last entries (SAFETY J4).
     pub is_doubtful: bool,
+    /// Where its log ended when this run began.
+    began_at: Offset,
 }
 
 /// What a node is in the quorum.
@@ -92,6 +94,7 @@ impl Quorum {
         let candidate = snapshot.ballot.candidate.filter(|_| epoch == snapshot.ballot.epoch);
         let voters = log.voters(&snapshot.image);
         let committed = snapshot.image.end();
+        let began_at = log.log().end();
         let quorum = Self {
             me,
             cluster: snapshot.cluster,
@@ -102,6 +105,7 @@ impl Quorum {
             role: Role::Unattached,
             heard_at: None,
             is_doubtful,
+            began_at,
         };
         (quorum, snapshot.image)
     }
@@ -207,7 +211,9 @@ impl Quorum {
                 if *voter == self.me {
                     self.log.durable().end()
                 } else {
-                    leader.followers.get(&voter.node_id).and_then(Progress::acked).unwrap_or(Offset::ZERO)
+                    let follower =
+                        leader.followers.get(&voter.node_id).filter(|_| self.is_followed_by(voter));
+                    follower.and_then(Progress::acked).unwrap_or(Offset::ZERO)
                 }
             })
             .collect();
@@ -216,6 +222,19 @@ impl Quorum {
         // B2: entries of older terms are committed by counting replicas.
         let of_own_term = exhibit!(B2, end > leader.epoch_start, true);
         (of_own_term && end > self.committed).then_some(end)
+    }
+
+    /// What was committed before this run began is there again, and more: the log is no longer in doubt (SAFETY J4).
+    #[must_use]
+    pub fn is_past_doubt(&self) -> bool {
+        self.committed > self.began_at
+    }
+
+    /// It is the voter itself that copies this leader's log, not another folder under its name (SAFETY Q1).
+    #[must_use]
+    pub fn is_followed_by(&self, voter: &Voter) -> bool {
+        let session = self.leading().and_then(|leader| leader.followers.get(&voter.node_id)?.session());
+        session.is_some_and(|(_, peer)| peer.incarnation == voter.incarnation)
     }
 
     /// What is committed goes up to `end`.
@@ -272,7 +291,7 @@ impl Quorum {
     /// How far a follower may see: voters everything, observers what is committed.
     #[must_use]
     pub fn limit_of(&self, node: NodeId) -> Offset {
-        let is_voter = self.voters.iter().any(|voter| voter.node_id == node);
+        let is_voter = self.voters.iter().any(|voter| voter.node_id == node && self.is_followed_by(voter));
         if is_voter { self.log.log().end() } else { self.committed }
     }
 

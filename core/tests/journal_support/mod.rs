@@ -138,7 +138,7 @@ impl Model {
             Entry::Dropping { topic_id, .. } => {
                 self.partitions.retain(|partition, _| partition.topic_id != *topic_id);
             }
-            Entry::Started { boot } => self.boot = *boot,
+            Entry::Started { boot, .. } => self.boot = *boot,
             Entry::ProducersExpired { .. }
             | Entry::Dropped { .. }
             | Entry::Stopped
@@ -379,7 +379,7 @@ impl Rig {
 
     fn header(&self, seq: u64, salt: u64, first_lsn: Lsn, durable: Lsn) -> FileHeader {
         let incarnation = Uuid([2; 16]);
-        FileHeader { seq, salt, first_lsn, durable, node_id: NodeId(1), incarnation }
+        FileHeader { seq, salt, first_lsn, durable, node_id: NodeId(1), incarnation, cut_at: None }
     }
 
     fn put(&mut self, seq: u64, at: usize, bytes: &[u8]) {
@@ -460,7 +460,7 @@ impl Rig {
 
     /// The first entries of a run: it numbers itself and leads in new epochs.
     pub(crate) fn begin_run(&mut self) {
-        self.push(Entry::Started { boot: self.model.boot + 1 }, None);
+        self.push(Entry::Started { boot: self.model.boot + 1, is_doubtful: false }, None);
         let led: Vec<TopicPartition> = self.model.partitions.keys().copied().collect();
         for partition in led {
             self.begin_epoch(partition);

@@ -265,7 +265,7 @@ mod tests {
             run: RunId(3),
             to_run: None,
             cluster_id: None,
-            body: PeerBody::Beat(Beat { epoch: LeaderEpoch(4), session: None, number: 9 }),
+            body: PeerBody::Beat(Beat { epoch: LeaderEpoch(4), number: 9, session: None }),
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::budget::Budget;
 use crate::config::{ClusterConfig, Flush, Listener, NodeConfig, TimestampType};
 use crate::driver::{Cluster, CountedLease, Driver, Meters, PeerRecords, watch_syncs};
-use crate::env::{Env, Listener as _};
+use crate::env::{Env, Listener as _, Seen};
 use crate::metrics::{MemoryPart, Metrics};
 use crate::net::{Event, Inbox, Limits, Net, listen};
 use crate::peer::{PeerDoor, PeerOptions, Peers};
@@ -162,6 +162,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let options = store_options(config, &mut random);
         let salts = fresh_random(&env).map_err(StartError::Random)?;
         let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
+        env.watch(Seen::Recovered(&recovered, &report));
         tell(&report, &recovered);
         let cluster_id = cluster_id(config, &recovered)?;
         watch_syncs(&mut store, metrics);

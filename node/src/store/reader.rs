@@ -204,6 +204,7 @@ impl<D: Disk> SegmentRead<D> {
         let mut cursor = self.seek(from).await?;
         let mut chain = Vec::new();
         let mut taken = 0;
+        let mut due = None;
         while let Some(piece) = cursor.next_piece(bytes_max.saturating_sub(taken)).await? {
             let first = piece.batches.partition_point(|batch| batch.header.next_offset() <= from);
             if chain.is_empty()
@@ -216,10 +217,13 @@ impl<D: Disk> SegmentRead<D> {
             for batch in &piece.batches[first..] {
                 let bytes = batch.range.len() as u64;
                 let fits = taken + bytes <= bytes_max || (taken == 0 && may_exceed);
-                if !fits || batch.header.next_offset() > to {
+                // What was damaged before it came here is missing: whoever asks for it is refused, nobody reads past it.
+                let follows = due.is_none_or(|due| due == batch.header.base_offset);
+                if !fits || !follows || batch.header.next_offset() > to {
                     stopped = Some(batch);
                     break;
                 }
+                due = Some(batch.header.next_offset());
                 taken += bytes;
                 end = Some(batch.range.end);
             }

@@ -222,6 +222,7 @@ async fn write_fresh<D: Disk>(
         durable: plan.end,
         node_id: identity.node_id,
         incarnation: identity.incarnation,
+        cut_at: plan.cut_at(),
     };
     let header = vec![aligned_copy(&header.encode())];
     disk.write_at(Lane::Journal, &file, 0, header, Then::Sync).await.map_err(failed())?;

@@ -365,7 +365,7 @@ fn ends_at_any_moment_lose_nothing_durable() {
                 options.flush_interval = Duration::from_millis(1);
             }
             let mut node = open_when_free(&options, real_disk(life % 2 == 0), model).await;
-            if node.model.partitions.is_empty() {
+            if node.model.metadata.is_empty() {
                 node.create_topic(1, 20);
                 node.sync().await;
             }

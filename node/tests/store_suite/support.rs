@@ -4,20 +4,26 @@ use bytes::Bytes;
 use seedlog::store::disk::Disk;
 use seedlog::store::real_disk::{RealDisk, RealDiskOptions};
 use seedlog::store::{OpenReport, Store, StoreError, StoreEvent, StoreOptions};
+use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::cluster::snapshot::{PartitionSnapshot, QuorumSnapshot, Snapshot};
+use seedlog_core::cluster::topic_config::TopicConfig;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{
     Generation, LeaderEpoch, Lsn, NodeId, Offset, OpId, PartitionIndex, TopicPartition, Uuid,
 };
-use seedlog_core::journal::{AppendEntry, Entry};
+use seedlog_core::journal::{AppendEntry, Entry, QuorumChain};
 use seedlog_core::log::Log;
 use seedlog_core::output::{Extent, StoreCommand};
+use seedlog_core::quorum::log::{MetadataEntry, MetadataLog};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader};
 use seedlog_core::recovered::Recovered;
 use seedlog_core::time::WallMs;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+
+/// The only term.
+const EPOCH: LeaderEpoch = LeaderEpoch(1);
 
 /// A batch as it must read back.
 #[derive(Debug, Clone)]
@@ -39,6 +45,8 @@ pub(crate) struct Node<D: Disk> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub(crate) partitions: BTreeMap<TopicPartition, Vec<Expected>>,
+    /// The entries of the metadata log.
+    pub(crate) metadata: Vec<Vec<u8>>,
     pub(crate) synced: Lsn,
     pub(crate) last: Lsn,
     pub(crate) next_op: u64,
@@ -133,6 +141,9 @@ impl<D: Disk> Node<D> {
         let mut model = model;
         model.last = recovered.end;
         model.synced = recovered.end;
+        let known = usize::try_from(recovered.quorum.log.log.end.0).expect("few");
+        model.metadata.truncate(known);
+        assert_eq!(model.metadata.len(), known, "metadata is not invented");
         Ok(Self { store, report, recovered, model })
     }
 
@@ -163,13 +174,31 @@ impl<D: Disk> Node<D> {
         self.model.last = self.store.push(entry, None);
     }
 
-    /// Partitions begin with their first epoch.
+    fn metadata(&mut self, records: &[MetadataRecord]) {
+        let offset = Offset(i64::try_from(self.model.metadata.len()).expect("few"));
+        let records = MetadataRecord::encode(records);
+        self.model.metadata.push(records.clone());
+        self.entry(&Entry::Metadata { offset, epoch: EPOCH, records });
+    }
+
     pub(crate) fn create_topic(&mut self, number: u8, partitions: i32) {
-        for index in 0..partitions {
-            let partition = partition(number, index);
-            self.entry(&Entry::EpochStart { partition, epoch: LeaderEpoch(1), start: Offset(0) });
-            self.model.partitions.insert(partition, Vec::new());
+        if self.model.metadata.is_empty() {
+            self.metadata(&[MetadataRecord::LeaderChange { leader: NODE, epoch: EPOCH }]);
         }
+        let topic_id = topic(number);
+        let name = format!("topic-{number}");
+        let config = TopicConfig::default();
+        let mut records = vec![MetadataRecord::Topic { topic_id, name, config, min_insync_replicas: 1 }];
+        for index in 0..partitions {
+            records.push(MetadataRecord::Partition {
+                topic_id,
+                partition: PartitionIndex(index),
+                replicas: vec![NODE],
+                state: PartitionState::first(NODE, vec![NODE]),
+            });
+            self.model.partitions.insert(partition(number, index), Vec::new());
+        }
+        self.metadata(&records);
         self.store.end_step();
     }
 
@@ -321,23 +350,25 @@ impl<D: Disk> Node<D> {
 
     /// The core's part of a snapshot, as the model has it.
     pub(crate) fn snapshot(&self) -> Box<Snapshot> {
+        let mut log = MetadataLog::new(Default::default());
+        let mut chain = QuorumChain::default();
+        for records in &self.model.metadata {
+            let entry = log.append(MetadataEntry { epoch: EPOCH, records: records.clone() });
+            chain = chain.with(&entry);
+        }
+        let quorum = QuorumSnapshot { log: log.to_snapshot(), chain, ..QuorumSnapshot::default() };
         let partitions = self.model.partitions.iter().map(|(&partition, batches)| {
             let mut log = Log::new(Generation(0));
             log.reset_to(self.start(partition));
             for batch in batches {
                 log.append(&BatchHeader::parse(&batch.bytes).expect("a batch"), WallMs(5_000));
             }
-            PartitionSnapshot {
-                partition,
-                log: log.to_snapshot(),
-                high_watermark: self.start(partition),
-                damage: None,
-            }
+            PartitionSnapshot { partition, high_watermark: log.start(), log: log.to_snapshot(), damage: None }
         });
         Box::new(Snapshot {
             through: self.model.last,
             boot: 1,
-            quorum: QuorumSnapshot::default(),
+            quorum,
             partitions: partitions.collect(),
             drops: Vec::new(),
             doubtful: Vec::new(),

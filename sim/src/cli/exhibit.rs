@@ -26,8 +26,11 @@ pub fn row(name: &str) -> Option<Row> {
 }
 
 /// Switches an exhibit on for this process.
+///
+/// # Errors
+/// This build does not have it.
 #[cfg(feature = "museum")]
-pub(super) fn switch(name: &str) -> Result<Row, String> {
+pub fn switch(name: &str) -> Result<Row, String> {
     use seedlog_core::museum::{self, Exhibit};
     let found = Exhibit::ALL.into_iter().find(|exhibit| exhibit.name().eq_ignore_ascii_case(name));
     let exhibit = found.ok_or_else(|| {
@@ -39,8 +42,11 @@ pub(super) fn switch(name: &str) -> Result<Row, String> {
 }
 
 /// Switches nothing: the exhibits are not in this build.
+///
+/// # Errors
+/// Always.
 #[cfg(not(feature = "museum"))]
-pub(super) fn switch(name: &str) -> Result<Row, String> {
+pub fn switch(name: &str) -> Result<Row, String> {
     Err(format!(
         "exhibit {name}: this build has no exhibits; use `cargo sim`, which has the feature `museum`"
     ))

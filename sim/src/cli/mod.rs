@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 
-pub use exhibit::{Row, row};
+pub use exhibit::{Row, row, switch};
 
 /// Nothing was found.
 pub const CLEAN: u8 = 0;
@@ -53,6 +53,9 @@ enum Command {
         /// A plan instead of the one drawn from the seed.
         #[arg(long)]
         plan: Option<PathBuf>,
+        /// Prints every input and output of the brokers in full.
+        #[arg(long)]
+        aloud: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -92,9 +95,8 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         Command::Run { seeds, jobs, keep_going, common } => prepare(&common).and_then(|enabled| {
             range::run(&range::Range { seeds, jobs, keep_going, enabled, common: &common }, out, err)
         }),
-        Command::Replay { seed, plan, common } => {
-            prepare(&common).and_then(|enabled| single::replay(seed, plan.as_deref(), &common, enabled, out))
-        }
+        Command::Replay { seed, plan, aloud, common } => prepare(&common)
+            .and_then(|enabled| single::replay(seed, (plan.as_deref(), aloud), &common, enabled, out)),
         Command::Twice { seed, common } => prepare(&common).and_then(|_| single::twice(seed, &common, out)),
         Command::Plan { seed, common } => single::plan(seed, &common, out),
     };
@@ -110,7 +112,7 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
 
 /// Switches the exhibit on and finds out who judges.
 fn prepare(common: &Common) -> Result<Enabled, String> {
-    let hunted = common.exhibit.as_deref().map(exhibit::switch).transpose()?;
+    let hunted = common.exhibit.as_deref().map(switch).transpose()?;
     hush_panics();
     match (common.judges.as_deref(), hunted) {
         (None, Some(row)) => Ok(Enabled::only(row.judges)),
@@ -132,12 +134,18 @@ fn parse_range(text: &str) -> Result<(u64, u64), String> {
 }
 
 fn parse_scenario(name: &str) -> Result<Scenario, String> {
-    Scenario::named(name).ok_or_else(|| "the only scenario is standard".to_owned())
+    Scenario::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Scenario::ALL.into_iter().map(Scenario::name).collect();
+        format!("the scenarios are {}", names.join(", "))
+    })
 }
 
 /// The arguments that make another process run the same.
 fn arguments(common: &Common) -> Vec<String> {
     let mut words = Vec::new();
+    if common.scenario != Scenario::Standard {
+        words.extend(["--scenario".to_owned(), common.scenario.name().to_owned()]);
+    }
     if let Some(exhibit) = &common.exhibit {
         words.extend(["--exhibit".to_owned(), exhibit.clone()]);
     }

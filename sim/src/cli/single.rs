@@ -3,14 +3,14 @@
 use super::{CLEAN, Common, FOUND, arguments, said};
 use crate::judges::{Enabled, s29};
 use crate::plan::Plan;
-use crate::run::run_plan;
+use crate::run::{run_aloud, run_plan};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 
 pub(super) fn replay(
     seed: u64,
-    file: Option<&Path>,
+    (file, aloud): (Option<&Path>, bool),
     common: &Common,
     enabled: Enabled,
     out: &mut dyn Write,
@@ -23,7 +23,7 @@ pub(super) fn replay(
             serde_json::from_str(&json).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
-    let outcome = run_plan(plan, enabled, true);
+    let outcome = if aloud { run_aloud(plan, enabled) } else { run_plan(plan, enabled, true) };
     let mut out = BufWriter::new(out);
     for line in outcome.trace.lines() {
         writeln!(out, "{line}").map_err(said)?;

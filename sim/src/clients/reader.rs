@@ -211,7 +211,7 @@ impl Reader {
                 self.catalog.id_of(&topic.topic)
             };
             for data in &topic.partitions {
-                batches += topic_id.map_or(0, |topic_id| self.on_part(ctx, topic_id, data));
+                batches += topic_id.map_or(0, |topic_id| self.on_part(ctx, broker, topic_id, data));
             }
         }
         if batches > 0
@@ -236,9 +236,13 @@ impl Reader {
         clippy::wildcard_enum_match_arm,
         reason = "Kafka has a hundred error codes, and all others are the same to this client"
     )]
-    fn on_part(&mut self, ctx: &mut Context<'_>, topic_id: Uuid, data: &PartitionData) -> usize {
+    fn on_part(&mut self, ctx: &mut Context<'_>, broker: u32, topic_id: Uuid, data: &PartitionData) -> usize {
         let partition = TopicPartition { topic_id, partition: PartitionIndex(data.partition_index) };
         let Some(position) = self.positions.get_mut(&partition) else { return 0 };
+        // Asked elsewhere, or from elsewhere, since.
+        if position.told.is_none_or(|(asked, _)| asked != broker) {
+            return 0;
+        }
         match ErrorCode::from_code(data.error_code).unwrap_or_default() {
             ErrorCode::None => {}
             ErrorCode::OffsetOutOfRange => {

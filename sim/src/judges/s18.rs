@@ -139,6 +139,7 @@ mod tests {
             durable: Lsn(0),
             node_id: NodeId(1),
             incarnation: Uuid::ZERO,
+            cut_at: None,
         };
         disk.write(file, 0, &header.encode());
         let mut position = FILE_HEADER_BYTES as u64;

@@ -278,7 +278,7 @@ impl Store {
             let zeros = vec![0; usize::try_from(capacity).expect("files are small here")];
             ops.push(Op::Write { name: name.clone(), at: 0, bytes: zeros });
         }
-        let header = self.header(seq, salt, first_lsn, durable);
+        let header = self.header(seq, salt, first_lsn, durable, None);
         ops.push(Op::Write { name: name.clone(), at: 0, bytes: header.encode() });
         ops.push(Op::Sync { name: name.clone() });
         ops.push(Op::SyncDir);
@@ -289,7 +289,14 @@ impl Store {
         self.journal_lane(ops);
     }
 
-    pub(super) fn header(&self, seq: u64, salt: u64, first_lsn: Lsn, durable: Lsn) -> FileHeader {
+    pub(super) fn header(
+        &self,
+        seq: u64,
+        salt: u64,
+        first_lsn: Lsn,
+        durable: Lsn,
+        cut_at: Option<Lsn>,
+    ) -> FileHeader {
         FileHeader {
             seq,
             salt,
@@ -297,6 +304,7 @@ impl Store {
             durable,
             node_id: self.config.node_id,
             incarnation: self.config.incarnation,
+            cut_at,
         }
     }
 

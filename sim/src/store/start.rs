@@ -247,7 +247,7 @@ impl Store {
         // Groups first, then the header: only with it does the file void what it replaces.
         self.journal_lane(writes);
         let durable = plan.fresh_place(salt, FILE_HEADER_BYTES as u64).durable;
-        let header = self.header(seq, salt, plan.fresh_first_lsn(), durable).encode();
+        let header = self.header(seq, salt, plan.fresh_first_lsn(), durable, plan.cut_at()).encode();
         self.stated = durable;
         self.fresh = Some(fresh);
         self.journal_lane([

@@ -6,7 +6,7 @@ use super::queue::{LaneId, What, pace};
 use crate::marks::Mark;
 use crate::plan::Flush;
 use crate::store::Signal;
-use crate::trace::Kind;
+use crate::trace::{Kind, input_number};
 use bytes::Bytes;
 use seedlog_core::ids::OpId;
 use seedlog_core::input::Input;
@@ -23,14 +23,19 @@ impl World {
         if process.stopped {
             return;
         }
-        let code = input_code(&input);
+        let code = input_number(&input);
         let mut outputs = Outputs::new();
+        let heard = self.aloud.then(|| format!("{input:?}"));
         process.broker.step(clock(self.now_us, process.started_us, clocks), input, &mut outputs);
         self.steps += 1;
         let last = process.broker.last_lsn().0;
         let count = outputs.len();
         let taken = if count > 1 && node.cut.is_some() { 1 + node.driver.index(count - 1) } else { count };
         self.note_at(at, Kind::Step, [code, count as u64, last]);
+        if let Some(heard) = heard {
+            self.trace.say(heard);
+            outputs.iter().for_each(|output| self.trace.say(format!("  {output:?}")));
+        }
         self.take_entries(at, &outputs);
         self.observe(at);
         for output in outputs.drain(..taken) {
@@ -308,24 +313,5 @@ impl World {
         let (life, late) = (node.life, node.late());
         self.queue
             .push(self.now_us + least_us + late, What::Input { node: at, life, input: Box::new(input) });
-    }
-}
-
-/// What stands for an input in events: an index of [`crate::trace::INPUTS`].
-fn input_code(input: &Input) -> u64 {
-    match input {
-        Input::ConnOpened { .. } => 0,
-        Input::Request { .. } => 1,
-        Input::ConnClosed { .. } => 2,
-        Input::Durable { .. } => 3,
-        Input::ReadDone { .. } => 4,
-        Input::StoreDone { .. } => 5,
-        Input::DiskFailed { .. } => 6,
-        Input::Space { .. } => 7,
-        Input::Wake => 8,
-        Input::Stop => 9,
-        Input::PeerUp { .. } => 10,
-        Input::Peer { .. } => 11,
-        Input::PeerLost { .. } => 12,
     }
 }

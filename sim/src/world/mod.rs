@@ -59,6 +59,8 @@ pub struct World {
     trace: Trace,
     phase: Phase,
     steps: u64,
+    /// Inputs and outputs are told in full.
+    aloud: bool,
 }
 
 /// How far a run is.
@@ -120,6 +122,7 @@ impl World {
             trace: Trace::new(keep_trace),
             phase: Phase::Stormy,
             steps: 0,
+            aloud: false,
             plan,
         };
         for node in 0..world.nodes.len() {
@@ -134,6 +137,11 @@ impl World {
         }
         world.queue.push(world.plan.duration_ms * 1_000, What::Heal);
         world
+    }
+
+    /// Tells every input and output of the brokers in full.
+    pub fn speak(&mut self) {
+        self.aloud = true;
     }
 
     /// Runs to the end, or to the first verdict.

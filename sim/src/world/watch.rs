@@ -9,7 +9,7 @@ use crate::judges::truth::{Life, TrueBatch, image_hash};
 use crate::judges::{Judge, s1, s2, s5, s6, s7, s12, s13, s16, s25, s32};
 use crate::marks::Mark;
 use bytes::Bytes;
-use seedlog_core::cluster::records::MetadataRecord;
+use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, PartitionEpoch, TopicPartition, Uuid};
 use seedlog_core::journal::Entry;
 use seedlog_core::output::Output;
@@ -120,7 +120,10 @@ impl World {
                 let committed = i64::try_from(self.truth.entries.len()).unwrap_or(i64::MAX);
                 self.match_metadata(at);
                 let matched = self.nodes[at].oracle.metadata.matched.min(committed);
-                if to.0 < matched {
+                let node = &self.nodes[at];
+                let me = Voter { node_id: node.node_id, incarnation: node.incarnation };
+                // An observer's copy counts for nothing: a leader may ask it to begin earlier than it would have to.
+                if to.0 < matched && self.truth.image.voters().contains(&me) {
                     let says =
                         format!("the metadata log is cut at {to}, and what is below {matched} is committed");
                     self.hear(Judge::S7, at, Err(says));

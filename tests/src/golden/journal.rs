@@ -130,6 +130,7 @@ impl Journal {
             durable: Lsn(plan.fresh_first_lsn().0 - 1),
             node_id,
             incarnation,
+            cut_at: plan.cut_at(),
         };
         disk.write(seq, 0, &header.encode());
         disk.sync(seq);

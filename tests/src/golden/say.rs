@@ -66,7 +66,8 @@ fn entry(names: &BTreeMap<Uuid, String>, entry: &Entry) -> String {
         }
         Entry::ProducersExpired { .. } => "producers expired".to_owned(),
         Entry::Dropped { .. } => "a topic's files are gone".to_owned(),
-        Entry::Started { boot } => format!("run {boot}"),
+        Entry::Started { boot, is_doubtful: false } => format!("run {boot}"),
+        Entry::Started { boot, is_doubtful: true } => format!("run {boot}, in doubt"),
         Entry::Stopped => "stopped".to_owned(),
         Entry::Founded { .. } => "the cluster".to_owned(),
         Entry::Vote { epoch, candidate: Some(node) } => format!("vote for {node} in term {epoch}"),

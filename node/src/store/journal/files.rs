@@ -105,6 +105,7 @@ impl<D: Disk> Journal<D> {
             durable: self.synced,
             node_id: self.identity.node_id,
             incarnation: self.identity.incarnation,
+            cut_at: None,
         };
         let current = Current {
             file: Arc::new(JournalFile { seq: next.seq, file: next.file }),

@@ -1,0 +1,83 @@
+//! `replay`, `twice`, `plan` and `one`: one seed, looked at closely.
+
+use super::report::{Report, on_processor};
+use super::{Common, arguments, code, said};
+use crate::plan::WholePlan;
+use crate::run::run_plan;
+use seedlog_sim::judges::{Enabled, s29};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::Command;
+
+pub(super) fn replay(
+    seed: u64,
+    file: Option<&Path>,
+    enabled: Enabled,
+    out: &mut dyn Write,
+) -> Result<u8, String> {
+    let plan = match file {
+        None => WholePlan::draw(seed),
+        Some(path) => {
+            let json =
+                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            serde_json::from_str(&json).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    let outcome = run_plan(plan, enabled, true);
+    let mut out = BufWriter::new(out);
+    for line in outcome.trace.lines() {
+        writeln!(out, "{line}").map_err(said)?;
+    }
+    let (count, hash) = (outcome.trace.count(), outcome.trace.hash());
+    writeln!(out, "{count} events, {} acknowledged, trace {hash:016x}", outcome.acked).map_err(said)?;
+    match &outcome.verdict {
+        None => writeln!(out, "nothing found").map_err(said)?,
+        Some(verdict) => writeln!(out, "FOUND in seed {seed}: {verdict}").map_err(said)?,
+    }
+    out.flush().map_err(said)?;
+    Ok(code(outcome.verdict.is_some()))
+}
+
+pub(super) fn twice(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
+    let (one, two) = (other_process(seed, common)?, other_process(seed, common)?);
+    match s29::check(one.lines(), two.lines()) {
+        Ok(lines) => {
+            let last = one.lines().find(|line| line.contains(" events, ")).unwrap_or_default();
+            writeln!(out, "two processes agree on {lines} lines: {last}").map_err(said)?;
+            Ok(code(false))
+        }
+        Err(difference) => {
+            writeln!(out, "FOUND in seed {seed}: S29 (determinism): {difference}").map_err(said)?;
+            Ok(code(true))
+        }
+    }
+}
+
+fn other_process(seed: u64, common: &Common) -> Result<String, String> {
+    let program = std::env::current_exe().map_err(said)?;
+    let mut command = Command::new(program);
+    let output =
+        command.arg("replay").arg(seed.to_string()).args(arguments(common)).output().map_err(said)?;
+    match output.status.code() {
+        Some(0 | 1) => String::from_utf8(output.stdout).map_err(|error| error.to_string()),
+        _ => Err(format!(
+            "a process that replays ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )),
+    }
+}
+
+pub(super) fn plan(seed: u64, out: &mut dyn Write) -> Result<u8, String> {
+    let json = serde_json::to_string_pretty(&WholePlan::draw(seed)).map_err(|error| error.to_string())?;
+    writeln!(out, "{json}").map_err(said)?;
+    Ok(code(false))
+}
+
+pub(super) fn one(seed: u64, enabled: Enabled, out: &mut dyn Write) -> Result<u8, String> {
+    let outcome = run_plan(WholePlan::draw(seed), enabled, false);
+    let report = Report::of(seed, &outcome, on_processor());
+    let json = serde_json::to_string(&report).map_err(|error| error.to_string())?;
+    writeln!(out, "{json}").map_err(said)?;
+    Ok(code(report.verdict.is_some()))
+}

@@ -1,0 +1,266 @@
+//! The plan's faults, when their time has come: those of machines and disks, and those of connections.
+
+use super::machine::{Blow, Machine, State};
+use super::{Phase, Shared, World, host_of, madsim};
+use crate::disk::GroupSeen;
+use crate::net::{Host, now_us};
+use crate::plan::{NetFault, NetFaultKind};
+use seedlog_core::ids::Lsn;
+use seedlog_core::journal::Entry;
+use seedlog_core::journal::format::PREFIX_BYTES;
+use seedlog_sim::disk::Inode;
+use seedlog_sim::hash::hash64;
+use seedlog_sim::judges::oracle::Flip;
+use seedlog_sim::marks::Mark;
+use seedlog_sim::plan::FaultKind;
+use seedlog_sim::rng::{Purpose, Stream};
+use seedlog_sim::trace::Kind;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Carries out the plan's faults in order, then heals everything.
+pub(super) async fn carry_out(shared: Shared) {
+    let (mut faults, heal_us) = {
+        let world = shared.lock();
+        let of_machines =
+            world.plan.base.faults.iter().enumerate().map(|(index, fault)| (fault.at_us, index, true));
+        let of_net =
+            world.plan.net_faults.iter().enumerate().map(|(index, fault)| (fault.at_us, index, false));
+        (of_machines.chain(of_net).collect::<Vec<_>>(), world.plan.base.duration_ms * 1_000)
+    };
+    faults.sort_unstable();
+    for (at_us, index, of_machine) in faults.into_iter().filter(|(at_us, ..)| *at_us < heal_us) {
+        sleep(Duration::from_micros(at_us.saturating_sub(now_us()))).await;
+        if of_machine {
+            shared.on_fault(index);
+        } else {
+            shared.on_net_fault(index);
+        }
+    }
+    sleep(Duration::from_micros(heal_us.saturating_sub(now_us()))).await;
+    shared.heal();
+}
+
+/// Does something later, if faults still go on then.
+fn later(shared: &Shared, micros: u64, act: impl FnOnce(&Shared) + Send + 'static) {
+    let shared = shared.clone();
+    drop(tokio::spawn(async move {
+        sleep(Duration::from_micros(micros)).await;
+        if shared.lock().phase == Phase::Stormy {
+            act(&shared);
+        }
+    }));
+}
+
+impl Shared {
+    fn on_fault(&self, index: usize) {
+        let fault = {
+            let mut world = self.lock();
+            let fault = world.plan.base.faults[index].clone();
+            let at = fault.node as usize;
+            if world.machines.get(at).is_none_or(|machine| machine.state == State::Dead) {
+                return;
+            }
+            world.note_at(at, Kind::Fault, [index as u64, fault.kind.number(), 0]);
+            fault
+        };
+        let at = fault.node as usize;
+        match fault.kind {
+            FaultKind::Kill { down_us, mid_step } => self.blow(at, false, down_us, mid_step),
+            FaultKind::PowerCut { down_us, mid_step } => self.blow(at, true, down_us, mid_step),
+            FaultKind::SyncError => self.lock().machines[at].lanes.sync_fails = true,
+            FaultKind::DiskFull { for_us } => {
+                self.lock().machines[at].files.full = true;
+                later(self, for_us, move |shared| shared.lock().machines[at].files.full = false);
+            }
+            FaultKind::SlowDisk { for_us, factor } => {
+                self.lock().machines[at].lanes.slow_factor = (factor / 5).max(1);
+                later(self, for_us, move |shared| shared.lock().machines[at].lanes.slow_factor = 1);
+            }
+            FaultKind::BitFlip { choice, cached } => {
+                if !self.lock().flip(at, choice, cached) {
+                    later(self, 250_000, move |shared| shared.on_fault(index));
+                }
+            }
+            FaultKind::ClockJump { by_ms } => {
+                let mut world = self.lock();
+                world.machines[at].wall_jump_ms += by_ms;
+                world.mark(Mark::ClockJumped);
+            }
+            FaultKind::Stop { down_us } => {
+                let stopper = {
+                    let mut world = self.lock();
+                    world.machines[at].stopped_us = down_us;
+                    world.machines[at].stopper.clone()
+                };
+                if let Some(stopper) = stopper {
+                    stopper.stop();
+                }
+            }
+            FaultKind::Pause { for_us } => self.pause(at, for_us),
+        }
+    }
+
+    fn blow(&self, at: usize, power: bool, down_us: u64, mid_step: bool) {
+        let blow = Blow { power, down_us, orderly: false };
+        let waits = {
+            let mut world = self.lock();
+            let waits = mid_step && world.machines[at].state == State::Up;
+            if waits {
+                world.machines[at].cut = Some(blow);
+            }
+            waits
+        };
+        if !waits {
+            self.strike(at, blow);
+        }
+    }
+
+    /// The process stands still; its disk and its connections go on.
+    fn pause(&self, at: usize, for_us: u64) {
+        let id = {
+            let mut world = self.lock();
+            let until = now_us() + for_us;
+            let machine = &mut world.machines[at];
+            machine.paused_until = machine.paused_until.max(until);
+            let id = machine.id;
+            world.mark(Mark::NodePaused);
+            id
+        };
+        madsim().pause(id);
+        later(self, for_us, move |shared| shared.resume(at, false));
+    }
+
+    fn resume(&self, at: usize, at_once: bool) {
+        let id = {
+            let mut world = self.lock();
+            let machine = &mut world.machines[at];
+            if machine.paused_until == 0 || (!at_once && now_us() < machine.paused_until) {
+                return;
+            }
+            machine.paused_until = 0;
+            machine.id
+        };
+        madsim().resume(id);
+    }
+
+    fn on_net_fault(&self, index: usize) {
+        let net = self.net();
+        let mut world = self.lock();
+        let NetFault { client, kind, .. } = world.plan.net_faults[index].clone();
+        let from = Host::Client(client);
+        let Some(held) = world.clients.get_mut(client as usize) else { return };
+        let to = host_of(held.node);
+        let conn = held.conn;
+        match kind {
+            NetFaultKind::Reset => {
+                if let Some(conn) = conn {
+                    net.arm_reset(conn);
+                }
+            }
+            NetFaultKind::HalfOpen => {
+                held.vanished = conn.is_some();
+                held.poke.notify_one();
+            }
+            NetFaultKind::SlowReader { for_us } => {
+                held.slow_until = now_us() + for_us;
+                net.mark_slow_reader();
+            }
+            NetFaultKind::Partition { for_us } => {
+                cut(self, from, to, for_us);
+                cut(self, to, from, for_us);
+            }
+            NetFaultKind::CutToNode { for_us } => cut(self, from, to, for_us),
+            NetFaultKind::CutToClient { for_us } => cut(self, to, from, for_us),
+        }
+        world.note(u32::MAX, Kind::NetFault, [index as u64, u64::from(client), kind.number()]);
+    }
+
+    /// Faults are over: everything works, and what was begun must end (L1).
+    fn heal(&self) {
+        let mut links = Vec::new();
+        let count = {
+            let mut world = self.lock();
+            world.heal(&mut links);
+            world.machines.len()
+        };
+        for (from, to) in links {
+            self.net().heal(from, to);
+            self.net().heal(to, from);
+        }
+        for at in 0..count {
+            self.resume(at, true);
+        }
+    }
+}
+
+fn cut(shared: &Shared, from: Host, to: Host, for_us: u64) {
+    shared.net().cut(from, to);
+    later(shared, for_us, move |shared| shared.net().heal(from, to));
+}
+
+/// A place whose bits may flip, and what is lost with it.
+struct Target {
+    inode: Inode,
+    at: u64,
+    flip: Flip,
+}
+
+impl World {
+    /// Flips one bit in what is durable and vouched for, if there is such a thing.
+    fn flip(&mut self, at: usize, choice: u64, cached: bool) -> bool {
+        let mut rng = Stream::new(choice, Purpose::Disk, at as u64);
+        let machine = &mut self.machines[at];
+        let Some(target) = choose(machine, &mut rng) else { return false };
+        let bit = u8::try_from(rng.below(8)).unwrap_or(0);
+        machine.files.disk.flip(target.inode, target.at, bit, cached);
+        machine.oracle.flips.push(target.flip);
+        self.note_at(at, Kind::Flip, [target.flip.first.0, target.at, u64::from(cached)]);
+        true
+    }
+}
+
+fn choose(machine: &Machine, rng: &mut Stream) -> Option<Target> {
+    if machine.state != State::Up {
+        return None;
+    }
+    let vouched = machine.lanes.groups.iter().map(|group| group.prefix.durable).max()?;
+    let is_there = |group: &&GroupSeen| {
+        let content = machine.files.disk.read(group.inode, group.at, group.prefix.padded_bytes());
+        group.prefix.entries > 0 && group.last() <= vouched && content.map(hash64) == Some(group.hash)
+    };
+    let groups: Vec<&GroupSeen> = machine.lanes.groups.iter().filter(is_there).collect();
+    if groups.is_empty() {
+        return None;
+    }
+    let group = groups[rng.index(groups.len())];
+    let (first, last) = (group.prefix.first_lsn, group.last());
+    let inside = rng.below(u64::from(group.prefix.table_at) + u64::from(group.prefix.table_bytes));
+    let flip = if (PREFIX_BYTES as u64..u64::from(group.prefix.table_at)).contains(&inside) {
+        let lsn = entry_at(machine, group, inside)?;
+        Flip { first: lsn, last: lsn, whole_group: false }
+    } else {
+        // Committed metadata has no second copy here: without it a node must not start, which says little about logs.
+        let holds_metadata = (first.0..=last.0).any(|lsn| {
+            let ghost = machine.oracle.ghost(Lsn(lsn));
+            ghost.is_none_or(|ghost| matches!(ghost.entry, Entry::Metadata { .. }))
+        });
+        if holds_metadata {
+            return None;
+        }
+        Flip { first, last, whole_group: true }
+    };
+    Some(Target { inode: group.inode, at: group.at + inside, flip })
+}
+
+/// The entry whose record bytes stand at a place in a group.
+fn entry_at(machine: &Machine, group: &GroupSeen, inside: u64) -> Option<Lsn> {
+    let mut end = PREFIX_BYTES as u64;
+    for lsn in group.prefix.first_lsn.0..=group.last().0 {
+        end += u64::from(machine.oracle.ghost(Lsn(lsn))?.entry.payload_bytes());
+        if inside < end {
+            return Some(Lsn(lsn));
+        }
+    }
+    None
+}

@@ -1,0 +1,98 @@
+//! The end of a run: faults stop, what was begun must end (L1), everything is read once more (S1).
+
+use super::machine::State;
+use super::{Phase, World, host_of};
+use crate::net::{Host, now_us};
+use seedlog_sim::clients::Actor;
+use seedlog_sim::judges::{Judge, s1};
+use seedlog_sim::plan::{ClientPlan, Role};
+use seedlog_sim::trace::{Kind, NOWHERE};
+
+/// Virtual time that draining may take, and the last reading.
+const DRAIN_US: u64 = 60_000_000;
+
+impl World {
+    /// Ends every fault of machines, and names the links to be healed.
+    pub(super) fn heal(&mut self, links: &mut Vec<(Host, Host)>) {
+        self.note(NOWHERE, Kind::Heal, [0, 0, 0]);
+        self.phase = Phase::Draining { until_us: now_us() + DRAIN_US };
+        for machine in &mut self.machines {
+            machine.lanes.slow_factor = 1;
+            machine.lanes.sync_fails = false;
+            machine.files.full = false;
+            machine.cut = None;
+        }
+        for index in 0..self.clients.len() {
+            let client = &mut self.clients[index];
+            client.slow_until = 0;
+            client.poke.notify_one();
+            links.push((Host::Client(u32::try_from(index).unwrap_or(0)), host_of(client.node)));
+            self.act(index, |actor, ctx| actor.behaviour().on_wake(ctx));
+        }
+    }
+
+    pub(super) fn look_for_the_end(&mut self) {
+        let (until_us, reading) = match self.phase {
+            Phase::Draining { until_us } => (until_us, false),
+            Phase::Reading { until_us } => (until_us, true),
+            Phase::Stormy | Phase::Over => return,
+        };
+        let open = (0..self.clients.len()).find(|&client| !self.is_done(client, reading));
+        match open {
+            None if reading => self.read_everything(),
+            None => self.begin_last_reading(),
+            Some(client) if now_us() > until_us => {
+                let held = &self.clients[client];
+                let waits_for = held.actor.as_behaviour().waits_for();
+                let says = format!("client {client} does not come to an end: {waits_for}");
+                let node = held.node;
+                self.hear(Judge::L1, node, Err(says));
+                self.phase = Phase::Over;
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Readers of the plan need not reach the end: the last reading is by others.
+    fn is_done(&self, index: usize, reading: bool) -> bool {
+        let client = &self.clients[index];
+        if self.machines[client.node].state == State::Dead {
+            return true;
+        }
+        match &client.actor {
+            Actor::Reader(_) if index < self.plan.base.clients.len() => true,
+            Actor::Reader(reader) => reader.is_at_the_end(),
+            Actor::Producer(_) | Actor::Admin(_) => reading || client.actor.as_behaviour().is_done(),
+        }
+    }
+
+    fn begin_last_reading(&mut self) {
+        self.phase = Phase::Reading { until_us: now_us() + DRAIN_US };
+        for at in 0..self.machines.len() {
+            if self.machines[at].state == State::Dead {
+                continue;
+            }
+            let node = u32::try_from(at).unwrap_or(0);
+            let role =
+                Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
+            self.add_client(&ClientPlan { node, pause_ms: 15, breaks_every: 0, role });
+        }
+    }
+
+    fn read_everything(&mut self) {
+        let mut said = Vec::new();
+        for client in &self.clients[self.plan.base.clients.len()..] {
+            let Actor::Reader(reader) = &client.actor else { continue };
+            let oracle = &self.machines[client.node].oracle;
+            for (partition, read_to, lost) in reader.progress() {
+                if !lost {
+                    said.push((client.node, s1::check_read(oracle, partition, read_to)));
+                }
+            }
+        }
+        for (node, said) in said {
+            self.hear(Judge::S1, node, said);
+        }
+        self.phase = Phase::Over;
+    }
+}
