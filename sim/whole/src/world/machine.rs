@@ -4,7 +4,7 @@ use super::PORT;
 use crate::disk::{Files, Lanes, SimDisk};
 use madsim::task::NodeId;
 use seedlog::config::{
-    DirectIo, Endpoint, Flush as NodeFlush, Listener, MemoryBudget, NodeConfig, TimestampType,
+    ClusterConfig, DirectIo, Endpoint, Flush as NodeFlush, Listener, MemoryBudget, NodeConfig, TimestampType,
 };
 use seedlog::run::Stopper;
 use seedlog_core::ids::OpId;
@@ -125,13 +125,24 @@ impl Machine {
             node_id: i32::try_from(self.index).unwrap_or(0) + 1,
             cluster_id: None,
             rack: None,
+            cluster: ClusterConfig {
+                is_broker: true,
+                is_controller: true,
+                voters: BTreeMap::new(),
+                peer_listener: None,
+                election_timeout_ms: 1_000,
+                heartbeat_interval_ms: 500,
+                session_timeout_ms: 9_000,
+                replica_lag_ms_max: 30_000,
+                rebalance_interval_ms: None,
+            },
             listeners: vec![Listener { bind, advertised_host: ip, advertised_port: PORT }],
             admin_listener: None,
             log_dir: "/data".into(),
             auto_create_topics: false,
             partitions_default: 1,
-            replication_factor_default: 1,
-            insync_replicas_min: 1,
+            replication_factor_default: Some(1),
+            insync_replicas_min: Some(1),
             message_bytes_max: 1 << 20,
             request_bytes_max: 4 << 20,
             fetch_bytes_max: 4 << 20,
@@ -159,6 +170,7 @@ impl Machine {
                 tail_cache_bytes: (self.numbers.tail_batches.max(2) as u64) << 17,
                 requests_bytes: 1 << 20,
                 replies_bytes: 2 << 20,
+                peers_bytes: 0,
                 core_bytes: 16 << 20,
             },
         }
