@@ -211,7 +211,8 @@ impl Quorum {
                 if *voter == self.me {
                     self.log.durable().end()
                 } else {
-                    let follower = leader.followers.get(&voter.node_id).filter(|_| self.is_followed_by(voter));
+                    let follower =
+                        leader.followers.get(&voter.node_id).filter(|_| self.is_followed_by(voter));
                     follower.and_then(Progress::acked).unwrap_or(Offset::ZERO)
                 }
             })

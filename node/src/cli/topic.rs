@@ -239,6 +239,8 @@ async fn describe_one(
     let patience = if refused.is_empty() { OFFSETS_PATIENCE } else { Duration::ZERO };
     let (latest, refused_later) = offsets(cluster, topic, LATEST, patience).await?;
     refusals.extend(if refused.is_empty() { refused_later } else { refused });
+    let leaderless = topic.partitions.iter().filter_map(|(&index, it)| it.leader(&topic.name, index).err());
+    refusals.extend(leaderless.map(|error| error.to_string()));
     let offset = |offsets: &Offsets, index: i32| offsets.get(&index).copied().flatten();
     let partitions = topic.partitions.iter().map(|(&index, partition)| DescribedPartition {
         partition: index,

@@ -405,8 +405,7 @@ fn tell(report: &OpenReport, recovered: &Recovered) {
         error!(first = range.first.0, last = range.last.0, "journal entries are damaged and lost");
     }
     for (partition, damage) in lost_offsets(recovered) {
-        let topic = recovered.quorum.image.topic(partition.topic_id);
-        let topic = topic.map_or("(deleted)", |topic| topic.name.as_str());
+        let topic = recovered.topic_name(partition.topic_id).unwrap_or_else(|| "(unknown)".to_owned());
         let to = damage.to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
         error!(
             topic,
