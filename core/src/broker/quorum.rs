@@ -258,7 +258,12 @@ impl Broker {
         let counts_itself = usize::from(self.quorum.is_voter());
         let majority = self.quorum.majority();
         let epoch = self.quorum.epoch();
-        let Some((leader, _)) = self.quorum.leader_mut() else { return };
+        let Some((leader, log)) = self.quorum.leader_mut() else { return };
+        // A follower that a beat tells of no session opens one.
+        let start = log.log().start();
+        for progress in leader.followers.values_mut().filter(|progress| progress.is_below(start)) {
+            progress.close();
+        }
         let heard = |node: &NodeId| leader.heard.get(node).is_some_and(|&at| now - at < patience_ms);
         let hears_majority = voters.iter().filter(|node| heard(node)).count() + counts_itself >= majority;
         if !hears_majority {

@@ -219,6 +219,12 @@ impl Progress {
         bytes
     }
 
+    /// What comes next for it is gone from the log: only a snapshot helps, and only a new session brings it.
+    #[must_use]
+    pub fn is_below(&self, start: Offset) -> bool {
+        self.link.as_ref().is_some_and(|link| link.next < start)
+    }
+
     /// Nothing came back for too long: everything from the acknowledged end on is sent again. Gives back the bytes that are
     /// no longer on their way.
     pub fn rewind_if_stalled(&mut self, now: MonoMs, resend_ms: u64) -> u64 {
