@@ -12,6 +12,7 @@ use crate::log::{Log, ProducerTable, Truncated};
 use crate::quorum::log::{MetadataEntry, MetadataLog};
 use crate::records::{BATCH_HEADER_BYTES, BatchHeader};
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -381,6 +382,29 @@ impl<'a> Replay<'a> {
         self.state.quorum.log = self.log.to_snapshot();
         self.state.quorum.image.check_invariants();
         Ok(self.state)
+    }
+}
+
+impl Recovered {
+    /// A topic's name, whether its record is known to be committed or not.
+    #[must_use]
+    pub fn topic_name(&self, topic_id: Uuid) -> Option<String> {
+        if let Some(topic) = self.quorum.image.topic(topic_id) {
+            return Some(topic.name.clone());
+        }
+        let records =
+            self.quorum.log.entries.iter().filter_map(|entry| MetadataRecord::decode(&entry.records).ok());
+        records.flatten().find_map(|record| match record {
+            MetadataRecord::Topic { topic_id: found, name, .. } => (found == topic_id).then_some(name),
+            MetadataRecord::LeaderChange { .. }
+            | MetadataRecord::Voters { .. }
+            | MetadataRecord::RegisterBroker { .. }
+            | MetadataRecord::BrokerState { .. }
+            | MetadataRecord::Partition { .. }
+            | MetadataRecord::PartitionChange { .. }
+            | MetadataRecord::RemoveTopic { .. }
+            | MetadataRecord::ProducerIds { .. } => None,
+        })
     }
 }
 

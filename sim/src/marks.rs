@@ -80,6 +80,15 @@ marks! {
     GapResend "a follower asked for what it missed";
     MinIsrRefused "a produce request was refused because too few replicas were in sync";
     Forwarded "a request was passed on to the controller";
+    ElrElected "an eligible leader replica was elected";
+    UncleanElected "a last known leader was elected though it may lack records";
+    SessionReopened "a session was opened anew in its epoch";
+    StaleDropped "a message for an earlier run of a node arrived";
+    PausedLeader "a leader stood still and went on";
+    FencedWithWaiters "a producer that waited was told that its leader is none any more";
+    IdRefused "a broker asked to be registered under an id that another folder has";
+    WaitedForFounding "voters waited for others to found a cluster";
+    Undecided "a controller lost its office with requests undecided";
     Wiped "a node lost its disk";
     FolderReturned "a folder came back under an id that another one had by then";
 }

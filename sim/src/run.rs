@@ -16,7 +16,7 @@ thread_local! {
 /// Runs a plan.
 #[must_use]
 pub fn run_plan(plan: Plan, enabled: Enabled, keep_trace: bool) -> Outcome {
-    run_world(World::new(plan, enabled, keep_trace))
+    run_world(World::new(plan, enabled, keep_trace), enabled)
 }
 
 /// Runs a plan and tells every input and output of the brokers in full.
@@ -24,14 +24,16 @@ pub fn run_plan(plan: Plan, enabled: Enabled, keep_trace: bool) -> Outcome {
 pub fn run_aloud(plan: Plan, enabled: Enabled) -> Outcome {
     let mut world = World::new(plan, enabled, true);
     world.speak();
-    run_world(world)
+    run_world(world, enabled)
 }
 
-fn run_world(mut world: World) -> Outcome {
+fn run_world(mut world: World, enabled: Enabled) -> Outcome {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let at_us = world.now_us();
     let mut outcome = world.into_outcome();
-    if let Err(panic) = ended {
+    if let Err(panic) = ended
+        && enabled.has(Judge::Panic)
+    {
         let says = panic_says(panic.as_ref());
         outcome.verdict = Some(Verdict { judge: Judge::Panic, node: NOWHERE, at_us, says });
     }

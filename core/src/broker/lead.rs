@@ -305,7 +305,8 @@ impl Broker {
         let eligible = |node: NodeId| {
             let session = leader.followers().get(&node).and_then(|progress| progress.session());
             brokers.get(&node).is_some_and(|broker| {
-                broker.is_active() && session.is_some_and(|(_, peer)| peer.run == broker.run)
+                let registered = PeerRun { incarnation: broker.incarnation, run: broker.run };
+                broker.is_active() && session.is_some_and(|(_, peer)| peer == registered)
             })
         };
         let Some(isr) = leader.plan_isr(me, now, lag_ms, ends, eligible) else { return };

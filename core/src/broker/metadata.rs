@@ -138,7 +138,13 @@ impl Broker {
             let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<i32>>();
             let offline =
                 |node: &&NodeId| self.committed.brokers().get(node).is_none_or(|broker| broker.fenced);
-            let code = if state.leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
+            let nobody_has_it = state.isr.is_empty() && state.elr.is_empty() && state.last_known.is_none();
+            let code = match state.leader {
+                Some(_) => ErrorCode::None,
+                // Its records were lost (SAFETY J5): waiting for a leader is in vain.
+                None if nobody_has_it => ErrorCode::KafkaStorageError,
+                None => ErrorCode::LeaderNotAvailable,
+            };
             MetadataResponsePartition {
                 error_code: code.code(),
                 partition_index: index,

@@ -27,6 +27,13 @@ pub(super) struct Peer {
     acks: BTreeMap<TopicPartition, Ack>,
 }
 
+impl Peer {
+    /// It said something, and its streams are not known to be broken.
+    pub(super) fn is_heard(&self) -> bool {
+        self.seen.is_some() && self.lost_at.is_none()
+    }
+}
+
 impl Broker {
     pub(super) fn on_peer_up(&mut self, node: NodeId, out: &mut Outputs) {
         self.peers.entry(node).or_default().lost_at = None;
@@ -206,6 +213,8 @@ impl Broker {
     /// The number of this run, as other nodes see it.
     #[must_use]
     pub fn run(&self) -> RunId {
-        RunId(self.boot)
+        // Two folders that bore one node id count their runs apart: part of the folder's name tells them apart.
+        let [.., a, b, c, d] = self.config.incarnation.0;
+        RunId(self.boot << 32 | u64::from(u32::from_be_bytes([a, b, c, d])))
     }
 }

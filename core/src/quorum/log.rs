@@ -174,7 +174,12 @@ impl MetadataLog {
     /// The term of the entry before `offset`, which is in the log, or its start.
     #[must_use]
     pub fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {
-        if offset <= self.log.start() { None } else { self.log.epoch_at(Offset(offset.0 - 1)) }
+        let start = self.log.start();
+        if offset > start {
+            self.log.epoch_at(Offset(offset.0 - 1))
+        } else {
+            (offset == start && start > Offset::ZERO).then_some(self.base_epoch)
+        }
     }
 
     /// The log's numbers.

@@ -119,7 +119,10 @@ impl Leader {
             if self.isr.contains(&node) {
                 progress.is_in_sync(now, lag_ms, log_end)
             } else {
-                progress.acked().is_some_and(|acked| acked >= joins_at) && is_eligible(node)
+                // Who would fall out again at once does not join: with the watermark below the log's end that is not the same.
+                progress.acked().is_some_and(|acked| acked >= joins_at)
+                    && progress.is_in_sync(now, lag_ms, log_end)
+                    && is_eligible(node)
             }
         };
         let wanted: Vec<NodeId> = core::iter::once(me)

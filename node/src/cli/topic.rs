@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::output::{CliError, CliResult, Output};
 use super::remote::{RemoteArgs, key_value};
 use crate::client::admin::{self, EARLIEST, LATEST, NewTopic, Offsets};
-use crate::client::{ClientError, Cluster, PartitionView, TopicView, leaderless};
+use crate::client::{ClientError, Cluster, PartitionView, TopicView};
 
 /// How long a topic's leaders may be without an answer before it is described without their offsets.
 const OFFSETS_PATIENCE: Duration = Duration::from_secs(2);
@@ -239,8 +239,8 @@ async fn describe_one(
     let patience = if refused.is_empty() { OFFSETS_PATIENCE } else { Duration::ZERO };
     let (latest, refused_later) = offsets(cluster, topic, LATEST, patience).await?;
     refusals.extend(if refused.is_empty() { refused_later } else { refused });
-    let orphans = topic.partitions.iter().filter(|(_, partition)| partition.leader.is_none());
-    refusals.extend(orphans.map(|(&index, _)| leaderless(&topic.name, index).to_string()));
+    let leaderless = topic.partitions.iter().filter_map(|(&index, it)| it.leader(&topic.name, index).err());
+    refusals.extend(leaderless.map(|error| error.to_string()));
     let offset = |offsets: &Offsets, index: i32| offsets.get(&index).copied().flatten();
     let partitions = topic.partitions.iter().map(|(&index, partition)| DescribedPartition {
         partition: index,

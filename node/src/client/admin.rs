@@ -11,7 +11,7 @@ use seedlog_core::wire::{
     ListOffsetsRequest, Request, Response, Str,
 };
 
-use super::cluster::{Cluster, leaderless, retry};
+use super::cluster::{Cluster, retry};
 use super::connection::{Connection, unexpected};
 use super::error::{ClientError, Result};
 
@@ -157,15 +157,21 @@ pub async fn list_offsets_each(
 ) -> Result<BTreeMap<i32, Result<Option<i64>>>> {
     let view = cluster.topic(topic, false).await?;
     let mut by_leader: BTreeMap<i32, Vec<ListOffsetsPartition>> = BTreeMap::new();
+    let mut offsets = BTreeMap::new();
     for (&partition, &timestamp) in partitions {
-        let leader = view.partition(partition)?.leader.ok_or_else(|| leaderless(topic, partition))?;
+        let leader = match view.partition(partition)?.leader(topic, partition) {
+            Ok(leader) => leader,
+            Err(error) => {
+                offsets.insert(partition, Err(error));
+                continue;
+            }
+        };
         by_leader.entry(leader).or_default().push(ListOffsetsPartition {
             partition_index: partition,
             timestamp,
             ..ListOffsetsPartition::default()
         });
     }
-    let mut offsets = BTreeMap::new();
     for (leader, partitions) in by_leader {
         let connection = cluster.broker(leader).await?;
         let request = ListOffsetsRequest {

@@ -55,6 +55,8 @@ pub struct TopicView {
 pub struct PartitionView {
     /// Its leader, if it has one.
     pub leader: Option<i32>,
+    /// Why it has none, as a Kafka error code; 0 when it has one, or nobody said.
+    pub error_code: i16,
     /// The leader's epoch; -1 if unknown.
     pub leader_epoch: i32,
     /// Its replicas.
@@ -209,7 +211,7 @@ impl Cluster {
     /// The leader of a partition and a connection to it.
     pub async fn leader(&self, topic: &str, partition: i32) -> Result<(Arc<TopicView>, Connection)> {
         let view = self.topic(topic, false).await?;
-        let leader = view.partition(partition)?.leader.ok_or_else(|| leaderless(topic, partition))?;
+        let leader = view.partition(partition)?.leader(topic, partition)?;
         Ok((view, self.broker(leader).await?))
     }
 
@@ -236,10 +238,23 @@ impl TopicView {
     }
 }
 
+impl PartitionView {
+    /// Its leader, or why it has none.
+    ///
+    /// # Errors
+    /// What the brokers say of it, or that there is none.
+    pub fn leader(&self, topic: &str, partition: i32) -> Result<i32> {
+        ClientError::check(self.error_code, None, || format!("{topic}-{partition}"))
+            .or_else(|error| if self.leader.is_some() { Ok(()) } else { Err(error) })?;
+        self.leader.ok_or_else(|| leaderless(topic, partition))
+    }
+}
+
 pub(super) fn view(name: &Str, topic: &MetadataResponseTopic) -> TopicView {
     let partitions = topic.partitions.iter().map(|p| {
         let partition = PartitionView {
             leader: Some(p.leader_id).filter(|&id| id >= 0),
+            error_code: p.error_code,
             leader_epoch: p.leader_epoch,
             replicas: p.replica_nodes.clone(),
             isr: p.isr_nodes.clone(),

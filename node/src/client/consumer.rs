@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::admin::{self, EARLIEST, LATEST};
-use super::cluster::{Backoff, Cluster, TopicView, leaderless};
+use super::cluster::{Backoff, Cluster, TopicView};
 use super::connection::unexpected;
 use super::error::{ClientError, CorruptBatch, Result};
 use crate::codec;
@@ -145,9 +145,9 @@ impl Consumer {
         let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         let mut missing = None;
         for &partition in self.positions.keys().filter(|partition| !self.busy.contains(partition)) {
-            match view.partition(partition)?.leader {
-                Some(leader) => by_leader.entry(leader).or_default().push(partition),
-                None => missing = Some(partition),
+            match view.partition(partition)?.leader(&self.topic, partition) {
+                Ok(leader) => by_leader.entry(leader).or_default().push(partition),
+                Err(error) => missing = Some(error),
             }
         }
         for (leader, partitions) in by_leader {
@@ -160,7 +160,7 @@ impl Consumer {
                 Fetched { partitions, outcome }
             });
         }
-        missing.map_or(Ok(()), |partition| Err(leaderless(&self.topic, partition)))
+        missing.map_or(Ok(()), Err)
     }
 
     fn request(&self, view: &TopicView, partitions: &[i32]) -> FetchRequest {

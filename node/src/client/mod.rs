@@ -18,7 +18,7 @@ mod lane;
 mod partitioner;
 mod producer;
 
-pub use cluster::{Cluster, PartitionView, TopicView, leaderless, parse_addresses};
+pub use cluster::{Cluster, PartitionView, TopicView, parse_addresses};
 pub use connection::{Connection, ConnectionOptions, FRAME_BYTES_MAX};
 pub use consumer::{Consumer, ConsumerOptions, FetchedBatch};
 pub use error::{ClientError, CorruptBatch, Result};

@@ -11,7 +11,6 @@ use crate::peer::{PeerDoor, PeerOptions, Peers};
 use crate::store::disk::Disk;
 use crate::store::{Identity, OpenReport, Store, StoreError, StoreOptions};
 use seedlog_core::broker::Broker;
-use seedlog_core::cluster::records::MetadataRecord;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode, Roles, Timings, TopicDefaults};
 use seedlog_core::ids::{ListenerId, NodeId, Uuid};
 use seedlog_core::output::HaltReason;
@@ -429,7 +428,7 @@ fn tell(report: &OpenReport, recovered: &Recovered) {
         error!(first = range.first.0, last = range.last.0, "journal entries are damaged and lost");
     }
     for (partition, damage) in lost_offsets(recovered) {
-        let topic = topic_name(recovered, partition.topic_id);
+        let topic = recovered.topic_name(partition.topic_id).unwrap_or_else(|| "(unknown)".to_owned());
         let to = damage.to.map_or_else(|| "the end".to_owned(), |to| to.to_string());
         error!(
             topic,
@@ -442,26 +441,4 @@ fn tell(report: &OpenReport, recovered: &Recovered) {
     for folder in &report.set_aside {
         warn!(folder, "a partition that nobody knows was moved to `set-aside`");
     }
-}
-
-/// A topic's name, as the recovered metadata has it, committed or not; its id, if that has none.
-fn topic_name(recovered: &Recovered, topic_id: Uuid) -> String {
-    if let Some(topic) = recovered.quorum.image.topic(topic_id) {
-        return topic.name.clone();
-    }
-    let entries = recovered.quorum.log.entries.iter();
-    let mut records = entries.flat_map(|entry| MetadataRecord::decode(&entry.records).unwrap_or_default());
-    let named = records.find_map(|record| match record {
-        MetadataRecord::Topic { topic_id: id, name, .. } if id == topic_id => Some(name),
-        MetadataRecord::Topic { .. }
-        | MetadataRecord::LeaderChange { .. }
-        | MetadataRecord::Voters { .. }
-        | MetadataRecord::RegisterBroker { .. }
-        | MetadataRecord::BrokerState { .. }
-        | MetadataRecord::Partition { .. }
-        | MetadataRecord::PartitionChange { .. }
-        | MetadataRecord::RemoveTopic { .. }
-        | MetadataRecord::ProducerIds { .. } => None,
-    });
-    named.unwrap_or_else(|| topic_id.to_string())
 }

@@ -11,13 +11,32 @@ pub struct Row {
     pub judges: &'static [Judge],
 }
 
-const ROWS: [Row; 5] = [
-    Row { name: "H3", judges: &[Judge::S18] },
-    Row { name: "H4", judges: &[Judge::S1, Judge::S24] },
-    Row { name: "H5", judges: &[Judge::S1] },
-    Row { name: "N3", judges: &[Judge::S1] },
-    Row { name: "N5", judges: &[Judge::S18, Judge::S1] },
+const ROWS: [Row; 20] = [
+    row_of("A1", &[Judge::S1, Judge::S3]),
+    row_of("A3", &[Judge::S2]),
+    row_of("A11", &[Judge::S5]),
+    row_of("A12", &[Judge::S1, Judge::S7]),
+    row_of("B2", &[Judge::S3]),
+    row_of("C1", &[Judge::S8]),
+    row_of("C2", &[Judge::S8]),
+    row_of("C5", &[Judge::S1]),
+    row_of("C7", &[Judge::S12]),
+    row_of("D1", &[Judge::S1, Judge::S4]),
+    row_of("D3", &[Judge::S16]),
+    row_of("D4", &[Judge::S1, Judge::S3]),
+    row_of("H3", &[Judge::S18]),
+    row_of("H4", &[Judge::S1, Judge::S24]),
+    row_of("H5", &[Judge::S1]),
+    row_of("N1", &[Judge::S2, Judge::S31]),
+    row_of("N2", &[Judge::Q1]),
+    row_of("N3", &[Judge::S1]),
+    row_of("N4", &[Judge::S5, Judge::S8]),
+    row_of("N5", &[Judge::S18, Judge::S1]),
 ];
+
+const fn row_of(name: &'static str, judges: &'static [Judge]) -> Row {
+    Row { name, judges }
+}
 
 /// The row of an exhibit.
 #[must_use]
@@ -38,7 +57,7 @@ pub fn switch(name: &str) -> Result<Row, String> {
         format!("there is no exhibit {name}: this build has {}", names.join(", "))
     })?;
     museum::switch(Some(exhibit));
-    Ok(row(exhibit.name()).unwrap_or(Row { name: exhibit.name(), judges: &Judge::ALL }))
+    Ok(row(exhibit.name()).unwrap_or(Row { name: exhibit.name(), judges: Judge::ALL }))
 }
 
 /// Switches nothing: the exhibits are not in this build.

@@ -163,6 +163,13 @@ impl Producer {
         }
     }
 
+    /// Nothing is left to be sent but to some partitions.
+    #[must_use]
+    pub fn is_done_but_for(&self, excused: impl Fn(TopicPartition) -> bool) -> bool {
+        let mut open = self.lanes.iter().filter(|(_, lane)| !lane.open.is_empty());
+        open.all(|(&partition, _)| excused(partition))
+    }
+
     fn has_room(&self, broker: u32) -> bool {
         let on_way = self.in_flight.values().filter(|request| request.broker == broker).count();
         on_way < self.style.in_flight_max

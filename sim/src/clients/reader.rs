@@ -99,8 +99,10 @@ impl Reader {
     /// that need not be read.
     #[must_use]
     pub fn is_at_the_end(&self, due: impl Fn(TopicPartition) -> Option<Offset>) -> bool {
+        let nobody_leads =
+            self.positions.keys().all(|partition| self.catalog.leader_of(*partition).is_none());
         self.catalog.is_complete()
-            && self.idle_rounds >= 2
+            && (self.idle_rounds >= 2 || nobody_leads)
             && self
                 .progress()
                 .all(|(partition, next, at_end)| due(partition).is_none_or(|due| at_end && next >= due))

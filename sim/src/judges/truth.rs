@@ -5,6 +5,7 @@
 use super::oracle::{NodeLog, ShadowBatch};
 use super::s2::Named;
 use crate::hash::hash64;
+use crate::plan::Flush;
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::ids::{
@@ -167,6 +168,23 @@ impl Truth {
         }
     }
 
+    /// What an entry is about to change in who leads: an eligible replica outside of the ISR is elected, or one that may lack
+    /// records.
+    #[must_use]
+    pub fn elections(&self, records: &[MetadataRecord]) -> (bool, bool) {
+        let mut elected = (false, false);
+        for record in records {
+            if let MetadataRecord::PartitionChange { topic_id, partition, state } = record {
+                let name = TopicPartition { topic_id: *topic_id, partition: *partition };
+                let Some(before) = self.image.partition(name).map(|held| &held.state) else { continue };
+                let is_new = state.leader != before.leader;
+                elected.0 |= is_new && state.leader.is_some_and(|leader| before.elr.contains(&leader));
+                elected.1 |= state.unclean_epoch > before.unclean_epoch;
+            }
+        }
+        elected
+    }
+
     /// The next entry of the metadata is committed. Gives back the partitions that it is about.
     ///
     /// # Errors
@@ -205,6 +223,15 @@ impl Truth {
             self.log_mut(*partition);
         }
         Ok(touched)
+    }
+
+    /// Nobody is left who may lead a partition, and the promise allows that: too many copies were lost; or, with
+    /// flush=interval, every copy lost its cache, and each would have to be trusted without reason (SAFETY R5).
+    #[must_use]
+    pub fn may_stay_offline(&self, partition: TopicPartition, flush: Flush) -> bool {
+        let Some(held) = self.image.partition(partition) else { return true };
+        let nobody = held.state.isr.is_empty() && held.state.elr.is_empty();
+        self.is_beyond(partition) || flush != Flush::Always && nobody
     }
 
     /// The topic that has this name.

@@ -123,7 +123,13 @@ impl World {
 
     /// The process goes on with what came while it stood still, in the order in which it came.
     pub(super) fn resume(&mut self, at: usize) {
-        self.nodes[at].paused_until = 0;
+        let was_paused = std::mem::take(&mut self.nodes[at].paused_until) > 0;
+        if let State::Up(process) = &self.nodes[at].state
+            && was_paused
+            && process.broker.replicas().values().any(|replica| replica.leader().is_some())
+        {
+            self.mark(Mark::PausedLeader);
+        }
         for what in std::mem::take(&mut self.nodes[at].deferred) {
             self.dispatch(what);
         }

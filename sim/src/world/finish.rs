@@ -1,14 +1,16 @@
-//! The end of a run: faults stop, what was begun must end (L1), everything is read once more (S1).
+//! The end of a run: faults stop; what was begun must end (L1), the cluster must become whole (L2, L3, L4, L8), everything is
+//! read once more (S1), and every node must stop when it is asked to (L10).
 
-use super::node::State;
+use super::node::{Node, State};
 use super::queue::What;
 use super::{Phase, World};
 use crate::clients::Actor;
 use crate::judges::truth::TrueLog;
-use crate::judges::{Judge, s1};
+use crate::judges::{Judge, l3, l4, l8, s1};
 use crate::plan::{ClientPlan, Role};
 use crate::trace::{Kind, NOWHERE};
-use seedlog_core::ids::Offset;
+use seedlog_core::broker::Broker;
+use seedlog_core::ids::{NodeId, Offset, TopicPartition};
 use seedlog_core::input::Input;
 
 /// Virtual time that draining may take, and the last reading.
@@ -44,29 +46,109 @@ impl World {
     }
 
     pub(super) fn on_look_for_the_end(&mut self) {
-        let (until_us, reading) = match self.phase {
-            Phase::Draining { until_us } => (until_us, false),
-            Phase::Reading { until_us } => (until_us, true),
+        let open = match self.phase {
             Phase::Stormy | Phase::Over => return,
+            Phase::Draining { .. } => self.open_client(false),
+            Phase::Settling { .. } => self.unhealthy(),
+            Phase::Reading { .. } => self.open_client(true),
+            Phase::Stopping { .. } => self.still_running(),
         };
-        let open = (0..self.clients.len()).find(|&client| !self.is_done(client, reading));
-        match open {
-            None if reading => self.read_everything(),
-            None => self.begin_last_reading(),
-            Some(client) if self.now_us > until_us => {
-                if reading {
+        let until_us = self.now_us + DRAIN_US;
+        match (self.phase, open) {
+            (Phase::Draining { .. }, None) => self.phase = Phase::Settling { until_us },
+            (Phase::Settling { .. }, None) => self.begin_last_reading(),
+            (Phase::Reading { .. }, None) => {
+                self.read_everything();
+                self.stop_everybody();
+            }
+            (Phase::Stopping { .. }, None) => self.phase = Phase::Over,
+            (
+                Phase::Draining { until_us }
+                | Phase::Settling { until_us }
+                | Phase::Reading { until_us }
+                | Phase::Stopping { until_us },
+                Some((judge, says)),
+            ) if self.now_us > until_us => {
+                if matches!(self.phase, Phase::Reading { .. }) {
                     self.read_everything();
                 }
-                let held = &self.clients[client];
-                let says = format!(
-                    "client {client} does not come to an end: {}",
-                    held.actor.as_behaviour().waits_for()
-                );
-                self.hear(Judge::L1, 0, Err(says));
+                self.hear(judge, usize::MAX, Err(says));
                 self.phase = Phase::Over;
             }
-            Some(_) => self.queue.push(self.now_us + LOOK_US, What::Finish),
+            (_, Some(_)) | (Phase::Stormy | Phase::Over, None) => {}
         }
+        if self.phase != Phase::Over {
+            self.queue.push(self.now_us + LOOK_US, What::Finish);
+        }
+    }
+
+    /// A client that has not come to its end.
+    fn open_client(&self, reading: bool) -> Option<(Judge, String)> {
+        let client = (0..self.clients.len()).find(|&client| !self.is_done(client, reading))?;
+        let waits_for = self.clients[client].actor.as_behaviour().waits_for();
+        Some((Judge::L1, format!("client {client} does not come to an end: {waits_for}")))
+    }
+
+    /// What keeps the cluster from being whole again.
+    fn unhealthy(&self) -> Option<(Judge, String)> {
+        let live: Vec<&Node> = self
+            .nodes
+            .iter()
+            .take(self.plan.nodes.len())
+            .filter(|node| !matches!(node.state, State::Dead))
+            .collect();
+        let brokers: Vec<(NodeId, &Node, &Broker)> = live
+            .iter()
+            .filter_map(|node| match &node.state {
+                State::Up(process) => Some((node.node_id, *node, &process.broker)),
+                State::Down | State::Recovering(_) | State::Dead => None,
+            })
+            .collect();
+        if brokers.len() < live.len() {
+            return Some((Judge::L8, "a node does not come up".to_owned()));
+        }
+        if live.len() < self.plan.nodes.len() {
+            return None; // A single node that lost what it cannot do without.
+        }
+        l4::check(brokers.iter().map(|(node, _, broker)| (*node, *broker)))
+            .and_then(|()| {
+                l8::check(&self.truth.image, brokers.iter().map(|(node, _, broker)| (*node, *broker)))
+            })
+            .and_then(|()| self.check_partitions(&brokers))
+            .err()
+    }
+
+    fn check_partitions(&self, brokers: &[(NodeId, &Node, &Broker)]) -> Result<(), (Judge, String)> {
+        let is_damaged = |partition: TopicPartition| {
+            // A copy that cannot be read in part is served to nobody, nor to a follower that lacks it.
+            self.truth.is_beyond(partition)
+                || brokers.iter().any(|(_, node, _)| !node.oracle.flips.is_empty())
+        };
+        for (partition, held) in self.truth.image.all_partitions() {
+            if self.truth.may_stay_offline(partition, self.plan.cluster.flush) || is_damaged(partition) {
+                continue;
+            }
+            let copies = held.replicas.iter().map(|node| {
+                let found = brokers.iter().find(|(id, ..)| id == node);
+                (*node, found.and_then(|(_, node, _)| node.log(partition)))
+            });
+            l3::check(held, copies).map_err(|(judge, says)| (judge, format!("{partition}: {says}")))?;
+        }
+        Ok(())
+    }
+
+    /// Every node is asked to stop: each must come to its end.
+    fn stop_everybody(&mut self) {
+        self.phase = Phase::Stopping { until_us: self.now_us + DRAIN_US };
+        for at in 0..self.nodes.len() {
+            self.nodes[at].stopped_us = u64::MAX / 4;
+            self.step(at, Input::Stop);
+        }
+    }
+
+    fn still_running(&self) -> Option<(Judge, String)> {
+        let at = self.nodes.iter().position(|node| matches!(node.state, State::Up(_)))?;
+        Some((Judge::L10, format!("node {at} was asked to stop and does not")))
     }
 
     /// The folder that came back beside its successor goes for good.
@@ -84,10 +166,14 @@ impl World {
         match &held.actor {
             Actor::Reader(_) if client < self.plan.clients.len() => true,
             Actor::Reader(reader) => reader.is_at_the_end(|partition| {
-                let is_owed = !self.truth.is_beyond(partition);
+                let is_owed = !self.truth.may_stay_offline(partition, self.plan.cluster.flush);
                 is_owed.then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
             }),
-            Actor::Producer(_) | Actor::Admin(_) => reading || held.actor.as_behaviour().is_done(),
+            Actor::Producer(producer) => {
+                let flush = self.plan.cluster.flush;
+                reading || producer.is_done_but_for(|partition| self.truth.may_stay_offline(partition, flush))
+            }
+            Actor::Admin(_) => reading || held.actor.as_behaviour().is_done(),
         }
     }
 
@@ -96,7 +182,6 @@ impl World {
         let role =
             Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
         self.add_client(&ClientPlan { node: 0, pause_ms: 15, breaks_every: 0, role });
-        self.queue.push(self.now_us + LOOK_US, What::Finish);
     }
 
     fn read_everything(&mut self) {
@@ -104,14 +189,14 @@ impl World {
         for held in &self.clients[self.plan.clients.len()..] {
             let Actor::Reader(reader) = &held.actor else { continue };
             for (partition, read_to, _) in reader.progress() {
-                if let Some(truth) = self.truth.logs.get(&partition) {
+                let is_offline = self.truth.may_stay_offline(partition, self.plan.cluster.flush);
+                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| !is_offline) {
                     said.push(s1::check_read(truth, partition, read_to));
                 }
             }
         }
         for said in said {
-            self.hear(Judge::S1, 0, said);
+            self.hear(Judge::S1, usize::MAX, said);
         }
-        self.phase = Phase::Over;
     }
 }

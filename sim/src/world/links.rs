@@ -190,6 +190,11 @@ impl World {
                 return;
             }
         };
+        if let State::Up(process) = &self.nodes[at].state
+            && message.to_run.is_some_and(|run| run != process.broker.run())
+        {
+            self.mark(Mark::StaleDropped);
+        }
         match admit_batches(&packet.batches) {
             Ok(batches) => self.step(at, Input::Peer { message: Box::new(message), batches }),
             Err(error) => self.hear(Judge::S24, at, Err(format!("a peer's batches are refused: {error}"))),

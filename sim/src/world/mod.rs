@@ -70,8 +70,12 @@ enum Phase {
     Stormy,
     /// No more faults: what was begun must end.
     Draining { until_us: u64 },
+    /// The cluster becomes whole.
+    Settling { until_us: u64 },
     /// Everything is read once more.
     Reading { until_us: u64 },
+    /// Every node stops.
+    Stopping { until_us: u64 },
     /// Done.
     Over,
 }

@@ -6,14 +6,14 @@ use super::node::State;
 use crate::judges::oracle::partition_of;
 use crate::judges::s12::Copy;
 use crate::judges::truth::{Life, TrueBatch, image_hash};
-use crate::judges::{Judge, s1, s2, s5, s6, s7, s12, s13, s16, s25, s32};
+use crate::judges::{Judge, s1, s2, s5, s6, s7, s9, s12, s13, s16, s25, s32};
 use crate::marks::Mark;
 use bytes::Bytes;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, PartitionEpoch, TopicPartition, Uuid};
 use seedlog_core::journal::Entry;
 use seedlog_core::output::Output;
-use seedlog_core::peer::{PeerBody, PeerMessage};
+use seedlog_core::peer::{Found, PeerBody, PeerMessage};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,6 +26,8 @@ pub(super) struct Seen {
     committed: Offset,
     image_end: Offset,
     replicas: BTreeMap<TopicPartition, SeenReplica>,
+    /// In which epoch a session was asked for last.
+    opened: BTreeMap<TopicPartition, LeaderEpoch>,
     /// What was answered of partitions.
     pub(super) published: BTreeMap<TopicPartition, s6::Before>,
 }
@@ -313,6 +315,13 @@ impl World {
                 self.hear(Judge::S4, at, Err(says));
                 return;
             };
+            let (of_elr, unclean) =
+                self.truth.elections(&MetadataRecord::decode(&held.records).unwrap_or_default());
+            for (mark, hit) in [(Mark::ElrElected, of_elr), (Mark::UncleanElected, unclean)] {
+                if hit {
+                    self.mark(mark);
+                }
+            }
             match self.truth.commit(held.epoch, &held.records) {
                 Ok(touched) => self.on_metadata_committed(&held.records, &touched),
                 Err(says) => self.hear(Judge::S15, at, Err(says)),
@@ -356,7 +365,19 @@ impl World {
         }
     }
 
+    fn judge_epochs(&mut self, at: usize, partition: TopicPartition) {
+        let node = &self.nodes[at];
+        let State::Up(process) = &node.state else { return };
+        let Some(replica) = process.broker.replicas().get(&partition) else { return };
+        let Some(log) = node.log(partition).filter(|log| !log.given_up && replica.damage().is_none()) else {
+            return;
+        };
+        let said = s9::check(replica.log(), log).map_err(|says| format!("{partition}: {says}"));
+        self.hear(Judge::S9, at, said);
+    }
+
     fn on_partition_leader(&mut self, at: usize, partition: TopicPartition, epoch: LeaderEpoch) {
+        self.judge_epochs(at, partition);
         let life = self.life(at);
         let truth = self.truth.log_mut(partition);
         let led = s16::check_leader(&mut truth.leaders, epoch, life);
@@ -413,6 +434,7 @@ impl World {
             log.matched = truth.batches.len();
         }
         self.hear(Judge::S25, at, sequences.map_err(|says| format!("{partition}: {says}")));
+        self.judge_epochs(at, partition);
         if grew {
             self.judge_backed(at, partition, members);
             self.judge_candidates(partition);
@@ -486,6 +508,22 @@ impl World {
                 }
             }
             PeerBody::Forward(_) => self.mark(Mark::Forwarded),
+            PeerBody::Open(open) if open.partition.is_data() && open.reset_bytes.is_none() => {
+                let State::Up(process) = &mut self.nodes[at].state else { return };
+                if process.seen.opened.insert(open.partition, open.epoch) == Some(open.epoch) {
+                    self.mark(Mark::SessionReopened);
+                }
+            }
+            PeerBody::Register(_) => {
+                let node = &self.nodes[at];
+                let known = self.truth.image.brokers().get(&node.node_id);
+                if known.is_some_and(|known| known.incarnation != node.incarnation && !known.fenced) {
+                    self.mark(Mark::IdRefused);
+                }
+            }
+            PeerBody::Found(Found::Blank { .. }) if self.now_us > 1_500_000 => {
+                self.mark(Mark::WaitedForFounding);
+            }
             _ => {}
         }
     }

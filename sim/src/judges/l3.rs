@@ -1,0 +1,72 @@
+//! L3 every live replica rejoins its ISR and the logs become equal, and L2 changes of an ISR complete (INVARIANTS.md 3a): asked
+//! when all faults have ended.
+
+use super::Judge;
+use super::oracle::NodeLog;
+use seedlog_core::cluster::image::PartitionImage;
+use seedlog_core::ids::NodeId;
+
+/// Checks a partition of the committed metadata, all of whose replicas are alive, with the copies of each.
+///
+/// # Errors
+/// What is not whole yet, and whose it is.
+pub fn check<'a>(
+    held: &PartitionImage,
+    mut copies: impl Iterator<Item = (NodeId, Option<&'a NodeLog>)>,
+) -> Result<(), (Judge, String)> {
+    let state = &held.state;
+    let Some(leader) = state.leader else {
+        return Err((Judge::L3, format!("nobody leads; ISR {:?}, ELR {:?}", state.isr, state.elr)));
+    };
+    if state.isr.len() < held.replicas.len() {
+        return Err((
+            Judge::L2,
+            format!("the ISR is {:?} of {:?}, led by {leader}", state.isr, held.replicas),
+        ));
+    }
+    let Some((first, one)) = copies.next() else { return Ok(()) };
+    let hashes = |log: Option<&NodeLog>| -> Vec<u64> {
+        log.into_iter().flat_map(|log| &log.batches).map(|held| held.batch.whole).collect()
+    };
+    let one = hashes(one);
+    for (node, log) in copies {
+        let other = hashes(log);
+        if one != other {
+            let at = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+            return Err((
+                Judge::L3,
+                format!(
+                    "the logs of nodes {first} and {node} are not equal: {} and {} batches, equal up to number {at}",
+                    one.len(),
+                    other.len()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judges::oracle::tests::{oracle, partition};
+    use seedlog_core::cluster::records::PartitionState;
+
+    #[test]
+    fn a_small_isr_a_missing_leader_and_unequal_logs_are_found() {
+        let replicas = vec![NodeId(1), NodeId(2)];
+        let (whole, short) = (oracle(3), oracle(2));
+        let check = |state: PartitionState, other| {
+            let held = PartitionImage { replicas: replicas.clone(), state };
+            let copies = [(NodeId(1), whole.logs.get(&partition())), (NodeId(2), other)];
+            check(&held, copies.into_iter()).map_err(|(judge, _)| judge)
+        };
+        let state = PartitionState::first(NodeId(1), replicas.clone());
+        assert_eq!(check(state.clone(), whole.logs.get(&partition())), Ok(()));
+        assert_eq!(check(state.clone(), short.logs.get(&partition())), Err(Judge::L3));
+        let alone = PartitionState::first(NodeId(1), vec![NodeId(1)]);
+        assert_eq!(check(alone, whole.logs.get(&partition())), Err(Judge::L2));
+        let headless = PartitionState { leader: None, ..state };
+        assert_eq!(check(headless, whole.logs.get(&partition())), Err(Judge::L3));
+    }
+}
