@@ -326,8 +326,7 @@ fn topic_unknown(name: &str) -> ClientError {
 }
 
 /// The refusal of a partition that nobody leads.
-#[must_use]
-pub fn leaderless(topic: &str, partition: i32) -> ClientError {
+pub(super) fn leaderless(topic: &str, partition: i32) -> ClientError {
     let code = ErrorCode::LeaderNotAvailable.code();
     ClientError::Broker { what: format!("{topic}-{partition}"), code, message: None }
 }
