@@ -225,7 +225,7 @@ impl Broker {
             Input::ConnClosed { conn } => self.on_conn_closed(conn),
             Input::PeerUp { node } => self.on_peer_up(node, out),
             Input::Peer { message, batches } => self.on_peer(*message, &batches, out),
-            Input::PeerLost { node } => self.on_peer_lost(node),
+            Input::PeerLost { node } => self.on_peer_lost(node, out),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),

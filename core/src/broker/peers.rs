@@ -42,9 +42,13 @@ impl Broker {
         }
     }
 
-    pub(super) fn on_peer_lost(&mut self, node: NodeId) {
+    pub(super) fn on_peer_lost(&mut self, node: NodeId, out: &mut Outputs) {
         let now = self.now.mono;
         self.peers.entry(node).or_default().lost_at = Some(now);
+        if self.membership.is_stopping && !self.can_hand_over() {
+            self.stop_now(out); // They stop as well: nobody is left to decide anything.
+            return;
+        }
         self.on_leader_lost(node);
         if self.controller.is_some() {
             self.timers.arm_by(now + self.config.timings.lost_broker_ms, Timer::BrokerSessions);

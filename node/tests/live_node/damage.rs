@@ -43,7 +43,7 @@ fn a_damaged_record_is_named_and_its_partition_is_not_served() {
         &["consume", "--topic", "victim", "--from-beginning", "--request-timeout-ms", "300"],
     ] {
         let refused = node.refuses(1, args);
-        assert!(refused.contains("LEADER_NOT_AVAILABLE") && refused.contains("see their logs"), "{refused}");
+        assert!(refused.contains("KAFKA_STORAGE_ERROR") && refused.contains("the broker's log"), "{refused}");
     }
     let output = node.run(&["topic", "describe", "--json"]);
     assert_eq!(output.status.code(), Some(3), "what is found is not as it should be");
@@ -52,7 +52,7 @@ fn a_damaged_record_is_named_and_its_partition_is_not_served() {
         described.as_array().unwrap().iter().map(|t| &t["partitions"][0]["latest_offset"]).collect();
     assert_eq!(ends, [&json!(4), &Value::Null]);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("victim-0: LEADER_NOT_AVAILABLE"), "{stderr}");
+    assert!(stderr.contains("victim-0: KAFKA_STORAGE_ERROR"), "{stderr}");
 
     node.is_sound();
     node.stop();
