@@ -326,10 +326,6 @@ fn topic_unknown(name: &str) -> ClientError {
 }
 
 /// The refusal of a partition that nobody leads.
-<<<<<<< HEAD
-#[must_use]
-=======
->>>>>>> node-peers
 pub(super) fn leaderless(topic: &str, partition: i32) -> ClientError {
     let code = ErrorCode::LeaderNotAvailable.code();
     ClientError::Broker { what: format!("{topic}-{partition}"), code, message: None }
