@@ -109,7 +109,10 @@ impl World {
                 }
             }
             Response::CreateTopics(created)
-                if created.topics.iter().any(|topic| topic.error_code == ErrorCode::RequestTimedOut.code()) =>
+                if created
+                    .topics
+                    .iter()
+                    .any(|topic| topic.error_code == ErrorCode::RequestTimedOut.code()) =>
             {
                 self.mark(Mark::Undecided);
             }

@@ -369,7 +369,9 @@ impl World {
         let node = &self.nodes[at];
         let State::Up(process) = &node.state else { return };
         let Some(replica) = process.broker.replicas().get(&partition) else { return };
-        let Some(log) = node.log(partition).filter(|log| !log.given_up && replica.damage().is_none()) else { return };
+        let Some(log) = node.log(partition).filter(|log| !log.given_up && replica.damage().is_none()) else {
+            return;
+        };
         let said = s9::check(replica.log(), log).map_err(|says| format!("{partition}: {says}"));
         self.hear(Judge::S9, at, said);
     }
