@@ -27,8 +27,10 @@ impl World {
                 self.retire(at);
                 continue;
             }
-            if matches!(self.nodes[at].state, State::Dead) && self.plan.nodes.len() > 1 {
-                // Nothing but another folder helps: that is what its operator gives it.
+            let is_broken =
+                matches!(self.nodes[at].state, State::Dead) || !self.nodes[at].oracle.flips.is_empty();
+            if is_broken && self.plan.nodes.len() > 1 {
+                // A node that does not start, or whose disk rots, gets another folder from its operator.
                 self.wipe(at, 100_000, None);
             }
             let node = &mut self.nodes[at];
