@@ -130,7 +130,8 @@ impl Replica {
         assert!(self.damage.is_none(), "a partition that lost records is not led");
         assert!(self.epoch.is_none_or(|known| known <= epoch), "leader epochs grow (S11)");
         assert!(
-            self.log.latest_epoch().is_none_or(|latest| latest < epoch),
+            // N1 gets past this, to show what comes of it.
+            self.log.latest_epoch().is_none_or(|latest| exhibit!(N1, latest < epoch, latest <= epoch)),
             "each leader begins a new epoch (S31)"
         );
         self.epoch = Some(epoch);

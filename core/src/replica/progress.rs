@@ -10,6 +10,7 @@
 
 use crate::ids::{LeaderEpoch, Offset, RunId, SessionNumber, Uuid};
 use crate::log::Log;
+use crate::museum::exhibit;
 use crate::peer::{Ack, Open, OpenAnswer};
 use crate::time::MonoMs;
 use alloc::collections::VecDeque;
@@ -302,7 +303,10 @@ pub fn find_divergence(log: &Log, open: &Open) -> Option<OpenAnswer> {
         return if open.end <= log.end() { Some(OpenAnswer::Agreed) } else { None };
     };
     match log.end_offset_for_epoch(last) {
-        Some(found) if found.epoch == last && open.end <= found.end => Some(OpenAnswer::Agreed),
+        // A3: an end without its epoch is taken for the end of the follower's own.
+        Some(found) if exhibit!(A3, found.epoch == last, true) && open.end <= found.end => {
+            Some(OpenAnswer::Agreed)
+        }
         Some(found) => diverges(Some(found.epoch), found.end),
         None => diverges(log.latest_epoch(), log.end()),
     }

@@ -6,6 +6,7 @@ pub mod l3;
 pub mod l4;
 pub mod l8;
 pub mod oracle;
+pub mod q1;
 pub mod s1;
 pub mod s12;
 pub mod s13;

@@ -6,7 +6,7 @@ use super::node::State;
 use crate::judges::oracle::partition_of;
 use crate::judges::s12::Copy;
 use crate::judges::truth::{Life, TrueBatch, image_hash};
-use crate::judges::{Judge, s1, s2, s5, s6, s7, s9, s12, s13, s16, s25, s32};
+use crate::judges::{Judge, q1, s1, s2, s5, s6, s7, s9, s12, s13, s16, s25, s32};
 use crate::marks::Mark;
 use bytes::Bytes;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
@@ -134,6 +134,8 @@ impl World {
             Entry::MetadataImage { from: 0, .. } => self.mark(Mark::MetadataSnapshot),
             Entry::Trusted { .. } => self.mark(Mark::DoubtResolved),
             Entry::Founded { cluster_id, voters } => {
+                let said = q1::check(voters, self.plan.nodes.len());
+                self.hear(Judge::Q1, at, said);
                 self.truth.on_founded(*cluster_id, voters);
                 if let Some(first) = self.truth.cluster.filter(|first| first != cluster_id) {
                     let says = format!("cluster {cluster_id} is founded, and {first} was");
