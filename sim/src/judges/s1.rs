@@ -17,7 +17,9 @@ pub fn check_leader(
     partition: TopicPartition,
     epoch: LeaderEpoch,
 ) -> Result<(), (Judge, String)> {
-    if truth.is_beyond || truth.is_held_by(log) {
+    // One that learns late that it was elected has nothing of what its successors committed, and commits nothing itself.
+    let has_successor = truth.leaders.keys().next_back().is_some_and(|latest| *latest > epoch);
+    if truth.is_beyond || has_successor || truth.is_held_by(log) {
         return Ok(());
     }
     let lacks = &truth.batches[log.matched..];
@@ -57,6 +59,7 @@ pub fn check_read(truth: &TrueLog, partition: TopicPartition, read_to: Offset) -
 mod tests {
     use super::*;
     use crate::judges::oracle::tests::{append, oracle, partition};
+    use crate::judges::truth::Life;
     use crate::judges::truth::tests::true_log;
 
     #[test]
@@ -71,6 +74,10 @@ mod tests {
         assert_eq!(check(&truth, 2), Err(Judge::S3));
         truth.batches[2].served = true;
         assert_eq!(check(&truth, 2), Err(Judge::S1));
+        let life = Life { machine: 1, life: 1 };
+        truth.leaders.insert(LeaderEpoch(3), life);
+        assert_eq!(check(&truth, 2), Ok(()));
+        truth.leaders.clear();
         truth.is_beyond = true;
         assert_eq!(check(&truth, 2), Ok(()));
     }

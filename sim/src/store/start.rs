@@ -169,6 +169,9 @@ impl Store {
     /// Files from the first that holds something needed stay; older ones are spare, in order.
     fn adopt_files(&mut self, reading: &Reading, disk: &Disk) {
         let first_live = reading.plan.groups.iter().map(|group| group.seq).min();
+        // Behind a hole a group without entries may be all that proves what the quorum rests on: nothing is recycled.
+        let first_live =
+            if reading.plan.damage.is_empty() { first_live } else { reading.inodes.keys().next().copied() };
         for (&seq, &inode) in &reading.inodes {
             if first_live.is_none_or(|first| seq < first) {
                 self.spares.push_back((seq, journal_name(seq)));
