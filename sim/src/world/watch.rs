@@ -497,6 +497,10 @@ impl World {
     }
 
     /// What a node says to another one.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all other messages promise nothing that is judged here"
+    )]
     pub(super) fn judge_message(&mut self, at: usize, to: NodeId, message: &PeerMessage) {
         match &message.body {
             PeerBody::VoteReply(reply) if reply.is_granted && !reply.is_pre_vote => {
