@@ -162,6 +162,7 @@ impl NodeMetadata {
         self.entries.get(usize::try_from(offset - self.start).ok()?)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     fn follow(&mut self, lsn: Lsn, entry: &Entry) {
         match entry {
             Entry::Metadata { epoch, records, .. } => self.entries.push(HeldEntry {
@@ -295,6 +296,7 @@ impl Oracle {
     }
 
     /// For whom the node voted in a term, by its entries: each with whether it is on disk.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     pub fn votes_in(&self, term: LeaderEpoch) -> impl Iterator<Item = (NodeId, bool)> {
         // Terms only grow: what is older is behind the first entry of an older term.
         let votes = self.journal.iter().rev().filter_map(|ghost| match ghost.entry {

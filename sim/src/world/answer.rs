@@ -100,6 +100,7 @@ impl World {
         self.step(at, Input::ReadDone { op, result });
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     fn mark_refusals(&mut self, response: &Response) {
         match response {
             Response::Produce(produced) => {
