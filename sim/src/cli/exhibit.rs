@@ -51,9 +51,9 @@ pub fn row(name: &str) -> Option<Row> {
 #[cfg(feature = "museum")]
 pub fn switch(name: &str) -> Result<Row, String> {
     use seedlog_core::museum::{self, Exhibit};
-    let found = Exhibit::ALL.into_iter().find(|exhibit| exhibit.name().eq_ignore_ascii_case(name));
+    let found = Exhibit::ALL.iter().copied().find(|exhibit| exhibit.name().eq_ignore_ascii_case(name));
     let exhibit = found.ok_or_else(|| {
-        let names: Vec<&str> = Exhibit::ALL.into_iter().map(Exhibit::name).collect();
+        let names: Vec<&str> = Exhibit::ALL.iter().map(|exhibit| exhibit.name()).collect();
         format!("there is no exhibit {name}: this build has {}", names.join(", "))
     })?;
     museum::switch(Some(exhibit));
