@@ -1,12 +1,16 @@
 //! The node's world: madsim's tasks and time, our net, randomness from the seed.
 
-use crate::net::{Host, Net, SimListener, now_us};
+use crate::net::{Host, Net, SimListener, SimStream, now_us};
+use crate::plan::Wire;
 use crate::world::{MONO_ORIGIN_MS, Shared};
 use seedlog::env::{Env, Seen};
 use seedlog_core::time::{MonoMs, Now, WallMs};
 use seedlog_sim::world::WALL_START_MS;
 use std::fmt;
 use std::io;
+
+/// What connections between nodes are like.
+const BETWEEN_NODES: Wire = Wire { window_bytes: 256 << 10, segment_bytes: 16 << 10 };
 
 /// The world of one process: a life of a machine.
 #[derive(Clone)]
@@ -30,6 +34,10 @@ impl SimEnv {
     pub fn new(shared: Shared, at: usize, life: u64) -> Self {
         let net = shared.net();
         Self { shared, net, at, life, started_us: now_us() }
+    }
+
+    fn host(&self) -> Host {
+        Host::Node(u32::try_from(self.at).unwrap_or(0))
     }
 }
 
@@ -59,6 +67,11 @@ impl Env for SimEnv {
     }
 
     async fn bind(&self, _host: Option<&str>, port: u16) -> io::Result<SimListener> {
-        self.net.listen(Host::Node(u32::try_from(self.at).unwrap_or(0)), port)
+        self.net.listen(self.host(), port)
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<SimStream> {
+        let to = Host::named(host).ok_or(io::ErrorKind::NotFound)?;
+        self.net.dial(self.host(), (to, port), BETWEEN_NODES).await
     }
 }

@@ -51,6 +51,18 @@ impl Host {
         let [.., high, low] = number.to_be_bytes();
         IpAddr::V4(Ipv4Addr::new(10, net, high, low))
     }
+
+    /// Who has an address.
+    #[must_use]
+    pub fn named(address: &str) -> Option<Self> {
+        let [10, net, high, low] = address.parse::<Ipv4Addr>().ok()?.octets() else { return None };
+        let number = u32::from_be_bytes([0, 0, high, low]);
+        match net {
+            1 => Some(Self::Node(number)),
+            2 => Some(Self::Client(number)),
+            _ => None,
+        }
+    }
 }
 
 /// Virtual µs since the run began.
