@@ -236,10 +236,13 @@ impl Shared {
         let mut world = self.lock();
         let own_of_net = world.net.marks();
         world.own.add(&own_of_net);
-        let told =
-            panicked.map(|says| Verdict { judge: Judge::Panic, node: NOWHERE, at_us: virtual_us, says });
+        if let Some(says) = panicked {
+            // What a judge said before came first.
+            let at_us = world.trace.last().last().map_or(0, |event| event.at_us);
+            world.bench.hear(Judge::Panic, NOWHERE, at_us, Err(says));
+        }
         Outcome {
-            verdict: told.or_else(|| world.bench.take()),
+            verdict: world.bench.take(),
             virtual_us,
             steps: world.steps,
             acked: world.acked(),
