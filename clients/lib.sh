@@ -52,7 +52,7 @@ ends() {
   local topic
   for topic in "$@"; do
     env -u SEEDLOG_BIN "$SEEDLOG_BIN" topic describe --bootstrap-server "$BOOTSTRAP" --topic "$topic" 2> /dev/null |
-      awk '$1 ~ /^[0-9]+$/ { sum += $NF } END { print sum + 0 }'
+      awk '$1 ~ /^[0-9]+$/ { sum += $7 } END { print sum + 0 }'
   done
 }
 

@@ -5,6 +5,7 @@
 #   node.sh crash DIR    kills it with SIGKILL and starts it again on the same port and data; prints host:port
 #   node.sh stop DIR     ends it with SIGTERM, after 20 s with SIGKILL, which is an error
 #
+# A folder that has a server.properties keeps it; what its file `peer-listener` holds is listened on as well.
 # SEEDLOG_BIN names the binary. A process is ended by the id that `start` wrote, and no other way.
 set -euo pipefail
 
@@ -30,10 +31,12 @@ CONFIG
 
 # Starts the process once; 0 when it said that it is ready within the time.
 start_once() {
-  local port=$1 tries
+  local port=$1 tries listeners
+  listeners=PLAINTEXT://127.0.0.1:$port
+  [ ! -f "$dir/peer-listener" ] || listeners+=,$(cat "$dir/peer-listener")
   : > "$dir/stdout"
   # Seedlog reads SEEDLOG_* as settings and refuses those that it does not know.
-  env -u SEEDLOG_BIN "$bin" node --config "$dir/server.properties" --override "listeners=PLAINTEXT://127.0.0.1:$port" \
+  env -u SEEDLOG_BIN "$bin" node --config "$dir/server.properties" --override "listeners=$listeners" \
     --print-ready < /dev/null > "$dir/stdout" 2>> "$dir/log" &
   echo $! > "$dir/pid"
   for ((tries = 0; tries < 1500; tries++)); do

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh [kcat|java|go]...: real clients against a Seedlog node, each suite against a node of its own; without a name all.
+# run.sh [kcat|java|go|cluster]...: real clients against Seedlog, each suite against a node of its own, the last against a
+# cluster of three; without a name all.
 #
 # One line a case: "pass SUITE: CASE", "FAIL SUITE: CASE: WHY", "skip SUITE: CASE: WHY"; the last line counts them. The exit code
 # is 1 when a case failed. setup.sh installs what the suites need; what is not there is skipped, or with CI=true a failure.
@@ -10,11 +11,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 suite_seconds_max=300
 export CACHE=$here/.cache
 
-[ $# -gt 0 ] || set -- kcat java go
+[ $# -gt 0 ] || set -- kcat java go cluster
 for suite in "$@"; do
   case $suite in
-    kcat | java | go) ;;
-    *) echo "usage: run.sh [kcat|java|go]..." >&2; exit 2 ;;
+    kcat | java | go | cluster) ;;
+    *) echo "usage: run.sh [kcat|java|go|cluster]..." >&2; exit 2 ;;
   esac
 done
 
@@ -31,7 +32,7 @@ running=
 clean_up() {
   trap - EXIT INT TERM
   [ -z "$running" ] || kill -TERM "$running" 2> /dev/null || true
-  for node in "$folder"/*/node; do
+  for node in "$folder"/*/node "$folder"/cluster/scratch/node-*; do
     [ ! -f "$node/pid" ] || "$here/node.sh" stop "$node" || true
   done
   rm -rf "$folder"

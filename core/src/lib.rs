@@ -11,9 +11,20 @@
 //!        ----------> journal::recovery -> recovered::replay -> Broker::new
 //! ```
 //!
+//! Nodes of a cluster are brokers that write to each other:
+//!
+//! ```text
+//!              broker::{lead, follow}: sessions, appends, acks      broker::membership: what the metadata says
+//!                    replica::{leader, progress, session}                 ▲ committed entries only
+//!  other nodes <─ Output::Send, Input::Peer ─> broker::{quorum, metadata_log, founding} ── quorum::Quorum
+//!                    peer::PeerMessage                                    │ the leader of the quorum
+//!                                                broker::controller ◄─────┘ cluster::decide
+//! ```
+//!
 //! A produce request: `door::admit` checks the batch; `Broker::step` hands it to `broker::produce`, which asks
 //! `replica::Replica` to append, which plans offsets in `log::Log` and gives out a journal entry; the driver writes and syncs
-//! it and tells `Input::Durable`; the replica's high watermark moves, and the waiting answer leaves.
+//! it and tells `Input::Durable`; followers acknowledge what is on their disks; the high watermark moves over what the whole
+//! ISR has, and the waiting answer leaves.
 //!
 //! # Glossary
 //! *Log end offset*: where the next record goes. *High watermark*: the end of what every in-sync replica has on disk; what

@@ -365,6 +365,8 @@ impl<'a> Replay<'a> {
             return Err(Refusal::MetadataLost(self.log.log().end()));
         }
         self.state.has_holes = last_hole.is_some();
+        // A hole may hold the numbers of runs: each of its entries may have been one (SAFETY R2).
+        self.state.boot += self.holes.iter().map(|hole| hole.last.0 + 1 - hole.first.0).sum::<u64>();
         if let Some(hole) = last_hole {
             for (partition, held) in &mut self.state.partitions {
                 // Proof is a later entry that goes on where the log ended (SAFETY J5).

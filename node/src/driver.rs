@@ -42,6 +42,8 @@ use tracing::{debug, error, info, warn};
 const ROUND_EVENTS_MAX: usize = 512;
 /// How often it is said that appends wait.
 const HELD_TELL_INTERVAL_MS: u64 = 10_000;
+/// How often a node that does not serve says why.
+const WAITING_TELL_INTERVAL_MS: u64 = 5_000;
 /// How long connections get to write their last replies when the node stops.
 const LAST_REPLIES_MS: u64 = 1_000;
 
@@ -66,6 +68,8 @@ pub struct Driver<E: Env, D: Disk> {
     disk_is_full: bool,
     /// When it was last said that appends wait.
     held_told: Option<MonoMs>,
+    /// When it was last said what the node waits for.
+    waiting_told: Option<MonoMs>,
 }
 
 /// What a round begins with.
@@ -100,6 +104,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             outputs: Outputs::new(),
             disk_is_full: false,
             held_told: None,
+            waiting_told: None,
         }
     }
 
@@ -265,11 +270,26 @@ impl<E: Env, D: Disk> Driver<E, D> {
         self.outputs = outputs;
         self.env.watch(Seen::Stepped);
         self.store.end_step();
+        self.tell_waiting(now);
         if self.serving.is_some() && self.broker.is_serving() {
             // Whoever waited for it may have given up: then the node is ending.
             let _ = self.serving.take().map(|serving| serving.send(()));
         }
         halted
+    }
+
+    /// A node that does not serve says what it waits for.
+    fn tell_waiting(&mut self, now: Now) {
+        if self.serving.is_none() {
+            return;
+        }
+        let told = *self.waiting_told.get_or_insert(now.mono);
+        if now.mono >= told + WAITING_TELL_INTERVAL_MS
+            && let Some(waits_for) = self.broker.waits_for()
+        {
+            self.waiting_told = Some(now.mono);
+            warn!("this node waits {waits_for}");
+        }
     }
 
     fn carry_out(&mut self, output: Output) -> Option<HaltReason> {

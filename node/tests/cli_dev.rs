@@ -158,6 +158,57 @@ fn the_demo_of_one_node_loses_nothing() {
 }
 
 #[test]
+fn the_demo_kills_the_leader_of_three_nodes_and_loses_nothing() {
+    let report = json(&["demo", "--nodes", "3", "--records", "60000", "--json"]);
+    assert_eq!((&report["clean"], &report["nodes"]), (&true.into(), &3.into()));
+    assert_eq!((&report["acknowledged"], &report["read"]), (&60_000.into(), &60_000.into()));
+}
+
+#[test]
+fn a_cluster_of_three_outlives_the_loss_of_one_and_takes_it_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("dev").display().to_string();
+    let dev = Dev::start(&["--dir", &dir, "--port", "0"]);
+    let servers = dev.bootstrap().to_owned();
+    ok(&["topic", "create", "-b", &servers, "--topic", "t", "--partitions", "3"]);
+    ok(&["produce", "-b", &servers, "--topic", "t", "--key", "k", "--value", "one"]);
+    let node: i32 = dev.word_after("process").parse().expect("a number");
+    kill_process(Pid::from_raw(node).expect("a process"), Signal::KILL).expect("it runs");
+    ok(&["produce", "-b", &servers, "--topic", "t", "--key", "k", "--value", "two"]);
+    let read = ["consume", "-b", &servers, "--topic", "t", "--from-beginning", "--max-messages", "2"];
+    assert_eq!(ok(&read), "one\ntwo\n");
+    let missing = || {
+        let under = json(&["topic", "describe", "-b", &servers, "--under-replicated-partitions", "--json"]);
+        under
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|topic| topic["partitions"].as_array().map_or(0, Vec::len))
+            .sum::<usize>()
+    };
+    wait_for(|| missing() == 3);
+    dev.signal(Signal::INT);
+    dev.end();
+
+    let dev = Dev::start(&["--dir", &dir]);
+    assert_eq!(dev.bootstrap(), servers);
+    wait_for(|| missing() == 0);
+    assert_eq!(ok(&read), "one\ntwo\n");
+    let described = json(&["cluster", "describe", "-b", &servers, "--json"]);
+    assert_eq!(described["brokers"].as_array().map(Vec::len), Some(3));
+    dev.signal(Signal::INT);
+    assert!(dev.end().status.success());
+}
+
+fn wait_for(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it does not come to that");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn no_node_outlives_the_command_that_started_it() {
     let mut dev = Dev::start(&["--nodes", "1", "--port", "0"]);
     let node = dev.word_after("process").to_owned();

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Enough for every mark, few enough for a debug build.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 150;
 const THREADS: usize = 4;
 
 #[test]

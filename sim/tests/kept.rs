@@ -10,31 +10,41 @@ fn is_clean(seed: u64) {
 }
 
 #[test]
-fn a_second_pause_in_a_first_swaps_frames_of_a_connection() {
-    is_clean(107);
+fn a_candidate_wins_while_it_stops() {
+    is_clean(11);
 }
 
 #[test]
-fn a_sync_fails_while_a_segment_is_written() {
-    is_clean(112);
+fn a_follower_joins_the_isr_and_is_dropped_thousands_of_times() {
+    is_clean(32);
 }
 
 #[test]
-fn flush_interval_loses_all_that_a_producer_wrote_and_it_goes_on() {
-    is_clean(110);
+fn a_run_of_records_that_was_answered_stays_on_its_way() {
+    is_clean(61);
 }
 
 #[test]
-fn an_answer_out_of_range_travels_while_the_log_grows_again() {
-    is_clean(97);
+fn an_old_folders_acknowledgements_bring_the_new_one_into_the_isr() {
+    is_clean(87);
 }
 
 #[test]
-fn an_epochs_end_is_answered_before_the_next_acknowledgement() {
-    is_clean(149);
+fn a_follower_falls_below_the_start_of_the_metadata_log_in_an_open_session() {
+    is_clean(115);
 }
 
 #[test]
-fn a_damaged_batch_takes_the_room_of_the_partitions_behind_it() {
-    is_clean(22);
+fn a_snapshot_bears_the_term_of_the_leader_that_sends_it() {
+    is_clean(153);
+}
+
+#[test]
+fn another_folder_under_a_voters_name_counts_as_the_voter() {
+    is_clean(163);
+}
+
+#[test]
+fn a_damaged_group_hides_the_number_of_a_run() {
+    is_clean(375);
 }

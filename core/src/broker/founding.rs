@@ -210,6 +210,14 @@ impl Broker {
         }
     }
 
+    /// Configured voters that have not said that they are blank.
+    pub(super) fn silent_voters(&self) -> Vec<NodeId> {
+        let heard = |node: &NodeId| {
+            *node == self.config.node_id || self.peers.get(node).is_some_and(|peer| peer.is_heard())
+        };
+        self.config.voters.iter().copied().filter(|node| !heard(node)).collect()
+    }
+
     /// Another node's streams are there.
     pub(super) fn greet(&mut self, node: NodeId, out: &mut Outputs) {
         if self.quorum.cluster.is_none() && self.config.voters.contains(&node) {

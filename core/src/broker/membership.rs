@@ -105,19 +105,24 @@ impl Broker {
         if matches!(self.phase, Phase::Stopping { .. }) {
             return;
         }
-        let others = self
-            .committed
-            .brokers()
-            .iter()
-            .any(|(&node, broker)| node != self.config.node_id && broker.is_active());
-        let hands_over = others && self.membership.broker_epoch.is_some() && !self.membership.is_stopping;
-        if hands_over {
+        let hands_over = self.membership.broker_epoch.is_some() && !self.membership.is_stopping;
+        if hands_over && self.can_hand_over() {
             self.membership.is_stopping = true;
             self.timers.arm(self.now.mono + self.config.timings.shutdown_ms, Timer::Shutdown);
             self.on_broker_beat_due(out);
         } else {
             self.stop_now(out);
         }
+    }
+
+    /// There is somebody to hand over to, and a majority that can decide it.
+    pub(super) fn can_hand_over(&self) -> bool {
+        let is_heard = |node: &NodeId| self.peers.get(node).is_some_and(|peer| peer.is_heard());
+        let voters = self.quorum.other_voters().filter(is_heard).count();
+        let majority = voters + usize::from(self.quorum.is_voter()) >= self.quorum.majority();
+        let brokers = self.committed.brokers().iter();
+        let mut others = brokers.filter(|(node, broker)| **node != self.config.node_id && broker.is_active());
+        majority && others.any(|(node, _)| is_heard(node))
     }
 
     /// Nothing needs this node any more, or it has waited long enough.

@@ -107,6 +107,38 @@ pub struct Broker {
     moved: Vec<TopicPartition>,
 }
 
+/// What keeps a node from serving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// A cluster that it is part of: it is founded once all configured voters are there and blank (SAFETY Q1).
+    Founding {
+        /// Voters that have not said anything.
+        silent: Vec<NodeId>,
+    },
+    /// A leader of the quorum: a majority of the voters must be there.
+    Leader {
+        /// Voters that are not heard of.
+        silent: Vec<NodeId>,
+    },
+    /// The controller, to take it for a part of the cluster.
+    Registration,
+}
+
+impl core::fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (what, silent) = match self {
+            Self::Founding { silent } => ("for its cluster to be founded, by all voters together", silent),
+            Self::Leader { silent } => ("for a leader of the quorum, by a majority of the voters", silent),
+            Self::Registration => return f.write_str("for the controller to register it"),
+        };
+        f.write_str(what)?;
+        for (at, node) in silent.iter().enumerate() {
+            write!(f, "{}{node}", if at == 0 { "; not heard of: node " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
 /// Where the broker is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
@@ -193,7 +225,7 @@ impl Broker {
             Input::ConnClosed { conn } => self.on_conn_closed(conn),
             Input::PeerUp { node } => self.on_peer_up(node, out),
             Input::Peer { message, batches } => self.on_peer(*message, &batches, out),
-            Input::PeerLost { node } => self.on_peer_lost(node),
+            Input::PeerLost { node } => self.on_peer_lost(node, out),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
@@ -227,6 +259,22 @@ impl Broker {
     pub fn is_serving(&self) -> bool {
         let is_ready = self.membership.broker_epoch.is_some() || !self.config.roles.broker;
         self.phase == Phase::Running && self.quorum.cluster.is_some() && is_ready
+    }
+
+    /// What a node that does not serve waits for, to be told to whoever runs it.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<WaitsFor> {
+        if self.is_serving() || self.phase != Phase::Running {
+            None
+        } else if self.quorum.cluster.is_none() {
+            Some(WaitsFor::Founding { silent: self.silent_voters() })
+        } else if self.quorum.leader().is_none() {
+            let voters = self.quorum.other_voters();
+            let silent = voters.filter(|node| self.peers.get(node).is_none_or(|peer| !peer.is_heard()));
+            Some(WaitsFor::Leader { silent: silent.collect() })
+        } else {
+            Some(WaitsFor::Registration)
+        }
     }
 
     /// The run has a number on disk.

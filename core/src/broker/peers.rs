@@ -27,6 +27,13 @@ pub(super) struct Peer {
     acks: BTreeMap<TopicPartition, Ack>,
 }
 
+impl Peer {
+    /// It said something, and its streams are not known to be broken.
+    pub(super) fn is_heard(&self) -> bool {
+        self.seen.is_some() && self.lost_at.is_none()
+    }
+}
+
 impl Broker {
     pub(super) fn on_peer_up(&mut self, node: NodeId, out: &mut Outputs) {
         self.peers.entry(node).or_default().lost_at = None;
@@ -35,9 +42,13 @@ impl Broker {
         }
     }
 
-    pub(super) fn on_peer_lost(&mut self, node: NodeId) {
+    pub(super) fn on_peer_lost(&mut self, node: NodeId, out: &mut Outputs) {
         let now = self.now.mono;
         self.peers.entry(node).or_default().lost_at = Some(now);
+        if self.membership.is_stopping && !self.can_hand_over() {
+            self.stop_now(out); // They stop as well: nobody is left to decide anything.
+            return;
+        }
         self.on_leader_lost(node);
         if self.controller.is_some() {
             self.timers.arm_by(now + self.config.timings.lost_broker_ms, Timer::BrokerSessions);

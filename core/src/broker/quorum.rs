@@ -4,7 +4,7 @@ use super::Broker;
 use super::journal::Deferred;
 use super::timers::Timer;
 use crate::cluster::records::MetadataRecord;
-use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
+use crate::ids::{LeaderEpoch, NodeId, Offset, RunId, SessionNumber, TopicPartition};
 use crate::journal::Entry;
 use crate::museum::exhibit;
 use crate::output::Outputs;
@@ -258,7 +258,12 @@ impl Broker {
         let counts_itself = usize::from(self.quorum.is_voter());
         let majority = self.quorum.majority();
         let epoch = self.quorum.epoch();
-        let Some((leader, _)) = self.quorum.leader_mut() else { return };
+        let Some((leader, log)) = self.quorum.leader_mut() else { return };
+        // A follower that a beat tells of no session opens one.
+        let start = log.log().start();
+        for progress in leader.followers.values_mut().filter(|progress| progress.is_below(start)) {
+            progress.close();
+        }
         let heard = |node: &NodeId| leader.heard.get(node).is_some_and(|&at| now - at < patience_ms);
         let hears_majority = voters.iter().filter(|node| heard(node)).count() + counts_itself >= majority;
         if !hears_majority {
@@ -280,10 +285,10 @@ impl Broker {
             leader.heard.remove(&node);
             leader.followers.remove(&node);
         }
-        let sessions: Vec<(NodeId, Option<SessionNumber>)> = leader
+        let sessions: Vec<(NodeId, Option<(RunId, SessionNumber)>)> = leader
             .followers
             .iter()
-            .map(|(&node, progress)| (node, progress.session().map(|(number, _)| number)))
+            .map(|(&node, progress)| (node, progress.session().map(|(number, peer)| (peer.run, number))))
             .collect();
         for (node, session) in sessions {
             self.send(node, None, PeerBody::Beat(Beat { epoch, number, session }), out);
@@ -306,7 +311,8 @@ impl Broker {
             self.follow_quorum(from, beat.epoch, out);
             // The leader knows another session, or none: what it sends would reach nobody.
             let own = self.quorum.session().and_then(Session::open);
-            if own.is_some_and(|(number, run)| run != peer.run || beat.session != Some(number)) {
+            let me = self.run();
+            if own.is_some_and(|(number, run)| run != peer.run || beat.session != Some((me, number))) {
                 if let Some((session, _)) = self.quorum.session_mut() {
                     session.reopen();
                 }

@@ -94,6 +94,23 @@ impl Image {
         }
     }
 
+    fn remove_topic(&mut self, topic_id: Uuid) {
+        let topic = self.topics.remove(&topic_id).expect("a topic that is removed exists");
+        self.names.remove(&topic.name);
+        if let Some(normal) = normalized(&topic.name) {
+            self.normalized.remove(&normal);
+        }
+        self.partitions -= topic.partitions.len();
+    }
+
+    fn register(&mut self, node_id: NodeId, broker: BrokerImage) {
+        self.brokers.insert(node_id, broker);
+        let led = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
+        for partition in led.filter(|partition| partition.state.leader == Some(node_id)) {
+            partition.state.end_leadership();
+        }
+    }
+
     fn replay_record(&mut self, record: &MetadataRecord) {
         match record {
             MetadataRecord::LeaderChange { leader, epoch } => {
@@ -121,11 +138,7 @@ impl Image {
                     fenced: false,
                     shutting_down: false,
                 };
-                self.brokers.insert(*node_id, broker);
-                let led = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
-                for partition in led.filter(|partition| partition.state.leader == Some(*node_id)) {
-                    partition.state.end_leadership();
-                }
+                self.register(*node_id, broker);
             }
             MetadataRecord::BrokerState { node_id, fenced, shutting_down } => {
                 let broker = self.brokers.get_mut(node_id).expect("only a registered broker has a state");
@@ -159,14 +172,7 @@ impl Image {
                 assert!(state.leader_epoch >= held.state.leader_epoch, "leader epochs do not go back (S11)");
                 held.state = state.clone();
             }
-            MetadataRecord::RemoveTopic { topic_id } => {
-                let topic = self.topics.remove(topic_id).expect("a topic that is removed exists");
-                self.names.remove(&topic.name);
-                if let Some(normal) = normalized(&topic.name) {
-                    self.normalized.remove(&normal);
-                }
-                self.partitions -= topic.partitions.len();
-            }
+            MetadataRecord::RemoveTopic { topic_id } => self.remove_topic(*topic_id),
             MetadataRecord::ProducerIds { next, .. } => {
                 assert!(*next > self.next_producer_id, "producer ids are given once");
                 self.next_producer_id = *next;

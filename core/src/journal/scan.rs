@@ -81,8 +81,8 @@ fn read_group(
         return Ok(None);
     };
     let ends_stopped = entries.last().is_some_and(|last| last.entry == Entry::Stopped);
-    let starts = entries.iter().filter(|located| matches!(located.entry, Entry::Started { .. }));
-    let start = starts.map(|located| located.lsn).last();
+    let mut starts = entries.iter().filter(|located| matches!(located.entry, Entry::Started { .. }));
+    let start = starts.next_back().map(|located| located.lsn);
     let position = position as u64;
     Ok(Some(ScannedGroup { position, prefix, ends_stopped, start, damaged: Vec::new() }))
 }

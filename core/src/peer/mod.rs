@@ -171,8 +171,8 @@ pub struct Beat {
     pub epoch: LeaderEpoch,
     /// Grows with every beat.
     pub number: u64,
-    /// The session that the leader has with the receiver.
-    pub session: Option<SessionNumber>,
+    /// The session that the leader has under the receiver's name, and with which run: another folder may bear that name.
+    pub session: Option<(RunId, SessionNumber)>,
 }
 
 /// A beat was heard.

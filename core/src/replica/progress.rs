@@ -136,9 +136,14 @@ impl Progress {
         let mut freed_bytes = 0;
         if moved {
             link.acked = ack.durable;
-            link.next = link.next.max(link.acked);
-            link.is_probing = false;
             link.moved_at = now;
+            if link.is_probing && link.acked > link.next {
+                // The run of unknown length is answered, wherever it ended: nothing was sent behind it.
+                link.is_probing = false;
+                link.in_flight.clear();
+                freed_bytes += core::mem::take(&mut link.in_flight_bytes);
+            }
+            link.next = link.next.max(link.acked);
             while let Some(&(end, bytes)) = link.in_flight.front()
                 && end <= link.acked
             {
@@ -212,6 +217,12 @@ impl Progress {
             link.is_probing = true;
         }
         bytes
+    }
+
+    /// What comes next for it is gone from the log: only a snapshot helps, and only a new session brings it.
+    #[must_use]
+    pub fn is_below(&self, start: Offset) -> bool {
+        self.link.as_ref().is_some_and(|link| link.next < start)
     }
 
     /// Nothing came back for too long: everything from the acknowledged end on is sent again. Gives back the bytes that are

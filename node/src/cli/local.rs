@@ -27,6 +27,8 @@ use crate::config::{ENV_PREFIX, ENV_RESERVED, properties};
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How long nodes that were asked to stop may take.
 const STOP_MAX: Duration = Duration::from_secs(20);
+/// How long a minority that is left may try to hand over what it leads.
+const HAND_OVER_MAX: Duration = Duration::from_secs(2);
 /// How often a child is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// What the node prints before the address of its listener.
@@ -340,7 +342,22 @@ pub(super) async fn start_all(plans: Vec<Plan>) -> CliResult<Vec<LocalNode>> {
 pub(super) async fn stop_all(nodes: &mut [LocalNode]) -> Vec<i32> {
     nodes.iter().for_each(LocalNode::ask_to_stop);
     let deadline = Instant::now() + STOP_MAX;
-    while Instant::now() < deadline && nodes.iter_mut().any(|node| node.ended().is_none()) {
+    let all = nodes.len();
+    let mut alone_since: Option<Instant> = None;
+    let mut asked_again = false;
+    while Instant::now() < deadline {
+        let left = nodes.iter_mut().filter_map(|node| node.ended().is_none().then_some(())).count();
+        if left == 0 {
+            break;
+        }
+        // Nodes hand over what they lead before they stop; a minority finds nobody who could take it.
+        if 2 * left <= all && !asked_again {
+            let since = *alone_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= HAND_OVER_MAX {
+                asked_again = true;
+                nodes.iter().for_each(LocalNode::ask_to_stop);
+            }
+        }
         sleep(LOOK).await;
     }
     let late = nodes.iter_mut().filter(|node| node.ended.is_none());

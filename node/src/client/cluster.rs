@@ -325,6 +325,7 @@ fn topic_unknown(name: &str) -> ClientError {
     ClientError::Broker { what: format!("topic {name}"), code, message: None }
 }
 
+/// The refusal of a partition that nobody leads.
 pub(super) fn leaderless(topic: &str, partition: i32) -> ClientError {
     let code = ErrorCode::LeaderNotAvailable.code();
     ClientError::Broker { what: format!("{topic}-{partition}"), code, message: None }

@@ -200,7 +200,10 @@ fn advice(code: i16) -> &'static str {
             E::NotEnoughReplicasAfterAppend,
             "; too few replicas are in sync: start the missing brokers, then try again",
         ),
-        (E::LeaderNotAvailable, "; start the brokers that hold the partition"),
+        (
+            E::LeaderNotAvailable,
+            "; start the brokers that hold the partition, or see their logs: they may have lost records",
+        ),
         (E::MessageTooLarge, "; send smaller records, or raise the topic's max.message.bytes"),
         (E::RecordListTooLarge, "; lower --batch-bytes"),
         (E::OffsetOutOfRange, "; `seedlog topic describe` shows the offsets that exist"),

@@ -18,6 +18,7 @@ use seedlog_core::recovered::{Recovered, lost_offsets};
 use seedlog_core::rng::Random;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,19 @@ pub enum StartError {
         "cluster.id={0}: is not a cluster's id; write 22 characters as Kafka's `kafka-storage random-uuid` prints them"
     )]
     ClusterId(String),
+    /// The folder belongs to another cluster.
+    #[error(
+        "the data folder {} belongs to cluster {found}, but cluster.id is {expected}; point log.dirs to another folder, or \
+         correct cluster.id", path.display()
+    )]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// Its cluster.
+        found: Uuid,
+        /// The configured one.
+        expected: Uuid,
+    },
     /// The system has no randomness.
     #[error("the system gives no random bytes: {0}")]
     Random(io::Error),
@@ -149,9 +163,10 @@ impl<E: Env, D: Disk> Node<E, D> {
         let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
         env.watch(Seen::Recovered(&recovered, &report));
         tell(&report, &recovered);
+        let cluster_id = cluster_id(config, &recovered)?;
         watch_syncs(&mut store, metrics);
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
-        let core = core_config(config, store.identity(), told, peer_address)?;
+        let core = core_config(config, store.identity(), cluster_id, told, peer_address);
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
         let budget = Budget::new(&config.memory);
@@ -311,24 +326,32 @@ fn timings(cluster: &ClusterConfig) -> Timings {
     }
 }
 
+/// The cluster that is configured, unless the folder belongs to another one.
+fn cluster_id(config: &NodeConfig, recovered: &Recovered) -> Result<Option<Uuid>, StartError> {
+    let Some(text) = &config.cluster_id else { return Ok(None) };
+    let expected = Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone()))?;
+    match recovered.quorum.cluster.as_ref().map(|cluster| cluster.id) {
+        Some(found) if found != expected => {
+            Err(StartError::OtherCluster { path: config.log_dir.clone(), found, expected })
+        }
+        Some(_) | None => Ok(Some(expected)),
+    }
+}
+
 fn core_config(
     config: &NodeConfig,
     identity: Identity,
+    cluster_id: Option<Uuid>,
     listeners: Vec<AdvertisedListener>,
     peer: Option<AdvertisedListener>,
-) -> Result<Config, StartError> {
+) -> Config {
     let cluster = &config.cluster;
     // A node that is no broker tells no client where it is.
     let nowhere = AdvertisedListener { host: String::new(), port: 0 };
     let first = listeners.first().cloned().unwrap_or(nowhere);
     let defaults = Config::new(identity.node_id, identity.incarnation, first);
-    let cluster_id = config
-        .cluster_id
-        .as_ref()
-        .map(|text| Uuid::parse(text).ok_or_else(|| StartError::ClusterId(text.clone())))
-        .transpose()?;
     let limited = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    Ok(Config {
+    Config {
         cluster_id,
         roles: Roles { broker: cluster.is_broker, controller: cluster.is_controller },
         voters: if cluster.voters.is_empty() {
@@ -361,7 +384,7 @@ fn core_config(
         // A journal that is small needs snapshots sooner.
         snapshot_journal_bytes: defaults.snapshot_journal_bytes.min(config.journal_bytes_max / 4),
         ..defaults
-    })
+    }
 }
 
 fn limits(config: &NodeConfig) -> Limits {

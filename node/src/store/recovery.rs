@@ -283,6 +283,12 @@ impl<'a, F> Indexer<'a, F> {
             // The table may show it already, and what was appended since: all of that is in the journal as well.
             self.cuts.replay(cut, &mut self.index, &mut self.segments);
         }
+        if let Entry::Dropping { topic_id, .. } = &located.entry {
+            // The topic may come back to this node: nothing of its former life belongs to the next one.
+            self.index.drop_topic(*topic_id);
+            self.segments.retain(|partition, _| partition.topic_id != *topic_id);
+            self.cuts.retain(|partition| partition.topic_id != *topic_id);
+        }
         let Entry::Append(append) = &located.entry else { return };
         let end = self.segments.get(&append.partition).map_or(seedlog_core::ids::Offset::ZERO, |s| end_of(s));
         let indexed = self.index.end(append.partition).unwrap_or(end);

@@ -39,7 +39,8 @@ fn a_folder_of_somebody_else() {
     place.set("node.id", "2");
     refused(&place, &["belongs to node 1, but node.id is 2", "log.dirs"]);
     place.set("node.id", "1");
-    place.start().stop();
+    place.set("cluster.id", "MkU3OEVBNTcwNTJENDM2Qg");
+    refused(&place, &["belongs to cluster", "but cluster.id is MkU3OEVBNTcwNTJENDM2Qg", "log.dirs"]);
 }
 
 #[test]

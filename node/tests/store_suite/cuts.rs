@@ -233,6 +233,48 @@ fn a_log_begins_anew_at_a_later_start() {
 }
 
 #[test]
+fn a_topic_that_comes_back_begins_anew() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = cold(dir.path());
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        for _ in 0..40 {
+            node.append(partition(1, 0), 1, 900, false);
+        }
+        node.take_snapshot().await;
+        for _ in 0..20 {
+            node.append(partition(1, 0), 1, 900, false);
+        }
+        node.sync().await;
+        for is_done in [false, true] {
+            node.drop_topic(1, 1, is_done).await;
+            let model = node.model.clone();
+            drop(node);
+            node = open_when_free(&options, real_disk(true), model).await;
+            if !is_done {
+                // The end of the drop is missing: the core asks for it again.
+                assert!(node.recovered.drops.contains_key(&topic(1)));
+                assert!(node.recovered.partitions.is_empty());
+            }
+        }
+        node.create_topic(1, 1);
+        for _ in 0..10 {
+            node.append(partition(1, 0), 1, 800, false);
+        }
+        node.sync().await;
+        node.check_all(3000).await;
+        let model = node.model.clone();
+        drop(node);
+        let mut node = open_when_free(&options, real_disk(true), model).await;
+        node.check_all(3000).await;
+        node.take_snapshot().await;
+        node.check_all(3000).await;
+    });
+}
+
+#[test]
 fn followers_are_sent_what_is_not_in_the_journal_yet() {
     run(async {
         let dir = tempfile::tempdir().expect("a folder");

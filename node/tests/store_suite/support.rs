@@ -64,6 +64,7 @@ pub(crate) enum Act {
     Append(Expected),
     Cut(Offset),
     Reset(Offset),
+    Drop,
 }
 
 impl Model {
@@ -73,6 +74,10 @@ impl Model {
         match act {
             Act::Append(batch) => batches.push(batch),
             Act::Cut(to) => batches.retain(|batch| batch.next <= to),
+            Act::Drop => {
+                batches.clear();
+                self.starts.remove(&partition);
+            }
             Act::Reset(start) => {
                 batches.clear();
                 self.starts.insert(partition, start);
@@ -219,6 +224,23 @@ impl<D: Disk> Node<D> {
     pub(crate) fn reset(&mut self, partition: TopicPartition, start: Offset) {
         self.entry(&Entry::Reset { partition, start, producers: Vec::new() });
         self.acted(partition, Act::Reset(start));
+    }
+
+    /// Drops a topic, as far as its begin in the journal or to the end.
+    pub(crate) async fn drop_topic(&mut self, number: u8, partitions: i32, is_done: bool) {
+        let topic_id = topic(number);
+        self.entry(&Entry::Dropping { topic_id, partitions });
+        for index in 0..partitions {
+            self.acted(partition(number, index), Act::Drop);
+        }
+        self.sync().await;
+        if is_done {
+            let op = self.op();
+            self.store.command(op, StoreCommand::Drop { topic_id, partitions });
+            assert_eq!(self.done(op).await, StoreEvent::StoreDone { op, result: Ok(()) });
+            self.entry(&Entry::Dropped { topic_id });
+            self.sync().await;
+        }
     }
 
     fn acted(&mut self, partition: TopicPartition, act: Act) {

@@ -99,7 +99,8 @@ impl Reader {
     /// that need not be read.
     #[must_use]
     pub fn is_at_the_end(&self, due: impl Fn(TopicPartition) -> Option<Offset>) -> bool {
-        let nobody_leads = self.positions.keys().all(|partition| self.catalog.leader_of(*partition).is_none());
+        let nobody_leads =
+            self.positions.keys().all(|partition| self.catalog.leader_of(*partition).is_none());
         self.catalog.is_complete()
             && (self.idle_rounds >= 2 || nobody_leads)
             && self

@@ -19,7 +19,10 @@ pub fn check<'a>(
         return Err((Judge::L3, format!("nobody leads; ISR {:?}, ELR {:?}", state.isr, state.elr)));
     };
     if state.isr.len() < held.replicas.len() {
-        return Err((Judge::L2, format!("the ISR is {:?} of {:?}, led by {leader}", state.isr, held.replicas)));
+        return Err((
+            Judge::L2,
+            format!("the ISR is {:?} of {:?}, led by {leader}", state.isr, held.replicas),
+        ));
     }
     let Some((first, one)) = copies.next() else { return Ok(()) };
     let hashes = |log: Option<&NodeLog>| -> Vec<u64> {

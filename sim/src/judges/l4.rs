@@ -17,7 +17,8 @@ pub fn check<'a>(brokers: impl Iterator<Item = (NodeId, &'a Broker)>) -> Result<
 type View = (NodeId, Option<(NodeId, LeaderEpoch)>, bool);
 
 fn check_views(views: &[View]) -> Result<(), String> {
-    let controllers: Vec<NodeId> = views.iter().filter(|(_, _, decides)| *decides).map(|(node, ..)| *node).collect();
+    let controllers: Vec<NodeId> =
+        views.iter().filter(|(_, _, decides)| *decides).map(|(node, ..)| *node).collect();
     let [controller] = controllers[..] else {
         return Err(format!("the controllers are {controllers:?}"));
     };

@@ -14,7 +14,9 @@ pub fn check<'a>(
     image: &Image,
     mut brokers: impl Iterator<Item = (NodeId, &'a Broker)>,
 ) -> Result<(), (Judge, String)> {
-    brokers.try_for_each(|(node, broker)| check_run(image, node, broker.run())).map_err(|says| (Judge::L8, says))
+    brokers
+        .try_for_each(|(node, broker)| check_run(image, node, broker.run()))
+        .map_err(|says| (Judge::L8, says))
 }
 
 fn check_run(image: &Image, node: NodeId, run: RunId) -> Result<(), String> {

@@ -14,7 +14,10 @@ pub fn check(log: &Log, shadow: &NodeLog) -> Result<(), String> {
         return Err(format!("epochs do not grow: {:?} stands before {:?}", pair[0], pair[1]));
     }
     if entries != shadow.epochs {
-        return Err(format!("the epochs are {entries:?}; the entries of the journal say {:?}", shadow.epochs));
+        return Err(format!(
+            "the epochs are {entries:?}; the entries of the journal say {:?}",
+            shadow.epochs
+        ));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::judges::{Judge, s24};
 use crate::marks::Mark;
 use crate::trace::Kind;
 use seedlog_core::door::Acks;
+use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{ConnId, Offset, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::output::Reply;
@@ -26,6 +27,9 @@ impl World {
             self.reply_ready(at, conn, number, None);
             return;
         };
+        if self.answers_late {
+            self.mark_refusals(&reply.response);
+        }
         match &reply.response {
             Response::Produce(produced) => self.judge_acks(at, (conn, number), produced),
             Response::Fetch(fetched) => self.judge_published(at, fetched),
@@ -93,6 +97,26 @@ impl World {
         let Some((op, pending)) = process.looks.remove(&id) else { return };
         let result = process.store.look(&pending, &node.disk);
         self.step(at, Input::ReadDone { op, result });
+    }
+
+    fn mark_refusals(&mut self, response: &Response) {
+        match response {
+            Response::Produce(produced) => {
+                let mut parts = produced.responses.iter().flat_map(|topic| &topic.partition_responses);
+                if parts.any(|part| part.error_code == ErrorCode::NotLeaderOrFollower.code()) {
+                    self.mark(Mark::FencedWithWaiters);
+                }
+            }
+            Response::CreateTopics(created)
+                if created
+                    .topics
+                    .iter()
+                    .any(|topic| topic.error_code == ErrorCode::RequestTimedOut.code()) =>
+            {
+                self.mark(Mark::Undecided);
+            }
+            _ => {}
+        }
     }
 
     /// S12, and what S1 will ask for later.

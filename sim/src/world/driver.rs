@@ -24,6 +24,7 @@ impl World {
             return;
         }
         let code = input_number(&input);
+        self.answers_late = !matches!(input, Input::Request { .. });
         let mut outputs = Outputs::new();
         let heard = self.aloud.then(|| format!("{input:?}"));
         process.broker.step(clock(self.now_us, process.started_us, clocks), input, &mut outputs);

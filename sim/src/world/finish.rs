@@ -27,8 +27,10 @@ impl World {
                 self.retire(at);
                 continue;
             }
-            if matches!(self.nodes[at].state, State::Dead) && self.plan.nodes.len() > 1 {
-                // Nothing but another folder helps: that is what its operator gives it.
+            let is_broken =
+                matches!(self.nodes[at].state, State::Dead) || !self.nodes[at].oracle.flips.is_empty();
+            if is_broken && self.plan.nodes.len() > 1 {
+                // A node that does not start, or whose disk rots, gets another folder from its operator.
                 self.wipe(at, 100_000, None);
             }
             let node = &mut self.nodes[at];
@@ -91,8 +93,12 @@ impl World {
 
     /// What keeps the cluster from being whole again.
     fn unhealthy(&self) -> Option<(Judge, String)> {
-        let live: Vec<&Node> =
-            self.nodes.iter().take(self.plan.nodes.len()).filter(|node| !matches!(node.state, State::Dead)).collect();
+        let live: Vec<&Node> = self
+            .nodes
+            .iter()
+            .take(self.plan.nodes.len())
+            .filter(|node| !matches!(node.state, State::Dead))
+            .collect();
         let brokers: Vec<(NodeId, &Node, &Broker)> = live
             .iter()
             .filter_map(|node| match &node.state {
@@ -107,7 +113,9 @@ impl World {
             return None; // A single node that lost what it cannot do without.
         }
         l4::check(brokers.iter().map(|(node, _, broker)| (*node, *broker)))
-            .and_then(|()| l8::check(&self.truth.image, brokers.iter().map(|(node, _, broker)| (*node, *broker))))
+            .and_then(|()| {
+                l8::check(&self.truth.image, brokers.iter().map(|(node, _, broker)| (*node, *broker)))
+            })
             .and_then(|()| self.check_partitions(&brokers))
             .err()
     }
@@ -115,7 +123,8 @@ impl World {
     fn check_partitions(&self, brokers: &[(NodeId, &Node, &Broker)]) -> Result<(), (Judge, String)> {
         let is_damaged = |partition: TopicPartition| {
             // A copy that cannot be read in part is served to nobody, nor to a follower that lacks it.
-            self.truth.is_beyond(partition) || brokers.iter().any(|(_, node, _)| !node.oracle.flips.is_empty())
+            self.truth.is_beyond(partition)
+                || brokers.iter().any(|(_, node, _)| !node.oracle.flips.is_empty())
         };
         for (partition, held) in self.truth.image.all_partitions() {
             if self.truth.may_stay_offline(partition, self.plan.cluster.flush) || is_damaged(partition) {

@@ -59,6 +59,8 @@ pub struct World {
     trace: Trace,
     phase: Phase,
     steps: u64,
+    /// The step under way is none of a request: what it answers has waited.
+    answers_late: bool,
     /// Inputs and outputs are told in full.
     aloud: bool,
 }
@@ -126,6 +128,7 @@ impl World {
             trace: Trace::new(keep_trace),
             phase: Phase::Stormy,
             steps: 0,
+            answers_late: false,
             aloud: false,
             plan,
         };

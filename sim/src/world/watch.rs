@@ -126,6 +126,9 @@ impl World {
             // A folder that is lost had what it acknowledged.
             let Some(machine) = self.machine_with(node_id, incarnation) else { continue };
             let node = &mut self.nodes[machine];
+            if node.has_dropped(partition) {
+                continue;
+            }
             let durable = if node.flushes_always() { node.oracle.durable } else { Lsn(u64::MAX) };
             let log = node.oracle.logs.entry(partition).or_default();
             if node.is_suspect || log.given_up {
@@ -151,6 +154,9 @@ impl World {
                 self.nodes.iter().position(|node| node.node_id == node_id && node.incarnation == incarnation);
             let Some(machine) = found else { continue };
             let node = &mut self.nodes[machine];
+            if node.has_dropped(partition) {
+                continue; // It knows more of the metadata than is looked at here: the topic is gone.
+            }
             let log = node.oracle.logs.entry(partition).or_default();
             if !node.is_suspect && !log.given_up {
                 let said = s5::check_candidate(truth, node_id, log, what);

@@ -9,8 +9,8 @@ use seedlog_sim::world::WALL_START_MS;
 use std::fmt;
 use std::io;
 
-/// What connections between nodes are like.
-const BETWEEN_NODES: Wire = Wire { window_bytes: 256 << 10, segment_bytes: 16 << 10 };
+/// What a stream between nodes carries.
+const PEER_WIRE: Wire = Wire { window_bytes: 1 << 20, segment_bytes: 64 << 10 };
 
 /// The world of one process: a life of a machine.
 #[derive(Clone)]
@@ -35,7 +35,9 @@ impl SimEnv {
         let net = shared.net();
         Self { shared, net, at, life, started_us: now_us() }
     }
+}
 
+impl SimEnv {
     fn host(&self) -> Host {
         Host::Node(u32::try_from(self.at).unwrap_or(0))
     }
@@ -71,7 +73,8 @@ impl Env for SimEnv {
     }
 
     async fn connect(&self, host: &str, port: u16) -> io::Result<SimStream> {
-        let to = Host::named(host).ok_or(io::ErrorKind::NotFound)?;
-        self.net.dial(self.host(), (to, port), BETWEEN_NODES).await
+        let to = host.parse().ok().and_then(Host::of);
+        let to = to.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?;
+        self.net.dial(self.host(), (to, port), PEER_WIRE).await
     }
 }

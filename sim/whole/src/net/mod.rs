@@ -52,10 +52,11 @@ impl Host {
         IpAddr::V4(Ipv4Addr::new(10, net, high, low))
     }
 
-    /// Who has an address.
+    /// Who has this address.
     #[must_use]
-    pub fn named(address: &str) -> Option<Self> {
-        let [10, net, high, low] = address.parse::<Ipv4Addr>().ok()?.octets() else { return None };
+    pub fn of(ip: IpAddr) -> Option<Self> {
+        let IpAddr::V4(ip) = ip else { return None };
+        let [10, net, high, low] = ip.octets() else { return None };
         let number = u32::from_be_bytes([0, 0, high, low]);
         match net {
             1 => Some(Self::Node(number)),

@@ -144,6 +144,7 @@ impl Shared {
             | StartError::InUse { .. }
             | StartError::Bind { .. }
             | StartError::ClusterId(_)
+            | StartError::OtherCluster { .. }
             | StartError::Random(_)
             | StartError::Halted(_) => false,
         };
