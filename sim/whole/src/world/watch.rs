@@ -159,7 +159,7 @@ impl World {
             register: &self.register,
             marks: &mut self.marks,
             who: (Life { machine: at, life: machine.life }, folder),
-            configured: self.plan.nodes.len(),
+            configured: self.plan.base.nodes.len(),
             heard: Vec::new(),
         };
         for output in outputs {
