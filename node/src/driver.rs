@@ -259,9 +259,10 @@ impl<E: Env, D: Disk> Driver<E, D> {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.env.watch(Seen::Input(&input));
         self.broker.step(now, input, &mut outputs);
+        self.env.watch(Seen::Decided(&self.broker, &outputs));
         let mut halted = None;
         for output in outputs.drain(..) {
-            self.env.watch(Seen::Output(&output));
+            self.env.watch(Seen::Output(&self.broker, &output));
             if let Some(reason) = self.carry_out(output) {
                 halted = Some(reason);
             }

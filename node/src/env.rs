@@ -12,8 +12,9 @@ pub use real::RealEnv;
 
 use crate::store::OpenReport;
 use bytes::{Bytes, BytesMut};
+use seedlog_core::broker::Broker;
 use seedlog_core::input::Input;
-use seedlog_core::output::Output;
+use seedlog_core::output::{Output, Outputs};
 use seedlog_core::recovered::Recovered;
 use seedlog_core::time::Now;
 use std::io;
@@ -56,8 +57,10 @@ pub enum Seen<'a> {
     Recovered(&'a Recovered, &'a OpenReport),
     /// The broker is about to be stepped.
     Input(&'a Input),
+    /// It was stepped; none of the outputs is carried out yet.
+    Decided(&'a Broker, &'a Outputs),
     /// One of the step's outputs is about to be carried out.
-    Output(&'a Output),
+    Output(&'a Broker, &'a Output),
     /// All outputs of the step are carried out.
     Stepped,
 }

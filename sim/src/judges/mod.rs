@@ -1,6 +1,7 @@
 //! The judges: one file each, named after the invariant of INVARIANTS.md that it speaks for. A judge reads what one folder
 //! holds ([`oracle`]), what the cluster has promised ([`truth`]), and what a node did or answered; it says why something must
-//! not be, or nothing. Who asks them, and when, is `world::watch`.
+//! not be, or nothing. [`sight`] tells what a step changed, [`witness`] asks what concerns one node; who else is asked, and when, is
+//! the world's (`world::watch`).
 
 pub mod l3;
 pub mod l4;
@@ -21,7 +22,9 @@ pub mod s5;
 pub mod s6;
 pub mod s7;
 pub mod s9;
+pub mod sight;
 pub mod truth;
+pub mod witness;
 
 use crate::trace::NOWHERE;
 use std::fmt;

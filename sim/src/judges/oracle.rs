@@ -5,8 +5,9 @@ use crate::hash::{hash64, mix};
 use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, TopicPartition};
 use seedlog_core::journal::{AppendEntry, Entry};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, RecordIter};
+use seedlog_core::recovered::Recovered;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One folder's truth.
 #[derive(Debug, Default)]
@@ -44,7 +45,7 @@ pub struct NodeLog {
 #[derive(Debug, Clone)]
 pub struct Held {
     /// It.
-    pub batch: Rc<ShadowBatch>,
+    pub batch: Arc<ShadowBatch>,
     /// The entry that appended it.
     pub lsn: Lsn,
 }
@@ -66,7 +67,7 @@ pub struct HeldEntry {
     /// Its term.
     pub epoch: LeaderEpoch,
     /// Its records.
-    pub records: Rc<[u8]>,
+    pub records: Arc<[u8]>,
     /// Hash of them.
     pub hash: u64,
     /// The entry of the journal.
@@ -92,7 +93,7 @@ pub struct Ghost {
     /// The entry.
     pub entry: Entry,
     /// Its batch, if it has one.
-    pub batch: Option<Rc<ShadowBatch>>,
+    pub batch: Option<Arc<ShadowBatch>>,
     /// It was on the platter at some time, and nothing but a flip takes it from there.
     pub durable: bool,
 }
@@ -162,7 +163,7 @@ impl NodeMetadata {
         self.entries.get(usize::try_from(offset - self.start).ok()?)
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other entries are none of the metadata log's")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     fn follow(&mut self, lsn: Lsn, entry: &Entry) {
         match entry {
             Entry::Metadata { epoch, records, .. } => self.entries.push(HeldEntry {
@@ -193,7 +194,7 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    fn follow(&mut self, lsn: Lsn, entry: &Entry, batch: Option<&Rc<ShadowBatch>>) {
+    fn follow(&mut self, lsn: Lsn, entry: &Entry, batch: Option<&Arc<ShadowBatch>>) {
         follow(&mut self.logs, lsn, entry, batch);
         self.metadata.follow(lsn, entry);
     }
@@ -203,14 +204,14 @@ fn follow(
     logs: &mut BTreeMap<TopicPartition, NodeLog>,
     lsn: Lsn,
     entry: &Entry,
-    batch: Option<&Rc<ShadowBatch>>,
+    batch: Option<&Arc<ShadowBatch>>,
 ) {
     match entry {
         Entry::Append(append) => {
             let log = logs.entry(append.partition).or_default();
             log.begin_epoch(append.epoch, append.base_offset);
             if let Some(batch) = batch {
-                log.batches.push(Held { batch: Rc::clone(batch), lsn });
+                log.batches.push(Held { batch: Arc::clone(batch), lsn });
             }
         }
         Entry::EpochStart { partition, epoch, start } => {
@@ -248,7 +249,7 @@ impl Oracle {
     }
 
     /// An entry was given out, with its batch.
-    pub fn on_entry(&mut self, lsn: Lsn, entry: &Entry, batch: Option<Rc<ShadowBatch>>) {
+    pub fn on_entry(&mut self, lsn: Lsn, entry: &Entry, batch: Option<Arc<ShadowBatch>>) {
         assert!(lsn == self.end().next(), "entries are numbered in order");
         follow(&mut self.logs, lsn, entry, batch.as_ref());
         self.metadata.follow(lsn, entry);
@@ -286,7 +287,7 @@ impl Oracle {
             if let Some(old) = self.logs.get(partition) {
                 // Only what came behind the recovered end can differ.
                 let same =
-                    old.batches.iter().zip(&log.batches).take_while(|(a, b)| Rc::ptr_eq(&a.batch, &b.batch));
+                    old.batches.iter().zip(&log.batches).take_while(|(a, b)| Arc::ptr_eq(&a.batch, &b.batch));
                 log.matched = old.matched.min(same.count());
                 log.given_up = old.given_up;
             }
@@ -295,8 +296,22 @@ impl Oracle {
         self.metadata = replayed.metadata;
     }
 
+    /// The oracle goes on from where a recovery ended. Gives back whether records are gone that were committed.
+    pub fn take_over(&mut self, recovered: &Recovered) -> bool {
+        let replayed = self.replay(recovered.end);
+        let mut lost = false;
+        for (partition, log) in &mut self.logs {
+            let held = recovered.partitions.get(partition);
+            log.given_up |= held.is_some_and(|held| held.damage.is_some());
+            let left = replayed.logs.get(partition).map_or(0, |log| log.batches.len());
+            lost |= left < log.matched;
+        }
+        self.on_recovered(recovered.end, replayed);
+        lost
+    }
+
     /// For whom the node voted in a term, by its entries: each with whether it is on disk.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other entries are no votes")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     pub fn votes_in(&self, term: LeaderEpoch) -> impl Iterator<Item = (NodeId, bool)> {
         // Terms only grow: what is older is behind the first entry of an older term.
         let votes = self.journal.iter().rev().filter_map(|ghost| match ghost.entry {
@@ -448,7 +463,7 @@ pub(crate) mod tests {
     pub(crate) fn append(oracle: &mut Oracle, epoch: i32, base: i64) {
         let (header, bytes) = batch_in(epoch, base, i32::try_from(base).unwrap());
         let lsn = oracle.end().next();
-        oracle.on_entry(lsn, &entry(&header), Some(Rc::new(shadow_of(&header, &bytes))));
+        oracle.on_entry(lsn, &entry(&header), Some(Arc::new(shadow_of(&header, &bytes))));
     }
 
     /// An oracle that saw `count` batches.

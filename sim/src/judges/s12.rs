@@ -3,7 +3,8 @@
 //! cache.
 
 use super::oracle::{NodeLog, ShadowBatch};
-use seedlog_core::ids::{Lsn, Offset};
+use super::truth::Truth;
+use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 
 /// A copy's log, and what is on its platter.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,59 @@ pub fn check_ack<'a>(
         ));
     }
     Ok(())
+}
+
+/// What is acknowledged to a producer.
+#[derive(Debug, Clone, Copy)]
+pub struct Acked<'a> {
+    /// The copy of the node that answers.
+    pub own: Copy<'a>,
+    /// Bits were flipped under it.
+    pub is_hit: bool,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The batch.
+    pub base: Offset,
+    /// What the producer asked for: -1 for all.
+    pub acks: i16,
+}
+
+/// Checks an acknowledgement that leaves for a producer, and remembers it for S1.
+///
+/// # Errors
+/// What it promised too early.
+pub fn check_produced<'a>(
+    truth: &mut Truth,
+    acked: Acked<'_>,
+    copies: impl Iterator<Item = Copy<'a>>,
+) -> Result<(), String> {
+    let Acked { own, is_hit, partition, base, acks } = acked;
+    let is_beyond = truth.is_beyond(partition);
+    let image = &truth.image;
+    let held = image.partition(partition).filter(|_| acks == -1);
+    let needed = held.map(|held| {
+        let needed = image.topic(partition.topic_id).map_or(1, |topic| topic.min_insync_replicas);
+        let lost = held.replicas.iter().filter(|node| truth.losers.contains(node)).count();
+        usize::try_from(needed).unwrap_or(1).saturating_sub(lost)
+    });
+    let said = match needed {
+        _ if is_beyond || is_hit => Ok(()),
+        Some(needed) => check_ack(own, Some((copies, needed)), base),
+        None => check_ack(own, None::<(std::iter::Empty<Copy<'_>>, usize)>, base),
+    };
+    let said = said.map_err(|says| format!("{partition}: {says}"));
+    if acks != -1 {
+        return said;
+    }
+    match truth.log_mut(partition).at_mut(base) {
+        Some(held) => held.acked = true,
+        None if is_beyond => {}
+        None => {
+            let says = format!("{partition}: offset {base} is acknowledged by all, and is not committed");
+            return said.and(Err(says));
+        }
+    }
+    said
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::store::Reading;
 use seedlog_core::ids::{Lsn, Offset};
 use seedlog_core::journal::Entry;
+use seedlog_core::recovered::Recovered;
 use std::collections::BTreeSet;
 
 /// Checks a recovery against the journal as it was given out.
@@ -13,14 +14,7 @@ use std::collections::BTreeSet;
 /// # Errors
 /// What was lost or invented.
 pub fn check(oracle: &Oracle, replayed: &Replayed, reading: &Reading, disk: &Disk) -> Result<(), String> {
-    let end = reading.plan.end;
-    let durable = oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |at| at as u64 + 1);
-    if end.0 < durable {
-        return Err(format!("recovery ends at entry {end}, entry {durable} was on disk"));
-    }
-    if end > oracle.end() {
-        return Err(format!("recovery ends at entry {end}, only {} were written", oracle.end()));
-    }
+    check_bounds(oracle, reading.plan.end)?;
     for visited in &reading.visited {
         let Some(ghost) = oracle.ghost(visited.lsn) else {
             return Err(format!("entry {} was never written", visited.lsn));
@@ -42,7 +36,27 @@ pub fn check(oracle: &Oracle, replayed: &Replayed, reading: &Reading, disk: &Dis
         }
     }
     check_holes(oracle, reading)?;
-    check_ends(oracle, replayed, reading)
+    check_ends(oracle, replayed, &reading.recovered)
+}
+
+/// Checks a recovery of which only the outcome is seen.
+///
+/// # Errors
+/// What was lost or invented.
+pub fn check_outcome(oracle: &Oracle, replayed: &Replayed, recovered: &Recovered) -> Result<(), String> {
+    check_bounds(oracle, recovered.end)?;
+    check_ends(oracle, replayed, recovered)
+}
+
+fn check_bounds(oracle: &Oracle, end: Lsn) -> Result<(), String> {
+    let durable = oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |at| at as u64 + 1);
+    if end.0 < durable {
+        return Err(format!("recovery ends at entry {end}, entry {durable} was on disk"));
+    }
+    if end > oracle.end() {
+        return Err(format!("recovery ends at entry {end}, only {} were written", oracle.end()));
+    }
+    Ok(())
 }
 
 /// Every durable entry above the snapshot was replayed, or a flip explains the hole.
@@ -61,8 +75,8 @@ fn check_holes(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
 }
 
 /// The logs' numbers agree with what the entries up to the recovered end add up to.
-fn check_ends(oracle: &Oracle, replayed: &Replayed, reading: &Reading) -> Result<(), String> {
-    for (&partition, held) in &reading.recovered.partitions {
+fn check_ends(oracle: &Oracle, replayed: &Replayed, recovered: &Recovered) -> Result<(), String> {
+    for (&partition, held) in &recovered.partitions {
         let excused = oracle.logs.get(&partition).is_some_and(|log| log.given_up);
         let end = replayed.logs.get(&partition).map_or(Offset::ZERO, NodeLog::end);
         if let Some(damage) = held.damage {
@@ -79,7 +93,7 @@ fn check_ends(oracle: &Oracle, replayed: &Replayed, reading: &Reading) -> Result
             ));
         }
     }
-    let end = reading.recovered.quorum.log.log.end.0;
+    let end = recovered.quorum.log.log.end.0;
     if end != replayed.metadata.end() {
         return Err(format!(
             "the recovered metadata ends at {end}, its entries at {}",
@@ -94,7 +108,14 @@ fn check_ends(oracle: &Oracle, replayed: &Replayed, reading: &Reading) -> Result
 /// # Errors
 /// What would be different.
 pub fn check_again(first: &Reading, second: &Reading) -> Result<(), String> {
-    let (one, two) = (&first.recovered, &second.recovered);
+    check_same(&first.recovered, &second.recovered)
+}
+
+/// As [`check_again`], of outcomes.
+///
+/// # Errors
+/// What would be different.
+pub fn check_same(one: &Recovered, two: &Recovered) -> Result<(), String> {
     if one.end != two.end {
         return Err(format!(
             "a second recovery, without the page cache, ends at {} and not at {}",

@@ -6,23 +6,23 @@ use super::truth::TrueLog;
 use seedlog_core::ids::{LeaderEpoch, Offset};
 use seedlog_core::records::BatchHeader;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Every batch that was ever appended to a partition, on whatever node.
 #[derive(Debug, Default)]
-pub struct Named(BTreeMap<(LeaderEpoch, Offset), Rc<ShadowBatch>>);
+pub struct Named(BTreeMap<(LeaderEpoch, Offset), Arc<ShadowBatch>>);
 
 impl Named {
     /// A batch is appended somewhere.
     ///
     /// # Errors
     /// Its epoch and one of its offsets name another one.
-    pub fn name(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<Rc<ShadowBatch>, String> {
+    pub fn name(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<Arc<ShadowBatch>, String> {
         let key = (header.leader_epoch, header.base_offset);
         if let Some(known) = self.0.get(&key) {
             let (whole, _) = hashes(header, bytes);
             if known.whole == whole {
-                return Ok(Rc::clone(known));
+                return Ok(Arc::clone(known));
             }
             return Err(format!(
                 "epoch {} offset {} names two batches: one of hash {:x}, another of {whole:x}",
@@ -41,14 +41,14 @@ impl Named {
                 ));
             }
         }
-        let batch = Rc::new(shadow_of(header, bytes));
-        self.0.insert(key, Rc::clone(&batch));
+        let batch = Arc::new(shadow_of(header, bytes));
+        self.0.insert(key, Arc::clone(&batch));
         Ok(batch)
     }
 
     /// The batch that an epoch and an offset name.
     #[must_use]
-    pub fn get(&self, epoch: LeaderEpoch, base: Offset) -> Option<&Rc<ShadowBatch>> {
+    pub fn get(&self, epoch: LeaderEpoch, base: Offset) -> Option<&Arc<ShadowBatch>> {
         self.0.get(&(epoch, base))
     }
 }

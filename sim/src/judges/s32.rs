@@ -2,7 +2,7 @@
 
 use super::oracle::NodeLog;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A follower acknowledges `end` to the leader of an epoch. `durable`: the last entry on its platter.
 ///
@@ -27,7 +27,7 @@ pub fn check_ack(
         let Some(held) = leader.batches.get(at).map(|held| &held.batch) else {
             return Err(format!("it acknowledges {end}, and the log of its leader ends at {}", leader.end()));
         };
-        if !Rc::ptr_eq(own, held) && own.whole != held.whole {
+        if !Arc::ptr_eq(own, held) && own.whole != held.whole {
             return Err(format!(
                 "it acknowledges {end}, and at offset {} it has a record of epoch {}, its leader one of epoch {}",
                 own.header.base_offset, own.header.leader_epoch, held.header.leader_epoch

@@ -12,7 +12,7 @@ use seedlog_core::ids::{
     LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, Uuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One process: the machine, and which of its lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct TrueLog {
 #[derive(Debug, Clone)]
 pub struct TrueBatch {
     /// It.
-    pub batch: Rc<ShadowBatch>,
+    pub batch: Arc<ShadowBatch>,
     /// An acknowledgement of all replicas left.
     pub acked: bool,
     /// It was sent to a reader.
@@ -114,7 +114,7 @@ impl TrueLog {
     /// agree as far as both go.
     pub fn compare(&self, log: &mut NodeLog) -> Result<(), Offset> {
         while let (Some(own), Some(held)) = (log.batches.get(log.matched), self.batches.get(log.matched)) {
-            if !Rc::ptr_eq(&own.batch, &held.batch) && own.batch.whole != held.batch.whole {
+            if !Arc::ptr_eq(&own.batch, &held.batch) && own.batch.whole != held.batch.whole {
                 return Err(held.batch.header.base_offset);
             }
             log.matched += 1;
@@ -276,7 +276,7 @@ pub(crate) mod tests {
     pub(crate) fn true_log(oracle: &Oracle) -> TrueLog {
         let held = &oracle.logs[&partition()].batches;
         let batches =
-            held.iter().map(|held| TrueBatch { batch: Rc::clone(&held.batch), acked: false, served: false });
+            held.iter().map(|held| TrueBatch { batch: Arc::clone(&held.batch), acked: false, served: false });
         TrueLog { batches: batches.collect(), ..TrueLog::default() }
     }
 }

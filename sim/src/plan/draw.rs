@@ -14,6 +14,7 @@ impl Plan {
         let count: u32 = match scenario {
             Scenario::Standard => rng.pick(&[1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 5, 5, 7]),
             Scenario::Quorum => 5,
+            Scenario::Alone => 1,
         };
         let cluster = draw_cluster(rng, count);
         let mut nodes: Vec<NodePlan> = (0..count).map(|_| draw_node(rng)).collect();
@@ -116,7 +117,7 @@ fn draw_clients(
     };
     let file_bytes = nodes.iter().map(|node| node.file_bytes).min().unwrap_or(64 << 10);
     let producers = match scenario {
-        Scenario::Standard => rng.range(1, 3),
+        Scenario::Standard | Scenario::Alone => rng.range(1, 3),
         Scenario::Quorum => 1,
     };
     for _ in 0..producers {
@@ -149,7 +150,7 @@ fn draw_clients(
         add(rng, 100, role);
     }
     let operations = match scenario {
-        Scenario::Standard => 40,
+        Scenario::Standard | Scenario::Alone => 40,
         Scenario::Quorum => 200,
     };
     add(rng, operations, Role::Admin { operations });

@@ -35,11 +35,13 @@ pub enum Scenario {
     Standard,
     /// Five voters that change their leader all the time, with little else going on: Raft's figure 8 (MUSEUM B2).
     Quorum,
+    /// One node that is a cluster of its own: what the whole world runs.
+    Alone,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Standard, Self::Quorum];
+    pub const ALL: [Self; 3] = [Self::Standard, Self::Quorum, Self::Alone];
 
     /// Its name.
     #[must_use]
@@ -47,6 +49,7 @@ impl Scenario {
         match self {
             Self::Standard => "standard",
             Self::Quorum => "quorum",
+            Self::Alone => "alone",
         }
     }
 

@@ -102,6 +102,7 @@ impl Store {
 
     /// What an entry other than an append does to what can be read. Segments are cut with the next snapshot, which waits
     /// for the entry (SAFETY J8, J9): what stands behind the cut in a file is never read again.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     pub(super) fn follow(&mut self, entry: &Entry, lsn: Lsn) {
         match entry {
             Entry::Cut { partition, to } => {

@@ -3,9 +3,9 @@
 use super::World;
 use super::node::State;
 use super::queue::What;
-use crate::judges::oracle::NodeLog;
+use crate::judges::sight::resolve;
 use crate::judges::truth::partition_of;
-use crate::judges::{Judge, s6, s24};
+use crate::judges::{Judge, s24};
 use crate::marks::Mark;
 use crate::trace::Kind;
 use seedlog_core::door::Acks;
@@ -13,7 +13,6 @@ use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{ConnId, Offset, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::output::Reply;
-use seedlog_core::replica::Replica;
 use seedlog_core::wire::{FetchResponse, ProduceResponse, Response};
 
 impl World {
@@ -100,7 +99,7 @@ impl World {
         self.step(at, Input::ReadDone { op, result });
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other answers refuse nothing that waited")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     fn mark_refusals(&mut self, response: &Response) {
         match response {
             Response::Produce(produced) => {
@@ -144,33 +143,15 @@ impl World {
     }
 
     fn judge_published(&mut self, at: usize, response: &FetchResponse) {
-        for topic in &response.responses {
-            let Some(topic_id) = self.resolve(at, topic.topic_id, &topic.topic) else { continue };
-            for data in topic.partitions.iter().filter(|data| data.error_code == ErrorCode::None.code()) {
-                let partition = partition_of(topic_id, data.partition_index);
-                let published = s6::Published {
-                    log_start: data.log_start_offset,
-                    last_stable: data.last_stable_offset,
-                    high_watermark: data.high_watermark,
-                };
-                let node = &mut self.nodes[at];
-                let end = node.log(partition).map_or(Offset::ZERO, NodeLog::end);
-                let State::Up(process) = &mut node.state else { return };
-                let leader = process.broker.replicas().get(&partition).and_then(Replica::leader);
-                let Some(epoch) = leader.map(|leader| leader.epoch) else { continue };
-                let before = process.seen.published.entry(partition).or_default();
-                let said = s6::check_published(before, epoch, end, published);
-                self.hear(Judge::S6, at, said.map_err(|says| format!("{partition}: {says}")));
-            }
-        }
+        let node = &mut self.nodes[at];
+        let State::Up(process) = &mut node.state else { return };
+        let said = process.seen.check_published(&process.broker, &node.oracle.logs, response);
+        self.hear(Judge::S6, at, said);
     }
 
-    /// The topic that a broker's answer is about, by id, or by the name that it knows.
+    /// The topic that a broker's answer is about.
     fn resolve(&self, at: usize, topic_id: Uuid, name: &str) -> Option<Uuid> {
-        if topic_id != Uuid::ZERO {
-            return Some(topic_id);
-        }
         let State::Up(process) = &self.nodes[at].state else { return None };
-        process.broker.image().topic_named(name).map(|(topic_id, _)| topic_id)
+        resolve(&process.broker, topic_id, name)
     }
 }

@@ -239,20 +239,11 @@ impl World {
 
 /// The oracle goes on from where recovery ended. Gives back whether flush=interval lost records that were committed.
 fn take_over(node: &mut Node, reading: &store::Reading, rewritten: Option<(usize, Lsn)>) -> bool {
-    let end = reading.plan.end;
-    let replayed = node.oracle.replay(end);
-    let mut lost = false;
-    for (partition, log) in &mut node.oracle.logs {
-        let held = reading.recovered.partitions.get(partition);
-        log.given_up |= held.is_some_and(|held| held.damage.is_some());
-        let left = replayed.logs.get(partition).map_or(0, |log| log.batches.len());
-        lost |= left < log.matched;
-    }
-    node.oracle.on_recovered(end, replayed);
+    let lost = node.oracle.take_over(&reading.recovered);
     if let Some((_, first)) = rewritten {
         let from = usize::try_from(first.0.saturating_sub(1)).unwrap_or(usize::MAX);
         node.oracle.journal.iter_mut().skip(from).for_each(|ghost| ghost.durable = true);
-        node.oracle.durable = end;
+        node.oracle.durable = reading.plan.end;
     }
     lost
 }

@@ -141,7 +141,7 @@ impl World {
         self.queue.push(arrives, What::Peer { node, message: packet });
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only faults of links are active")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     fn fate_of(&mut self, from: u32, to: u32) -> Fate {
         let mut fate = Fate::default();
         for active in &self.links.active {
@@ -173,7 +173,7 @@ impl World {
         fate
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only faults of links are active")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     fn is_cut(&self, from: u32, to: u32) -> bool {
         self.links.active.iter().any(|active| match &active.kind {
             FaultKind::Cut { pairs, .. } => pairs.contains(&[from, to]),
@@ -204,7 +204,7 @@ impl World {
     }
 
     /// A fault of links begins.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only faults of links come here")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     pub(super) fn begin_link_fault(&mut self, kind: FaultKind) {
         let (for_us, told_us) = match &kind {
             FaultKind::Cut { for_us, told_us, .. } => (*for_us, *told_us),

@@ -2,9 +2,9 @@
 //! `answer`, `life` and `net`.
 
 use super::queue::What;
-use super::watch::Seen;
 use crate::disk::Disk;
 use crate::judges::oracle::{NodeLog, Oracle};
+use crate::judges::sight::Seen;
 use crate::plan::{ClusterPlan, Flush, NodePlan};
 use crate::rng::{Purpose, Stream};
 use crate::store::{DiskNow, PendingFill, PendingLook, PendingSend, Reading, Store};

@@ -2,7 +2,7 @@
 
 use seedlog_sim::marks::{Mark, Marks};
 
-/// Marks of the bare world that this one cannot see: they are about its model of the driver.
+/// Marks of the bare world that this one cannot see: they are about its model of the driver. Nor those that take several nodes.
 pub const NOT_HERE: &[Mark] = &[Mark::ReadFromTail, Mark::LateFill, Mark::DurableMerged];
 
 /// Writes the enum and its words from one table.
@@ -68,6 +68,6 @@ impl OwnMarks {
 
 /// Every mark that this world can hit with its count in a run.
 pub fn counts(bare: &Marks, own: &OwnMarks) -> Vec<(&'static str, u64)> {
-    let of_bare = Mark::ALL.iter().filter(|mark| !NOT_HERE.contains(mark));
+    let of_bare = Mark::ALL.iter().filter(|mark| !NOT_HERE.contains(mark) && !mark.is_of_cluster());
     of_bare.map(|&mark| (mark.says(), bare.count(mark))).chain(own.all()).collect()
 }

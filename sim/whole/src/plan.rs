@@ -1,4 +1,4 @@
-//! A run as data: the bare world's plan of the same seed, and what only byte streams have.
+//! A run as data: the bare world's plan of a cluster of one node, and what only byte streams have.
 
 use seedlog_sim::plan::{Plan, Scenario};
 use seedlog_sim::rng::{Purpose, Stream};
@@ -87,7 +87,7 @@ impl WholePlan {
     /// Draws the plan of a seed.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
-        let base = Plan::draw(Scenario::Standard, seed);
+        let base = Plan::draw(Scenario::Alone, seed);
         let mut rng = Stream::new(seed, Purpose::Whole, 0);
         let wires = base.clients.iter().map(|_| Wire {
             window_bytes: rng.pick(&[2 << 10, 16 << 10, 64 << 10, 256 << 10]),

@@ -1,16 +1,15 @@
 //! The plan's faults, when their time has come: those of machines and disks, and those of connections.
 
 use super::machine::{Blow, Machine, State};
-use super::{Phase, Shared, World, host_of, madsim};
+use super::{Phase, Shared, World, madsim};
 use crate::disk::GroupSeen;
 use crate::net::{Host, now_us};
 use crate::plan::{NetFault, NetFaultKind};
 use seedlog_core::ids::Lsn;
-use seedlog_core::journal::Entry;
 use seedlog_core::journal::format::PREFIX_BYTES;
 use seedlog_sim::disk::Inode;
 use seedlog_sim::hash::hash64;
-use seedlog_sim::judges::oracle::Flip;
+use seedlog_sim::judges::oracle::{Flip, is_of_quorum};
 use seedlog_sim::marks::Mark;
 use seedlog_sim::plan::FaultKind;
 use seedlog_sim::rng::{Purpose, Stream};
@@ -98,6 +97,14 @@ impl Shared {
                 }
             }
             FaultKind::Pause { for_us } => self.pause(at, for_us),
+            FaultKind::Cut { pairs, for_us, .. } => {
+                for [from, to] in pairs {
+                    cut(self, Host::Node(from), Host::Node(to), for_us);
+                }
+            }
+            // Nothing is lost or doubled on a stream, and what a node hears of its streams is the streams' own word. No plan of
+            // this world has a wipe.
+            FaultKind::Noise { .. } | FaultKind::Tell { .. } | FaultKind::Wipe { .. } => {}
         }
     }
 
@@ -149,9 +156,10 @@ impl Shared {
         let mut world = self.lock();
         let NetFault { client, kind, .. } = world.plan.net_faults[index].clone();
         let from = Host::Client(client);
+        let broker = u32::try_from(index % world.machines.len()).unwrap_or(0);
+        let to = Host::Node(broker);
         let Some(held) = world.clients.get_mut(client as usize) else { return };
-        let to = host_of(held.node);
-        let conn = held.conn;
+        let conn = held.links.get(&broker).and_then(|link| link.conn);
         match kind {
             NetFaultKind::Reset => {
                 if let Some(conn) = conn {
@@ -159,8 +167,10 @@ impl Shared {
                 }
             }
             NetFaultKind::HalfOpen => {
-                held.vanished = conn.is_some();
-                held.poke.notify_one();
+                if let Some(link) = held.links.get_mut(&broker) {
+                    link.vanished = link.conn.is_some();
+                    link.poke.notify_one();
+                }
             }
             NetFaultKind::SlowReader { for_us } => {
                 held.slow_until = now_us() + for_us;
@@ -215,6 +225,7 @@ impl World {
         let bit = u8::try_from(rng.below(8)).unwrap_or(0);
         machine.files.disk.flip(target.inode, target.at, bit, cached);
         machine.oracle.flips.push(target.flip);
+        self.on_loss(at);
         self.note_at(at, Kind::Flip, [target.flip.first.0, target.at, u64::from(cached)]);
         true
     }
@@ -241,11 +252,9 @@ fn choose(machine: &Machine, rng: &mut Stream) -> Option<Target> {
         Flip { first: lsn, last: lsn, whole_group: false }
     } else {
         // Committed metadata has no second copy here: without it a node must not start, which says little about logs.
-        let holds_metadata = (first.0..=last.0).any(|lsn| {
-            let ghost = machine.oracle.ghost(Lsn(lsn));
-            ghost.is_none_or(|ghost| matches!(ghost.entry, Entry::Metadata { .. }))
-        });
-        if holds_metadata {
+        let is_of_quorum =
+            |lsn| machine.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| is_of_quorum(&ghost.entry));
+        if (first.0..=last.0).any(is_of_quorum) {
             return None;
         }
         Flip { first, last, whole_group: true }

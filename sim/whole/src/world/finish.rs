@@ -1,9 +1,11 @@
 //! The end of a run: faults stop, what was begun must end (L1), everything is read once more (S1).
 
 use super::machine::State;
-use super::{Phase, World, host_of};
+use super::{Phase, World, host_of, number_of};
 use crate::net::{Host, now_us};
+use seedlog_core::ids::Offset;
 use seedlog_sim::clients::Actor;
+use seedlog_sim::judges::truth::TrueLog;
 use seedlog_sim::judges::{Judge, s1};
 use seedlog_sim::plan::{ClientPlan, Role};
 use seedlog_sim::trace::{Kind, NOWHERE};
@@ -22,11 +24,13 @@ impl World {
             machine.files.full = false;
             machine.cut = None;
         }
+        let nodes = 0..self.machines.len();
+        links.extend(nodes.clone().flat_map(|at| nodes.clone().map(move |to| (host_of(at), host_of(to)))));
         for index in 0..self.clients.len() {
             let client = &mut self.clients[index];
             client.slow_until = 0;
-            client.poke.notify_one();
-            links.push((Host::Client(u32::try_from(index).unwrap_or(0)), host_of(client.node)));
+            let from = Host::Client(number_of(index));
+            links.extend((0..self.machines.len()).map(|at| (from, host_of(at))));
             self.act(index, |actor, ctx| actor.behaviour().on_wake(ctx));
         }
     }
@@ -45,53 +49,66 @@ impl World {
                 let held = &self.clients[client];
                 let waits_for = held.actor.as_behaviour().waits_for();
                 let says = format!("client {client} does not come to an end: {waits_for}");
-                let node = held.node;
-                self.hear(Judge::L1, node, Err(says));
+                if reading {
+                    self.read_everything();
+                }
+                self.hear(Judge::L1, usize::MAX, Err(says));
                 self.phase = Phase::Over;
             }
             Some(_) => {}
         }
     }
 
+    /// Nobody will ever serve again.
+    fn is_dark(&self) -> bool {
+        self.machines.iter().all(|machine| machine.state == State::Dead)
+    }
+
     /// Readers of the plan need not reach the end: the last reading is by others.
     fn is_done(&self, index: usize, reading: bool) -> bool {
-        let client = &self.clients[index];
-        if self.machines[client.node].state == State::Dead {
+        if self.is_dark() {
             return true;
         }
+        let client = &self.clients[index];
+        let flush = self.plan.base.cluster.flush;
         match &client.actor {
             Actor::Reader(_) if index < self.plan.base.clients.len() => true,
-            Actor::Reader(reader) => reader.is_at_the_end(),
-            Actor::Producer(_) | Actor::Admin(_) => reading || client.actor.as_behaviour().is_done(),
+            Actor::Reader(reader) => reader.is_at_the_end(|partition| {
+                let is_owed = !self.truth.may_stay_offline(partition, flush);
+                is_owed.then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
+            }),
+            Actor::Producer(producer) => {
+                reading || producer.is_done_but_for(|partition| self.truth.may_stay_offline(partition, flush))
+            }
+            Actor::Admin(_) => reading || client.actor.as_behaviour().is_done(),
         }
     }
 
     fn begin_last_reading(&mut self) {
         self.phase = Phase::Reading { until_us: now_us() + DRAIN_US };
-        for at in 0..self.machines.len() {
-            if self.machines[at].state == State::Dead {
-                continue;
-            }
-            let node = u32::try_from(at).unwrap_or(0);
-            let role =
-                Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
-            self.add_client(&ClientPlan { node, pause_ms: 15, breaks_every: 0, role });
-        }
+        let role =
+            Role::Reader { session: false, wait_ms: 10, bytes_min: 0, bytes_max: 1 << 20, version: 13 };
+        self.add_client(&ClientPlan { node: 0, pause_ms: 15, breaks_every: 0, role });
     }
 
     fn read_everything(&mut self) {
         let mut said = Vec::new();
+        if self.is_dark() {
+            // What a node that does not start any more has acknowledged is read by nobody.
+            let live = self.truth.logs.iter().filter(|(partition, _)| self.truth.is_live(**partition));
+            said.extend(live.map(|(&partition, truth)| s1::check_read(truth, partition, Offset::ZERO)));
+        }
         for client in &self.clients[self.plan.base.clients.len()..] {
             let Actor::Reader(reader) = &client.actor else { continue };
-            let oracle = &self.machines[client.node].oracle;
-            for (partition, read_to, lost) in reader.progress() {
-                if !lost {
-                    said.push((client.node, s1::check_read(oracle, partition, read_to)));
+            for (partition, read_to, _) in reader.progress() {
+                let is_offline = self.truth.may_stay_offline(partition, self.plan.base.cluster.flush);
+                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| !is_offline) {
+                    said.push(s1::check_read(truth, partition, read_to));
                 }
             }
         }
-        for (node, said) in said {
-            self.hear(Judge::S1, node, said);
+        for said in said {
+            self.hear(Judge::S1, usize::MAX, said);
         }
         self.phase = Phase::Over;
     }

@@ -15,6 +15,7 @@ use seedlog::run::{Node, StartError, Stopper};
 use seedlog::store::StoreError;
 use seedlog_core::output::HaltReason;
 use seedlog_sim::judges::Judge;
+use seedlog_sim::judges::sight::Seen;
 use seedlog_sim::marks::Mark;
 use seedlog_sim::trace::Kind;
 use std::io::ErrorKind;
@@ -193,6 +194,13 @@ impl World {
         self.order(Command::Boot { at, token, delay_us });
     }
 
+    /// Something that counted as durable on a machine may be gone.
+    pub(super) fn on_loss(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        machine.oracle.unsynced_excused |= !machine.flushes_always();
+        self.truth.on_loss(machine.node_id());
+    }
+
     /// A madsim node was killed.
     fn on_killed(&mut self, id: NodeId) {
         let Some(at) = self.machines.iter().position(|machine| machine.id == id) else { return };
@@ -207,6 +215,8 @@ impl World {
         machine.cut = None;
         machine.stopper = None;
         machine.commands.clear();
+        machine.acks.clear();
+        machine.seen = Seen::default();
         machine.killed |= !blow.power && was_running && !blow.orderly;
         let (writes, reads) = machine.lanes.crash(&mut machine.files, &mut machine.disk_rng);
         let power_cut = blow.power.then(|| machine.files.power_cut(&mut machine.disk_rng));
@@ -225,7 +235,9 @@ impl World {
         if let Some((cut, names)) = power_cut {
             self.machines[at].killed = false;
             self.machines[at].dark = true;
-            self.machines[at].oracle.unsynced_excused |= interval;
+            if interval && (cut.lost > 0 || names > 0) {
+                self.on_loss(at);
+            }
             self.note_at(at, Kind::PowerCut, [cut.kept as u64, cut.lost as u64, cut.torn as u64]);
             if cut.lost > 0 {
                 self.mark(Mark::PowerCutLostSectors);

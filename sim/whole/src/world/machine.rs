@@ -7,15 +7,18 @@ use seedlog::config::{
     ClusterConfig, DirectIo, Endpoint, Flush as NodeFlush, Listener, MemoryBudget, NodeConfig, TimestampType,
 };
 use seedlog::run::Stopper;
-use seedlog_core::ids::OpId;
+use seedlog_core::door::Acks;
+use seedlog_core::ids::{ConnId, OpId, RequestNumber, Uuid};
 use seedlog_sim::judges::oracle::Oracle;
+use seedlog_sim::judges::sight::Seen;
 use seedlog_sim::marks::Mark;
-use seedlog_sim::plan::{Flush, NodePlan};
+use seedlog_sim::plan::{ClusterPlan, Flush, NodePlan};
 use seedlog_sim::rng::{Purpose, Stream};
 use std::collections::BTreeMap;
 
 pub(super) struct Machine {
     pub(super) numbers: NodePlan,
+    pub(super) cluster: ClusterPlan,
     pub(super) index: u64,
     pub(super) id: NodeId,
     pub(super) files: Files,
@@ -45,6 +48,12 @@ pub(super) struct Machine {
     pub(super) killed: bool,
     /// The input of the step under way, and how many of its outputs were seen.
     pub(super) step: (u64, u64),
+    /// Its folder, once a recovery told which.
+    pub(super) incarnation: Uuid,
+    /// What the judges saw of the broker last.
+    pub(super) seen: Seen,
+    /// acks of the Produce requests that are under way.
+    pub(super) acks: BTreeMap<(ConnId, RequestNumber), Acks>,
     /// What the end of a store command means for the marks.
     pub(super) commands: BTreeMap<OpId, Mark>,
 }
@@ -72,9 +81,10 @@ pub(super) struct Blow {
 }
 
 impl Machine {
-    pub(super) fn new(seed: u64, index: u64, numbers: &NodePlan, id: NodeId) -> Self {
+    pub(super) fn new(seed: u64, index: u64, numbers: &NodePlan, cluster: &ClusterPlan, id: NodeId) -> Self {
         Self {
             numbers: numbers.clone(),
+            cluster: cluster.clone(),
             index,
             id,
             files: Files::default(),
@@ -96,12 +106,20 @@ impl Machine {
             dark: false,
             killed: false,
             step: (0, 0),
+            incarnation: Uuid::ZERO,
+            seen: Seen::default(),
+            acks: BTreeMap::new(),
             commands: BTreeMap::new(),
         }
     }
 
     pub(super) fn flushes_always(&self) -> bool {
-        self.numbers.flush == Flush::Always
+        self.cluster.flush == Flush::Always
+    }
+
+    /// The name of the broker.
+    pub(super) fn node_id(&self) -> seedlog_core::ids::NodeId {
+        seedlog_core::ids::NodeId(i32::try_from(self.index).unwrap_or(0) + 1)
     }
 
     /// What the process writes was shown to the oracle before.
@@ -115,34 +133,24 @@ impl Machine {
 
     /// The process's configuration: small numbers, so that every limit is met.
     pub(super) fn config(&self, idle_ms: u64) -> NodeConfig {
-        let (flush, flush_interval_ms) = match self.numbers.flush {
+        let (flush, flush_interval_ms) = match self.cluster.flush {
             Flush::Always => (NodeFlush::Always, 1_000),
             Flush::Interval { sync_ms } => (NodeFlush::Interval, sync_ms),
         };
         let ip = super::host_of(usize::try_from(self.index).unwrap_or(0)).ip().to_string();
         let bind = Endpoint { name: "PLAINTEXT".to_owned(), host: Some(ip.clone()), port: PORT };
         NodeConfig {
-            node_id: i32::try_from(self.index).unwrap_or(0) + 1,
+            node_id: self.node_id().0,
             cluster_id: None,
             rack: None,
-            cluster: ClusterConfig {
-                is_broker: true,
-                is_controller: true,
-                voters: BTreeMap::new(),
-                peer_listener: None,
-                election_timeout_ms: 1_000,
-                heartbeat_interval_ms: 500,
-                session_timeout_ms: 9_000,
-                replica_lag_ms_max: 30_000,
-                rebalance_interval_ms: None,
-            },
+            cluster: self.cluster_config(),
             listeners: vec![Listener { bind, advertised_host: ip, advertised_port: PORT }],
             admin_listener: None,
             log_dir: "/data".into(),
             auto_create_topics: false,
             partitions_default: 1,
-            replication_factor_default: Some(1),
-            insync_replicas_min: Some(1),
+            replication_factor_default: None,
+            insync_replicas_min: None,
             message_bytes_max: 1 << 20,
             request_bytes_max: 4 << 20,
             fetch_bytes_max: 4 << 20,
@@ -173,6 +181,21 @@ impl Machine {
                 peers_bytes: 0,
                 core_bytes: 16 << 20,
             },
+        }
+    }
+
+    fn cluster_config(&self) -> ClusterConfig {
+        let timings = self.cluster.timings;
+        ClusterConfig {
+            is_broker: true,
+            is_controller: true,
+            voters: BTreeMap::new(),
+            peer_listener: None,
+            election_timeout_ms: timings.election,
+            heartbeat_interval_ms: timings.broker_beat,
+            session_timeout_ms: timings.session,
+            replica_lag_ms_max: timings.lag,
+            rebalance_interval_ms: (timings.rebalance > 0).then_some(timings.rebalance),
         }
     }
 }

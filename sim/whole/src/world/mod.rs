@@ -24,6 +24,7 @@ use machine::Machine;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use seedlog_sim::judges::s24::Register;
+use seedlog_sim::judges::truth::Truth;
 use seedlog_sim::judges::{Bench, Enabled, Judge, Verdict};
 use seedlog_sim::marks::{Mark, Marks};
 use seedlog_sim::rng::{Purpose, Stream};
@@ -63,6 +64,7 @@ struct World {
     net: Net,
     chance: Stream,
     bench: Bench,
+    truth: Truth,
     register: Register,
     marks: Marks,
     own: OwnMarks,
@@ -92,6 +94,8 @@ enum Command {
     Boot { at: usize, token: u64, delay_us: u64 },
     /// Let a client begin.
     Client { index: usize, delay_us: u64 },
+    /// Connect a client to a broker.
+    Link { index: usize, broker: u32, token: u64 },
 }
 
 /// What a run came to.
@@ -124,8 +128,8 @@ impl Shared {
         let net = Net::new(Stream::new(seed, Purpose::Net, 0));
         let (commands, orders) = mpsc::unbounded_channel();
         let machines = (0..).zip(&plan.base.nodes).zip(nodes);
-        let machines =
-            machines.map(|((index, numbers), &id)| Machine::new(seed, index, numbers, id)).collect();
+        let machine = |((index, numbers), &id)| Machine::new(seed, index, numbers, &plan.base.cluster, id);
+        let machines = machines.map(machine).collect();
         let clients = (0..).zip(&plan.base.clients);
         let clients = clients.map(|(index, client)| Client::new(&plan, index, client)).collect();
         let world = World {
@@ -134,6 +138,7 @@ impl Shared {
             net: net.clone(),
             chance: Stream::new(seed, Purpose::Whole, 1),
             bench: Bench::new(enabled),
+            truth: Truth::default(),
             register: Register::default(),
             marks: Marks::default(),
             own: OwnMarks::default(),
@@ -192,6 +197,9 @@ impl Shared {
                 sleep(Duration::from_micros(delay_us)).await;
                 talk::live(shared, index).await;
             })),
+            Command::Link { index, broker, token } => {
+                drop(tokio::spawn(talk::connect(shared, index, broker, token)));
+            }
         }
     }
 
@@ -228,10 +236,13 @@ impl Shared {
         let mut world = self.lock();
         let own_of_net = world.net.marks();
         world.own.add(&own_of_net);
-        let told =
-            panicked.map(|says| Verdict { judge: Judge::Panic, node: NOWHERE, at_us: virtual_us, says });
+        if let Some(says) = panicked {
+            // What a judge said before came first.
+            let at_us = world.trace.last().last().map_or(0, |event| event.at_us);
+            world.bench.hear(Judge::Panic, NOWHERE, at_us, Err(says));
+        }
         Outcome {
-            verdict: told.or_else(|| world.bench.take()),
+            verdict: world.bench.take(),
             virtual_us,
             steps: world.steps,
             acked: world.acked(),
@@ -273,8 +284,7 @@ impl World {
     }
 
     fn acked(&self) -> u64 {
-        let logs = self.machines.iter().flat_map(|machine| machine.oracle.logs.values());
-        logs.flat_map(|log| &log.batches).filter(|batch| batch.acked).count() as u64
+        self.truth.logs.values().flat_map(|log| &log.batches).filter(|held| held.acked).count() as u64
     }
 }
 

@@ -96,9 +96,10 @@ impl World {
                 self.note_at(at, Kind::GroupSynced, [group.last().0, 0, 0]);
             }
             DiskEvent::SyncFailed { journal } => {
-                let machine = &mut self.machines[at];
                 // What a failed sync took for clean may be gone although no power was cut.
-                machine.oracle.unsynced_excused |= !machine.flushes_always();
+                if !self.machines[at].flushes_always() {
+                    self.on_loss(at);
+                }
                 self.note_at(at, Kind::SyncFailed, [u64::from(!journal), 0, 0]);
                 if !journal {
                     self.mark_own(Own::BackgroundSyncFailed);

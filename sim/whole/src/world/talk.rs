@@ -1,14 +1,12 @@
 //! Clients: the bare world's state machines at the end of a byte stream.
 
-use super::machine::State;
-use super::watch::resolve;
-use super::{PORT, Phase, Shared, World, host_of};
+use super::{PORT, Phase, Shared, World, number_of};
 use crate::net::{Host, SimStream, now_us};
 use crate::plan::{WholePlan, Wire};
 use bytes::{Buf, Bytes, BytesMut};
 use seedlog::env::{Stream as _, StreamReader, StreamWriter};
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{PartitionIndex, TopicPartition};
+use seedlog_core::ids::Uuid;
 use seedlog_core::records::Batches;
 use seedlog_core::wire::{
     ApiKey, FetchResponse, LENGTH_PREFIX_BYTES, Request, Response, Str, decode_response, encode_request,
@@ -16,12 +14,13 @@ use seedlog_core::wire::{
 use seedlog_sim::clients::{Actor, Context};
 use seedlog_sim::hash::hash64;
 use seedlog_sim::judges::oracle::whole_hash;
+use seedlog_sim::judges::truth::partition_of;
 use seedlog_sim::judges::{Judge, s24};
 use seedlog_sim::marks::Mark;
 use seedlog_sim::plan::ClientPlan;
 use seedlog_sim::rng::{Purpose, Stream};
 use seedlog_sim::trace::Kind;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -34,31 +33,39 @@ const SLOW_BYTES: usize = 200;
 const SLOW_US: u64 = 2_000;
 const READ_BYTES: usize = 64 << 10;
 
-/// A client and its end of a connection.
+/// A client and its ends of connections, one to each broker that it talks to.
 pub(super) struct Client {
-    pub(super) node: usize,
     pub(super) actor: Actor,
     pub(super) wire: Wire,
     rng: Stream,
+    pub(super) links: BTreeMap<u32, Link>,
+    next_number: u64,
+    next_link: u64,
+    wake_us: Option<u64>,
+    poke: Arc<Notify>,
+    pub(super) slow_until: u64,
+}
+
+/// A connection at the client's end, from the attempt on.
+pub(super) struct Link {
+    /// Tells it from others to the same broker.
+    token: u64,
     pub(super) conn: Option<u64>,
     /// Requests that wait for an answer, in order: number, API, version, until when.
     waiting: VecDeque<(u64, ApiKey, i16, u64)>,
-    next_number: u64,
-    wake_us: Option<u64>,
-    /// Frames that its connection has not taken yet.
+    /// Frames that the connection has not taken yet.
     frames: Vec<Bytes>,
-    /// The connection ends once they are written.
+    /// It ends once they are written.
     breaks: bool,
-    /// It is gone without a word.
+    /// The client is gone without a word.
     pub(super) vanished: bool,
-    pub(super) slow_until: u64,
     pub(super) poke: Arc<Notify>,
 }
 
 /// What a connection has to do next.
 struct Due {
     frames: Vec<Bytes>,
-    wake_us: Option<u64>,
+    until_us: Option<u64>,
     breaks: bool,
     over: bool,
     slow: bool,
@@ -66,60 +73,63 @@ struct Due {
 
 impl Client {
     pub(super) fn new(plan: &WholePlan, index: u64, client: &ClientPlan) -> Self {
-        let node = client.node as usize;
         let usual = Wire { window_bytes: 64 << 10, segment_bytes: 16 << 10 };
         let wire = usize::try_from(index).ok().and_then(|index| plan.wires.get(index)).copied();
         Self {
-            node,
-            actor: Actor::new(client, &plan.base.nodes[node]),
+            actor: Actor::new(client, &plan.base.cluster),
             wire: wire.unwrap_or(usual),
             rng: Stream::new(plan.base.seed, Purpose::Workload, index),
-            conn: None,
-            waiting: VecDeque::new(),
+            links: BTreeMap::new(),
             next_number: 0,
+            next_link: 0,
             wake_us: None,
-            frames: Vec::new(),
-            breaks: false,
-            vanished: false,
-            slow_until: 0,
             poke: Arc::default(),
+            slow_until: 0,
+        }
+    }
+
+    fn link(&mut self, broker: u32, token: u64) -> Option<&mut Link> {
+        self.links.get_mut(&broker).filter(|link| link.token == token)
+    }
+}
+
+/// A client's life: it is woken when it asked to be. Its connections live by themselves.
+pub(super) async fn live(shared: Shared, index: usize) {
+    let poke = Arc::clone(&shared.lock().clients[index].poke);
+    shared.lock().act(index, |actor, ctx| actor.behaviour().on_wake(ctx));
+    loop {
+        let wake_us = shared.lock().clients[index].wake_us;
+        let left = wake_us.map(|at| Duration::from_micros(at.saturating_sub(now_us())));
+        tokio::select! {
+            biased;
+            () = poke.notified() => {}
+            () = sleep(left.unwrap_or_default()), if left.is_some() => shared.lock().on_time(index),
         }
     }
 }
 
-/// A client's life: connects, talks until the connection ends, and comes back.
-pub(super) async fn live(shared: Shared, index: usize) {
+/// A connection of a client to a broker, from the attempt to its end.
+pub(super) async fn connect(shared: Shared, index: usize, broker: u32, token: u64) {
     let net = shared.net();
-    loop {
-        let (node, wire, gone) = {
-            let world = shared.lock();
-            let client = &world.clients[index];
-            (client.node, client.wire, world.machines[client.node].state == State::Dead)
-        };
-        if gone {
-            return;
-        }
-        let from = Host::Client(u32::try_from(index).unwrap_or(0));
-        if let Ok(stream) = net.dial(from, (host_of(node), PORT), wire).await {
-            shared.lock().on_connected(index, stream.number());
-            talk(&shared, index, stream).await;
-            shared.lock().on_lost(index);
-        }
-        let backoff = shared.lock().chance.range(5_000, 150_000);
-        sleep(Duration::from_micros(backoff)).await;
+    let from = Host::Client(number_of(index));
+    let wire = shared.lock().clients[index].wire;
+    if let Ok(stream) = net.dial(from, (Host::Node(broker), PORT), wire).await {
+        shared.lock().on_connected(index, (broker, token), stream.number());
+        talk(&shared, index, (broker, token), stream).await;
     }
+    shared.lock().on_lost(index, broker, token);
 }
 
 /// One connection, until either end has enough of it.
-async fn talk(shared: &Shared, index: usize, stream: SimStream) {
+async fn talk(shared: &Shared, index: usize, link: (u32, u64), stream: SimStream) {
     let net = shared.net();
     let number = stream.number();
-    let poke = Arc::clone(&shared.lock().clients[index].poke);
+    let Some(poke) = shared.lock().poke_of(index, link) else { return };
     let (mut reader, mut writer) = stream.split();
     let mut buffer = BytesMut::new();
     let mut pieces: Vec<Bytes> = Vec::new();
     loop {
-        let due = shared.lock().due(index);
+        let Some(due) = shared.lock().due(index, link) else { return };
         pieces.extend(due.frames);
         if due.over {
             net.vanish(number, 0);
@@ -128,7 +138,7 @@ async fn talk(shared: &Shared, index: usize, stream: SimStream) {
         if due.breaks && pieces.is_empty() {
             return;
         }
-        let left = due.wake_us.map(|at| Duration::from_micros(at.saturating_sub(now_us())));
+        let left = due.until_us.map(|at| Duration::from_micros(at.saturating_sub(now_us())));
         let bytes_max = if due.slow { SLOW_BYTES } else { READ_BYTES };
         tokio::select! {
             biased;
@@ -142,17 +152,14 @@ async fn talk(shared: &Shared, index: usize, stream: SimStream) {
                     return;
                 }
                 while let Some(frame) = cut_frame(&mut buffer) {
-                    shared.lock().on_frame(index, frame);
+                    shared.lock().on_frame(index, link, frame);
                 }
                 if due.slow {
                     sleep(Duration::from_micros(SLOW_US)).await;
                 }
             }
-            () = sleep(left.unwrap_or_default()), if left.is_some() => {
-                if shared.lock().on_time(index) {
-                    return;
-                }
-            }
+            // The client has waited for long enough.
+            () = sleep(left.unwrap_or_default()), if left.is_some() => return,
         }
     }
 }
@@ -175,108 +182,99 @@ fn cut_frame(buffer: &mut BytesMut) -> Option<Bytes> {
 }
 
 impl World {
-    fn on_connected(&mut self, index: usize, number: u64) {
-        let client = &mut self.clients[index];
-        client.conn = Some(number);
-        (client.breaks, client.vanished) = (false, false);
-        client.frames.clear();
-        let node = client.node;
-        self.note_at(node, Kind::Connect, [number, index as u64, 0]);
-        self.act(index, |actor, ctx| actor.behaviour().on_connected(ctx));
+    fn on_connected(&mut self, index: usize, (broker, token): (u32, u64), number: u64) {
+        if let Some(link) = self.clients[index].link(broker, token) {
+            link.conn = Some(number);
+            self.note(broker, Kind::Connect, [number, index as u64, 0]);
+        }
     }
 
-    fn on_lost(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        let number = client.conn.take().unwrap_or(0);
-        client.waiting.clear();
-        client.frames.clear();
-        let node = client.node;
-        self.note_at(node, Kind::Disconnect, [number, index as u64, 0]);
-        self.act(index, |actor, ctx| actor.behaviour().on_disconnected(ctx));
+    fn on_lost(&mut self, index: usize, broker: u32, token: u64) {
+        let Some(link) = self.clients[index].link(broker, token) else { return };
+        let number = link.conn.unwrap_or(0);
+        self.clients[index].links.remove(&broker);
+        self.note(broker, Kind::Disconnect, [number, index as u64, 0]);
+        self.act(index, |actor, ctx| actor.behaviour().on_disconnected(ctx, broker));
     }
 
-    fn due(&mut self, index: usize) -> Due {
+    fn poke_of(&mut self, index: usize, (broker, token): (u32, u64)) -> Option<Arc<Notify>> {
+        self.clients[index].link(broker, token).map(|link| Arc::clone(&link.poke))
+    }
+
+    fn due(&mut self, index: usize, (broker, token): (u32, u64)) -> Option<Due> {
         let client = &mut self.clients[index];
-        let frames = std::mem::take(&mut client.frames);
-        let deadline = client.waiting.front().map(|(.., until)| *until);
+        let slow = client.slow_until > now_us();
+        let link = client.link(broker, token)?;
         let due = Due {
-            wake_us: [client.wake_us, deadline].into_iter().flatten().min(),
-            breaks: client.breaks,
-            over: client.vanished,
-            slow: client.slow_until > now_us(),
-            frames,
+            frames: std::mem::take(&mut link.frames),
+            until_us: link.waiting.front().map(|(.., until)| *until),
+            breaks: link.breaks,
+            over: link.vanished,
+            slow,
         };
-        let node = client.node;
         for frame in &due.frames {
-            self.note_at(node, Kind::Frame, [index as u64, frame.len() as u64, hash64(frame)]);
+            self.note(broker, Kind::Frame, [index as u64, frame.len() as u64, hash64(frame)]);
         }
-        due
+        Some(due)
     }
 
-    /// A time has come. `true`: the client has waited for long enough.
-    fn on_time(&mut self, index: usize) -> bool {
-        let now = now_us();
+    /// A time has come.
+    fn on_time(&mut self, index: usize) {
         let client = &mut self.clients[index];
-        if client.waiting.front().is_some_and(|(.., until)| *until <= now) {
-            return true;
-        }
-        if client.wake_us.is_some_and(|at| at <= now) {
-            client.wake_us = None;
+        if client.wake_us.take_if(|at| *at <= now_us()).is_some() {
             self.act(index, |actor, ctx| actor.behaviour().on_wake(ctx));
         }
-        false
     }
 
-    fn on_frame(&mut self, index: usize, frame: Bytes) {
-        let client = &mut self.clients[index];
-        let node = client.node;
-        let next = client.waiting.pop_front();
-        self.note_at(node, Kind::Reply, [index as u64, frame.len() as u64, hash64(&frame)]);
+    fn on_frame(&mut self, index: usize, (broker, token): (u32, u64), frame: Bytes) {
+        let Some(link) = self.clients[index].link(broker, token) else { return };
+        let at = broker as usize;
+        let next = link.waiting.pop_front();
+        self.note(broker, Kind::Reply, [index as u64, frame.len() as u64, hash64(&frame)]);
         let Some((number, api_key, version, _)) = next else {
-            self.hear(Judge::L1, node, Err("an answer came that nobody asked for".to_owned()));
+            self.hear(Judge::L1, at, Err("an answer came that nobody asked for".to_owned()));
             return;
         };
         match decode_response(api_key, version, frame.slice(LENGTH_PREFIX_BYTES..)) {
             Ok((correlation, response)) if u64::try_from(correlation) == Ok(number) => {
                 if let Response::Fetch(fetched) = &response {
-                    self.judge_served(node, fetched);
+                    self.judge_served(at, fetched);
                 }
-                self.act(index, |actor, ctx| actor.behaviour().on_response(ctx, number, response));
+                self.act(index, |actor, ctx| actor.behaviour().on_response(ctx, broker, number, response));
             }
             Ok((correlation, _)) => {
                 let says = format!("answer {correlation} came where {number} was due");
-                self.hear(Judge::L1, node, Err(says));
+                self.hear(Judge::L1, at, Err(says));
             }
-            Err(error) => self.hear(Judge::L1, node, Err(format!("an answer cannot be read: {error}"))),
+            Err(error) => self.hear(Judge::L1, at, Err(format!("an answer cannot be read: {error}"))),
         }
     }
 
-    /// What a reader was shown is what was appended, and must stay (S1, S24).
+    /// What a reader was shown is what was committed, and must stay (S1, S24).
     fn judge_served(&mut self, at: usize, response: &FetchResponse) {
-        let machine = &mut self.machines[at];
-        // With flush=interval it may be gone, and others in its place, while the answer travels.
-        let always = machine.flushes_always();
+        // With flush=interval what was read may vanish with the power.
+        let stays = self.machines[at].flushes_always();
         let mut said = Ok(());
         let mut refused = false;
         for topic in &response.responses {
-            let Some(topic_id) = resolve(&machine.oracle, topic.topic_id, &topic.topic) else { continue };
+            // By name the topic may be another one of that name since.
+            let is_sure = topic.topic_id != Uuid::ZERO;
+            let named = || self.truth.topic_named(&topic.topic);
+            let Some(topic_id) = Some(topic.topic_id).filter(|_| is_sure).or_else(named) else { continue };
             for data in &topic.partitions {
-                let partition = TopicPartition { topic_id, partition: PartitionIndex(data.partition_index) };
-                let log = machine.oracle.logs.get(&partition);
+                let partition = partition_of(topic_id, data.partition_index);
                 refused |= data.error_code == ErrorCode::KafkaStorageError.code()
-                    && log.is_some_and(|log| !log.given_up);
+                    && self.machines[at].oracle.logs.get(&partition).is_some_and(|log| !log.given_up);
                 let bytes = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
                 for (header, range) in Batches::new(&bytes) {
                     let batch = &bytes[range];
-                    let log = machine.oracle.logs.get_mut(&partition);
-                    // By name the topic may be another one of that name since.
-                    if always && topic.topic_id == topic_id {
-                        let checked = s24::check_served(log.as_deref(), partition, batch);
-                        said = said.and(checked);
+                    let log = self.truth.logs.get_mut(&partition);
+                    if is_sure {
+                        said = said.and(s24::check_served(log.as_deref(), partition, batch));
                     }
-                    let shadow = log.and_then(|log| log.at_mut(header.base_offset));
-                    if let Some(shadow) = shadow.filter(|shadow| shadow.whole == whole_hash(batch)) {
-                        shadow.served = true;
+                    let held = log.and_then(|log| log.at_mut(header.base_offset));
+                    if let Some(held) = held.filter(|held| held.batch.whole == whole_hash(batch)) {
+                        held.served |= stays;
                     }
                 }
             }
@@ -291,13 +289,14 @@ impl World {
     pub(super) fn act(&mut self, index: usize, act: impl FnOnce(&mut Actor, &mut Context<'_>)) {
         let draining = self.phase != Phase::Stormy;
         let now = now_us();
+        let brokers = u32::try_from(self.machines.len()).unwrap_or(1);
         let client = &mut self.clients[index];
         let mut ctx = Context {
             now_us: now,
             client: u32::try_from(index).unwrap_or(0),
-            node: u32::try_from(client.node).unwrap_or(0),
+            brokers,
             rng: &mut client.rng,
-            oracle: &mut self.machines[client.node].oracle,
+            truth: &mut self.truth,
             register: &mut self.register,
             bench: &mut self.bench,
             marks: &mut self.marks,
@@ -306,7 +305,7 @@ impl World {
             next_number: client.next_number,
             sends: Vec::new(),
             wake_at: None,
-            disconnect: false,
+            disconnect: None,
         };
         act(&mut client.actor, &mut ctx);
         let Context { next_number, sends, wake_at, disconnect, .. } = ctx;
@@ -315,30 +314,60 @@ impl World {
             && client.wake_us.is_none_or(|scheduled| at_us < scheduled || scheduled <= now)
         {
             client.wake_us = Some(at_us);
+            client.poke.notify_one();
         }
-        client.breaks |= disconnect;
-        let node = client.node;
-        for (number, request, version) in sends {
-            if let Err(says) = self.send(index, number, &request, version) {
-                self.hear(Judge::L1, node, Err(says));
+        for (broker, number, request, version) in sends {
+            if let Err(says) = self.send(index, broker, number, &request, version) {
+                self.hear(Judge::L1, broker as usize, Err(says));
             }
+        }
+        if let Some(broker) = disconnect
+            && let Some(link) = self.clients[index].links.get_mut(&broker)
+        {
+            link.breaks = true;
+            link.poke.notify_one();
         }
     }
 
-    fn send(&mut self, index: usize, number: u64, request: &Request, version: i16) -> Result<(), String> {
-        let client = &mut self.clients[index];
-        if client.conn.is_none() {
-            return Ok(());
-        }
+    fn send(
+        &mut self,
+        index: usize,
+        broker: u32,
+        number: u64,
+        request: &Request,
+        version: i16,
+    ) -> Result<(), String> {
         let correlation = i32::try_from(number).unwrap_or(0);
         let name = Str::from_static("sim");
         let chain = encode_request(version, correlation, Some(&name), request);
         let chain = chain.map_err(|error| format!("a request cannot be written: {error}"))?;
-        client.frames.push(chain.to_bytes());
+        if !self.clients[index].links.contains_key(&broker) {
+            self.open_link(index, broker);
+        }
+        let Some(link) = self.clients[index].links.get_mut(&broker) else { return Ok(()) };
+        link.frames.push(chain.to_bytes());
+        link.poke.notify_one();
         if !is_silent(request) {
-            client.waiting.push_back((number, request.api_key(), version, now_us() + TIMEOUT_US));
+            link.waiting.push_back((number, request.api_key(), version, now_us() + TIMEOUT_US));
         }
         Ok(())
+    }
+
+    fn open_link(&mut self, index: usize, broker: u32) {
+        let client = &mut self.clients[index];
+        client.next_link += 1;
+        let token = client.next_link;
+        let link = Link {
+            token,
+            conn: None,
+            waiting: VecDeque::new(),
+            frames: Vec::new(),
+            breaks: false,
+            vanished: false,
+            poke: Arc::default(),
+        };
+        client.links.insert(broker, link);
+        self.order(super::Command::Link { index, broker, token });
     }
 
     /// A client beyond the plan's: the one that reads everything at the end.

@@ -1,21 +1,23 @@
 //! What a node's driver shows, and what the judges say to it.
 
-use super::machine::{Blow, State};
+use super::machine::{Blow, Machine, State};
 use super::{Shared, World};
 use crate::disk::{Files, SimDisk};
-use bytes::Bytes;
 use seedlog::env::Seen;
 use seedlog::store::{OpenReport, Store, StoreOptions};
-use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{NodeId, Offset, PartitionIndex, TopicPartition, Uuid};
+use seedlog_core::broker::Broker;
+use seedlog_core::cluster::records::Voter;
+use seedlog_core::door::{Acks, ClientBody};
+use seedlog_core::ids::{ConnId, Lsn, NodeId, Offset, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::input::Input;
-use seedlog_core::journal::Entry;
-use seedlog_core::output::{Output, StoreCommand};
-use seedlog_core::records::BatchHeader;
+use seedlog_core::output::{Output, Outputs, StoreCommand};
 use seedlog_core::recovered::{Recovered, lost_offsets};
-use seedlog_core::wire::{FetchResponse, ProduceResponse, Response};
-use seedlog_sim::judges::oracle::Oracle;
-use seedlog_sim::judges::{Judge, s1, s6, s12, s18, s25};
+use seedlog_core::wire::{ProduceResponse, Response};
+use seedlog_sim::judges::s12::{Acked, Copy};
+use seedlog_sim::judges::sight::{Sight, resolve};
+use seedlog_sim::judges::truth::{Life, partition_of};
+use seedlog_sim::judges::witness::Witness;
+use seedlog_sim::judges::{Judge, s12, s18};
 use seedlog_sim::marks::Mark;
 use seedlog_sim::trace::{Kind, input_number};
 use std::pin::pin;
@@ -45,13 +47,15 @@ impl World {
             Seen::Input(input) => {
                 self.machines[at].step = (input_number(input), 0);
                 self.steps += 1;
+                self.machines[at].note_acks(input);
                 if let Input::StoreDone { op, result: Ok(()) } = input
                     && let Some(mark) = self.machines[at].commands.remove(op)
                 {
                     self.mark(mark);
                 }
             }
-            Seen::Output(output) => {
+            Seen::Decided(broker, outputs) => self.on_decided(at, broker, outputs),
+            Seen::Output(broker, output) => {
                 let machine = &mut self.machines[at];
                 let taken = machine.step.1;
                 if taken > 0 && machine.cut.is_some() && machine.chance.chance(500) {
@@ -61,7 +65,7 @@ impl World {
                     return blow;
                 }
                 self.machines[at].step.1 += 1;
-                self.on_output(at, output);
+                self.on_output(at, broker, output);
             }
             Seen::Stepped => {
                 let (input, outputs) = self.machines[at].step;
@@ -75,9 +79,10 @@ impl World {
     fn on_recovered(&mut self, at: usize, recovered: &Recovered, report: &OpenReport) {
         let machine = &mut self.machines[at];
         let end = recovered.end;
-        let lost = s1::check_recovered(&machine.oracle, recovered);
-        let wrong = s18::check_outcome(&machine.oracle, recovered);
-        let again = recover_again(&machine.files, NodeId(i32::try_from(machine.index).unwrap_or(0) + 1));
+        let replayed = machine.oracle.replay(end);
+        let wrong = s18::check_outcome(&machine.oracle, &replayed, recovered);
+        machine.incarnation = report.identity.incarnation;
+        let again = recover_again(&machine.files, machine.node_id());
         let again = again.and_then(|again| s18::check_same(recovered, &again));
         // A bit that was flipped under the page cache is not recovery's doing.
         let again =
@@ -86,7 +91,8 @@ impl World {
         let durable = ghosts.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
         let killed = std::mem::take(&mut machine.killed);
         let has_snapshot = machine.files.disk.lookup("data/snapshot").is_some();
-        let interval_loss = machine.oracle.take_over(recovered);
+        let is_gone = machine.oracle.take_over(recovered);
+        let interval_loss = is_gone && !machine.flushes_always();
         machine.oracle.on_platter(end);
         machine.state = State::Up;
         let marks = [
@@ -103,17 +109,19 @@ impl World {
             self.mark(mark);
         }
         self.note_at(at, Kind::Recovered, [end.0, report.rewritten as u64, report.damage.len() as u64]);
-        self.hear(Judge::S1, at, lost);
         self.hear(Judge::S18, at, wrong);
         self.hear(Judge::S18, at, again);
     }
 
-    fn on_output(&mut self, at: usize, output: &Output) {
+    fn on_output(&mut self, at: usize, broker: &Broker, output: &Output) {
         match output {
-            Output::Journal { entry, batch } => self.on_entry(at, entry, batch.as_ref()),
-            Output::Reply { response: Some(reply), .. } => match &reply.response {
-                Response::Produce(produced) => self.judge_acks(at, produced),
-                Response::Fetch(fetched) => self.judge_published(at, fetched),
+            Output::Reply { conn, number, response: Some(reply) } => match &reply.response {
+                Response::Produce(produced) => self.judge_acks(at, broker, (*conn, *number), produced),
+                Response::Fetch(fetched) => {
+                    let machine = &mut self.machines[at];
+                    let said = machine.seen.check_published(broker, &machine.oracle.logs, fetched);
+                    self.hear(Judge::S6, at, said);
+                }
                 Response::ListOffsets(_)
                 | Response::Metadata(_)
                 | Response::ApiVersions(_)
@@ -131,80 +139,98 @@ impl World {
                 };
                 self.machines[at].commands.insert(*op, mark);
             }
-            Output::Reply { response: None, .. }
+            Output::Journal { .. }
+            | Output::Send { .. }
+            | Output::Reply { response: None, .. }
             | Output::Close { .. }
             | Output::Read { .. }
             | Output::Halt { .. } => {}
         }
     }
 
-    fn on_entry(&mut self, at: usize, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>) {
-        let oracle = &mut self.machines[at].oracle;
-        let batch = batch.map(|(header, bytes)| (header, &bytes[..]));
-        let shadow = oracle.on_entry(oracle.end().next(), entry, batch);
-        if let (Entry::Append(append), Some(shadow)) = (entry, shadow) {
-            let said = s25::check_last(&oracle.logs[&append.partition]);
-            let produced = self.register.check(shadow.payload, append.base_offset);
-            self.hear(Judge::S25, at, said);
-            self.hear(Judge::S24, at, produced);
+    /// What a step made of the broker, before anything of it leaves.
+    fn on_decided(&mut self, at: usize, broker: &Broker, outputs: &Outputs) {
+        let sights = self.machines[at].seen.look(broker);
+        let machine = &mut self.machines[at];
+        let folder = Voter { node_id: machine.node_id(), incarnation: machine.incarnation };
+        let mut witness = Witness {
+            truth: &mut self.truth,
+            oracle: &mut machine.oracle,
+            register: &self.register,
+            marks: &mut self.marks,
+            who: (Life { machine: at, life: machine.life }, folder),
+            configured: self.plan.base.nodes.len(),
+            heard: Vec::new(),
+        };
+        for output in outputs {
+            if let Output::Journal { entry, batch } = output {
+                witness.on_entry(entry, batch.as_ref());
+            }
+        }
+        for sight in &sights {
+            if let Sight::Committed(end) = sight {
+                while witness.commit_next(*end).is_some() {}
+            }
+            witness.on_sight(sight, broker);
+        }
+        for (judge, says) in witness.heard {
+            self.hear(judge, at, Err(says));
         }
     }
 
     /// S12, and what S1 will ask for later.
-    fn judge_acks(&mut self, at: usize, response: &ProduceResponse) {
+    fn judge_acks(
+        &mut self,
+        at: usize,
+        broker: &Broker,
+        request: (ConnId, RequestNumber),
+        response: &ProduceResponse,
+    ) {
+        let acks = match self.machines[at].acks.remove(&request) {
+            Some(Acks::All) => -1,
+            Some(Acks::Leader) => 1,
+            Some(Acks::None | Acks::Invalid) | None => 0,
+        };
         for topic in &response.responses {
-            let machine = &mut self.machines[at];
-            let Some(topic_id) = resolve(&machine.oracle, topic.topic_id, &topic.name) else { continue };
-            let always = machine.flushes_always();
-            let mut said = Ok(());
+            let Some(topic_id) = resolve(broker, topic.topic_id, &topic.name) else { continue };
             for part in topic.partition_responses.iter().filter(|part| part.error_code == 0) {
-                let partition = TopicPartition { topic_id, partition: PartitionIndex(part.index) };
-                let base = Offset(part.base_offset);
-                let oracle = &mut machine.oracle;
-                let lsn = oracle.logs.get(&partition).and_then(|log| log.at(base)).map(|batch| batch.lsn);
-                let on_platter = lsn.and_then(|lsn| oracle.ghost(lsn)).map(|ghost| ghost.durable);
-                said = said
-                    .and_then(|()| s12::check_ack(oracle.logs.get(&partition), partition, base, on_platter));
-                if let Some(batch) = oracle.logs.get_mut(&partition).and_then(|log| log.at_mut(base)) {
-                    batch.acked = true;
-                }
-            }
-            if always {
+                let partition = partition_of(topic_id, part.index);
+                let machines = &self.machines;
+                let copies = machines.iter().map(|machine| machine.copy_of(partition));
+                let own = machines[at].copy_of(partition);
+                // A duplicate may be acknowledged after a bit of its group was flipped.
+                let is_hit = !machines[at].oracle.flips.is_empty();
+                let acked = Acked { own, is_hit, partition, base: Offset(part.base_offset), acks };
+                let said = s12::check_produced(&mut self.truth, acked, copies);
                 self.hear(Judge::S12, at, said);
             }
         }
     }
-
-    fn judge_published(&mut self, at: usize, response: &FetchResponse) {
-        for topic in &response.responses {
-            let oracle = &mut self.machines[at].oracle;
-            let Some(topic_id) = resolve(oracle, topic.topic_id, &topic.topic) else { continue };
-            let mut said = Ok(());
-            for data in topic.partitions.iter().filter(|data| data.error_code == ErrorCode::None.code()) {
-                let partition = TopicPartition { topic_id, partition: PartitionIndex(data.partition_index) };
-                let published = s6::Published {
-                    log_start: data.log_start_offset,
-                    last_stable: data.last_stable_offset,
-                    high_watermark: data.high_watermark,
-                };
-                let log = oracle.logs.entry(partition).or_default();
-                let checked = s6::check_published(log, published);
-                said = said.and_then(|()| checked.map_err(|says| format!("{partition}: {says}")));
-            }
-            self.hear(Judge::S6, at, said);
-        }
-    }
 }
 
-/// The topic that an answer is about, by id or name.
-pub(super) fn resolve(oracle: &Oracle, topic_id: Uuid, name: &str) -> Option<Uuid> {
-    if topic_id == Uuid::ZERO { oracle.topic_named(name) } else { Some(topic_id) }
+impl Machine {
+    fn note_acks(&mut self, input: &Input) {
+        match input {
+            Input::Request { conn, number, request } => {
+                if let ClientBody::Produce(produce) = &request.body {
+                    self.acks.insert((*conn, *number), produce.acks);
+                }
+            }
+            Input::ConnClosed { conn } => self.acks.retain(|(of, _), _| of != conn),
+            _ => {}
+        }
+    }
+
+    fn copy_of(&self, partition: TopicPartition) -> Copy<'_> {
+        let durable = if self.flushes_always() { self.oracle.durable } else { Lsn(u64::MAX) };
+        Copy { log: self.oracle.logs.get(&partition), durable }
+    }
 }
 
 /// The store's own recovery once more, from what is on the platter: nothing may rest on the page cache (SAFETY J2).
 fn recover_again(files: &Files, node_id: NodeId) -> Result<Recovered, String> {
     let disk = SimDisk::alone(files.on_platter());
-    let options = StoreOptions::new("/data".into(), node_id, Uuid::ZERO, Uuid::ZERO);
+    let options = StoreOptions::new("/data".into(), node_id, Uuid::ZERO);
     let mut salt = 0;
     let salts = Box::new(move || {
         salt += 1;

@@ -1,0 +1,326 @@
+//! What is asked of one node and of what is true, whichever world the node lives in: at every entry that it writes, and at what
+//! its steps changed ([`super::sight`]). What takes a look at several nodes at once is the world's own.
+
+use super::oracle::{Oracle, partition_of, shadow_of};
+use super::s24::Register;
+use super::sight::Sight;
+use super::truth::{Life, TrueBatch, Truth};
+use super::{Judge, q1, s1, s2, s7, s9, s13, s16, s25};
+use crate::marks::{Mark, Marks};
+use bytes::Bytes;
+use seedlog_core::broker::Broker;
+use seedlog_core::cluster::records::{MetadataRecord, Voter};
+use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
+use seedlog_core::journal::Entry;
+use seedlog_core::records::BatchHeader;
+use std::sync::Arc;
+
+/// A node before the judges.
+#[derive(Debug)]
+pub struct Witness<'a> {
+    /// What is true.
+    pub truth: &'a mut Truth,
+    /// What the node's folder holds.
+    pub oracle: &'a mut Oracle,
+    /// What clients produced.
+    pub register: &'a Register,
+    /// Coverage.
+    pub marks: &'a mut Marks,
+    /// The process, and the folder that it has.
+    pub who: (Life, Voter),
+    /// Nodes of the cluster, all of which are configured as voters.
+    pub configured: usize,
+    /// What was found, in order.
+    pub heard: Vec<(Judge, String)>,
+}
+
+/// What a step changed, and what is left to be looked at.
+#[derive(Debug)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// A process leads the quorum.
+    LeadsQuorum,
+    /// It leads a partition.
+    Leads(TopicPartition),
+    /// More of a partition is committed than anybody knew before.
+    Grown(TopicPartition),
+}
+
+/// An entry of the metadata that is committed from now on.
+#[derive(Debug)]
+pub struct Committed {
+    /// Its records.
+    pub records: Arc<[u8]>,
+    /// The partitions that they are about.
+    pub touched: Vec<TopicPartition>,
+}
+
+impl Witness<'_> {
+    fn hear(&mut self, judge: Judge, said: Result<(), String>) {
+        if let Err(says) = said {
+            self.heard.push((judge, says));
+        }
+    }
+
+    fn mark_if(&mut self, marks: &[(Mark, bool)]) {
+        for (mark, _) in marks.iter().filter(|(_, hit)| *hit) {
+            self.marks.hit(*mark);
+        }
+    }
+
+    /// The node writes an entry.
+    pub fn on_entry(&mut self, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>) {
+        self.judge_entry(entry);
+        let mut shadow = None;
+        if let (Some(partition), Some((header, bytes))) = (partition_of(entry), batch) {
+            match self.truth.log_mut(partition).named.name(header, bytes) {
+                Ok(named) => {
+                    let produced = self.register.check(named.payload, header.base_offset);
+                    self.hear(Judge::S24, produced);
+                    shadow = Some(named);
+                }
+                Err(says) => {
+                    self.hear(Judge::S2, Err(format!("{partition}: {says}")));
+                    shadow = Some(Arc::new(shadow_of(header, bytes)));
+                }
+            }
+        }
+        let lsn = self.oracle.end().next();
+        self.oracle.on_entry(lsn, entry, shadow);
+    }
+
+    fn judge_entry(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Cut { partition, to } => {
+                let had = self.judge_cut(*partition, *to);
+                self.mark_if(&[(Mark::FollowerCut, had)]);
+            }
+            Entry::Reset { partition, start, .. } => {
+                self.judge_cut(*partition, *start);
+                self.marks.hit(Mark::LogReset);
+            }
+            Entry::MetadataCut { to } => self.judge_metadata_cut(*to),
+            Entry::MetadataImage { from: 0, .. } => self.marks.hit(Mark::MetadataSnapshot),
+            Entry::Trusted { .. } => self.marks.hit(Mark::DoubtResolved),
+            Entry::Founded { cluster_id, voters } => {
+                let said = q1::check(voters, self.configured);
+                self.hear(Judge::Q1, said);
+                self.truth.on_founded(*cluster_id, voters);
+                if let Some(first) = self.truth.cluster.filter(|first| first != cluster_id) {
+                    let says = format!("cluster {cluster_id} is founded, and {first} was");
+                    self.hear(Judge::Q1, Err(says));
+                }
+            }
+            Entry::Append(_)
+            | Entry::EpochStart { .. }
+            | Entry::Metadata { .. }
+            | Entry::MetadataImage { .. }
+            | Entry::ProducersExpired { .. }
+            | Entry::Dropped { .. }
+            | Entry::Dropping { .. }
+            | Entry::Started { .. }
+            | Entry::Stopped
+            | Entry::Vote { .. } => {}
+        }
+    }
+
+    /// Gives back whether anything is cut off.
+    fn judge_cut(&mut self, partition: TopicPartition, to: Offset) -> bool {
+        let truth = self.truth.log_mut(partition);
+        let log = self.oracle.logs.entry(partition).or_default();
+        let had = log.end() > to;
+        let said = s7::check_cut(truth, log, to).map_err(|says| format!("{partition}: {says}"));
+        self.hear(Judge::S7, said);
+        had
+    }
+
+    fn judge_metadata_cut(&mut self, to: Offset) {
+        let committed = i64::try_from(self.truth.entries.len()).unwrap_or(i64::MAX);
+        self.match_metadata();
+        let matched = self.oracle.metadata.matched.min(committed);
+        // An observer's copy counts for nothing: a leader may ask it to begin earlier than it would have to.
+        if to.0 < matched && self.truth.image.voters().contains(&self.who.1) {
+            let says = format!("the metadata log is cut at {to}, and what is below {matched} is committed");
+            self.hear(Judge::S7, Err(says));
+        }
+    }
+
+    fn match_metadata(&mut self) -> Option<i64> {
+        let metadata = &mut self.oracle.metadata;
+        while let Some(own) = metadata.at(metadata.matched)
+            && let Some(held) =
+                usize::try_from(metadata.matched).ok().and_then(|at| self.truth.entries.get(at))
+        {
+            if (own.epoch, own.hash) != (held.epoch, held.hash) {
+                return Some(metadata.matched);
+            }
+            metadata.matched += 1;
+        }
+        None
+    }
+
+    /// A step changed something. What it takes for committed metadata goes through [`Self::commit_next`] before.
+    pub fn on_sight(&mut self, sight: &Sight, broker: &Broker) -> Left {
+        match sight {
+            Sight::Term { before, now } if now < before => {
+                self.hear(Judge::S11, Err(format!("its term goes back from {before} to {now}")));
+            }
+            Sight::Term { .. } | Sight::Committed(_) => {}
+            Sight::LeadsQuorum(term) => {
+                self.on_quorum_leader(*term);
+                return Left::LeadsQuorum;
+            }
+            Sight::Image { end, hash } => {
+                let said = self.check_image(*end, *hash);
+                self.hear(Judge::S15, said);
+            }
+            Sight::Epoch { partition, before, now } => {
+                if now < before {
+                    let says = format!("{partition}: its leader epoch goes back from {before} to {now}");
+                    self.hear(Judge::S11, Err(says));
+                }
+            }
+            Sight::Leads { partition, epoch } => {
+                self.on_partition_leader(*partition, *epoch, broker);
+                return Left::Leads(*partition);
+            }
+            Sight::Watermark { partition, end, .. } => {
+                if self.on_watermark(*partition, *end, broker) {
+                    return Left::Grown(*partition);
+                }
+            }
+        }
+        Left::Nothing
+    }
+
+    fn check_image(&self, end: Offset, hash: u64) -> Result<(), String> {
+        let index = usize::try_from(end.0 - 1).ok();
+        match index.and_then(|index| self.truth.entries.get(index)).map(|entry| entry.image) {
+            Some(image) if image == hash => Ok(()),
+            Some(_) => Err(format!("its image of the metadata up to {end} is not the one that others have")),
+            None if end == Offset::ZERO => Ok(()),
+            None => Err(format!("it acts on metadata up to {end}, which is not committed")),
+        }
+    }
+
+    fn on_quorum_leader(&mut self, term: LeaderEpoch) {
+        if let Err((judge, says)) = s16::check_leader(&mut self.truth.terms, term, self.who.0) {
+            self.hear(judge, Err(format!("the quorum: {says}")));
+        }
+        self.match_metadata();
+        let committed = i64::try_from(self.truth.entries.len()).unwrap_or(i64::MAX);
+        let matched = self.oracle.metadata.matched;
+        let has_successor = self.truth.terms.keys().next_back().is_some_and(|latest| *latest > term);
+        if matched < committed && !has_successor {
+            let says = format!(
+                "the quorum's leader of term {term} lacks entry {matched} of the metadata; what is below {committed} is committed"
+            );
+            self.hear(Judge::S1, Err(says.clone()));
+            self.hear(Judge::S3, Err(says));
+        }
+    }
+
+    /// The node takes the metadata up to `end` for committed. Gives back the next entry of it that nobody knew to be.
+    pub fn commit_next(&mut self, end: Offset) -> Option<Committed> {
+        if let Some(offset) = self.match_metadata().filter(|offset| *offset < end.0) {
+            let says = format!(
+                "entry {offset} of the metadata is committed, and this node has another one committed"
+            );
+            self.hear(Judge::S2, Err(says));
+            return None;
+        }
+        let next = i64::try_from(self.truth.entries.len()).unwrap_or(i64::MAX);
+        if next >= end.0 {
+            return None;
+        }
+        let Some(held) = self.oracle.metadata.at(next).cloned() else {
+            let says =
+                format!("metadata up to {end} counts as committed, and this node does not have entry {next}");
+            self.hear(Judge::S4, Err(says));
+            return None;
+        };
+        let decoded = MetadataRecord::decode(&held.records).unwrap_or_default();
+        let (of_elr, unclean) = self.truth.elections(&decoded);
+        self.mark_if(&[(Mark::ElrElected, of_elr), (Mark::UncleanElected, unclean)]);
+        match self.truth.commit(held.epoch, &held.records) {
+            Ok(touched) => {
+                self.oracle.metadata.matched = next + 1;
+                for &partition in &touched {
+                    let said = s13::check(&self.truth.image, partition);
+                    self.hear(Judge::S13, said);
+                    self.mark_state(partition);
+                }
+                Some(Committed { records: held.records, touched })
+            }
+            Err(says) => {
+                self.hear(Judge::S15, Err(says));
+                None
+            }
+        }
+    }
+
+    fn mark_state(&mut self, partition: TopicPartition) {
+        let Some(held) = self.truth.image.partition(partition) else { return };
+        let alone = held.replicas.len() > 1 && held.state.isr.len() == 1;
+        let (has_elr, doubts) = (!held.state.elr.is_empty(), !held.state.doubts.is_empty());
+        self.mark_if(&[(Mark::IsrOfOne, alone), (Mark::HasElr, has_elr), (Mark::DoubtsInMetadata, doubts)]);
+    }
+
+    fn judge_epochs(&mut self, partition: TopicPartition, broker: &Broker) {
+        let Some(replica) = broker.replicas().get(&partition) else { return };
+        let Some(log) = self.oracle.logs.get(&partition) else { return };
+        if log.given_up || replica.damage().is_some() {
+            return;
+        }
+        let said = s9::check(replica.log(), log).map_err(|says| format!("{partition}: {says}"));
+        self.hear(Judge::S9, said);
+    }
+
+    fn on_partition_leader(&mut self, partition: TopicPartition, epoch: LeaderEpoch, broker: &Broker) {
+        self.judge_epochs(partition, broker);
+        let truth = self.truth.log_mut(partition);
+        let led = s16::check_leader(&mut truth.leaders, epoch, self.who.0);
+        let log = self.oracle.logs.entry(partition).or_default();
+        let complete = s1::check_leader(truth, log, partition, epoch);
+        if let Err((judge, says)) = led {
+            self.hear(judge, Err(format!("{partition}: {says}")));
+        }
+        if let Err((judge, says)) = complete {
+            self.hear(judge, Err(says));
+        }
+    }
+
+    /// Gives back whether more is committed than before.
+    fn on_watermark(&mut self, partition: TopicPartition, end: Offset, broker: &Broker) -> bool {
+        let truth = self.truth.log_mut(partition);
+        if truth.is_beyond {
+            return false;
+        }
+        let log = self.oracle.logs.entry(partition).or_default();
+        if log.given_up {
+            return false;
+        }
+        if let Err(says) = s2::check_committed(truth, log, end) {
+            self.hear(Judge::S2, Err(format!("{partition}: {says}")));
+            return false;
+        }
+        if log.end() < end {
+            let says = format!("{partition}: its watermark is {end}, and its log ends at {}", log.end());
+            self.hear(Judge::S4, Err(says));
+            return false;
+        }
+        let mut sequences = Ok(());
+        let grew = truth.end() < end;
+        while truth.end() < end
+            && let Some(held) = log.batches.get(truth.batches.len())
+        {
+            sequences = sequences.and_then(|()| s25::check_next(&mut truth.producers, &held.batch));
+            truth.batches.push(TrueBatch { batch: Arc::clone(&held.batch), acked: false, served: false });
+            log.matched = truth.batches.len();
+        }
+        self.hear(Judge::S25, sequences.map_err(|says| format!("{partition}: {says}")));
+        self.judge_epochs(partition, broker);
+        grew
+    }
+}
