@@ -132,18 +132,7 @@ impl Store {
             Entry::Cut { partition: of, to } => partition != of || base < to,
             Entry::Reset { partition: of, .. } => partition != of,
             Entry::Dropping { topic_id, .. } => partition.topic_id != *topic_id,
-            Entry::Append(_)
-            | Entry::EpochStart { .. }
-            | Entry::Metadata { .. }
-            | Entry::ProducersExpired { .. }
-            | Entry::Dropped { .. }
-            | Entry::Started { .. }
-            | Entry::Stopped
-            | Entry::Founded { .. }
-            | Entry::Vote { .. }
-            | Entry::MetadataCut { .. }
-            | Entry::MetadataImage { .. }
-            | Entry::Trusted { .. } => true,
+            _ => true,
         });
         if let Some((_, _, needs)) = &mut self.waiting_snapshot {
             // The table lacks what the entry took away: it counts only together with the entry.
