@@ -210,14 +210,13 @@ impl World {
 
 impl Machine {
     fn note_acks(&mut self, input: &Input) {
-        match input {
-            Input::Request { conn, number, request } => {
-                if let ClientBody::Produce(produce) = &request.body {
-                    self.acks.insert((*conn, *number), produce.acks);
-                }
-            }
-            Input::ConnClosed { conn } => self.acks.retain(|(of, _), _| of != conn),
-            _ => {}
+        if let Input::Request { conn, number, request } = input
+            && let ClientBody::Produce(produce) = &request.body
+        {
+            self.acks.insert((*conn, *number), produce.acks);
+        }
+        if let Input::ConnClosed { conn } = input {
+            self.acks.retain(|(of, _), _| of != conn);
         }
     }
 
