@@ -225,7 +225,7 @@ impl World {
         let active = self.links.active.iter().find(|active| active.id == id);
         match active.map(|active| &active.kind) {
             Some(FaultKind::Cut { pairs, .. }) => pairs.clone(),
-            _ => Vec::new(),
+            Some(_) | None => Vec::new(),
         }
     }
 
