@@ -10,7 +10,7 @@
 //! oldest first; it loses nothing, because what is evicted stands in a journal file or in a segment.
 
 use bytes::Bytes;
-use seedlog_core::ids::{Lsn, Offset, TopicPartition, Uuid};
+use seedlog_core::ids::{LeaderEpoch, Lsn, Offset, TopicPartition, Uuid};
 use seedlog_core::journal::AppendEntry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -49,6 +49,7 @@ pub(super) struct Batch {
     /// Bytes from the start of the group.
     at: u32,
     pub(super) bytes: u32,
+    pub(super) epoch: LeaderEpoch,
     pub(super) roll: bool,
 }
 
@@ -145,6 +146,7 @@ impl<F> Index<F> {
             group,
             at,
             bytes: append.batch_bytes,
+            epoch: append.epoch,
             roll: append.roll,
         };
         let partition = self.partitions.entry(append.partition).or_default();
