@@ -1,6 +1,7 @@
 //! The node's world: madsim's tasks and time, our net, randomness from the seed.
 
-use crate::net::{Host, Net, SimListener, now_us};
+use crate::net::{Host, Net, SimListener, SimStream, now_us};
+use crate::plan::Wire;
 use crate::world::{MONO_ORIGIN_MS, Shared};
 use seedlog::env::{Env, Seen};
 use seedlog_core::time::{MonoMs, Now, WallMs};
@@ -30,6 +31,18 @@ impl SimEnv {
     pub fn new(shared: Shared, at: usize, life: u64) -> Self {
         let net = shared.net();
         Self { shared, net, at, life, started_us: now_us() }
+    }
+}
+
+impl SimEnv {
+    /// Opens a connection to another machine, as nodes do among each other.
+    ///
+    /// # Errors
+    /// There is no such machine, or nobody answers or listens there.
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<SimStream> {
+        let to = host.parse().ok().and_then(Host::of).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let wire = Wire { window_bytes: 256 << 10, segment_bytes: 64 << 10 };
+        self.net.dial(Host::Node(u32::try_from(self.at).unwrap_or(0)), (to, port), wire).await
     }
 }
 

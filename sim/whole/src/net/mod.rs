@@ -51,12 +51,24 @@ impl Host {
         let [.., high, low] = number.to_be_bytes();
         IpAddr::V4(Ipv4Addr::new(10, net, high, low))
     }
+
+    /// Whose address this is.
+    #[must_use]
+    pub fn of(ip: IpAddr) -> Option<Self> {
+        let IpAddr::V4(ip) = ip else { return None };
+        match ip.octets() {
+            [10, 1, high, low] => Some(Self::Node(u16::from_be_bytes([high, low]).into())),
+            [10, 2, high, low] => Some(Self::Client(u16::from_be_bytes([high, low]).into())),
+            _ => None,
+        }
+    }
 }
 
 /// Virtual µs since the run began.
 #[must_use]
 pub fn now_us() -> u64 {
-    u64::try_from(madsim::time::TimeHandle::current().elapsed().as_micros()).unwrap_or(u64::MAX)
+    let elapsed = madsim::time::TimeHandle::try_current().map(|time| time.elapsed().as_micros());
+    u64::try_from(elapsed.unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
 /// The whole net; clones are the same one.
@@ -65,6 +77,7 @@ pub struct Net(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    /// Latencies, and where resets fall.
     rng: Stream,
     /// Machines without power.
     dark: Vec<Host>,

@@ -49,6 +49,8 @@ pub(super) struct Client {
     frames: Vec<Bytes>,
     /// The connection ends once they are written.
     breaks: bool,
+    /// The connection ends at once: what was asked on it was about what is gone.
+    pub(super) gives_up: bool,
     /// It is gone without a word.
     pub(super) vanished: bool,
     pub(super) slow_until: u64,
@@ -60,6 +62,7 @@ struct Due {
     frames: Vec<Bytes>,
     wake_us: Option<u64>,
     breaks: bool,
+    gives_up: bool,
     over: bool,
     slow: bool,
 }
@@ -80,6 +83,7 @@ impl Client {
             wake_us: None,
             frames: Vec::new(),
             breaks: false,
+            gives_up: false,
             vanished: false,
             slow_until: 0,
             poke: Arc::default(),
@@ -125,7 +129,7 @@ async fn talk(shared: &Shared, index: usize, stream: SimStream) {
             net.vanish(number, 0);
             return;
         }
-        if due.breaks && pieces.is_empty() {
+        if due.gives_up || (due.breaks && pieces.is_empty()) {
             return;
         }
         let left = due.wake_us.map(|at| Duration::from_micros(at.saturating_sub(now_us())));
@@ -178,7 +182,7 @@ impl World {
     fn on_connected(&mut self, index: usize, number: u64) {
         let client = &mut self.clients[index];
         client.conn = Some(number);
-        (client.breaks, client.vanished) = (false, false);
+        (client.breaks, client.gives_up, client.vanished) = (false, false, false);
         client.frames.clear();
         let node = client.node;
         self.note_at(node, Kind::Connect, [number, index as u64, 0]);
@@ -202,6 +206,7 @@ impl World {
         let due = Due {
             wake_us: [client.wake_us, deadline].into_iter().flatten().min(),
             breaks: client.breaks,
+            gives_up: client.gives_up,
             over: client.vanished,
             slow: client.slow_until > now_us(),
             frames,

@@ -86,6 +86,7 @@ impl World {
         let durable = ghosts.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
         let killed = std::mem::take(&mut machine.killed);
         let has_snapshot = machine.files.disk.lookup("data/snapshot").is_some();
+        let excused = machine.oracle.unsynced_excused;
         let interval_loss = machine.oracle.take_over(recovered);
         machine.oracle.on_platter(end);
         machine.state = State::Up;
@@ -99,6 +100,13 @@ impl World {
             (Mark::RecoveryRewrote, report.rewritten > 0),
             (Mark::IntervalLoss, interval_loss),
         ];
+        if excused {
+            // Who was let in before the recovery asked about a log that flush=interval may have lost.
+            for client in self.clients.iter_mut().filter(|client| client.node == at) {
+                client.gives_up = true;
+                client.poke.notify_one();
+            }
+        }
         for (mark, _) in marks.into_iter().filter(|(_, hit)| *hit) {
             self.mark(mark);
         }
