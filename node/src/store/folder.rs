@@ -40,6 +40,10 @@ pub(super) async fn enter<D: Disk>(disk: &D, options: &StoreOptions) -> Result<F
         Ok(()) => {
             let identity = parse_meta(&path, &text)?;
             check(options, identity)?;
+            // A process that died before it synced the folder may have left this name in the page cache alone (SAFETY J2):
+            // then a power cut could keep what is created from here on, and not the name.
+            let sync = disk.sync_dir(Lane::Background, dir).await;
+            sync.map_err(StoreError::disk("cannot sync the folder", dir))?;
             Ok(Folder { lock, identity, first_use: false })
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {

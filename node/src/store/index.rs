@@ -11,7 +11,7 @@
 //! segment.
 
 use bytes::Bytes;
-use seedlog_core::ids::{Lsn, Offset, TopicPartition, Uuid};
+use seedlog_core::ids::{LeaderEpoch, Lsn, Offset, TopicPartition, Uuid};
 use seedlog_core::journal::AppendEntry;
 use seedlog_core::records::BatchHeader;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -51,6 +51,7 @@ pub(super) struct Batch {
     /// Bytes from the start of the group.
     at: u32,
     pub(super) bytes: u32,
+    pub(super) epoch: LeaderEpoch,
     pub(super) roll: bool,
 }
 
@@ -160,6 +161,7 @@ impl<F> Index<F> {
             group,
             at,
             bytes: append.batch_bytes,
+            epoch: append.epoch,
             roll: append.roll,
         };
         let partition = self.partitions.entry(append.partition).or_default();

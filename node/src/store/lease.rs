@@ -11,7 +11,7 @@ use super::index::{Batch, Index, JournalFile, Place};
 use super::reader::{PIECE_BYTES, ReadError, SegmentFiles, SegmentRead};
 use super::segment::{SegmentTable, end_of};
 use bytes::Bytes;
-use seedlog_core::ids::Offset;
+use seedlog_core::ids::{LeaderEpoch, Offset};
 use seedlog_core::output::Extent;
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, verify_crc};
 use std::sync::Arc;
@@ -61,8 +61,22 @@ struct Run {
 pub(super) struct JournalRun<F> {
     pub(super) file: Arc<JournalFile<F>>,
     pub(super) position: u64,
-    pub(super) batches: Vec<(Offset, u32)>,
+    pub(super) batches: Vec<Expected>,
     pub(super) bytes: u64,
+}
+
+/// What a batch's header must say where its own CRC does not cover it: offset, size and leader epoch are stamped later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    base: Offset,
+    bytes: u32,
+    epoch: LeaderEpoch,
+}
+
+impl Expected {
+    pub(super) fn of(batch: &Batch) -> Self {
+        Self { base: batch.base, bytes: batch.bytes, epoch: batch.epoch }
+    }
 }
 
 impl<D: Disk> Lease<D> {
@@ -215,13 +229,13 @@ fn journal_runs<'a, F>(
                 if Index::<F>::follows(before, batch)
                     && run.bytes + u64::from(batch.bytes) <= PIECE_BYTES =>
             {
-                run.batches.push((batch.base, batch.bytes));
+                run.batches.push(Expected::of(batch));
                 run.bytes += u64::from(batch.bytes);
             }
             (Some(_) | None, Some(_) | None) => runs.push(JournalRun {
                 file,
                 position,
-                batches: vec![(batch.base, batch.bytes)],
+                batches: vec![Expected::of(batch)],
                 bytes: u64::from(batch.bytes),
             }),
         }
@@ -261,7 +275,7 @@ async fn read_journal<D: Disk>(
     for run in runs {
         let mut wanted = 0;
         let mut count = 0;
-        for (_, bytes) in &run.batches {
+        for Expected { bytes, .. } in &run.batches {
             let fits = wanted + u64::from(*bytes) <= left || (wanted == 0 && chain.is_empty() && may_exceed);
             if !fits {
                 break;
@@ -303,12 +317,14 @@ pub(super) async fn read_journal_run<D: Disk>(
 }
 
 /// The bytes are exactly the batches that are expected.
-fn is_intact(bytes: &[u8], expected: &[(Offset, u32)]) -> bool {
+fn is_intact(bytes: &[u8], expected: &[Expected]) -> bool {
     let mut rest = bytes;
-    for &(base, size) in expected {
-        let Some((batch, after)) = rest.split_at_checked(size as usize) else { return false };
+    for &Expected { base, bytes, epoch } in expected {
+        let Some((batch, after)) = rest.split_at_checked(bytes as usize) else { return false };
         let header = BatchHeader::parse(batch);
-        let right = header.is_ok_and(|header| header.base_offset == base && header.batch_bytes == size);
+        let right = header.is_ok_and(|header| {
+            header.base_offset == base && header.batch_bytes == bytes && header.leader_epoch == epoch
+        });
         if !right || !verify_crc(batch) {
             return false;
         }

@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, Lane};
 use super::index::{Batch, Index, Place};
-use super::lease::{JournalRun, read_journal_run};
+use super::lease::{Expected, JournalRun, read_journal_run};
 use super::reader::{PIECE_BYTES, ReadError, SegmentFiles, SegmentRead};
 use super::segment::{Segment, SegmentTable, Tail, end_of};
 use crate::codec;
@@ -183,7 +183,7 @@ impl<D: Disk> LookUp<D> {
             Place::Memory(bytes) => Ok(bytes.clone()),
             Place::Journal(file, position) => {
                 let bytes = u64::from(batch.bytes);
-                let batches = vec![(batch.base, batch.bytes)];
+                let batches = vec![Expected::of(batch)];
                 let run = JournalRun { file: Arc::clone(file), position: *position, batches, bytes };
                 read_journal_run(&self.disk, Lane::Cold, &run, 1, bytes).await
             }

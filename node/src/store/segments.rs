@@ -6,7 +6,7 @@
 
 use super::disk::{Disk, Lane, Open, Then, is_out_of_space};
 use super::index::{Batch, Index, Job, JournalFile, Place};
-use super::lease::{JournalRun, read_journal_run};
+use super::lease::{Expected, JournalRun, read_journal_run};
 use super::reader::{PIECE_BYTES, ReadError};
 use super::segment::{LINE_BYTES, LineMaker, Segment, Tail, partition_dir, segment_path, side_path};
 use bytes::Bytes;
@@ -226,8 +226,8 @@ impl<D: Disk> Round<D> {
         file: &Arc<JournalFile<D::File>>,
         position: u64,
     ) -> Result<Bytes, ReadError> {
-        let batches: Vec<_> = run.iter().map(|(batch, _)| (batch.base, batch.bytes)).collect();
-        let bytes = batches.iter().map(|(_, bytes)| u64::from(*bytes)).sum();
+        let batches: Vec<_> = run.iter().map(|(batch, _)| Expected::of(batch)).collect();
+        let bytes = run.iter().map(|(batch, _)| u64::from(batch.bytes)).sum();
         let run = JournalRun { file: Arc::clone(file), position, batches, bytes };
         read_journal_run(&self.disk, Lane::Background, &run, run.batches.len(), bytes).await
     }

@@ -10,8 +10,14 @@ fn main() -> ExitCode {
     ExitCode::from(carry_out(cli, &mut std::io::stdout().lock(), &mut std::io::stderr()))
 }
 
-/// This world exists with `--cfg madsim` only: see the alias `cargo whole`.
+/// This world exists with `--cfg madsim` only.
 #[cfg(not(madsim))]
 fn main() -> ExitCode {
-    ExitCode::FAILURE
+    use std::io::{Write, stderr};
+    // Where stderr is closed the exit code has to do.
+    let _ = writeln!(
+        stderr(),
+        "seedlog-sim-whole: this build has no whole world; use `cargo whole`, and no RUSTFLAGS beside it"
+    );
+    ExitCode::from(2)
 }

@@ -2,12 +2,17 @@
 
 use super::report::{Report, on_processor};
 use super::{Common, arguments, code, said};
+use crate::net::now_us;
 use crate::plan::WholePlan;
 use crate::run::run_plan;
 use seedlog_sim::judges::{Enabled, s29};
+use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 pub(super) fn replay(
     seed: u64,
@@ -36,6 +41,23 @@ pub(super) fn replay(
     }
     out.flush().map_err(said)?;
     Ok(code(outcome.verdict.is_some()))
+}
+
+/// Virtual time in front of a line of a log.
+struct VirtualTime;
+
+impl FormatTime for VirtualTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let now = now_us();
+        write!(writer, "{:>6}.{:06}", now / 1_000_000, now % 1_000_000)
+    }
+}
+
+/// Writes what nodes log to stderr.
+pub(super) fn tell_logs(level: LevelFilter) {
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_timer(VirtualTime);
+    // Set once, before the run.
+    let _ = builder.with_ansi(false).with_writer(std::io::stderr).try_init();
 }
 
 pub(super) fn twice(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {

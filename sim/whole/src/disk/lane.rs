@@ -183,6 +183,8 @@ impl Work {
 /// All lanes of a machine.
 pub(crate) struct Lanes {
     lanes: [Queue; 4],
+    /// What a dead process still waits for: until its tasks are gone nobody may tell them that it will never come.
+    unheard: Vec<Box<dyn Send>>,
     /// Groups that are written and not synced.
     unsynced: Vec<GroupSeen>,
     /// Groups of the journal that are on the platter, as far as they were seen.
@@ -226,6 +228,7 @@ impl Lanes {
     pub(crate) fn new(background_factor: u64) -> Self {
         Self {
             lanes: Default::default(),
+            unheard: Vec::new(),
             unsynced: Vec::new(),
             groups: Vec::new(),
             sync_fails: false,
@@ -357,21 +360,36 @@ impl Lanes {
         }
     }
 
+    /// A new process starts: the last one is gone with all its tasks.
+    pub(crate) fn forget_the_dead(&mut self) {
+        self.unheard.clear();
+    }
+
     /// The process dies: what is under way is done in part, what waits never. How many writes were cut, and cold reads.
     pub(crate) fn crash(&mut self, files: &mut Files, rng: &mut Stream) -> (usize, usize) {
         let (mut writes, mut reads) = (0, 0);
         for queue in &mut self.lanes {
             queue.epoch += 1;
             let busy = std::mem::take(&mut queue.busy);
-            let under_way = queue.ops.pop_front().filter(|_| busy);
-            queue.ops.clear();
+            let under_way = if busy { queue.ops.pop_front() } else { None };
+            self.unheard.extend(queue.ops.drain(..).map(|op| Box::new(op) as Box<dyn Send>));
             match under_way {
-                Some(Op::Unit { work, .. }) => writes += usize::from(work.carry_out_in_part(files, rng)),
-                Some(Op::Read { .. }) => reads += 1,
+                Some(Op::Unit { work, done }) => {
+                    writes += usize::from(work.carry_out_in_part(files, rng));
+                    self.unheard.push(Box::new(done));
+                }
+                Some(read @ Op::Read { .. }) => {
+                    reads += 1;
+                    self.unheard.push(Box::new(read));
+                }
                 Some(
-                    Op::List { .. } | Op::Open { .. } | Op::Length { .. } | Op::Free { .. } | Op::Run { .. },
-                )
-                | None => {}
+                    other @ (Op::List { .. }
+                    | Op::Open { .. }
+                    | Op::Length { .. }
+                    | Op::Free { .. }
+                    | Op::Run { .. }),
+                ) => self.unheard.push(Box::new(other)),
+                None => {}
             }
         }
         self.unsynced.clear();

@@ -5,9 +5,10 @@ use super::{Phase, Shared, World, madsim};
 use crate::disk::GroupSeen;
 use crate::net::{Host, now_us};
 use crate::plan::{NetFault, NetFaultKind};
-use seedlog_core::ids::Lsn;
+use seedlog_core::ids::{Lsn, PartitionIndex, TopicPartition, Uuid};
 use seedlog_core::journal::format::PREFIX_BYTES;
-use seedlog_sim::disk::Inode;
+use seedlog_core::records::Batches;
+use seedlog_sim::disk::{Inode, folder_of};
 use seedlog_sim::hash::hash64;
 use seedlog_sim::judges::oracle::{Flip, is_of_quorum};
 use seedlog_sim::marks::Mark;
@@ -235,6 +236,11 @@ fn choose(machine: &Machine, rng: &mut Stream) -> Option<Target> {
     if machine.state != State::Up {
         return None;
     }
+    if rng.chance(300)
+        && let Some(target) = in_segments(machine, rng)
+    {
+        return Some(target);
+    }
     let vouched = machine.lanes.groups.iter().map(|group| group.prefix.durable).max()?;
     let is_there = |group: &&GroupSeen| {
         let content = machine.files.disk.read(group.inode, group.at, group.prefix.padded_bytes());
@@ -260,6 +266,39 @@ fn choose(machine: &Machine, rng: &mut Stream) -> Option<Target> {
         Flip { first, last, whole_group: true }
     };
     Some(Target { inode: group.inode, at: group.at + inside, flip })
+}
+
+/// A place in a batch of a segment that is on the platter.
+fn in_segments(machine: &Machine, rng: &mut Stream) -> Option<Target> {
+    let disk = &machine.files.disk;
+    let segments: Vec<(TopicPartition, Inode)> = disk
+        .on_platter()
+        .names()
+        .filter(|(name, _)| name.ends_with(".log"))
+        .filter_map(|(name, inode)| Some((partition_of(folder_of(name))?, inode)))
+        .collect();
+    if segments.is_empty() {
+        return None;
+    }
+    let (partition, inode) = segments[rng.index(segments.len())];
+    let content = disk.content(inode);
+    let batches: Vec<_> = Batches::new(content).collect();
+    if batches.is_empty() {
+        return None;
+    }
+    let (header, range) = &batches[rng.index(batches.len())];
+    let shadow = machine.oracle.logs.get(&partition)?.at(header.base_offset)?;
+    let is_synced = disk.is_on_platter(inode, range.start as u64, range.len());
+    let at = range.start as u64 + rng.below(range.len() as u64);
+    let flip = Flip { first: shadow.lsn, last: shadow.lsn, whole_group: false };
+    is_synced.then_some(Target { inode, at, flip })
+}
+
+/// The partition whose folder this is.
+fn partition_of(folder: &str) -> Option<TopicPartition> {
+    let (topic, index) = folder.rsplit('/').next()?.split_at_checked(22)?;
+    let partition = PartitionIndex(index.strip_prefix('-')?.parse().ok()?);
+    Some(TopicPartition { topic_id: Uuid::parse(topic)?, partition })
 }
 
 /// The entry whose record bytes stand at a place in a group.

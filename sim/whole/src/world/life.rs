@@ -57,6 +57,7 @@ impl Shared {
             }
             machine.boots += 1;
             machine.state = State::Recovering;
+            machine.lanes.forget_the_dead();
             if machine.chance.chance(500) {
                 machine.files.disk.evict(&mut machine.disk_rng);
             }

@@ -57,6 +57,8 @@ pub(super) struct Link {
     frames: Vec<Bytes>,
     /// It ends once they are written.
     breaks: bool,
+    /// It ends at once: what was asked on it was about what is gone.
+    pub(super) gives_up: bool,
     /// The client is gone without a word.
     pub(super) vanished: bool,
     pub(super) poke: Arc<Notify>,
@@ -67,6 +69,7 @@ struct Due {
     frames: Vec<Bytes>,
     until_us: Option<u64>,
     breaks: bool,
+    gives_up: bool,
     over: bool,
     slow: bool,
 }
@@ -135,7 +138,7 @@ async fn talk(shared: &Shared, index: usize, link: (u32, u64), stream: SimStream
             net.vanish(number, 0);
             return;
         }
-        if due.breaks && pieces.is_empty() {
+        if due.gives_up || (due.breaks && pieces.is_empty()) {
             return;
         }
         let left = due.until_us.map(|at| Duration::from_micros(at.saturating_sub(now_us())));
@@ -209,6 +212,7 @@ impl World {
             frames: std::mem::take(&mut link.frames),
             until_us: link.waiting.front().map(|(.., until)| *until),
             breaks: link.breaks,
+            gives_up: link.gives_up,
             over: link.vanished,
             slow,
         };
@@ -363,6 +367,7 @@ impl World {
             waiting: VecDeque::new(),
             frames: Vec::new(),
             breaks: false,
+            gives_up: false,
             vanished: false,
             poke: Arc::default(),
         };

@@ -91,6 +91,7 @@ impl World {
         let durable = ghosts.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
         let killed = std::mem::take(&mut machine.killed);
         let has_snapshot = machine.files.disk.lookup("data/snapshot").is_some();
+        let excused = machine.oracle.unsynced_excused;
         let is_gone = machine.oracle.take_over(recovered);
         let interval_loss = is_gone && !machine.flushes_always();
         machine.oracle.on_platter(end);
@@ -105,6 +106,15 @@ impl World {
             (Mark::RecoveryRewrote, report.rewritten > 0),
             (Mark::IntervalLoss, interval_loss),
         ];
+        if excused {
+            // Who was let in before the recovery asked about a log that flush=interval may have lost.
+            for client in &mut self.clients {
+                if let Some(link) = u32::try_from(at).ok().and_then(|broker| client.links.get_mut(&broker)) {
+                    link.gives_up = true;
+                    link.poke.notify_one();
+                }
+            }
+        }
         for (mark, _) in marks.into_iter().filter(|(_, hit)| *hit) {
             self.mark(mark);
         }
@@ -210,14 +220,13 @@ impl World {
 
 impl Machine {
     fn note_acks(&mut self, input: &Input) {
-        match input {
-            Input::Request { conn, number, request } => {
-                if let ClientBody::Produce(produce) = &request.body {
-                    self.acks.insert((*conn, *number), produce.acks);
-                }
-            }
-            Input::ConnClosed { conn } => self.acks.retain(|(of, _), _| of != conn),
-            _ => {}
+        if let Input::Request { conn, number, request } = input
+            && let ClientBody::Produce(produce) = &request.body
+        {
+            self.acks.insert((*conn, *number), produce.acks);
+        }
+        if let Input::ConnClosed { conn } = input {
+            self.acks.retain(|(of, _), _| of != conn);
         }
     }
 
