@@ -40,6 +40,9 @@ pub struct Truth {
     pub cluster: Option<Uuid>,
     /// Nodes whose disks lost what counted as durable.
     pub losers: BTreeSet<NodeId>,
+    /// With flush=interval a last known leader may be elected although it stopped uncleanly: what it lacks is lost, and the
+    /// metadata says so (SAFETY R5). With flush=always nothing excuses that.
+    pub allows_unclean: bool,
 }
 
 /// One partition.
@@ -219,6 +222,15 @@ impl Truth {
         self.entries.push(entry);
         let image = &self.image;
         touched.retain(|partition| image.partition(*partition).is_some());
+        let unclean: Vec<TopicPartition> = touched
+            .iter()
+            .copied()
+            .filter(|name| image.partition(*name).is_some_and(|held| held.state.unclean_epoch.is_some()))
+            .filter(|_| self.allows_unclean)
+            .collect();
+        for partition in unclean {
+            self.log_mut(partition).is_beyond = true;
+        }
         for partition in &touched {
             self.log_mut(*partition);
         }

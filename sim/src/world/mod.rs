@@ -117,7 +117,10 @@ impl World {
             queue: Queue::default(),
             folders: nodes.len() as u64,
             links: Links::default(),
-            truth: Truth::default(),
+            truth: Truth {
+                allows_unclean: plan.cluster.flush != crate::plan::Flush::Always,
+                ..Truth::default()
+            },
             nodes,
             clients,
             net: Stream::new(plan.seed, Purpose::Net, 0),
