@@ -88,6 +88,8 @@ impl World {
             set_aside.disk = old_disk;
             set_aside.oracle = old_oracle;
             set_aside.incarnation = old_incarnation;
+            // Its power was cut: with flush=interval it may lack what it acknowledged.
+            set_aside.is_suspect = !set_aside.flushes_always();
             self.nodes.push(set_aside);
             let twin = self.nodes.len() - 1;
             self.queue.push(self.now_us + returns_us, What::Return { node: twin });
