@@ -84,9 +84,9 @@ impl Broker {
         }
         let end = log.end();
         let Some(progress) = leader.follower_mut(from) else { return };
-        let Some(acked) = progress.on_ack(now, peer, ack, end) else { return };
+        let Some(freed) = progress.on_ack(now, peer, ack, end) else { return };
         let known = self.peers.entry(from).or_default();
-        known.in_flight_bytes = known.in_flight_bytes.saturating_sub(acked.freed_bytes);
+        known.in_flight_bytes = known.in_flight_bytes.saturating_sub(freed);
         self.on_progress(ack.partition, from, out);
     }
 
@@ -95,7 +95,7 @@ impl Broker {
         self.advance_watermark(partition, out);
         let Some(replica) = self.replicas.get(&partition) else { return };
         let Some(leader) = replica.leader() else { return };
-        if leader.isr().len() <= leader.followers().len() || leader.asked_at().is_some() {
+        if leader.isr().len() <= leader.followers().len() {
             self.review_isr(partition, out);
         }
         self.push(partition, from, None, out);
@@ -202,10 +202,11 @@ impl Broker {
         let Some((_, peer)) = progress.session() else { return };
         let fresh =
             fresh.filter(|(header, _)| header.base_offset == push.from && header.next_offset() == push.to);
-        let upper_bound = log.bytes_between(push.from, push.to);
         let exact = match fresh {
             Some((header, _)) => Some(u64::from(header.batch_bytes)),
-            None => (upper_bound <= push.bytes).then_some(upper_bound),
+            None => {
+                Some(log.bytes_between(push.from, push.to)).filter(|&upper_bound| upper_bound <= push.bytes)
+            }
         };
         let before = push.from.0.checked_sub(1).map(Offset);
         let append = Append {

@@ -93,7 +93,7 @@ impl Broker {
         self.send_to_controller(PeerBody::BrokerBeat(beat), out);
     }
 
-    pub(super) fn on_broker_beat_reply(&mut self, _from: NodeId, reply: &BrokerBeatReply, out: &mut Outputs) {
+    pub(super) fn on_broker_beat_reply(&mut self, reply: &BrokerBeatReply, out: &mut Outputs) {
         let is_own = self.membership.broker_epoch == Some(reply.broker_epoch);
         if is_own && reply.may_stop && self.membership.is_stopping {
             self.stop_now(out);

@@ -105,7 +105,7 @@ impl Broker {
             PeerBody::Marks(marks) => self.on_marks(from, peer, &marks, out),
             PeerBody::Register(register) => self.on_register(from, peer, register, out),
             PeerBody::BrokerBeat(beat) => self.on_broker_beat(from, peer, &beat, out),
-            PeerBody::BrokerBeatReply(reply) => self.on_broker_beat_reply(from, &reply, out),
+            PeerBody::BrokerBeatReply(reply) => self.on_broker_beat_reply(&reply, out),
             PeerBody::AlterPartition(alter) => self.on_alter_partition(from, peer, &alter, out),
             PeerBody::AlterRefused { partition, partition_epoch } => {
                 self.on_alter_refused(partition, partition_epoch);

@@ -145,6 +145,28 @@ impl AppendEntry {
 }
 
 impl Entry {
+    /// The quorum rests on it: what a node must not have forgotten of votes, founding and the metadata log (SAFETY J5).
+    #[must_use]
+    pub fn is_of_quorum(&self) -> bool {
+        match self {
+            Self::Metadata { .. }
+            | Self::MetadataCut { .. }
+            | Self::MetadataImage { .. }
+            | Self::Founded { .. }
+            | Self::Vote { .. } => true,
+            Self::Append(_)
+            | Self::EpochStart { .. }
+            | Self::ProducersExpired { .. }
+            | Self::Cut { .. }
+            | Self::Reset { .. }
+            | Self::Dropped { .. }
+            | Self::Dropping { .. }
+            | Self::Started { .. }
+            | Self::Stopped
+            | Self::Trusted { .. } => false,
+        }
+    }
+
     /// Bytes that the entry takes in the group's payload.
     #[must_use]
     pub fn payload_bytes(&self) -> u32 {

@@ -66,15 +66,6 @@ pub struct Push {
     pub bytes: u64,
 }
 
-/// What an acknowledgement did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acked {
-    /// The acknowledged end moved.
-    pub moved: bool,
-    /// Bytes that are no longer on their way.
-    pub freed_bytes: u64,
-}
-
 /// Most bytes of a run that is sent to a follower that is behind.
 pub const RUN_BYTES_MAX: u64 = 1 << 20;
 
@@ -126,16 +117,16 @@ impl Progress {
         self.link.take().map_or(0, |link| link.in_flight_bytes)
     }
 
-    /// The follower says how far it got. `None`: it speaks of another session.
-    pub fn on_ack(&mut self, now: MonoMs, peer: PeerRun, ack: &Ack, log_end: Offset) -> Option<Acked> {
+    /// The follower says how far it got. Gives back the bytes that are no longer on their way; `None`: it speaks of another
+    /// session.
+    pub fn on_ack(&mut self, now: MonoMs, peer: PeerRun, ack: &Ack, log_end: Offset) -> Option<u64> {
         let link = self.link.as_mut()?;
         if link.peer != peer || link.number != ack.number || ack.durable > log_end {
             return None;
         }
         link.high_watermark = link.high_watermark.max(ack.high_watermark);
-        let moved = ack.durable > link.acked;
         let mut freed_bytes = 0;
-        if moved {
+        if ack.durable > link.acked {
             link.acked = ack.durable;
             link.moved_at = now;
             if link.is_probing && link.acked > link.next {
@@ -173,7 +164,7 @@ impl Progress {
             self.caught_up_at = self.caught_up_at.max(Some(at));
             self.mark = Some((now, log_end));
         }
-        Some(Acked { moved, freed_bytes })
+        Some(freed_bytes)
     }
 
     /// The leader's log grew.
@@ -250,12 +241,6 @@ impl Progress {
     #[must_use]
     pub fn acked(&self) -> Option<Offset> {
         self.link.as_ref().map(|link| link.acked)
-    }
-
-    /// The follower's end as far as the leader knows: of the open session, or the last one.
-    #[must_use]
-    pub fn durable_end(&self) -> Offset {
-        self.acked_max
     }
 
     /// It keeps up: within `lag_ms` it had everything that the leader had then.

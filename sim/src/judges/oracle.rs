@@ -368,28 +368,6 @@ pub fn partition_of(entry: &Entry) -> Option<TopicPartition> {
     }
 }
 
-/// Whether the quorum rests on an entry: committed metadata has no second copy on a single node.
-#[must_use]
-pub fn is_of_quorum(entry: &Entry) -> bool {
-    match entry {
-        Entry::Metadata { .. }
-        | Entry::MetadataCut { .. }
-        | Entry::MetadataImage { .. }
-        | Entry::Founded { .. }
-        | Entry::Vote { .. } => true,
-        Entry::Append(_)
-        | Entry::EpochStart { .. }
-        | Entry::ProducersExpired { .. }
-        | Entry::Cut { .. }
-        | Entry::Reset { .. }
-        | Entry::Dropped { .. }
-        | Entry::Dropping { .. }
-        | Entry::Started { .. }
-        | Entry::Stopped
-        | Entry::Trusted { .. } => false,
-    }
-}
-
 /// The hash of a batch as it stands in a log.
 #[must_use]
 pub fn whole_hash(stamped: &[u8]) -> u64 {

@@ -4,7 +4,7 @@ use super::World;
 use super::node::{Node, State};
 use super::queue::{Ends, What};
 use crate::disk::Inode;
-use crate::judges::oracle::{Flip, is_of_quorum};
+use crate::judges::oracle::Flip;
 use crate::marks::Mark;
 use crate::plan::FaultKind;
 use crate::rng::{Purpose, Stream};
@@ -193,7 +193,7 @@ fn choose(node: &Node, is_alone: bool, rng: &mut Stream) -> Option<Target> {
         let lsn = entry_at(node, &group, inside)?;
         Flip { first: lsn, last: lsn, whole_group: false }
     } else {
-        let is_of_quorum = |lsn| node.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| is_of_quorum(&ghost.entry));
+        let is_of_quorum = |lsn| node.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| ghost.entry.is_of_quorum());
         if is_only_copy && (group.first.0..=group.last.0).any(is_of_quorum) {
             return None;
         }

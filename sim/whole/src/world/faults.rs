@@ -10,7 +10,7 @@ use seedlog_core::journal::format::PREFIX_BYTES;
 use seedlog_core::records::Batches;
 use seedlog_sim::disk::{Inode, folder_of};
 use seedlog_sim::hash::hash64;
-use seedlog_sim::judges::oracle::{Flip, is_of_quorum};
+use seedlog_sim::judges::oracle::Flip;
 use seedlog_sim::marks::Mark;
 use seedlog_sim::plan::FaultKind;
 use seedlog_sim::rng::{Purpose, Stream};
@@ -259,7 +259,7 @@ fn choose(machine: &Machine, rng: &mut Stream) -> Option<Target> {
     } else {
         // Committed metadata has no second copy here: without it a node must not start, which says little about logs.
         let is_of_quorum =
-            |lsn| machine.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| is_of_quorum(&ghost.entry));
+            |lsn| machine.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| ghost.entry.is_of_quorum());
         if (first.0..=last.0).any(is_of_quorum) {
             return None;
         }
