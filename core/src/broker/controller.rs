@@ -70,7 +70,7 @@ impl Broker {
             return end;
         }
         controller.working.replay(end, &records);
-        self.append_entry(epoch, MetadataRecord::encode(&records), out)
+        self.append_entry(epoch, &records, out)
     }
 
     /// Lets an answer leave once the metadata is committed up to `offset`: at once if it is.

@@ -289,10 +289,11 @@ impl Broker {
             }
             // A leader of a newer release, or none of ours: nothing of it is taken.
             let fits = epoch >= self.quorum.log.last_epoch() && epoch <= self.quorum.epoch();
-            if !fits || MetadataRecord::decode(&records).is_err() || !self.is_writable() {
+            let Ok(decoded) = MetadataRecord::decode(&records) else { return };
+            if !fits || !self.is_writable() {
                 return;
             }
-            self.take_entry(MetadataEntry { epoch, records }, out);
+            self.take_entry(MetadataEntry { epoch, records }, &decoded, out);
         }
     }
 

@@ -231,7 +231,7 @@ impl Broker {
         self.timers.disarm(Timer::Election);
         let epoch = self.quorum.epoch();
         let change = MetadataRecord::LeaderChange { leader: self.config.node_id, epoch };
-        self.append_entry(epoch, MetadataRecord::encode(&[change]), out);
+        self.append_entry(epoch, &[change], out);
         self.on_quorum_beat(out);
     }
 
@@ -385,9 +385,15 @@ impl Broker {
     }
 
     /// Appends an entry as the leader of the term, and sends it on.
-    pub(super) fn append_entry(&mut self, epoch: LeaderEpoch, records: Vec<u8>, out: &mut Outputs) -> Offset {
+    pub(super) fn append_entry(
+        &mut self,
+        epoch: LeaderEpoch,
+        records: &[MetadataRecord],
+        out: &mut Outputs,
+    ) -> Offset {
         let before = self.quorum.log.log().end();
-        self.take_entry(MetadataEntry { epoch, records }, out);
+        let entry = MetadataEntry { epoch, records: MetadataRecord::encode(records) };
+        self.take_entry(entry, records, out);
         let end = self.quorum.log.log().end();
         let now = self.now.mono;
         let Some((leader, _)) = self.quorum.leader_mut() else { unreachable!("only a leader appends") };
@@ -399,10 +405,9 @@ impl Broker {
         end
     }
 
-    /// Appends an entry, of this leader or another one, and journals it.
-    pub(super) fn take_entry(&mut self, entry: MetadataEntry, out: &mut Outputs) {
-        let names_voters = MetadataRecord::decode(&entry.records)
-            .is_ok_and(|records| records.iter().any(|r| matches!(r, MetadataRecord::Voters { .. })));
+    /// Appends an entry, of this leader or another one, and journals it. `records` are those that it encodes.
+    pub(super) fn take_entry(&mut self, entry: MetadataEntry, records: &[MetadataRecord], out: &mut Outputs) {
+        let names_voters = records.iter().any(|record| matches!(record, MetadataRecord::Voters { .. }));
         let journaled = self.quorum.log.append(entry);
         let lsn = self.journal(journaled, out);
         self.quorum.log.appended_as(lsn);
