@@ -88,7 +88,8 @@ impl<E: fmt::Display> fmt::Display for ReplayError<E> {
 }
 
 /// Reads the accepted groups once more, in order, and replays their entries onto the snapshot. `visit` is told of every
-/// entry above the snapshot that is intact, with its file's number and its group's position, so that a store can index it.
+/// entry above the snapshot that is in force, with its file's number and its group's position, so that a store can index
+/// it: batches that are damaged, or stand behind what a log lost, are in no log.
 ///
 /// # Errors
 /// [`ReplayError`]: the node must not start.
@@ -171,20 +172,21 @@ impl<'a> Replay<'a> {
         let known = self.state.end;
         for located in entries.iter().filter(|located| located.lsn > known) {
             let damaged = group.damaged.contains(&located.lsn);
-            self.entry(located, bytes, damaged)?;
+            let in_force = self.entry(located, bytes, damaged)?;
             self.state.end = located.lsn;
-            if !damaged {
+            if in_force {
                 visit(group.seq, group.position, located);
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, located: &Located, group: &[u8], damaged: bool) -> Result<(), Refusal> {
+    /// Gives back whether a store has to follow it.
+    fn entry(&mut self, located: &Located, group: &[u8], damaged: bool) -> Result<bool, Refusal> {
         let lsn = located.lsn;
         self.state.quorum.chain = self.state.quorum.chain.with(&located.entry);
         match &located.entry {
-            Entry::Append(append) => self.append(located, append, group, damaged)?,
+            Entry::Append(append) => return self.append(located, append, group, damaged),
             Entry::EpochStart { partition, epoch, start } => {
                 let held = self.state.partitions.entry(*partition).or_default();
                 if *start != held.log.end() {
@@ -239,7 +241,7 @@ impl<'a> Replay<'a> {
             | Entry::Founded { .. }
             | Entry::Vote { .. } => self.quorum(lsn, &located.entry)?,
         }
-        Ok(())
+        Ok(true)
     }
 
     fn quorum(&mut self, lsn: Lsn, entry: &Entry) -> Result<(), Refusal> {
@@ -297,13 +299,14 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// Gives back whether the batch is in its log.
     fn append(
         &mut self,
         located: &Located,
         append: &AppendEntry,
         group: &[u8],
         damaged: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         // What a hole took may have been a cut, or the begin of another log.
         let behind_hole = self.holes.iter().any(|hole| hole.first < located.lsn);
         let held = self.state.partitions.entry(append.partition).or_default();
@@ -321,7 +324,7 @@ impl<'a> Replay<'a> {
             held.lose(append.next_offset());
         }
         if held.damage.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let start = located.payload_at as usize;
         let header = group.get(start..start + BATCH_HEADER_BYTES).map(BatchHeader::parse);
@@ -331,7 +334,7 @@ impl<'a> Replay<'a> {
         if !held.log.follows(&header) {
             if behind_hole {
                 held.lose(append.next_offset());
-                return Ok(());
+                return Ok(false);
             }
             return Err(Refusal::Contradiction(located.lsn, "its batch does not follow its log"));
         }
@@ -341,7 +344,7 @@ impl<'a> Replay<'a> {
         held.log.append(&header, append.append_time);
         held.log.forget_undo_below(held.high_watermark);
         self.proven.insert(append.partition, located.lsn);
-        Ok(())
+        Ok(true)
     }
 
     fn doubt_all(&mut self) {

@@ -48,3 +48,13 @@ fn another_folder_under_a_voters_name_counts_as_the_voter() {
 fn a_damaged_group_hides_the_number_of_a_run() {
     is_clean(375);
 }
+
+#[test]
+fn a_broker_that_may_lack_records_stops_in_order_before_it_told_so() {
+    is_clean(893);
+}
+
+#[test]
+fn a_hole_in_the_journal_hides_a_cut_and_what_was_appended_after_it_overlaps() {
+    is_clean(1469);
+}

@@ -11,7 +11,7 @@ use crate::errors::ErrorCode;
 use crate::ids::{BrokerEpoch, NodeId, Offset, PartitionIndex, TopicPartition, Uuid};
 use crate::journal::Entry;
 use crate::museum::exhibit;
-use crate::output::Outputs;
+use crate::output::{HaltReason, Outputs};
 use crate::peer::{BrokerBeat, BrokerBeatReply, PeerBody, Register};
 use crate::recovered::RecoveredPartition;
 use crate::replica::Replica;
@@ -74,7 +74,7 @@ impl Broker {
                 .peer_listener
                 .as_ref()
                 .map(|listener| (listener.host.clone(), listener.port)),
-            is_unclean: self.membership.was_unclean && self.config.flush == FlushMode::Interval,
+            is_unclean: self.may_lack_records(),
             lost: lost.map(|(&partition, _)| partition).collect(),
             doubtful: doubtful.collect(),
         };
@@ -131,8 +131,19 @@ impl Broker {
             return;
         }
         self.hand_over_quorum(out);
+        if self.may_lack_records() && self.membership.broker_epoch.is_none() {
+            // Nobody has heard yet that it may: the next run has to say it, and does not if this one stopped in order.
+            self.phase = Phase::Stopping { last: self.journal.last };
+            self.halting = Some(HaltReason::Stopped);
+            return;
+        }
         let last = self.journal(Entry::Stopped, out);
         self.phase = Phase::Stopping { last };
+    }
+
+    /// What this broker acknowledged before it may not have been on its disk when it stopped (SAFETY R5).
+    fn may_lack_records(&self) -> bool {
+        self.membership.was_unclean && self.config.flush == FlushMode::Interval
     }
 
     /// This run is the one that the committed metadata means by this node's id.

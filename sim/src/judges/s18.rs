@@ -1,7 +1,7 @@
 //! S18 recovery (INVARIANTS.md 3a): what is recovered is a prefix of what was written, reaches at least as far as what was
 //! durable, invents nothing; and a second recovery, from the platter alone, finds the same.
 
-use super::oracle::{NodeLog, Oracle, Replayed, whole_hash};
+use super::oracle::{NodeLog, Oracle, Replayed, partition_of, whole_hash};
 use crate::disk::Disk;
 use crate::store::Reading;
 use seedlog_core::ids::{Lsn, Offset};
@@ -59,13 +59,14 @@ fn check_bounds(oracle: &Oracle, end: Lsn) -> Result<(), String> {
     Ok(())
 }
 
-/// Every durable entry above the snapshot was replayed, or a flip explains the hole.
+/// Every durable entry above the snapshot was replayed, or a flip explains the hole, or that its log was given up before.
 fn check_holes(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
     let visited: BTreeSet<Lsn> = reading.visited.iter().map(|visited| visited.lsn).collect();
     for number in reading.through.0 + 1..=reading.plan.end.0 {
         let lsn = Lsn(number);
-        let durable = oracle.ghost(lsn).is_some_and(|ghost| ghost.durable);
-        if durable && !visited.contains(&lsn) && !oracle.was_hit(lsn) {
+        let Some(ghost) = oracle.ghost(lsn).filter(|ghost| ghost.durable) else { continue };
+        let given_up = || partition_of(&ghost.entry).is_some_and(|partition| oracle.may_be_given_up(partition));
+        if !visited.contains(&lsn) && !oracle.was_hit(lsn) && !given_up() {
             return Err(format!(
                 "entry {lsn} was on disk and is a hole after recovery, though no fault touched it"
             ));

@@ -10,6 +10,7 @@ use crate::judges::{Judge, l3, l4, l8, s1};
 use crate::plan::{ClientPlan, Role};
 use crate::trace::{Kind, NOWHERE};
 use seedlog_core::broker::Broker;
+use seedlog_core::cluster::records::Voter;
 use seedlog_core::ids::{NodeId, Offset, TopicPartition};
 use seedlog_core::input::Input;
 
@@ -109,8 +110,8 @@ impl World {
         if brokers.len() < live.len() {
             return Some((Judge::L8, "a node does not come up".to_owned()));
         }
-        if live.len() < self.plan.nodes.len() {
-            return None; // A single node that lost what it cannot do without.
+        if live.len() < self.plan.nodes.len() || self.has_lost_quorum() {
+            return None; // A single node that lost what it cannot do without, or a cluster that did.
         }
         l4::check(brokers.iter().map(|(node, _, broker)| (*node, *broker)))
             .and_then(|()| {
@@ -118,6 +119,29 @@ impl World {
             })
             .and_then(|()| self.check_partitions(&brokers))
             .err()
+    }
+
+    /// Nobody can lead the quorum: the folder of a voter is lost, and of the others too few are in no doubt. A doubtful
+    /// vote counts only where every voter says yes (SAFETY J4, Q1); the cluster stands until its voters are changed.
+    fn has_lost_quorum(&self) -> bool {
+        let voters = self.truth.image.voters();
+        let (mut present, mut firm) = (0, 0);
+        for node in &self.nodes {
+            let voter = Voter { node_id: node.node_id, incarnation: node.incarnation };
+            if !voters.contains(&voter) {
+                continue;
+            }
+            match &node.state {
+                State::Dead => {}
+                State::Up(process) if process.broker.is_controller() => return false,
+                State::Up(process) => {
+                    present += 1;
+                    firm += usize::from(!process.broker.quorum().is_doubtful);
+                }
+                State::Down | State::Recovering(_) => return false,
+            }
+        }
+        present < voters.len() && firm <= voters.len() / 2
     }
 
     fn check_partitions(&self, brokers: &[(NodeId, &Node, &Broker)]) -> Result<(), (Judge, String)> {
@@ -161,7 +185,8 @@ impl World {
 
     /// Readers of the plan need not reach the end: the last reading is by another one.
     fn is_done(&self, client: usize, reading: bool) -> bool {
-        if self.nodes.iter().take(self.plan.nodes.len()).all(|node| matches!(node.state, State::Dead)) {
+        let mut planned = self.nodes.iter().take(self.plan.nodes.len());
+        if planned.all(|node| matches!(node.state, State::Dead)) || self.has_lost_quorum() {
             return true;
         }
         let held = &self.clients[client];
@@ -187,6 +212,9 @@ impl World {
     }
 
     fn read_everything(&mut self) {
+        if self.has_lost_quorum() {
+            return;
+        }
         let mut said = Vec::new();
         for held in &self.clients[self.plan.clients.len()..] {
             let Actor::Reader(reader) = &held.actor else { continue };
