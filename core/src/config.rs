@@ -87,7 +87,7 @@ pub struct Config {
     pub fetch_session_partitions_max: usize,
     /// Requests that may wait in the core at a time (produce, fetch, metadata); more are refused.
     pub waiters_max: usize,
-    /// Bytes of record batches that may be on their way to one peer.
+    /// Bytes of record batches that may be on their way to one peer, and of metadata in one message.
     pub peer_window_bytes: u64,
     /// Entries of the metadata log kept in memory for peers that lag; those that lag further get a snapshot.
     pub metadata_entries_max: usize,

@@ -8,7 +8,7 @@ use crate::journal::Entry;
 use crate::output::Outputs;
 use crate::peer::{Ack, Append, Mark, Open, OpenAnswer, OpenReply, PeerBody};
 use crate::quorum::log::MetadataEntry;
-use crate::replica::progress::{PeerRun, Progress, RUN_BYTES_MAX, find_divergence};
+use crate::replica::progress::{PeerRun, Progress, find_divergence};
 use crate::replica::session::{Intake, WholeReset, cut_point};
 use alloc::vec::Vec;
 
@@ -347,9 +347,10 @@ impl Broker {
         let now = self.now.mono;
         let limit = self.quorum.limit_of(to);
         let (epoch, high_watermark) = (self.quorum.epoch(), self.quorum.committed());
+        let run_bytes = self.config.peer_window_bytes;
         while let Some((leader, log)) = self.quorum.leader_mut()
             && let Some(progress) = leader.followers.get_mut(&to)
-            && let Some(mut push) = progress.plan(log.log(), limit, RUN_BYTES_MAX)
+            && let Some(mut push) = progress.plan(log.log(), limit, run_bytes)
             && let Some((number, peer)) = progress.session()
         {
             let entries = log.read(push.from, push.to, push.bytes);

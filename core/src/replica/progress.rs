@@ -67,7 +67,7 @@ pub struct Push {
 }
 
 /// Most bytes of a run that is sent to a follower that is behind.
-pub const RUN_BYTES_MAX: u64 = 1 << 20;
+const RUN_BYTES_MAX: u64 = 1 << 20;
 
 impl Progress {
     /// A follower that has no session yet, as of a moment when it counts as caught up.

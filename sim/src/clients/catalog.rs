@@ -112,16 +112,26 @@ impl Catalog {
             return false;
         }
         self.is_stale = false;
-        self.known.clear();
+        let before = std::mem::take(&mut self.known);
+        let mut is_outdated = false;
         for topic in response.topics.iter().filter(|topic| topic.error_code == 0) {
             let Some(name) = &topic.name else { continue };
             let mut partitions: Vec<_> = topic.partitions.iter().collect();
             partitions.sort_by_key(|partition| partition.partition_index);
-            let leaders =
+            let mut leaders: Vec<_> =
                 partitions.iter().map(|part| (broker_of(part.leader_id), part.leader_epoch)).collect();
+            // A broker that is cut off still names the leader of an older epoch (KIP-320).
+            let same = before.iter().find(|known| known.topic_id == topic.topic_id);
+            for (now, then) in leaders.iter_mut().zip(same.map_or(&[][..], |known| &known.leaders)) {
+                if now.1 < then.1 {
+                    *now = *then;
+                    is_outdated = true;
+                }
+            }
             self.known.push(Known { name: name.detached(), topic_id: topic.topic_id, leaders });
         }
         if !self.is_complete()
+            || is_outdated
             || self.known.iter().any(|topic| topic.leaders.iter().any(|(leader, _)| leader.is_none()))
         {
             // Another broker may know more.

@@ -16,7 +16,11 @@ impl Plan {
             Scenario::Quorum => 5,
             Scenario::Alone => 1,
         };
-        let cluster = draw_cluster(rng, count);
+        let mut cluster = draw_cluster(rng, count);
+        if scenario == Scenario::Quorum {
+            // Every entry of the metadata log travels alone: a leader may die between any two.
+            cluster.peer_window_bytes = 1;
+        }
         let mut nodes: Vec<NodePlan> = (0..count).map(|_| draw_node(rng)).collect();
         if count == 1 {
             nodes[0].drift_ppm = 0;
@@ -24,17 +28,18 @@ impl Plan {
         let clients = draw_clients(rng, scenario, &nodes, duration_ms);
         let losers = draw_losers(rng, &cluster, count);
         let ground = Ground { count, flush: cluster.flush, duration_ms, losers: &losers };
-        let mut faults = Vec::new();
-        for node in 0..count {
-            ground.draw_node(rng, node, &mut faults);
-        }
-        ground.draw_links(rng, &mut faults);
+        let (mut faults, mut blows) = (Vec::new(), Vec::new());
         if scenario == Scenario::Quorum {
+            blows = ground.draw_changes_of_leader(rng, &mut faults);
+        } else {
+            for node in 0..count {
+                ground.draw_node(rng, node, &mut faults);
+            }
             ground.draw_links(rng, &mut faults);
-            ground.draw_links(rng, &mut faults);
+            ground.draw_last_standing(rng, cluster.timings.session * 1_000, &mut faults);
         }
         faults.sort_by_key(|fault: &Fault| fault.at_us);
-        Self { seed, scenario, duration_ms, cluster, nodes, clients, faults }
+        Self { seed, scenario, duration_ms, cluster, nodes, clients, faults, blows }
     }
 }
 

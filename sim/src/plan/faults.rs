@@ -36,6 +36,16 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
+/// A fault of whoever was elected just before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blow {
+    /// How long after the election, in virtual µs; nothing if this election is let be.
+    pub after_us: Option<u64>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+}
+
 /// What a fault does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "kebab-case")]
@@ -305,6 +315,57 @@ impl Ground<'_> {
             };
             faults.push(Fault { at_us, node, kind });
             at_us += rng.range(200_000, 7_000_000);
+        }
+    }
+
+    /// What a quorum goes through in Raft's figure 8: leaders die or stand still as soon as they are elected, while messages
+    /// are lost and overtake each other.
+    pub(super) fn draw_changes_of_leader(&self, rng: &mut Stream, faults: &mut Vec<Fault>) -> Vec<Blow> {
+        let all = (0..self.count).flat_map(|from| (0..self.count).map(move |to| [from, to]));
+        let noise = FaultKind::Noise {
+            pairs: all.filter(|[from, to]| from != to).collect(),
+            for_us: self.duration_ms * 1_000,
+            lost_per_mille: rng.pick(&[100, 250, 400]),
+            doubled_per_mille: 0,
+            late_per_mille: rng.pick(&[50, 300]),
+            late_us: rng.pick(&[2_000, 100_000, 300_000]),
+        };
+        faults.push(Fault { at_us: 500_000, node: 0, kind: noise });
+        let blow = |rng: &mut Stream| {
+            let for_us = rng.range(300_000, 4_000_000);
+            let kind = if rng.chance(700) {
+                FaultKind::Kill { down_us: for_us, mid_step: rng.chance(250) }
+            } else {
+                FaultKind::Pause { for_us }
+            };
+            let within_us = rng.pick(&[1_000, 10_000, 100_000]);
+            Blow { after_us: rng.chance(800).then(|| rng.below(within_us)), kind }
+        };
+        (0..100).map(|_| blow(rng)).collect()
+    }
+
+    /// The last replica standing (KIP-966): with flush=interval as many nodes as a quorum can spare die together, one of the
+    /// others outlives their sessions as the only member of some ISR, and then loses power.
+    pub(super) fn draw_last_standing(&self, rng: &mut Stream, session_us: u64, faults: &mut Vec<Fault>) {
+        let spared = self.count.saturating_sub(1) / 2;
+        let [last, ..] = *self.losers else { return };
+        if self.flush == Flush::Always || spared < 2 {
+            return;
+        }
+        let mut at_us = rng.range(2_000_000, 6_000_000);
+        while at_us < self.duration_ms * 1_000 {
+            let first = u32::try_from(rng.below(u64::from(self.count))).unwrap_or(0);
+            let others = (0..self.count).map(|index| (first + index) % self.count);
+            for node in others.filter(|&node| node != last).take(spared as usize) {
+                let down_us = session_us + rng.range(1_500_000, 4_000_000);
+                let at_us = at_us + rng.below(50_000);
+                faults.push(Fault { at_us, node, kind: FaultKind::Kill { down_us, mid_step: false } });
+            }
+            let cut_us = at_us + session_us + rng.range(100_000, 1_500_000);
+            let down_us = rng.range(1_000, 300_000);
+            let kind = FaultKind::PowerCut { down_us, mid_step: false };
+            faults.push(Fault { at_us: cut_us, node: last, kind });
+            at_us = cut_us + rng.range(3_000_000, 8_000_000);
         }
     }
 

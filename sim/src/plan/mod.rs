@@ -6,7 +6,7 @@ mod faults;
 
 use serde::{Deserialize, Serialize};
 
-pub use faults::{Fault, FaultKind};
+pub use faults::{Blow, Fault, FaultKind};
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Plan {
     pub clients: Vec<ClientPlan>,
     /// The faults, in order.
     pub faults: Vec<Fault>,
+    /// What strikes those who are elected to lead the quorum, in the order of the elections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blows: Vec<Blow>,
 }
 
 /// Scenarios by name.

@@ -32,10 +32,29 @@ impl World {
         if is_dead && !matches!(fault.kind, FaultKind::Wipe { .. }) {
             return;
         }
-        self.note_at(at, Kind::Fault, [index as u64, fault.kind.number(), 0]);
+        self.inflict(at, index, fault.kind);
+    }
+
+    /// Somebody leads the quorum who did not before: the next blow of the plan is for it.
+    pub(super) fn on_quorum_led(&mut self, at: usize) {
+        let index = self.elections;
+        self.elections += 1;
+        if let Some(after_us) = self.plan.blows.get(index).and_then(|blow| blow.after_us) {
+            self.queue.push(self.now_us + after_us, What::Blow { node: at, index });
+        }
+    }
+
+    pub(super) fn on_blow(&mut self, at: usize, index: usize) {
+        if self.phase == super::Phase::Stormy && !matches!(self.nodes[at].state, State::Dead) {
+            self.inflict(at, index, self.plan.blows[index].kind.clone());
+        }
+    }
+
+    fn inflict(&mut self, at: usize, index: usize, kind: FaultKind) {
+        self.note_at(at, Kind::Fault, [index as u64, kind.number(), 0]);
         let now_us = self.now_us;
         let node = &mut self.nodes[at];
-        match fault.kind {
+        match kind {
             FaultKind::Kill { down_us, mid_step } => self.strike(at, false, down_us, mid_step),
             FaultKind::PowerCut { down_us, mid_step } => self.strike(at, true, down_us, mid_step),
             FaultKind::SyncError => node.sync_fails = true,
@@ -64,7 +83,9 @@ impl World {
             }
             FaultKind::Wipe { down_us, returns_us } => self.wipe(at, down_us, returns_us),
             kind @ (FaultKind::Cut { .. } | FaultKind::Noise { .. }) => self.begin_link_fault(kind),
-            FaultKind::Tell { peer, is_up } => self.tell_link(fault.node, peer, is_up, 0),
+            FaultKind::Tell { peer, is_up } => {
+                self.tell_link(u32::try_from(at).unwrap_or(u32::MAX), peer, is_up, 0);
+            }
         }
     }
 

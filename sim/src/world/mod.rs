@@ -52,6 +52,8 @@ pub struct World {
     links: Links,
     /// Folders that there were.
     folders: u64,
+    /// How often somebody was elected to lead the quorum.
+    elections: usize,
     bench: Bench,
     truth: Truth,
     register: Register,
@@ -116,6 +118,7 @@ impl World {
             now_us: 0,
             queue: Queue::default(),
             folders: nodes.len() as u64,
+            elections: 0,
             links: Links::default(),
             truth: Truth {
                 allows_unclean: plan.cluster.flush != crate::plan::Flush::Always,
@@ -223,6 +226,7 @@ impl World {
             What::ClientWake { client, at_us } => self.on_client_wake(client, at_us),
             What::Deadline { client, number } => self.on_deadline(client, number),
             What::Fault { index } => self.on_fault(index),
+            What::Blow { node, index } => self.on_blow(node, index),
             What::FaultEnds { node, ends } => self.on_fault_ends(node, ends),
             What::Resume { node } => self.on_resume(node),
             What::Heal => self.on_heal(),

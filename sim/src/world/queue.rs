@@ -30,6 +30,7 @@ pub(super) enum What {
     ClientWake { client: usize, at_us: u64 },
     Deadline { client: usize, number: u64 },
     Fault { index: usize },
+    Blow { node: usize, index: usize },
     FaultEnds { node: usize, ends: Ends },
     Resume { node: usize },
     LinkFaultEnds { id: u64 },
@@ -87,6 +88,7 @@ impl What {
             | Self::ClientWake { .. }
             | Self::Deadline { .. }
             | Self::Fault { .. }
+            | Self::Blow { .. }
             | Self::FaultEnds { .. }
             | Self::Resume { .. }
             | Self::LinkFaultEnds { .. }

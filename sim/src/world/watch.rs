@@ -73,6 +73,7 @@ impl World {
                 if self.is_true_elsewhere(at, |broker| broker.quorum().leading().is_some()) {
                     self.mark(Mark::TwoQuorumLeaders);
                 }
+                self.on_quorum_led(at);
             }
             Left::Leads(partition) => {
                 let leads = |broker: &Broker| {
