@@ -33,7 +33,18 @@ impl Broker {
         }
         for node in followers {
             self.push_metadata(node, out);
+            self.mark_metadata(node, out);
         }
+    }
+
+    /// A follower lacks entries, or does not know that they are committed: what it was sent may be lost.
+    pub(super) fn owes_metadata(&self) -> bool {
+        let (committed, quorum) = (self.quorum.committed(), &self.quorum);
+        quorum.leading().is_some_and(|leader| {
+            leader.followers.iter().any(|(&node, progress)| {
+                !progress.is_quiet(quorum.limit_of(node)) || progress.needs_mark(committed)
+            })
+        })
     }
 
     /// Somebody has to be asked who leads: nobody tells a node that has no vote.
@@ -113,7 +124,10 @@ impl Broker {
                 let is_open = answer == OpenAnswer::Agreed;
                 self.reply_open(from, peer, open, answer, out);
                 if is_open {
+                    // What it has may be what a majority lacked: its acknowledgement of an earlier session was not heard.
+                    self.advance_metadata(out);
                     self.push_metadata(from, out);
+                    self.mark_metadata(from, out);
                 }
             }
             None => self.send_image_part(from, peer, open, out),
@@ -383,6 +397,7 @@ impl Broker {
             let log_start = log.log().start();
             let mark = Mark { partition, epoch, number, high_watermark, log_start, end };
             self.send(to, Some(peer.run), PeerBody::Marks(alloc::vec![mark]), out);
+            self.arm_resend();
         }
     }
 

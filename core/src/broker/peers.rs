@@ -204,6 +204,7 @@ impl Broker {
         !self.opening.is_empty()
             || !self.proposing.is_empty()
             || self.peers.values().any(|peer| !peer.busy.is_empty())
+            || self.owes_metadata()
             || self.seeks_leader()
             || self.seeks_registration()
             || self.producer_ids.asked
