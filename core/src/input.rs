@@ -1,7 +1,7 @@
 //! What happens to a broker: the inputs of [`crate::broker::Broker::step`].
 
 use crate::door::ClientRequest;
-use crate::ids::{ConnId, ListenerId, Lsn, NodeId, OpId, RequestNumber};
+use crate::ids::{ConnId, ListenerId, Lsn, NodeId, Offset, OpId, RequestNumber, TopicPartition};
 use crate::peer::PeerMessage;
 use crate::records::ProducedBatch;
 use alloc::boxed::Box;
@@ -73,6 +73,14 @@ pub enum Input {
         /// Done, or why not: the node goes on and the command is tried again later.
         result: Result<(), String>,
     },
+    /// A batch that was on disk cannot be read back: its bytes are not those that were written. May be said again, and of
+    /// what is cut off by now.
+    Damaged {
+        /// The partition.
+        partition: TopicPartition,
+        /// The batch's first offset.
+        from: Offset,
+    },
     /// A write or sync of the journal failed, or a disk is gone: the node halts (SAFETY J10).
     DiskFailed {
         /// What the operating system said.
@@ -95,7 +103,7 @@ pub enum ReadResult {
     /// The record asked for.
     Found {
         /// Its offset.
-        offset: crate::ids::Offset,
+        offset: Offset,
         /// Its timestamp in ms since the epoch.
         timestamp_ms: i64,
     },

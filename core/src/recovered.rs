@@ -228,6 +228,11 @@ impl<'a> Replay<'a> {
             Entry::Trusted { partition } => {
                 self.state.doubtful.remove(partition);
             }
+            Entry::Damaged { partition, from } => {
+                if let Some(held) = self.held(*partition) {
+                    held.damage = Some(Damage { from: *from, to: None });
+                }
+            }
             Entry::Started { boot, is_doubtful } => {
                 self.state.boot = *boot;
                 if *is_doubtful {
@@ -294,7 +299,8 @@ impl<'a> Replay<'a> {
             | Entry::Cut { .. }
             | Entry::Reset { .. }
             | Entry::Dropping { .. }
-            | Entry::Trusted { .. } => unreachable!("the caller took these"),
+            | Entry::Trusted { .. }
+            | Entry::Damaged { .. } => unreachable!("the caller took these"),
         }
         Ok(())
     }

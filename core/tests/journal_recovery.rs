@@ -393,7 +393,8 @@ fn of_partition(entry: &Entry, wanted: TopicPartition) -> bool {
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }
         | Entry::Dropping { .. }
-        | Entry::Trusted { .. } => false,
+        | Entry::Trusted { .. }
+        | Entry::Damaged { .. } => false,
     }
 }
 

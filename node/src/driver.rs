@@ -240,6 +240,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             StoreEvent::Durable { written, synced } => Input::Durable { written, synced },
             StoreEvent::ReadDone { op, result } => Input::ReadDone { op, result },
             StoreEvent::StoreDone { op, result } => Input::StoreDone { op, result },
+            StoreEvent::Damaged { partition, from } => Input::Damaged { partition, from },
             StoreEvent::DiskFailed { reason } => {
                 error!(reason, "the disk failed");
                 Input::DiskFailed { reason }

@@ -95,6 +95,7 @@ marks! {
     IdRefused "a broker asked to be registered under an id that another folder has";
     WaitedForFounding "voters waited for others to found a cluster";
     Undecided "a controller lost its office with requests undecided";
+    RotFound "a batch could not be read back, and its copy of the log was given up";
     Wiped "a node lost its disk";
     FolderReturned "a folder came back under an id that another one had by then";
 }

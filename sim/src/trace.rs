@@ -67,7 +67,7 @@ kinds! {
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
-pub const INPUTS: [&str; 13] = [
+pub const INPUTS: [&str; 14] = [
     "conn-opened",
     "request",
     "conn-closed",
@@ -81,6 +81,7 @@ pub const INPUTS: [&str; 13] = [
     "peer-up",
     "peer",
     "peer-lost",
+    "damaged",
 ];
 
 /// What stands for an input in events: an index of [`INPUTS`].
@@ -100,6 +101,7 @@ pub fn input_number(input: &Input) -> u64 {
         Input::PeerUp { .. } => 10,
         Input::Peer { .. } => 11,
         Input::PeerLost { .. } => 12,
+        Input::Damaged { .. } => 13,
     }
 }
 

@@ -6,7 +6,7 @@
 use super::timers::Timer;
 use super::{Broker, Pending, Requester};
 use crate::cluster::decide::{
-    Registration, decide_alter_partition, decide_fence, decide_producer_ids, decide_rebalance,
+    Registration, decide_alter_partition, decide_fence, decide_lost, decide_producer_ids, decide_rebalance,
     decide_register, decide_shutdown, decide_sweep, decide_unfence,
 };
 use crate::cluster::image::Image;
@@ -173,6 +173,9 @@ impl Broker {
         } else {
             (decide_unfence(&controller.working, from), false)
         };
+        self.decide(records, out);
+        let Some(controller) = &self.controller else { return };
+        let records = decide_lost(&controller.working, from, &beat.lost);
         let offset = self.decide(records, out);
         let reply = BrokerBeatReply { broker_epoch: beat.broker_epoch, may_stop };
         let body = Box::new(PeerBody::BrokerBeatReply(reply));

@@ -19,13 +19,19 @@ impl Broker {
         let settled = replica.durable().is_settled();
         let damaged = replica.damage().is_some();
         let start = replica.log().start();
-        let Some((session, log)) = replica.session_mut() else { return };
+        if replica.session().is_none() {
+            return;
+        }
         self.opening.insert(partition);
         self.timers.arm_by(self.now.mono + self.config.timings.resend_ms, super::timers::Timer::Resend);
         // An end is named only once it is on disk, and no message leaves before the run is known to the controller.
         if !settled || self.membership.broker_epoch.is_none() {
             return;
         }
+        if damaged && self.is_member(partition) {
+            return; // It is counted on still: nothing of it goes before ISR and ELR are left.
+        }
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
         if damaged && is_writable {
             // What is left of it proves nothing (SAFETY J5): the leader has the rest, and this too.
             let entry = replica.reset(partition, start, Vec::new());
@@ -33,6 +39,7 @@ impl Broker {
             self.open_session(partition, out);
             return;
         }
+        let Some((session, log)) = replica.session_mut() else { return };
         let leader = session.leader();
         let open = session.ask(partition, number, log);
         self.send(leader, None, PeerBody::Open(open), out);

@@ -45,6 +45,8 @@ pub(super) enum Deferred {
     Founded { cluster: Cluster, tell: Option<NodeId> },
     /// The candidate has its own vote.
     Stand { epoch: LeaderEpoch },
+    /// A log is given up.
+    TellDamage { partition: TopicPartition },
     /// Something is said to another node.
     Send { to: NodeId, run: RunId, body: PeerBody },
 }
@@ -159,6 +161,7 @@ impl Broker {
             }
             Deferred::Founded { cluster, tell } => self.on_founded(cluster, tell, out),
             Deferred::Stand { epoch } => self.on_stood(epoch, out),
+            Deferred::TellDamage { partition } => self.on_damage_noted(partition, out),
             Deferred::Send { to, run, body } => self.send(to, Some(run), body, out),
         }
     }
@@ -180,7 +183,8 @@ impl Broker {
             | Entry::MetadataCut { .. }
             | Entry::Cut { .. }
             | Entry::Dropping { .. }
-            | Entry::Trusted { .. } => 0,
+            | Entry::Trusted { .. }
+            | Entry::Damaged { .. } => 0,
         };
         self.journal.chain = self.journal.chain.with(&entry);
         self.journal_output(Output::Journal { entry, batch: None }, bytes, out)

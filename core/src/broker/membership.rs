@@ -27,6 +27,8 @@ pub(super) struct Membership {
     pub(super) is_stopping: bool,
     /// The run before did not stop in order.
     pub(super) was_unclean: bool,
+    /// Copies that this run gave up, and the controller may not have heard of.
+    pub(super) lost: BTreeSet<TopicPartition>,
 }
 
 impl Broker {
@@ -84,11 +86,8 @@ impl Broker {
     /// Timer: the controller hears that this broker is alive.
     pub(super) fn on_broker_beat_due(&mut self, out: &mut Outputs) {
         let Some(broker_epoch) = self.membership.broker_epoch else { return };
-        let beat = BrokerBeat {
-            broker_epoch,
-            metadata_end: self.committed.end(),
-            wants_to_stop: self.membership.is_stopping,
-        };
+        let beat =
+            BrokerBeat { broker_epoch, lost: self.lost_copies(), wants_to_stop: self.membership.is_stopping };
         self.timers.arm(self.now.mono + self.config.timings.broker_beat_ms, Timer::BrokerBeat);
         self.send_to_controller(PeerBody::BrokerBeat(beat), out);
     }
@@ -385,7 +384,7 @@ impl Broker {
     }
 
     /// Leads or follows no more: who waits here is sent elsewhere (SAFETY R6).
-    fn step_down(&mut self, partition: TopicPartition, out: &mut Outputs) {
+    pub(super) fn step_down(&mut self, partition: TopicPartition, out: &mut Outputs) {
         self.opening.remove(&partition);
         self.close_sessions(partition);
         let Some(replica) = self.replicas.get_mut(&partition) else { return };

@@ -5,6 +5,7 @@
 
 mod admin;
 mod controller;
+mod damage;
 mod fetch;
 mod follow;
 mod forward;
@@ -229,6 +230,7 @@ impl Broker {
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
+            Input::Damaged { partition, from } => self.on_damaged(partition, from, out),
             Input::DiskFailed { reason } => self.halting = Some(HaltReason::DiskFailed(reason)),
             Input::Space { free_bytes } => self.disk_is_full = free_bytes < self.config.disk_free_bytes_min,
             Input::Wake => {}

@@ -112,6 +112,13 @@ pub enum Entry {
         /// The partition, or the metadata log.
         partition: TopicPartition,
     },
+    /// A batch that was on disk cannot be read back: this copy of the log is given up (SAFETY J5), until it is reset.
+    Damaged {
+        /// The partition.
+        partition: TopicPartition,
+        /// Where it begins that cannot be read.
+        from: Offset,
+    },
 }
 
 /// The table's line for one appended batch. Offsets and epoch stand here as well as in the batch's header because the
@@ -163,7 +170,8 @@ impl Entry {
             | Self::Dropping { .. }
             | Self::Started { .. }
             | Self::Stopped
-            | Self::Trusted { .. } => false,
+            | Self::Trusted { .. }
+            | Self::Damaged { .. } => false,
         }
     }
 
@@ -185,7 +193,8 @@ impl Entry {
             | Self::Cut { .. }
             | Self::Reset { .. }
             | Self::Dropping { .. }
-            | Self::Trusted { .. } => 0,
+            | Self::Trusted { .. }
+            | Self::Damaged { .. } => 0,
         }
     }
 }

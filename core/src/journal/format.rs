@@ -349,7 +349,8 @@ impl QuorumChain {
             | Entry::Cut { .. }
             | Entry::Reset { .. }
             | Entry::Dropping { .. }
-            | Entry::Trusted { .. } => return self,
+            | Entry::Trusted { .. }
+            | Entry::Damaged { .. } => return self,
         };
         // The finaliser of SplitMix64 over each number.
         Self(numbers.iter().fold(self.0, |chain, number| {

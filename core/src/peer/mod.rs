@@ -324,8 +324,8 @@ pub struct Register {
 pub struct BrokerBeat {
     /// Its registration.
     pub broker_epoch: BrokerEpoch,
-    /// The end of the metadata that it acts on.
-    pub metadata_end: Offset,
+    /// Copies of which part cannot be read back, while ISR or ELR hold this broker (SAFETY J5).
+    pub lost: Vec<TopicPartition>,
     /// It wants to stop: others should lead what it leads.
     pub wants_to_stop: bool,
 }

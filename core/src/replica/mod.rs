@@ -350,6 +350,13 @@ impl Replica {
         Entry::Reset { partition, start, producers }
     }
 
+    /// Part of the log cannot be read back: nothing of it counts any more (SAFETY J5). Gives out the journal entry.
+    pub fn give_up(&mut self, partition: TopicPartition, from: Offset) -> Entry {
+        self.damage = Some(Damage { from, to: None });
+        self.role = Role::Idle;
+        Entry::Damaged { partition, from }
+    }
+
     /// Producers that are idle for longer than `expiration_ms`: the caller journals that they vanish (SAFETY R10).
     pub fn expire_producers(&mut self, now: WallMs, expiration_ms: i64) -> Vec<ProducerId> {
         let expired = self.log.plan_expiry(now, expiration_ms);

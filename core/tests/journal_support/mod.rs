@@ -148,7 +148,8 @@ impl Model {
             | Entry::MetadataImage { .. }
             | Entry::Cut { .. }
             | Entry::Reset { .. }
-            | Entry::Trusted { .. } => {}
+            | Entry::Trusted { .. }
+            | Entry::Damaged { .. } => {}
         }
     }
 }

@@ -90,7 +90,8 @@ impl Meters {
                 | Entry::Cut { .. }
                 | Entry::Reset { .. }
                 | Entry::Dropping { .. }
-                | Entry::Trusted { .. },
+                | Entry::Trusted { .. }
+                | Entry::Damaged { .. },
                 _,
             ) => {}
         }

@@ -65,7 +65,8 @@ pub(super) fn cut_of(entry: &Entry) -> Option<(TopicPartition, Offset)> {
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }
         | Entry::Dropping { .. }
-        | Entry::Trusted { .. } => None,
+        | Entry::Trusted { .. }
+        | Entry::Damaged { .. } => None,
     }
 }
 

@@ -214,6 +214,9 @@ impl<D: Disk> Store<D> {
                 for part in written {
                     self.journal.counters.segment_bytes += part.bytes;
                     self.journal.counters.damaged_batches += part.damaged;
+                    if let Some(from) = part.damaged_from {
+                        self.rot.report(part.partition, from);
+                    }
                     add_segments(&mut self.segments, &part);
                     self.index.segmented(part.partition);
                     self.cut_written(part.partition);

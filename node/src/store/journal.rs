@@ -227,7 +227,8 @@ impl<D: Disk> Journal<D> {
                 | Entry::Cut { .. }
                 | Entry::Reset { .. }
                 | Entry::Dropping { .. }
-                | Entry::Trusted { .. },
+                | Entry::Trusted { .. }
+                | Entry::Damaged { .. },
                 _,
             ) => filling.wants_sync = true,
         }

@@ -9,9 +9,10 @@
 use super::disk::{Disk, Lane};
 use super::index::{Batch, Index, JournalFile, Place};
 use super::reader::{PIECE_BYTES, ReadError, SegmentFiles, SegmentRead};
+use super::rot::Rot;
 use super::segment::{SegmentTable, end_of};
 use bytes::Bytes;
-use seedlog_core::ids::{LeaderEpoch, Offset};
+use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use seedlog_core::output::Extent;
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, verify_crc};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub type Chain = Vec<Bytes>;
 /// A claim on the record bytes of an extent.
 #[derive(Debug)]
 pub struct Lease<D: Disk> {
+    partition: TopicPartition,
+    rot: Arc<Rot>,
     from: Offset,
     to: Offset,
     bytes_max: u32,
@@ -83,7 +86,7 @@ impl<D: Disk> Lease<D> {
     pub(super) fn take(
         extent: &Extent,
         reader: Reader,
-        disk: &D,
+        (disk, rot): (&D, &Arc<Rot>),
         (index, segments, files): (&Index<D::File>, &SegmentTable, &Arc<SegmentFiles<D>>),
     ) -> Self {
         let (from, to, bytes_max) = (extent.from, extent.to, extent.bytes_max);
@@ -105,7 +108,8 @@ impl<D: Disk> Lease<D> {
                 Some(Place::Unfinished) => Source::Missing,
             }
         };
-        Self { from, to, bytes_max, source }
+        let (partition, rot) = (extent.partition, Arc::clone(rot));
+        Self { partition, rot, from, to, bytes_max, source }
     }
 
     /// The bytes, if they are in memory: whole batches, at most `bytes_max` bytes (and no more than the extent asks for),
@@ -124,12 +128,16 @@ impl<D: Disk> Lease<D> {
     /// [`ReadError`]: the partition's part of the answer becomes an error.
     pub async fn resolve(self, bytes_max: u32, may_exceed: bool) -> Result<Chain, ReadError> {
         let limit = bytes_max.min(self.bytes_max);
-        match &self.source {
+        let read = match &self.source {
             Source::Memory(runs) => Ok(take_runs(runs, limit, may_exceed)),
             Source::Journal(disk, runs) => read_journal(disk, runs, u64::from(limit), may_exceed).await,
             Source::Segment(read) => read.read(self.from, self.to, u64::from(limit), may_exceed).await,
             Source::Missing => Err(ReadError::Gone),
+        };
+        if let Err(ReadError::Damaged(_)) = &read {
+            self.rot.report(self.partition, self.from);
         }
+        read
     }
 }
 

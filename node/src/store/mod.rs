@@ -32,6 +32,7 @@ mod options;
 mod reader;
 pub mod real_disk;
 mod recovery;
+mod rot;
 mod segment;
 mod segments;
 
@@ -52,7 +53,8 @@ use journal::{Journal, Progress};
 use lease::Reader;
 use look::LookUp;
 use reader::SegmentFiles;
-use seedlog_core::ids::{Lsn, OpId};
+use rot::Rot;
+use seedlog_core::ids::{Lsn, Offset, OpId, TopicPartition};
 use seedlog_core::input::ReadResult;
 use seedlog_core::journal::Entry;
 use seedlog_core::output::{Extent, Look, StoreCommand};
@@ -91,6 +93,13 @@ pub enum StoreEvent {
         /// Done, or why not.
         result: Result<(), String>,
     },
+    /// Something that was on disk cannot be read back.
+    Damaged {
+        /// The partition.
+        partition: TopicPartition,
+        /// What was asked for, or found, begins here.
+        from: Offset,
+    },
     /// The journal or a segment cannot be written or synced: the last event (SAFETY J10).
     DiskFailed {
         /// What the operating system said.
@@ -115,6 +124,7 @@ pub struct Store<D: Disk> {
     duties: Duties,
     cuts: Cuts,
     tasks: Vec<Task<D::File>>,
+    rot: Arc<Rot>,
     events: VecDeque<StoreEvent>,
     /// The ends that were reported last.
     reported: (Lsn, Lsn),
@@ -162,6 +172,7 @@ impl<D: Disk> Store<D> {
             duties: Duties::default(),
             cuts: opened.cuts,
             tasks: Vec::new(),
+            rot: Arc::default(),
             events: VecDeque::new(),
             reported: (end, end),
             timer: None,
@@ -205,7 +216,7 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn lease(&self, extent: &Extent) -> Lease<D> {
         let places = (&self.index, &self.segments, &self.files);
-        Lease::take(extent, Reader::Consumer, &self.disk, places)
+        Lease::take(extent, Reader::Consumer, (&self.disk, &self.rot), places)
     }
 
     /// As [`Store::lease`], for a follower: with batches that are not in the journal yet, when
@@ -213,7 +224,7 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn lease_ahead(&self, extent: &Extent) -> Lease<D> {
         let places = (&self.index, &self.segments, &self.files);
-        Lease::take(extent, Reader::Follower, &self.disk, places)
+        Lease::take(extent, Reader::Follower, (&self.disk, &self.rot), places)
     }
 
     /// Looks something up; ends with [`StoreEvent::ReadDone`].
@@ -326,6 +337,9 @@ impl<D: Disk> Store<D> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Poll::Ready(event);
+            }
+            if let Poll::Ready((partition, from)) = self.rot.poll_next(cx) {
+                return Poll::Ready(StoreEvent::Damaged { partition, from });
             }
             if self.poll_progress(cx).is_pending() {
                 return Poll::Pending;

@@ -10,7 +10,7 @@ use super::lease::{Expected, JournalRun, read_journal_run};
 use super::reader::{PIECE_BYTES, ReadError};
 use super::segment::{LINE_BYTES, LineMaker, Segment, Tail, partition_dir, segment_path, side_path};
 use bytes::Bytes;
-use seedlog_core::ids::TopicPartition;
+use seedlog_core::ids::{Offset, TopicPartition};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(super) struct Written {
     pub(super) segments: Vec<Segment>,
     /// Batches that could not be read back from the journal and are lost.
     pub(super) damaged: u64,
+    /// The first of them.
+    pub(super) damaged_from: Option<Offset>,
     pub(super) bytes: u64,
 }
 
@@ -90,7 +92,13 @@ impl<D: Disk> Round<D> {
         last: Option<Segment>,
         touched: &mut Touched<D::File>,
     ) -> Result<Written, RoundError> {
-        let mut written = Written { partition: job.partition, segments: Vec::new(), damaged: 0, bytes: 0 };
+        let mut written = Written {
+            partition: job.partition,
+            segments: Vec::new(),
+            damaged: 0,
+            damaged_from: None,
+            bytes: 0,
+        };
         let mut segment = last;
         let mut rest = job.batches.as_slice();
         while let Some((first, _)) = rest.first() {
@@ -210,6 +218,7 @@ impl<D: Disk> Round<D> {
                 Err(ReadError::Damaged(what)) => {
                     tracing::error!("offsets {} to {} are lost: {what}", batch.base, batch.next);
                     written.damaged += 1;
+                    written.damaged_from.get_or_insert(batch.base);
                 }
                 Err(error @ (ReadError::Gone | ReadError::Disk(_))) => {
                     return Err(RoundError::Failed(error.to_string()));

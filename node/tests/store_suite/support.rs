@@ -303,6 +303,7 @@ impl<D: Disk> Node<D> {
                 StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
                 other @ (StoreEvent::ReadDone { .. }
                 | StoreEvent::StoreDone { .. }
+                | StoreEvent::Damaged { .. }
                 | StoreEvent::Space { .. }) => {
                     others.push(other);
                 }

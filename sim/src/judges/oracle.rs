@@ -222,6 +222,7 @@ fn follow(
             logs.insert(*partition, NodeLog::default());
         }
         Entry::Dropping { topic_id, .. } => logs.retain(|partition, _| partition.topic_id != *topic_id),
+        Entry::Damaged { partition, .. } => logs.entry(*partition).or_default().given_up = true,
         Entry::Metadata { .. }
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }
@@ -354,7 +355,8 @@ pub fn partition_of(entry: &Entry) -> Option<TopicPartition> {
         | Entry::EpochStart { partition, .. }
         | Entry::ProducersExpired { partition, .. }
         | Entry::Cut { partition, .. }
-        | Entry::Reset { partition, .. } => Some(*partition),
+        | Entry::Reset { partition, .. }
+        | Entry::Damaged { partition, .. } => Some(*partition),
         Entry::Metadata { .. }
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }

@@ -65,7 +65,8 @@ fn check_holes(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
     for number in reading.through.0 + 1..=reading.plan.end.0 {
         let lsn = Lsn(number);
         let Some(ghost) = oracle.ghost(lsn).filter(|ghost| ghost.durable) else { continue };
-        let given_up = || partition_of(&ghost.entry).is_some_and(|partition| oracle.may_be_given_up(partition));
+        let given_up =
+            || partition_of(&ghost.entry).is_some_and(|partition| oracle.may_be_given_up(partition));
         if !visited.contains(&lsn) && !oracle.was_hit(lsn) && !given_up() {
             return Err(format!(
                 "entry {lsn} was on disk and is a hole after recovery, though no fault touched it"

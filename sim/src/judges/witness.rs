@@ -103,6 +103,12 @@ impl Witness<'_> {
             Entry::MetadataCut { to } => self.judge_metadata_cut(*to),
             Entry::MetadataImage { from: 0, .. } => self.marks.hit(Mark::MetadataSnapshot),
             Entry::Trusted { .. } => self.marks.hit(Mark::DoubtResolved),
+            Entry::Damaged { partition, .. } => {
+                let says = "a copy is given up, though no fault touched it";
+                let is_excused = self.oracle.may_be_given_up(*partition);
+                self.hear(Judge::S18, if is_excused { Ok(()) } else { Err(format!("{partition}: {says}")) });
+                self.marks.hit(Mark::RotFound);
+            }
             Entry::Founded { cluster_id, voters } => {
                 let said = q1::check(voters, self.configured);
                 self.hear(Judge::Q1, said);

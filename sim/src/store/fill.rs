@@ -45,6 +45,7 @@ pub struct PendingLook {
 /// Batches for a peer that are still to be read.
 #[derive(Debug)]
 pub struct PendingSend {
+    partition: TopicPartition,
     batches: Vec<(BatchRef, Option<Bytes>)>,
     unwritten: Vec<Bytes>,
 }
@@ -117,29 +118,33 @@ impl Store {
                 self.pin(batch.place.inode);
             }
         }
-        PendingSend { batches, unwritten }
+        PendingSend { partition: extent.partition, batches, unwritten }
     }
 
-    /// Reads what was taken, up to the first batch that cannot be read.
-    pub fn fill_extent(&mut self, pending: PendingSend, disk: &Disk) -> Vec<Bytes> {
-        let mut whole = true;
+    /// Reads what was taken, up to the first batch that cannot be read; and which one that is.
+    pub fn fill_extent(
+        &mut self,
+        pending: PendingSend,
+        disk: &Disk,
+    ) -> (Vec<Bytes>, Option<(TopicPartition, Offset)>) {
+        let mut damaged = None;
         let mut read = Vec::new();
         for (batch, cached) in pending.batches {
             let was_pinned = cached.is_none();
-            if whole {
+            if damaged.is_none() {
                 match cached.or_else(|| read_batch(&batch, disk).map(|(_, bytes)| bytes)) {
                     Some(bytes) => read.push(bytes),
-                    None => whole = false,
+                    None => damaged = Some((pending.partition, batch.base)),
                 }
             }
             if was_pinned {
                 self.unpin(batch.place.inode);
             }
         }
-        if whole {
+        if damaged.is_none() {
             read.extend(pending.unwritten);
         }
-        read
+        (read, damaged)
     }
 
     fn tail_bytes(&self, partition: TopicPartition, base: Offset) -> Option<Bytes> {

@@ -126,7 +126,8 @@ impl Store {
             | Entry::Vote { .. }
             | Entry::MetadataCut { .. }
             | Entry::MetadataImage { .. }
-            | Entry::Trusted { .. } => return,
+            | Entry::Trusted { .. }
+            | Entry::Damaged { .. } => return,
         }
         self.tail.retain(|(partition, base, _)| match entry {
             Entry::Cut { partition: of, to } => partition != of || base < to,
@@ -367,7 +368,8 @@ fn waits_for_sync(entry: &Entry) -> bool {
         | Entry::MetadataImage { .. }
         | Entry::Cut { .. }
         | Entry::Reset { .. }
-        | Entry::Dropping { .. } => true,
+        | Entry::Dropping { .. }
+        | Entry::Damaged { .. } => true,
     }
 }
 

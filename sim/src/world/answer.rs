@@ -80,6 +80,9 @@ impl World {
         if !served.damaged.is_empty() {
             self.mark(Mark::DamageRefusedAtRead);
         }
+        for (partition, batch) in &served.damaged {
+            self.input_late(at, 0, Input::Damaged { partition: *partition, from: batch.base });
+        }
         for (partition, batch, bytes) in &served.batches {
             let said = s24::check_served(self.truth.logs.get(partition), *partition, bytes);
             if let Some(held) = self.truth.logs.get_mut(partition).and_then(|log| log.at_mut(batch.base)) {

@@ -28,10 +28,11 @@ impl World {
                 self.retire(at);
                 continue;
             }
-            let is_broken =
-                matches!(self.nodes[at].state, State::Dead) || !self.nodes[at].oracle.flips.is_empty();
+            let node = &self.nodes[at];
+            let is_up = matches!(node.state, State::Up(_));
+            let is_broken = matches!(node.state, State::Dead) || !is_up && !node.oracle.flips.is_empty();
             if is_broken && self.plan.nodes.len() > 1 {
-                // A node that does not start, or whose disk rots, gets another folder from its operator.
+                // A node that does not start, or whose disk rotted before it does, gets another folder from its operator.
                 self.wipe(at, 100_000, None);
             }
             let node = &mut self.nodes[at];
@@ -121,6 +122,20 @@ impl World {
             .err()
     }
 
+    /// Everything of the partition has to be there in the end. Not where a copy rots that is the last of ISR and ELR: nobody
+    /// could give back what cannot be read.
+    fn is_owed(&self, partition: TopicPartition) -> bool {
+        let Some(held) = self.truth.image.partition(partition) else { return false };
+        let mut members = held.state.isr.iter().chain(&held.state.elr);
+        let (last, others) = (members.next(), members.next());
+        let has_rotted = |node: &NodeId| {
+            let mut folders = self.nodes.iter().filter(|held| held.node_id == *node);
+            folders.any(|held| held.oracle.may_be_given_up(partition))
+        };
+        !self.truth.may_stay_offline(partition, self.plan.cluster.flush)
+            && !(others.is_none() && last.is_some_and(has_rotted))
+    }
+
     /// Nobody can lead the quorum: the folder of a voter is lost, and of the others too few are in no doubt. A doubtful
     /// vote counts only where every voter says yes (SAFETY J4, Q1); the cluster stands until its voters are changed.
     fn has_lost_quorum(&self) -> bool {
@@ -145,13 +160,8 @@ impl World {
     }
 
     fn check_partitions(&self, brokers: &[(NodeId, &Node, &Broker)]) -> Result<(), (Judge, String)> {
-        let is_damaged = |partition: TopicPartition| {
-            // A copy that cannot be read in part is served to nobody, nor to a follower that lacks it.
-            self.truth.is_beyond(partition)
-                || brokers.iter().any(|(_, node, _)| !node.oracle.flips.is_empty())
-        };
         for (partition, held) in self.truth.image.all_partitions() {
-            if self.truth.may_stay_offline(partition, self.plan.cluster.flush) || is_damaged(partition) {
+            if !self.is_owed(partition) || self.truth.is_beyond(partition) {
                 continue;
             }
             let copies = held.replicas.iter().map(|node| {
@@ -193,12 +203,11 @@ impl World {
         match &held.actor {
             Actor::Reader(_) if client < self.plan.clients.len() => true,
             Actor::Reader(reader) => reader.is_at_the_end(|partition| {
-                let is_owed = !self.truth.may_stay_offline(partition, self.plan.cluster.flush);
-                is_owed.then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
+                self.is_owed(partition)
+                    .then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
             }),
             Actor::Producer(producer) => {
-                let flush = self.plan.cluster.flush;
-                reading || producer.is_done_but_for(|partition| self.truth.may_stay_offline(partition, flush))
+                reading || producer.is_done_but_for(|partition| !self.is_owed(partition))
             }
             Actor::Admin(_) => reading || held.actor.as_behaviour().is_done(),
         }
@@ -219,8 +228,8 @@ impl World {
         for held in &self.clients[self.plan.clients.len()..] {
             let Actor::Reader(reader) = &held.actor else { continue };
             for (partition, read_to, _) in reader.progress() {
-                let is_offline = self.truth.may_stay_offline(partition, self.plan.cluster.flush);
-                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| !is_offline) {
+                let is_owed = self.is_owed(partition);
+                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| is_owed) {
                     said.push(s1::check_read(truth, partition, read_to));
                 }
             }

@@ -90,7 +90,10 @@ impl World {
         let node = &mut self.nodes[at];
         let State::Up(process) = &mut node.state else { return };
         let Some((to, message, pending)) = process.sends.remove(&id) else { return };
-        let batches = process.store.fill_extent(pending, &node.disk);
+        let (batches, damaged) = process.store.fill_extent(pending, &node.disk);
+        if let Some((partition, from)) = damaged {
+            self.input_late(at, 0, Input::Damaged { partition, from });
+        }
         // What cannot be read is not sent (SAFETY R8).
         if !batches.is_empty() {
             self.transmit(at, to, &message, batches);

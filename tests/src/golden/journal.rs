@@ -90,7 +90,8 @@ pub(super) fn note(index: &mut Index, located: &Located, seq: u64, group: u64) {
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }
         | Entry::Dropping { .. }
-        | Entry::Trusted { .. } => {}
+        | Entry::Trusted { .. }
+        | Entry::Damaged { .. } => {}
     }
 }
 

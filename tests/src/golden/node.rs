@@ -7,7 +7,7 @@ use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{ConnId, ListenerId, RequestNumber, Uuid};
+use seedlog_core::ids::{ConnId, ListenerId, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::input::{Input, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::journal::scan::payload_is_intact;
@@ -402,25 +402,30 @@ impl Process {
     }
 
     /// The batches of an extent for a peer, as they stand in the journal; `None`: nothing of it can be read.
-    fn extent_bytes(&self, disk: &super::Disk, extent: &Extent) -> Option<Bytes> {
-        let mut bytes = Vec::new();
+    fn extent_bytes(&mut self, disk: &super::Disk, extent: &Extent) -> Option<Bytes> {
+        let (mut bytes, mut damaged) = (Vec::new(), None);
         for place in self.covering(extent) {
             let size = place.0.entry.payload_bytes() as usize;
             if !bytes.is_empty() && bytes.len() + size > extent.bytes_max as usize {
                 break;
             }
-            bytes.extend_from_slice(batch_at(disk, place)?);
+            let Some(batch) = batch_at(disk, place) else {
+                damaged = Some(damage_at(extent.partition, place));
+                break;
+            };
+            bytes.extend_from_slice(batch);
         }
+        self.inputs.extend(damaged);
         (!bytes.is_empty()).then(|| bytes.into())
     }
 
     /// Puts the records into a fetch answer: whole batches, checked against the journal's table, within the limits (KIP-74).
-    fn fill(&self, disk: &super::Disk, reply: Reply) -> Response {
+    fn fill(&mut self, disk: &super::Disk, reply: Reply) -> Response {
         let Reply { mut response, fills, fill_bytes_max, .. } = reply;
         let Response::Fetch(fetch) = &mut response else { return response };
         let mut left = fill_bytes_max as usize;
         let mut is_first = true;
-        let mut omitted = Vec::new();
+        let (mut omitted, mut damaged) = (Vec::new(), Vec::new());
         for fill in &fills {
             let most = left.min(fill.extent.bytes_max as usize);
             let mut records = Records::default();
@@ -432,6 +437,7 @@ impl Process {
                 }
                 let Some(batch) = batch_at(disk, place) else {
                     is_damaged = records.is_empty();
+                    damaged.push(damage_at(fill.extent.partition, place));
                     break;
                 };
                 records.push(Bytes::copy_from_slice(batch));
@@ -451,6 +457,7 @@ impl Process {
             fetch.responses[topic].partitions.remove(partition);
         }
         fetch.responses.retain(|topic| !topic.partitions.is_empty());
+        self.inputs.extend(damaged);
         response
     }
 
@@ -480,6 +487,12 @@ impl Process {
         }
         best.map_or(ReadResult::NotFound, |(offset, timestamp_ms)| ReadResult::Found { offset, timestamp_ms })
     }
+}
+
+/// What the core is told of a batch that is not what was written.
+fn damage_at(partition: TopicPartition, (located, ..): &Place) -> Input {
+    let Entry::Append(append) = &located.entry else { unreachable!("batches are indexed") };
+    Input::Damaged { partition, from: append.base_offset }
 }
 
 /// The batch at a place, if it is what was written.

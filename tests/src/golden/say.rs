@@ -79,6 +79,7 @@ fn entry(names: &BTreeMap<Uuid, String>, entry: &Entry) -> String {
         Entry::Dropping { .. } => "a topic's files are to go".to_owned(),
         Entry::Trusted { partition: of } if of.is_data() => format!("{} is trusted", partition(names, *of)),
         Entry::Trusted { .. } => "the metadata is trusted".to_owned(),
+        Entry::Damaged { partition: of, from } => format!("{} damaged from {from} on", partition(names, *of)),
     }
 }
 

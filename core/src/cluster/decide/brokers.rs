@@ -209,6 +209,28 @@ fn come_back(
     changes
 }
 
+/// Part of what a live broker holds cannot be read back (SAFETY J5): it is in no ISR and no ELR of those partitions, and
+/// others lead them.
+#[must_use]
+pub fn decide_lost(image: &Image, node: NodeId, lost: &[TopicPartition]) -> Vec<MetadataRecord> {
+    let mut changes = BTreeMap::new();
+    for &name in lost {
+        let (Some(topic), Some(partition)) = (image.topic(name.topic_id), image.partition(name)) else {
+            continue;
+        };
+        let mut draft = Draft::new(topic, partition);
+        if !draft.is_member(node) {
+            continue;
+        }
+        draft.forget(node);
+        draft.settle(|other| standing(image, other));
+        if let Some(state) = draft.changed() {
+            changes.insert(name, state);
+        }
+    }
+    change_records(changes)
+}
+
 /// A fenced broker is heard of again, in the run that it was fenced in.
 #[must_use]
 pub fn decide_unfence(image: &Image, node: NodeId) -> Vec<MetadataRecord> {

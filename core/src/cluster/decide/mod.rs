@@ -17,8 +17,8 @@ pub mod producer_ids;
 pub mod topics;
 
 pub use brokers::{
-    RegisterRefusal, Registration, Shutdown, decide_fence, decide_register, decide_shutdown, decide_sweep,
-    decide_unfence,
+    RegisterRefusal, Registration, Shutdown, decide_fence, decide_lost, decide_register, decide_shutdown,
+    decide_sweep, decide_unfence,
 };
 pub use partitions::{AlterRefusal, decide_alter_partition, decide_preferred, decide_rebalance};
 pub use producer_ids::{PRODUCER_ID_BLOCK, decide_producer_ids};

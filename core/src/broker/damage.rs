@@ -1,0 +1,64 @@
+//! A copy that rots while the node runs (SAFETY J5): the node gives the log up, leaves ISR and ELR, and is filled again by
+//! whoever leads then.
+
+use super::Broker;
+use super::journal::Deferred;
+use crate::ids::{Offset, TopicPartition};
+use crate::output::Outputs;
+use alloc::vec::Vec;
+
+/// Partitions that one beat names; the next one names the others.
+const LOST_MAX: usize = 1_000;
+
+impl Broker {
+    /// The store cannot read a batch back.
+    pub(super) fn on_damaged(&mut self, partition: TopicPartition, from: Offset, out: &mut Outputs) {
+        let is_writable = self.is_writable();
+        let Some(replica) = self.replicas.get(&partition) else { return };
+        let holds = replica.log().start() <= from && from < replica.log().end();
+        if !holds || replica.damage().is_some() || !is_writable {
+            return;
+        }
+        let Some(held) = self.committed.partition(partition) else { return };
+        let mut members = held.state.isr.iter().chain(&held.state.elr);
+        if members.all(|&node| node == self.config.node_id) {
+            return; // Nobody could give it back: what can still be read is worth more than nothing.
+        }
+        self.step_down(partition, out);
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        let entry = replica.give_up(partition, from);
+        let lsn = self.journal(entry, out);
+        // Were it forgotten, this node would come back to the ISR with what it has.
+        self.journal.after_sync.push_back((lsn, Deferred::TellDamage { partition }));
+    }
+
+    /// That a log is given up is on disk.
+    pub(super) fn on_damage_noted(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        if self.replicas.get(&partition).is_none_or(|replica| replica.damage().is_none()) {
+            return;
+        }
+        if self.is_member(partition) {
+            self.membership.lost.insert(partition);
+            self.on_broker_beat_due(out);
+        } else {
+            self.assume_role(partition, out);
+        }
+    }
+
+    /// The committed metadata has this node in ISR or ELR.
+    pub(super) fn is_member(&self, partition: TopicPartition) -> bool {
+        let me = self.config.node_id;
+        self.committed
+            .partition(partition)
+            .is_some_and(|held| held.state.isr.contains(&me) || held.state.elr.contains(&me))
+    }
+
+    /// Copies that were given up, which the cluster still counts on.
+    pub(super) fn lost_copies(&mut self) -> Vec<TopicPartition> {
+        let mut lost = core::mem::take(&mut self.membership.lost);
+        lost.retain(|&partition| self.is_member(partition));
+        let told = lost.iter().copied().take(LOST_MAX).collect();
+        self.membership.lost = lost;
+        told
+    }
+}
