@@ -132,6 +132,14 @@ pub struct Timings {
     pub rebalance_ms: u64,
 }
 
+impl Timings {
+    /// Silence after which a leader of the quorum counts a voter as gone.
+    #[must_use]
+    pub fn quorum_patience_ms(&self) -> u64 {
+        self.election_timeout_ms * 2
+    }
+}
+
 impl Default for Timings {
     fn default() -> Self {
         Self {

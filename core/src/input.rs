@@ -3,6 +3,7 @@
 use crate::door::ClientRequest;
 use crate::ids::{ConnId, ListenerId, Lsn, NodeId, Offset, OpId, RequestNumber, TopicPartition};
 use crate::peer::PeerMessage;
+use crate::quorum::voters::VoterChange;
 use crate::records::ProducedBatch;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -90,6 +91,12 @@ pub enum Input {
     Space {
         /// Bytes that may still be written.
         free_bytes: u64,
+    },
+    /// An operator wants the quorum's members changed (KIP-853). [`crate::broker::Broker::plan_voters`] tells before why it
+    /// would not be done; what is done shows in the metadata.
+    ChangeVoters {
+        /// The change.
+        change: VoterChange,
     },
     /// The time named by [`crate::broker::Broker::wake_at`] has come; may be late or spurious.
     Wake,

@@ -67,7 +67,7 @@ kinds! {
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
-pub const INPUTS: [&str; 14] = [
+pub const INPUTS: [&str; 15] = [
     "conn-opened",
     "request",
     "conn-closed",
@@ -82,6 +82,7 @@ pub const INPUTS: [&str; 14] = [
     "peer",
     "peer-lost",
     "damaged",
+    "voters",
 ];
 
 /// What stands for an input in events: an index of [`INPUTS`].
@@ -102,6 +103,7 @@ pub fn input_number(input: &Input) -> u64 {
         Input::Peer { .. } => 11,
         Input::PeerLost { .. } => 12,
         Input::Damaged { .. } => 13,
+        Input::ChangeVoters { .. } => 14,
     }
 }
 

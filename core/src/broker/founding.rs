@@ -125,7 +125,7 @@ impl Broker {
 
     /// A voter of a cluster without history stands only as its founder, once all have the founding on disk.
     pub(super) fn may_stand(&self) -> bool {
-        self.quorum.is_voter() && self.config.roles.controller && self.quorum_has_history()
+        self.quorum.may_stand() && self.config.roles.controller && self.quorum_has_history()
     }
 
     fn announce(&mut self, out: &mut Outputs) {
@@ -177,7 +177,8 @@ impl Broker {
         let is_founded = self.quorum_has_history();
         let member = Voter { node_id: from, incarnation: peer.incarnation };
         if is_founded || self.is_announcing() && cluster.voters.contains(&member) {
-            let voters = if is_founded { self.quorum.voters().to_vec() } else { cluster.voters.clone() };
+            // The first voters, whoever votes by now: from them on the log is replayed, by all nodes alike (S15).
+            let voters = cluster.voters.clone();
             let found = Found::Cluster { cluster_id: cluster.id, voters, is_founded };
             self.send(from, Some(peer.run), PeerBody::Found(found), out);
         }

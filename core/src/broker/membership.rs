@@ -215,8 +215,8 @@ impl Broker {
                 }
                 // Its first record is committed: from here on the controller answers.
                 MetadataRecord::LeaderChange { .. } => self.on_controller_known(out),
-                MetadataRecord::Voters { .. }
-                | MetadataRecord::RegisterBroker { .. }
+                MetadataRecord::Voters { .. } => self.quorum.refresh_voters(&self.committed),
+                MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
                 | MetadataRecord::Topic { .. }
                 | MetadataRecord::Partition { .. }

@@ -54,9 +54,12 @@ impl Broker {
         waits || asks
     }
 
-    fn seek_leader(&mut self, out: &mut Outputs) {
+    /// Asks one of those that may know who leads, another one each time.
+    pub(super) fn seek_leader(&mut self, out: &mut Outputs) {
         let configured = self.config.voters.iter().copied();
-        let mut known: Vec<NodeId> = self.quorum.other_voters().chain(configured).collect();
+        // Of the voters that this node knows none may be left: whoever else is there may know more.
+        let heard = self.peers.iter().filter(|(_, peer)| peer.is_heard()).map(|(&node, _)| node);
+        let mut known: Vec<NodeId> = self.quorum.other_voters().chain(configured).chain(heard).collect();
         known.retain(|&node| node != self.config.node_id);
         known.sort_unstable();
         known.dedup();
@@ -92,14 +95,14 @@ impl Broker {
 
     /// The leader's side: a follower opens a session.
     pub(super) fn on_metadata_open(&mut self, from: NodeId, peer: PeerRun, open: &Open, out: &mut Outputs) {
+        // A voter that was removed while it stood may be in a later term than the leader, which does not hear of it otherwise.
+        self.enter_if_newer(open.epoch, out);
         let leader = self.quorum.leader();
         if leader != Some((self.config.node_id, open.epoch)) {
             self.reply_open(from, peer, open, OpenAnswer::NotLeader { leader }, out);
             return;
         }
         let now = self.now.mono;
-        let committed = self.quorum.committed();
-        let is_voter = self.quorum.has_voter(from, peer.incarnation);
         let Some((leader, log)) = self.quorum.leader_mut() else { return };
         leader.heard.insert(from, now);
         let progress = leader.followers.entry(from).or_insert_with(|| Progress::new(now));
@@ -108,14 +111,7 @@ impl Broker {
         }
         // The entry before this log's start is of a later term than the follower's last: the logs part below the start.
         let parts_below = open.last_epoch.is_some_and(|last| last < log.base_epoch());
-        let divergence = if parts_below { None } else { find_divergence(log.log(), open) };
-        let answer = match divergence {
-            // An observer that was a voter may hold what was never committed.
-            Some(OpenAnswer::Agreed) if !is_voter && open.end > committed => {
-                Some(OpenAnswer::Diverges { epoch: Some(log.last_epoch()), end: committed })
-            }
-            answer => answer,
-        };
+        let answer = if parts_below { None } else { find_divergence(log.log(), open) };
         match answer {
             Some(answer) => {
                 if answer == OpenAnswer::Agreed {
@@ -353,6 +349,7 @@ impl Broker {
                 self.push_metadata(node, out);
                 self.mark_metadata(node, out);
             }
+            self.step_down_if_removed(out);
         }
     }
 

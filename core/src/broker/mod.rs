@@ -21,6 +21,7 @@ mod produce;
 mod quorum;
 mod startup;
 mod timers;
+mod voters;
 
 use crate::cluster::image::Image;
 use crate::config::Config;
@@ -233,6 +234,7 @@ impl Broker {
             Input::Damaged { partition, from } => self.on_damaged(partition, from, out),
             Input::DiskFailed { reason } => self.halting = Some(HaltReason::DiskFailed(reason)),
             Input::Space { free_bytes } => self.disk_is_full = free_bytes < self.config.disk_free_bytes_min,
+            Input::ChangeVoters { change } => self.on_change_voters(change, out),
             Input::Wake => {}
             Input::Stop => self.on_stop(out),
         }

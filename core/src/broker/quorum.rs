@@ -57,6 +57,7 @@ impl Broker {
             }
             return;
         }
+        let came_to_nothing = matches!(self.quorum.role, Role::PreCandidate(_));
         let mut poll = Poll::default();
         poll.grant(self.config.node_id, self.quorum.is_doubtful);
         let would_win = self.quorum.wins(&poll);
@@ -65,21 +66,33 @@ impl Broker {
             self.stand(out);
         } else {
             self.ask_for_votes(true, false, out);
+            if came_to_nothing {
+                // It may be a voter no more: then those that lead do not know that it does not know.
+                self.seek_leader(out);
+            }
         }
     }
 
     fn ask_for_votes(&mut self, is_pre_vote: bool, is_handed_over: bool, out: &mut Outputs) {
         let epoch = self.quorum.epoch();
-        let vote = Vote {
+        let vote = |voter| Vote {
+            voter,
             epoch: if is_pre_vote { LeaderEpoch(epoch.0 + 1) } else { epoch },
             last_epoch: self.quorum.log.last_epoch(),
             end: self.quorum.log.log().end(),
             is_pre_vote,
             is_handed_over,
         };
-        let others: Vec<NodeId> = self.quorum.other_voters().collect();
-        for node in others {
-            self.send(node, None, PeerBody::Vote(vote.clone()), out);
+        let me = self.config.node_id;
+        let votes: Vec<(NodeId, Vote)> = self
+            .quorum
+            .voters()
+            .iter()
+            .filter(|voter| voter.node_id != me)
+            .map(|voter| (voter.node_id, vote(voter.incarnation)))
+            .collect();
+        for (node, vote) in votes {
+            self.send(node, None, PeerBody::Vote(vote), out);
         }
     }
 
@@ -109,8 +122,11 @@ impl Broker {
     }
 
     pub(super) fn on_vote(&mut self, from: NodeId, peer: PeerRun, vote: &Vote, out: &mut Outputs) {
-        if !self.quorum.is_voter() || !self.quorum.has_voter(from, peer.incarnation) || !self.is_writable() {
-            return; // Who is no member neither votes nor stands (SAFETY Q1).
+        // Who is a member, the candidate's log says: it counts, and it may know of a change that this node does not (Raft
+        // section 4.2 of the thesis). D4: a wiped disk votes under its old id.
+        let is_member = exhibit!(D4, vote.voter == self.config.incarnation, true);
+        if !is_member || !self.is_writable() {
+            return;
         }
         let own_epoch = self.quorum.epoch();
         let reply = |own_epoch, is_granted, is_doubtful| VoteReply {
@@ -212,7 +228,7 @@ impl Broker {
         self.leave_leadership(out);
         self.quorum.enter(epoch);
         self.journal(Entry::Vote { epoch, candidate: None }, out);
-        if self.quorum.is_voter() {
+        if self.quorum.may_stand() {
             self.arm_election();
         }
         self.arm_resend();
@@ -253,7 +269,7 @@ impl Broker {
     /// Timer: the leader lets itself be heard, and looks whether it still hears a majority (Raft section 6.2 of the thesis).
     pub(super) fn on_quorum_beat(&mut self, out: &mut Outputs) {
         let now = self.now.mono;
-        let patience_ms = self.config.timings.election_timeout_ms * 2;
+        let patience_ms = self.config.timings.quorum_patience_ms();
         let voters: Vec<NodeId> = self.quorum.other_voters().collect();
         let counts_itself = usize::from(self.quorum.is_voter());
         let majority = self.quorum.majority();
@@ -303,7 +319,7 @@ impl Broker {
                 return;
             }
             self.quorum.heard_at = Some(self.now.mono);
-            if self.quorum.is_voter() {
+            if self.quorum.may_stand() {
                 self.arm_election();
             } else {
                 self.timers.arm(self.now.mono + 4 * self.config.timings.election_timeout_ms, Timer::Election);

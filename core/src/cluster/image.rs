@@ -6,6 +6,7 @@ use crate::cluster::topic_config::TopicConfig;
 use crate::ids::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, RunId, TopicPartition, Uuid,
 };
+use crate::quorum::voters::differ_by_one;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -118,7 +119,10 @@ impl Image {
                 self.leader = Some(*leader);
                 self.epoch = *epoch;
             }
-            MetadataRecord::Voters { voters } => self.voters.clone_from(voters),
+            MetadataRecord::Voters { voters } => {
+                assert!(differ_by_one(&self.voters, voters), "one member at a time (Raft section 4.1)");
+                self.voters.clone_from(voters);
+            }
             MetadataRecord::RegisterBroker {
                 node_id,
                 broker_epoch,

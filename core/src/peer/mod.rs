@@ -22,7 +22,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Version of everything that peers say. A node that hears a newer one closes the stream with a sentence.
-pub const PEER_FORMAT: u16 = 1;
+pub const PEER_FORMAT: u16 = 2;
 /// Most bytes of a message's header. Metadata entries and parts of snapshots travel in headers.
 pub const HEADER_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of record batches behind a header: the largest batch, or a run of smaller ones.
@@ -137,6 +137,9 @@ pub enum Found {
 /// A candidate's request (Raft section 5.2; pre-vote: section 9.6 of the thesis, KIP-996).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
+    /// The receiver's folder, as the candidate's list of voters has it: another folder under its name votes for nobody
+    /// (SAFETY Q1). The receiver's own list does not matter: it may be older than the candidate's.
+    pub voter: Uuid,
     /// The term it stands in; for a pre-vote the one that it would stand in.
     pub epoch: LeaderEpoch,
     /// The term of the last entry of its log.

@@ -135,13 +135,14 @@ impl MetadataLog {
         Some(MetadataRecord::decode(&entry.records).expect("an entry is checked before it is appended"))
     }
 
-    /// The voters that the last such record behind `image` names, or the image's: they count from the append on.
+    /// The voters by the image, and by every record behind it that names them: the last list is in force from its append on.
     #[must_use]
-    pub fn voters(&self, image: &Image) -> Vec<Voter> {
-        let mut at = self.log.end();
-        while at > image.end().max(self.log.start()) {
-            at = Offset(at.0 - 1);
-            let named = self.records_at(at).into_iter().flatten().rev().find_map(|record| match record {
+    pub fn voter_lists(&self, image: &Image) -> Vec<Vec<Voter>> {
+        let mut lists = alloc::vec![image.voters().to_vec()];
+        let mut at = image.end().max(self.log.start());
+        while let Some(records) = self.records_at(at) {
+            at = at.plus(1);
+            lists.extend(records.into_iter().filter_map(|record| match record {
                 MetadataRecord::Voters { voters } => Some(voters),
                 MetadataRecord::LeaderChange { .. }
                 | MetadataRecord::RegisterBroker { .. }
@@ -151,12 +152,9 @@ impl MetadataLog {
                 | MetadataRecord::PartitionChange { .. }
                 | MetadataRecord::RemoveTopic { .. }
                 | MetadataRecord::ProducerIds { .. } => None,
-            });
-            if let Some(voters) = named {
-                return voters;
-            }
+            }));
         }
-        image.voters().to_vec()
+        lists
     }
 
     /// The term of the last entry.

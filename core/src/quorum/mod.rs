@@ -12,6 +12,7 @@
 //! State and rules only; messages, timers and the journal are `broker::quorum`'s.
 
 pub mod log;
+pub mod voters;
 
 use crate::cluster::image::Image;
 use crate::cluster::records::Voter;
@@ -38,6 +39,8 @@ pub struct Quorum {
     pub log: MetadataLog,
     /// Members, by the last record in the log that names them.
     voters: Vec<Voter>,
+    /// This node is a member by one of the lists that may be in force elsewhere.
+    may_count: bool,
     /// The end of what is committed, as far as this node knows.
     committed: Offset,
     /// What it is at the moment.
@@ -92,21 +95,22 @@ impl Quorum {
         let log = MetadataLog::new(snapshot.log);
         let epoch = snapshot.ballot.epoch.max(log.last_epoch());
         let candidate = snapshot.ballot.candidate.filter(|_| epoch == snapshot.ballot.epoch);
-        let voters = log.voters(&snapshot.image);
         let committed = snapshot.image.end();
         let began_at = log.log().end();
-        let quorum = Self {
+        let mut quorum = Self {
             me,
             cluster: snapshot.cluster,
             ballot: Ballot { epoch, candidate },
             log,
-            voters,
+            voters: Vec::new(),
+            may_count: false,
             committed,
             role: Role::Unattached,
             heard_at: None,
             is_doubtful,
             began_at,
         };
+        quorum.refresh_voters(&snapshot.image);
         (quorum, snapshot.image)
     }
 
@@ -134,15 +138,25 @@ impl Quorum {
         &self.voters
     }
 
-    /// The members were changed, or a change was cut off.
+    /// The members were changed, or a change was cut off or committed.
     pub fn refresh_voters(&mut self, image: &Image) {
-        self.voters = self.log.voters(image);
+        let mut lists = self.log.voter_lists(image);
+        self.may_count = lists.iter().any(|list| list.contains(&self.me));
+        self.voters = lists.pop().expect("the image's is among them");
     }
 
     /// This node is a member.
     #[must_use]
     pub fn is_voter(&self) -> bool {
         self.has_voter(self.me.node_id, self.me.incarnation)
+    }
+
+    /// This node is a member, or is none only by a change that it does not know to be committed: others may need its vote,
+    /// and will not get it if its log is longer than theirs. So it stands, without counting itself (Raft section 4.2.2 of the
+    /// thesis).
+    #[must_use]
+    pub fn may_stand(&self) -> bool {
+        self.may_count || self.is_voter()
     }
 
     /// A node is a member, with the disk that it has.

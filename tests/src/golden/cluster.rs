@@ -11,13 +11,19 @@
 //! | `by-hand 2`, `at-once 2`, `write 2`, `sync 2` | who writes a node's journal |
 //! | `advance 500 ms` | time passes, on all nodes alike |
 //! | `at 2: produce orders-0 'a'` | a client of node 2 |
+//! | `voters add 4`, `voters remove 2`, `voters remove 2 at 1` | the quorum's members change: the node that decides is asked, or a named one. The disk is the node's at present; `voters remove old 2` is the one before |
+//! | `voters` | whom each node takes for the quorum's members |
 //! | `state` | what each node is |
 
+use super::journal::incarnation;
 use super::words::number;
 use super::{Letter, World, say};
+use seedlog_core::broker::Broker;
+use seedlog_core::cluster::records::Voter;
 use seedlog_core::ids::NodeId;
 use seedlog_core::input::Input;
 use seedlog_core::peer::{PeerMessage, admit_batches};
+use seedlog_core::quorum::voters::VoterChange;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Letters that are carried for one command: more means that the nodes do not come to rest.
@@ -104,6 +110,8 @@ impl Cluster {
                 self.settle()?;
             }
             "advance" => self.advance(&rest)?,
+            "voters" if rest.is_empty() => self.say_voters(),
+            "voters" => self.change_voters(&rest)?,
             "state" => self.say_state(),
             _ => return Err("no such command".to_owned()),
         }
@@ -231,6 +239,46 @@ impl Cluster {
     fn next_wake(&self, end: u64) -> Option<(u64, i32)> {
         let wakes = self.nodes.iter().filter_map(|(&node, world)| Some((world.wake_at_ms()?, node)));
         wakes.filter(|(at, _)| *at <= end).min()
+    }
+
+    fn change_voters(&mut self, words: &[&str]) -> Result<(), String> {
+        let (words, asked) = match words {
+            [words @ .., "at", asked] => (words, Some(number(asked)?)),
+            _ => (words, None),
+        };
+        let (verb, node, age) = match words {
+            [verb, "old", node] => (*verb, number(node)?, 1),
+            [verb, node] => (*verb, number(node)?, 0),
+            _ => return Err("add or remove whom?".to_owned()),
+        };
+        let folder = self.world(node)?.folder.checked_sub(age).ok_or("it never had another disk")?;
+        let voter = Voter { node_id: NodeId(node), incarnation: incarnation(NodeId(node), folder) };
+        let change = match verb {
+            "add" => VoterChange::Add(voter),
+            "remove" => VoterChange::Remove(voter),
+            _ => return Err("add or remove".to_owned()),
+        };
+        let decides = |world: &World| world.broker().is_some_and(Broker::is_controller);
+        let asked =
+            asked.or_else(|| self.nodes.iter().find(|(_, world)| decides(world)).map(|(&node, _)| node));
+        let asked = asked.ok_or("no node decides")?;
+        let broker = self.nodes.get(&asked).and_then(World::broker).ok_or("it does not run")?;
+        match broker.plan_voters(change) {
+            Ok(_) => self.step(asked, Input::ChangeVoters { change }),
+            Err(refusal) => self.said.push(format!("{asked}: refuses: {refusal}")),
+        }
+        self.settle()
+    }
+
+    fn say_voters(&mut self) {
+        for (node, world) in &self.nodes {
+            let Some(broker) = world.broker() else { continue };
+            let nodes: Vec<String> =
+                broker.quorum().voters().iter().map(|voter| voter.node_id.to_string()).collect();
+            let is_committed = broker.quorum().voters() == broker.image().voters();
+            let open = if is_committed { "" } else { ", not committed" };
+            self.said.push(format!("{node}: {}{open}", nodes.join(" ")));
+        }
     }
 
     fn say_state(&mut self) {
