@@ -97,6 +97,11 @@ marks! {
     Undecided "a controller lost its office with requests undecided";
     RotFound "a batch could not be read back, and its copy of the log was given up";
     Wiped "a node lost its disk";
+    VoterAdded "a voter was added";
+    VoterRemoved "a voter was removed";
+    VotersRolledBack "a change of the voters that was not committed was taken back";
+    LeaderRemovesItself "a leader of the quorum began to remove itself";
+    WipedVoterAdmitted "a node that had lost its disk became a voter again";
     FolderReturned "a folder came back under an id that another one had by then";
 }
 

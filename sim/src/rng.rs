@@ -20,6 +20,8 @@ pub enum Purpose {
     Brokers = 5,
     /// How late the driver does things.
     Driver = 6,
+    /// Changes of the quorum's members.
+    Voters = 7,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

@@ -3,10 +3,12 @@
 
 mod draw;
 mod faults;
+mod voters;
 
 use serde::{Deserialize, Serialize};
 
 pub use faults::{Blow, Fault, FaultKind};
+pub use voters::{VoterStep, VoterWish};
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Plan {
     /// What strikes those who are elected to lead the quorum, in the order of the elections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blows: Vec<Blow>,
+    /// Changes of the quorum's members, in order. The bare world's alone: nothing outside of the core asks for one yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub voters: Vec<VoterStep>,
 }
 
 /// Scenarios by name.

@@ -39,6 +39,7 @@ impl World {
         }
         self.take_entries(at, &outputs);
         self.observe(at);
+        self.observe_voters(at);
         for output in outputs.drain(..taken) {
             self.on_output(at, output);
         }

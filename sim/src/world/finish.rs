@@ -18,6 +18,17 @@ use seedlog_core::input::Input;
 const DRAIN_US: u64 = 60_000_000;
 const LOOK_US: u64 = 100_000;
 
+/// A change of the quorum's members that was begun is committed or taken back.
+fn check_voters(brokers: &[(NodeId, &Node, &Broker)]) -> Result<(), (Judge, String)> {
+    let is_open = |broker: &Broker| broker.quorum().voters() != broker.image().voters();
+    match brokers.iter().find(|(.., broker)| is_open(broker)) {
+        None => Ok(()),
+        Some((node, ..)) => {
+            Err((Judge::L4, format!("node {node} has a change of the voters that stays open")))
+        }
+    }
+}
+
 impl World {
     pub(super) fn on_heal(&mut self) {
         self.note(NOWHERE, Kind::Heal, [0, 0, 0]);
@@ -118,6 +129,7 @@ impl World {
             .and_then(|()| {
                 l8::check(&self.truth.image, brokers.iter().map(|(node, _, broker)| (*node, *broker)))
             })
+            .and_then(|()| check_voters(&brokers))
             .and_then(|()| self.check_partitions(&brokers))
             .err()
     }

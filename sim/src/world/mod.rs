@@ -8,7 +8,7 @@
 //!
 //! * `queue`: events; * `node`: a machine and its process; * `driver`: steps and their outputs; * `answer`: replies and what is
 //!   filled into them; * `life`: starts, recoveries, crashes; * `net`: connections and frames; * `faults`: the plan's faults;
-//!   * `finish`: healing, the last reading, the end.
+//!   * `voters`: changes of the quorum's members; * `finish`: healing, the last reading, the end.
 //!
 //! Nothing here reads a clock, spawns, or hashes by address: a run is a function of (build, plan).
 
@@ -21,6 +21,7 @@ mod links;
 mod net;
 mod node;
 mod queue;
+mod voters;
 mod watch;
 
 use crate::judges::s24::Register;
@@ -34,6 +35,7 @@ use links::Links;
 use net::Client;
 use node::Node;
 use queue::{Queue, What};
+use seedlog_core::cluster::records::Voter;
 use seedlog_core::ids::NodeId;
 
 /// What all clocks show when a run begins, in ms since the epoch.
@@ -57,6 +59,8 @@ pub struct World {
     bench: Bench,
     truth: Truth,
     register: Register,
+    /// The quorum's members by what is committed; none before the cluster is founded.
+    voters: Vec<Voter>,
     marks: Marks,
     trace: Trace,
     phase: Phase,
@@ -130,6 +134,7 @@ impl World {
             next_conn: 0,
             bench: Bench::new(enabled),
             register: Register::default(),
+            voters: Vec::new(),
             marks: Marks::default(),
             trace: Trace::new(keep_trace),
             phase: Phase::Stormy,
@@ -147,6 +152,9 @@ impl World {
         }
         for (index, fault) in world.plan.faults.iter().enumerate() {
             world.queue.push(fault.at_us, What::Fault { index });
+        }
+        for (index, step) in world.plan.voters.iter().enumerate() {
+            world.queue.push(step.at_us, What::Voters { index, tries: 0 });
         }
         world.queue.push(world.plan.duration_ms * 1_000, What::Heal);
         world
@@ -227,6 +235,7 @@ impl World {
             What::Deadline { client, number } => self.on_deadline(client, number),
             What::Fault { index } => self.on_fault(index),
             What::Blow { node, index } => self.on_blow(node, index),
+            What::Voters { index, tries } => self.on_voter_step(index, tries),
             What::FaultEnds { node, ends } => self.on_fault_ends(node, ends),
             What::Resume { node } => self.on_resume(node),
             What::Heal => self.on_heal(),

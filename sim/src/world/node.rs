@@ -10,6 +10,7 @@ use crate::rng::{Purpose, Stream};
 use crate::store::{DiskNow, PendingFill, PendingLook, PendingSend, Reading, Store};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
+use seedlog_core::cluster::records::Voter;
 use seedlog_core::door::Acks;
 use seedlog_core::ids::{ConnId, Lsn, NodeId, OpId, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::peer::PeerMessage;
@@ -88,6 +89,8 @@ pub(super) struct Process {
     pub(super) sends: BTreeMap<u64, (NodeId, Box<PeerMessage>, PendingSend)>,
     /// What the judges saw of the broker last.
     pub(super) seen: Seen,
+    /// The quorum's members by a change that is in its log and not committed.
+    pub(super) open_voters: Option<Vec<Voter>>,
     pub(super) next_id: u64,
     pub(super) durable_scheduled: bool,
     pub(super) groups_untold: u32,
@@ -231,6 +234,7 @@ impl Process {
             looks: BTreeMap::new(),
             sends: BTreeMap::new(),
             seen: Seen::default(),
+            open_voters: None,
             next_id: 0,
             durable_scheduled: false,
             groups_untold: 0,

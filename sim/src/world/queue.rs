@@ -31,6 +31,7 @@ pub(super) enum What {
     Deadline { client: usize, number: u64 },
     Fault { index: usize },
     Blow { node: usize, index: usize },
+    Voters { index: usize, tries: u32 },
     FaultEnds { node: usize, ends: Ends },
     Resume { node: usize },
     LinkFaultEnds { id: u64 },
@@ -89,6 +90,7 @@ impl What {
             | Self::Deadline { .. }
             | Self::Fault { .. }
             | Self::Blow { .. }
+            | Self::Voters { .. }
             | Self::FaultEnds { .. }
             | Self::Resume { .. }
             | Self::LinkFaultEnds { .. }

@@ -12,6 +12,7 @@ use crate::marks::Mark;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::ids::{Lsn, NodeId, Offset, TopicPartition, Uuid};
+use seedlog_core::journal::Entry;
 use seedlog_core::output::Output;
 use seedlog_core::peer::{Found, PeerBody, PeerMessage};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader};
@@ -21,6 +22,11 @@ impl World {
     pub(super) fn take_entries(&mut self, at: usize, outputs: &[Output]) {
         for output in outputs {
             if let Output::Journal { entry, batch } = output {
+                if let Entry::Founded { voters, .. } = entry
+                    && self.voters.is_empty()
+                {
+                    self.voters.clone_from(voters);
+                }
                 self.witness(at, |witness, _| witness.on_entry(entry, batch.as_ref()));
             }
         }
@@ -101,7 +107,9 @@ impl World {
 
     fn on_metadata_committed(&mut self, committed: &Committed) {
         for record in MetadataRecord::decode(&committed.records).unwrap_or_default() {
-            if let MetadataRecord::RegisterBroker { node_id, incarnation, run, .. } = record {
+            if let MetadataRecord::Voters { voters } = record {
+                self.on_voters_committed(voters);
+            } else if let MetadataRecord::RegisterBroker { node_id, incarnation, run, .. } = record {
                 for node in &mut self.nodes {
                     let is_this = match &node.state {
                         State::Up(process) => process.broker.run() == run,
