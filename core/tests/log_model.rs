@@ -610,6 +610,52 @@ fn below_the_high_watermark_nothing_is_kept_to_undo() {
 }
 
 #[test]
+fn a_leader_takes_no_more_than_can_be_taken_back() {
+    let mut log = Log::default();
+    produce_unchecked(&mut log, 0);
+    log.forget_undo_below(log.end());
+    let committed = log.clone();
+    for sequence in 1..=UNDO_MAX as i32 {
+        assert_eq!(produce(&mut log, &produced(1, 0, sequence, 1)), Ok(AppendCheck::Append));
+    }
+    let next = UNDO_MAX as i32 + 1;
+    assert_eq!(produce(&mut log, &produced(1, 0, next, 1)), Err(AppendError::TooManyUncommitted));
+    assert_eq!(produce(&mut log, &produced(2, 0, 0, 1)), Err(AppendError::TooManyUncommitted));
+    assert!(
+        matches!(produce(&mut log, &produced(1, 0, next - 1, 1)), Ok(AppendCheck::Duplicate { .. })),
+        "a retry adds nothing"
+    );
+    assert_eq!(produce(&mut log, &header(0, 1, 0)), Ok(AppendCheck::Append), "no producer, nothing to undo");
+    let mut cut = log.clone();
+    assert_eq!(cut.truncate_to(Offset(1)), Truncated::Done, "a cut at the watermark loses no producer");
+    assert_eq!(cut.producers().state(ProducerId(1)), committed.producers().state(ProducerId(1)));
+    log.forget_undo_below(Offset(2));
+    assert_eq!(produce(&mut log, &produced(1, 0, next, 1)), Ok(AppendCheck::Append));
+}
+
+#[test]
+fn a_copy_forgets_what_its_leader_had_forgotten() {
+    // SAFETY R10: the leader took sequence 7 of a producer that it did not know any more.
+    let (mut leader, mut follower) = (Log::default(), Log::default());
+    for log in [&mut leader, &mut follower] {
+        append_at_end(log, &produced(1, 0, 0, 2));
+        append_at_end(log, &produced(1, 0, 2, 1));
+        log.forget_undo_below(log.end());
+    }
+    leader.expire(&[ProducerId(1)]);
+    for log in [&mut leader, &mut follower] {
+        append_at_end(log, &produced(1, 0, 7, 1));
+        log.check_invariants();
+    }
+    assert_eq!(kept(&follower, 1), 1);
+    let batches = |log: &Log| log.producers().state(ProducerId(1)).map(|state| state.batches().to_vec());
+    assert_eq!(batches(&follower), batches(&leader));
+    // Cut off, it leaves what was known before.
+    assert_eq!(follower.truncate_to(Offset(3)), Truncated::Done);
+    assert_eq!(kept(&follower, 1), 2);
+}
+
+#[test]
 fn elections_without_data_leave_one_epoch() {
     // A6, A7 of the museum: an epoch is known from its election on, and a cut at the end forgets it.
     let mut log = Log::default();

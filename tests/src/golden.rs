@@ -93,6 +93,8 @@ pub struct World {
     /// Which folder it has: wiped machines get another.
     folder: u8,
     voters: Vec<NodeId>,
+    /// `producer.id.expiration.ms`, which is also how often idle producers are looked for.
+    expiration_ms: Option<u64>,
     /// What it has said to others and nobody has carried yet.
     outbox: VecDeque<Letter>,
     disk: Disk,
@@ -136,6 +138,7 @@ impl World {
             node,
             folder: 0,
             voters,
+            expiration_ms: None,
             outbox: VecDeque::new(),
             disk: Disk::default(),
             groups: Vec::new(),

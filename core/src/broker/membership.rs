@@ -236,7 +236,7 @@ impl Broker {
         self.membership.broker_epoch = epoch;
         touched.extend(self.committed.held_by(self.config.node_id).map(|(partition, _)| partition));
         if epoch.is_some() {
-            self.timers.arm(self.now.mono + super::PRODUCER_EXPIRY_CHECK_MS, Timer::ProducerExpiry);
+            self.arm_producer_expiry();
             self.timers.arm(self.now.mono + self.config.timings.broker_beat_ms, Timer::BrokerBeat);
             self.unfinished_drops(out);
         }

@@ -18,6 +18,7 @@ mod metadata_log;
 mod offsets;
 mod peers;
 mod produce;
+mod producers;
 mod quorum;
 mod startup;
 mod timers;
@@ -203,8 +204,6 @@ struct Drop {
     op: Option<OpId>,
 }
 
-/// How often producers are looked at for expiry, in ms (Kafka's producer.id.expiration.check.interval.ms).
-const PRODUCER_EXPIRY_CHECK_MS: u64 = 600_000;
 /// How long after a failed removal of files it is tried again, in ms.
 const DROP_RETRY_MS: u64 = 10_000;
 
@@ -405,7 +404,7 @@ impl Broker {
                 Timer::Fetch(key) => self.answer_fetch(key, out),
                 Timer::Forward(id) => self.give_up_forward(id, out),
                 Timer::Drop(topic_id) => self.drop_files(topic_id, out),
-                Timer::ProducerExpiry => self.expire_producers(out),
+                Timer::ProducerExpiry => self.on_producer_expiry(out),
                 // What follows writes or asks others to: a run that ends does neither.
                 _ if self.phase != Phase::Running => {}
                 Timer::Founding => self.on_founding(out),
@@ -417,28 +416,6 @@ impl Broker {
                 Timer::BrokerBeat => self.on_broker_beat_due(out),
                 Timer::Rebalance => self.on_rebalance(out),
                 Timer::Shutdown => self.stop_now(out),
-            }
-        }
-    }
-
-    fn expire_producers(&mut self, out: &mut Outputs) {
-        if !self.is_writable() {
-            return;
-        }
-        self.timers.arm(self.now.mono + PRODUCER_EXPIRY_CHECK_MS, Timer::ProducerExpiry);
-        let expiration_ms = i64::try_from(self.config.producer_id_expiration_ms).unwrap_or(i64::MAX);
-        for partition in core::mem::take(&mut self.with_producers) {
-            let Some(replica) = self.replicas.get_mut(&partition) else { continue };
-            if replica.leader().is_none() {
-                self.with_producers.insert(partition);
-                continue;
-            }
-            let producers = replica.expire_producers(self.now.wall, expiration_ms);
-            if !replica.log().producers().is_empty() {
-                self.with_producers.insert(partition);
-            }
-            if !producers.is_empty() {
-                self.journal(Entry::ProducersExpired { partition, producers }, out);
             }
         }
     }

@@ -115,6 +115,8 @@ impl Broker {
             }
             PeerBody::Forward(forward) => self.on_forward(from, peer, forward, out),
             PeerBody::ForwardReply(reply) => self.on_forward_reply(reply, out),
+            PeerBody::AskProducers(questions) => self.on_ask_producers(from, peer, questions, out),
+            PeerBody::ForgetProducers(answers) => self.on_forget_producers(from, peer, &answers, out),
         }
     }
 

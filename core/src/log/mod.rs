@@ -45,6 +45,8 @@ pub enum AppendError {
     TransactionOpen,
     /// One more producer than the partition keeps; expiry will make room.
     TooManyProducers,
+    /// More batches of producers are not committed than a follower could take back; commits will make room.
+    TooManyUncommitted,
 }
 
 impl AppendError {
@@ -59,7 +61,7 @@ impl AppendError {
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::TransactionOpen => ErrorCode::InvalidTxnState,
-            Self::TooManyProducers => ErrorCode::ThrottlingQuotaExceeded,
+            Self::TooManyProducers | Self::TooManyUncommitted => ErrorCode::ThrottlingQuotaExceeded,
         }
     }
 }
@@ -76,6 +78,7 @@ impl core::fmt::Display for AppendError {
             }
             Self::TransactionOpen => f.write_str("the producer has an open transaction in this partition"),
             Self::TooManyProducers => f.write_str("the partition keeps no more producers"),
+            Self::TooManyUncommitted => f.write_str("too many batches of producers are not committed yet"),
         }
     }
 }
@@ -324,6 +327,9 @@ impl Log {
             // KAFKA-15591: where nothing was ever written, a later sequence can only have overtaken an earlier one.
             let first_sequence_zero = limits.first_sequence_zero || self.end == Offset::ZERO;
             match self.producers.check(header, first_sequence_zero, limits.producers_max)? {
+                SequenceCheck::Next if self.producers.is_full_of_undo() => {
+                    return Err(AppendError::TooManyUncommitted);
+                }
                 SequenceCheck::Next => {}
                 SequenceCheck::Duplicate(batch) => {
                     return Ok(AppendCheck::Duplicate {

@@ -18,7 +18,8 @@ use crate::time::WallMs;
 
 /// Batches remembered for each producer; clients keep no more in flight to a partition (KIP-98).
 pub const BATCHES_KEPT: usize = 5;
-/// Most changes that can be taken back. A longer tail above the high watermark that must be cut costs the table.
+/// Most changes that can be taken back. A leader takes no more batches of producers above its high watermark: a follower that
+/// must cut them, down to that watermark, would lose the producers of what is left.
 pub const UNDO_MAX: usize = 4096;
 
 /// A batch that a producer wrote.
@@ -217,7 +218,9 @@ impl ProducerTable {
             }
             Entry::Occupied(occupied) => {
                 let state = occupied.into_mut();
-                if state.epoch != header.producer_epoch {
+                // A leader takes only what goes on, from a producer that it knows: where this does not, it had forgotten the
+                // producer (SAFETY R10), and so does whoever copies or replays the batch.
+                if state.epoch != header.producer_epoch || !state.is_continued_by(header) {
                     let mut fresh = Box::new(ProducerState::new(header.producer_epoch));
                     fresh.transaction_start = state.transaction_start;
                     replaced = Some(Some(core::mem::replace(state, fresh)));
@@ -305,6 +308,12 @@ impl ProducerTable {
     /// Forgets all.
     pub fn clear(&mut self) {
         *self = Self { undo_floor: self.undo_floor, ..Self::default() };
+    }
+
+    /// One more append could not be taken back.
+    #[must_use]
+    pub fn is_full_of_undo(&self) -> bool {
+        self.undo.len() >= UNDO_MAX
     }
 
     /// What is known of one producer.
@@ -395,6 +404,13 @@ impl ProducerTable {
 }
 
 impl ProducerState {
+    /// The batch is the next one by its sequence, or bears none.
+    fn is_continued_by(&self, header: &BatchHeader) -> bool {
+        let bears_sequence = !header.is_control() && header.base_sequence >= 0;
+        let next = self.batches().last().map(|last| next_sequence(last.last_sequence(), 1));
+        !bears_sequence || next.is_none_or(|next| next == header.base_sequence)
+    }
+
     /// The kept batch with exactly the header's epoch and sequence range.
     fn duplicate_of(&self, header: &BatchHeader) -> Option<KeptBatch> {
         if header.producer_epoch != self.epoch {

@@ -14,7 +14,8 @@ pub use batches::{BatchesError, admit_batches};
 
 use crate::cluster::records::Voter;
 use crate::ids::{
-    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, RunId, SessionNumber, TopicPartition, Uuid,
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, ProducerId, RunId, SessionNumber,
+    TopicPartition, Uuid,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -106,6 +107,10 @@ pub enum PeerBody {
     Forward(Forward),
     /// The controller's answer for the client.
     ForwardReply(ForwardReply),
+    /// A follower asks which of these producers, idle for long, the leader does not know (SAFETY R10).
+    AskProducers(Vec<Producers>),
+    /// The leader does not know these.
+    ForgetProducers(Vec<Producers>),
 }
 
 /// How a cluster is founded: every configured voter, blank, tells the lowest that it is there; that one draws the cluster's
@@ -302,6 +307,19 @@ pub struct Mark {
     pub log_start: Offset,
     /// The leader's log end: a follower that has less asks again.
     pub end: Offset,
+}
+
+/// Producers of a partition, in a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Producers {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The leader epoch.
+    pub epoch: LeaderEpoch,
+    /// The session.
+    pub number: SessionNumber,
+    /// The producers.
+    pub producers: Vec<ProducerId>,
 }
 
 /// A broker's run wants to be part of the cluster.

@@ -322,7 +322,8 @@ impl Replica {
         let to = exhibit!(A1, to, self.high_watermark.min(self.log.end()));
         self.durable.cut(to);
         if let Truncated::ProducersLost = self.log.truncate_to(to) {
-            // The producers of what is left come with the next batches; until then they are unknown, as after a reset.
+            // Leaders keep what is not committed below what can be taken back: this is an unclean leader's cut. The producers
+            // of what is left come with the next batches; until then they are unknown, as after a reset.
             self.log.replace_producers(ProducerTable::default());
         }
         self.high_watermark = self.high_watermark.min(to);
@@ -357,11 +358,9 @@ impl Replica {
         Entry::Damaged { partition, from }
     }
 
-    /// Producers that are idle for longer than `expiration_ms`: the caller journals that they vanish (SAFETY R10).
-    pub fn expire_producers(&mut self, now: WallMs, expiration_ms: i64) -> Vec<ProducerId> {
-        let expired = self.log.plan_expiry(now, expiration_ms);
-        self.log.expire(&expired);
-        expired
+    /// Producers vanish, by a decision that the caller journals (SAFETY R10).
+    pub fn expire_producers(&mut self, producers: &[ProducerId]) {
+        self.log.expire(producers);
     }
 
     /// The leader's part, if this node leads.

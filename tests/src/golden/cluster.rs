@@ -3,7 +3,7 @@
 //!
 //! | command | what happens |
 //! |---|---|
-//! | `nodes 3`, `nodes 5 voters=3` | machines 1 to n with empty disks; the first are configured as voters |
+//! | `nodes 3`, `nodes 5 voters=3`, `nodes 3 producer.id.expiration.ms=5000` | machines 1 to n with empty disks; the first are configured as voters |
 //! | `start 1 2 3`, `crash 2`, `crash 2 quietly`, `power-cut 2`, `wipe 2`, `stop 2` | of processes and disks; quietly: nobody is told that the connections broke |
 //! | `cut 1-2`, `cut 1>2`, `heal` | both directions of a link, or one, lose everything; all links are whole again |
 //! | `hold 1>2`, `release 1>2` | letters wait, and are carried in order |
@@ -120,12 +120,15 @@ impl Cluster {
 
     fn found(&mut self, words: &[&str]) -> Result<(), String> {
         let count: i32 = number(words.first().ok_or("how many?")?)?;
-        let voters = match words.get(1).and_then(|word| word.strip_prefix("voters=")) {
+        let voters = match words.iter().find_map(|word| word.strip_prefix("voters=")) {
             Some(voters) => number(voters)?,
             None => count,
         };
         let voters: Vec<NodeId> = (1..=voters).map(NodeId).collect();
-        self.nodes = (1..=count).map(|node| (node, World::of(NodeId(node), voters.clone()))).collect();
+        let expiration_ms = words.iter().find_map(|word| word.strip_prefix("producer.id.expiration.ms="));
+        let expiration_ms = expiration_ms.map(number).transpose()?;
+        let world = |node| World { expiration_ms, ..World::of(NodeId(node), voters.clone()) };
+        self.nodes = (1..=count).map(|node| (node, world(node))).collect();
         Ok(())
     }
 

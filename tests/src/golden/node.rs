@@ -107,6 +107,10 @@ impl World {
         config.flush = flush;
         config.cluster_id = Some(Uuid(*b"golden---cluster"));
         config.voters.clone_from(&self.voters);
+        if let Some(expiration_ms) = self.expiration_ms {
+            config.producer_id_expiration_ms = expiration_ms;
+            config.producer_expiry_check_ms = expiration_ms;
+        }
         config
     }
 
