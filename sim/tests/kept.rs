@@ -1,10 +1,18 @@
 //! Seeds that once ended in a verdict, each named after what was wrong. All of them are clean.
 
 use seedlog_sim::judges::Enabled;
-use seedlog_sim::plan::Scenario;
-use seedlog_sim::run::run_seed;
+use seedlog_sim::plan::{Plan, Scenario};
+use seedlog_sim::run::{run_plan, run_seed};
 
+/// Seeds that are older than changes of the quorum's voters.
 fn is_clean(seed: u64) {
+    let mut plan = Plan::draw(Scenario::Standard, seed);
+    plan.voters.clear();
+    let outcome = run_plan(plan, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None, "seed {seed}");
+}
+
+fn is_clean_with_changes_of_voters(seed: u64) {
     let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
@@ -57,4 +65,19 @@ fn a_broker_that_may_lack_records_stops_in_order_before_it_told_so() {
 #[test]
 fn a_hole_in_the_journal_hides_a_cut_and_what_was_appended_after_it_overlaps() {
     is_clean(1469);
+}
+
+#[test]
+fn a_removed_voter_asks_nobody_who_leads() {
+    is_clean_with_changes_of_voters(4);
+}
+
+#[test]
+fn a_leader_whose_removal_is_not_committed_is_needed_and_does_not_stand() {
+    is_clean_with_changes_of_voters(6);
+}
+
+#[test]
+fn a_leader_learns_from_a_snapshot_that_a_broker_is_back() {
+    is_clean_with_changes_of_voters(1584);
 }

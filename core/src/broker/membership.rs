@@ -275,7 +275,7 @@ impl Broker {
 
     /// A snapshot took the place of the metadata: everything is looked at anew.
     pub(super) fn replace_image(&mut self, image: Image, out: &mut Outputs) {
-        self.committed = image;
+        let before = core::mem::replace(&mut self.committed, image);
         let gone: BTreeSet<Uuid> = self
             .replicas
             .keys()
@@ -292,6 +292,14 @@ impl Broker {
         self.on_own_state(&mut touched, out);
         for partition in touched {
             self.assume_role(partition, out);
+        }
+        let brokers = self.committed.brokers().iter();
+        let changed: Vec<NodeId> = brokers
+            .filter(|&(node, broker)| before.brokers().get(node) != Some(broker))
+            .map(|(&node, _)| node)
+            .collect();
+        if !changed.is_empty() {
+            self.on_brokers_changed(&changed, out);
         }
     }
 
