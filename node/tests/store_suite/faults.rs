@@ -2,7 +2,7 @@
 
 use crate::faulty::FaultyDisk;
 use crate::support::*;
-use seedlog::store::{Store, StoreError, StoreEvent};
+use seedlog::store::{ReadError, Store, StoreError, StoreEvent};
 use seedlog_core::ids::Offset;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -277,7 +277,7 @@ fn damage_gives_a_prefix_or_a_refusal_never_anything_else() {
 }
 
 #[test]
-fn damaged_segments_give_errors_and_never_wrong_bytes() {
+fn damaged_segments_give_errors_that_are_told_and_never_wrong_bytes() {
     run(async {
         let dir = tempfile::tempdir().expect("a folder");
         let mut options = options(dir.path());
@@ -306,14 +306,19 @@ fn damaged_segments_give_errors_and_never_wrong_bytes() {
                 bytes[at] ^= 1 << (random() % 8)
             }
             fs::write(path, &bytes).expect("written");
-            for batch in &node.model.partitions[&partition(1, 0)] {
+            for batch in node.model.partitions[&partition(1, 0)].clone() {
                 let lease = node.store.lease(&node.extent(partition(1, 0), batch.base, 1));
                 match lease.resolve(1, true).await {
                     Ok(chain) => {
                         right += 1;
                         assert_eq!(chain.concat(), batch.bytes.to_vec());
                     }
-                    Err(_) => errors += 1,
+                    Err(ReadError::Damaged(_)) => {
+                        errors += 1;
+                        let told = StoreEvent::Damaged { partition: partition(1, 0), from: batch.base };
+                        while node.store.next_event().await != told {}
+                    }
+                    Err(ReadError::Gone | ReadError::Disk(_)) => errors += 1,
                 }
             }
             fs::write(path, before).expect("written");

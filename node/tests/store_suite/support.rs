@@ -324,7 +324,10 @@ impl<D: Disk> Node<D> {
                 }
                 StoreEvent::Durable { synced, .. } => self.model.synced = *synced,
                 StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
-                StoreEvent::ReadDone { .. } | StoreEvent::StoreDone { .. } | StoreEvent::Space { .. } => {}
+                StoreEvent::ReadDone { .. }
+                | StoreEvent::StoreDone { .. }
+                | StoreEvent::Damaged { .. }
+                | StoreEvent::Space { .. } => {}
             }
         }
     }
@@ -336,8 +339,10 @@ impl<D: Disk> Node<D> {
                 match self.store.next_event().await {
                     StoreEvent::Durable { synced, .. } => self.model.synced = synced,
                     StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
-                    StoreEvent::ReadDone { .. } | StoreEvent::StoreDone { .. } | StoreEvent::Space { .. } => {
-                    }
+                    StoreEvent::ReadDone { .. }
+                    | StoreEvent::StoreDone { .. }
+                    | StoreEvent::Damaged { .. }
+                    | StoreEvent::Space { .. } => {}
                 }
             }
         };
