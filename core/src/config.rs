@@ -57,6 +57,8 @@ pub struct Config {
     pub roles: Roles,
     /// The nodes of `controller.quorum.voters`: who founds the cluster, and whom a node asks who leads.
     pub voters: Vec<NodeId>,
+    /// `controller.quorum.auto.join.enable`: the active controller makes voters of them again with the disks that they have.
+    pub admits_voters: bool,
     /// Timings of quorum, replication and registration.
     pub timings: Timings,
     /// `broker.rack`.
@@ -169,6 +171,7 @@ impl Config {
             incarnation,
             roles: Roles { broker: true, controller: true },
             voters: alloc::vec![node_id],
+            admits_voters: true,
             timings: Timings::default(),
             rack: None,
             listeners: alloc::vec![listener],

@@ -95,6 +95,8 @@ pub struct World {
     voters: Vec<NodeId>,
     /// `producer.id.expiration.ms`, which is also how often idle producers are looked for.
     expiration_ms: Option<u64>,
+    /// Nodes whose disks were replaced become voters again by themselves.
+    joins: bool,
     /// What it has said to others and nobody has carried yet.
     outbox: VecDeque<Letter>,
     disk: Disk,
@@ -139,6 +141,7 @@ impl World {
             folder: 0,
             voters,
             expiration_ms: None,
+            joins: false,
             outbox: VecDeque::new(),
             disk: Disk::default(),
             groups: Vec::new(),

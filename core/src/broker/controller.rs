@@ -201,6 +201,7 @@ impl Broker {
         let silent: Vec<NodeId> = brokers.map(|(&node, _)| node).filter(is_silent).collect();
         let records = decide_fence(&controller.working, &silent);
         self.decide(records, out);
+        self.admit_configured(out);
         self.timers.arm(now + timings.broker_beat_ms, Timer::BrokerSessions);
     }
 

@@ -30,6 +30,36 @@ impl Broker {
         }
     }
 
+    /// A node that `controller.quorum.voters` names, and whose disk was replaced, is a voter again once it has what is
+    /// committed: its former self is removed first (SAFETY Q1). One change at a time, the next one with the next look.
+    pub(super) fn admit_configured(&mut self, out: &mut Outputs) {
+        if !self.config.admits_voters || self.controller.is_none() {
+            return;
+        }
+        let wanted = self.config.voters.iter().filter_map(|&node| self.wanted_change(node));
+        let possible = wanted.into_iter().find(|&change| self.plan_voters(change).is_ok());
+        if let Some(change) = possible {
+            self.on_change_voters(change, out);
+        }
+    }
+
+    fn wanted_change(&self, node: NodeId) -> Option<VoterChange> {
+        let (_, peer) = self.quorum.leading()?.followers.get(&node)?.session()?;
+        let present = Voter { node_id: node, incarnation: peer.incarnation };
+        // Two folders under one id: the one that the cluster knows as its broker is meant, as long as that is alive.
+        let known = self.committed.brokers().get(&node).filter(|broker| broker.is_active());
+        if known.is_some_and(|broker| broker.incarnation != present.incarnation)
+            || !self.quorum.keeps_up(&present)
+        {
+            return None;
+        }
+        match self.quorum.voters().iter().find(|voter| voter.node_id == node) {
+            Some(member) if *member == present => None,
+            Some(member) => Some(VoterChange::Remove(*member)),
+            None => Some(VoterChange::Add(present)),
+        }
+    }
+
     /// A leader leads until its own removal is committed, and counts itself no more (Raft section 4.2.2 of the thesis). The
     /// others were told what is committed before: one of them stands at once.
     pub(super) fn step_down_if_removed(&mut self, out: &mut Outputs) {

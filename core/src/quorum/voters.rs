@@ -116,7 +116,8 @@ impl Quorum {
     }
 
     /// It copies this leader's log and has all that is committed.
-    fn keeps_up(&self, voter: &Voter) -> bool {
+    #[must_use]
+    pub fn keeps_up(&self, voter: &Voter) -> bool {
         let follower = self.leading().and_then(|leader| leader.followers.get(&voter.node_id));
         let acked = follower.filter(|_| self.is_followed_by(voter)).and_then(|progress| progress.acked());
         acked.is_some_and(|acked| acked >= self.committed)

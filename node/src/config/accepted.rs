@@ -26,7 +26,6 @@ pub(super) const ACCEPTED: &[Entry] = &[
     known("controller.performance.always.log.threshold.ms", LONG, Some("2000")),
     known("controller.performance.sample.period.ms", LONG, Some("60000")),
     known("controller.quorum.append.linger.ms", INT, Some("25")),
-    known("controller.quorum.auto.join.enable", Kind::Boolean, Some("false")),
     known("controller.quorum.bootstrap.servers", Kind::List, Some("")),
     known("controller.quorum.election.backoff.max.ms", INT, Some("1000")),
     known("controller.quorum.fetch.max.bytes", INT, Some("1048576")),

@@ -22,6 +22,8 @@ pub struct ClusterConfig {
     pub voters: BTreeMap<i32, (String, u16)>,
     /// Where the other nodes connect; `None` for a node that is a cluster of its own.
     pub peer_listener: Option<Listener>,
+    /// `controller.quorum.auto.join.enable`
+    pub admits_voters: bool,
     /// `controller.quorum.election.timeout.ms`
     pub election_timeout_ms: u64,
     /// `broker.heartbeat.interval.ms`
@@ -94,6 +96,7 @@ pub(super) fn build(
         // A list that cannot be read was refused by the table.
         voters: voters.unwrap_or_default().unwrap_or_default(),
         peer_listener: peer_listeners.into_iter().next().filter(|_| !is_alone(settings)),
+        admits_voters: word(settings, "controller.quorum.auto.join.enable", &truth)?,
         election_timeout_ms: number(settings, "controller.quorum.election.timeout.ms")?,
         heartbeat_interval_ms: number(settings, "broker.heartbeat.interval.ms")?,
         session_timeout_ms: number(settings, "broker.session.timeout.ms")?,

@@ -154,6 +154,13 @@ const USED: &[Entry] = &[
          Not set: CONTROLLER, where `listeners` has that. It is not opened without controller.quorum.voters.",
     ),
     used(
+        "controller.quorum.auto.join.enable",
+        Kind::Boolean,
+        Some("true"),
+        "A node that controller.quorum.voters names, and whose disk was replaced, becomes a voter again once it has the \
+         cluster's metadata. With false it only follows, and the quorum stays as much weaker.",
+    ),
+    used(
         "controller.quorum.election.timeout.ms",
         Kind::Int(50, 600_000),
         Some("1000"),

@@ -359,6 +359,7 @@ fn core_config(
         } else {
             cluster.voters.keys().map(|&id| NodeId(id)).collect()
         },
+        admits_voters: cluster.admits_voters,
         timings: timings(cluster),
         peer_listener: peer,
         rack: config.rack.clone(),

@@ -39,9 +39,20 @@ impl Plan {
             ground.draw_last_standing(rng, cluster.timings.session * 1_000, &mut faults);
         }
         faults.sort_by_key(|fault: &Fault| fault.at_us);
-        let voters = Vec::new();
-        let mut plan = Self { seed, scenario, duration_ms, cluster, nodes, clients, faults, blows, voters };
-        plan.voters = super::voters::draw(&plan);
+        let (voters, admits_voters) = (Vec::new(), false);
+        let mut plan = Self {
+            seed,
+            scenario,
+            duration_ms,
+            cluster,
+            nodes,
+            clients,
+            faults,
+            blows,
+            voters,
+            admits_voters,
+        };
+        super::voters::draw(&mut plan);
         plan
     }
 }

@@ -33,6 +33,9 @@ pub struct Plan {
     /// Changes of the quorum's members, in order. The bare world's alone: nothing outside of the core asks for one yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub voters: Vec<VoterStep>,
+    /// Nodes that lost their disks become voters again by themselves.
+    #[serde(default)]
+    pub admits_voters: bool,
 }
 
 /// Scenarios by name.

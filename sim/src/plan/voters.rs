@@ -28,8 +28,8 @@ pub enum VoterWish {
     Admit,
 }
 
-/// Draws the wishes of a plan whose faults are drawn.
-pub(super) fn draw(plan: &Plan) -> Vec<VoterStep> {
+/// Draws the wishes of a plan whose faults are drawn: an operator's, or the configuration's alone.
+pub(super) fn draw(plan: &mut Plan) {
     let mut rng = Stream::new(plan.seed, Purpose::Voters, 0);
     let rng = &mut rng;
     let count = plan.nodes.len() as u64;
@@ -38,7 +38,8 @@ pub(super) fn draw(plan: &Plan) -> Vec<VoterStep> {
         Scenario::Quorum | Scenario::Alone => 0,
     };
     if count < 3 || !rng.chance(per_mille) {
-        return Vec::new();
+        plan.admits_voters = count >= 3 && rng.chance(600);
+        return;
     }
     let last_us = plan.duration_ms * 1_000;
     let mut steps = Vec::new();
@@ -61,7 +62,7 @@ pub(super) fn draw(plan: &Plan) -> Vec<VoterStep> {
     }
     steps.retain(|step| step.at_us < last_us);
     steps.sort_by_key(|step| step.at_us);
-    steps
+    plan.voters = steps;
 }
 
 /// A node that lost its disk, and when it is back.

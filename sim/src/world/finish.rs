@@ -130,8 +130,21 @@ impl World {
                 l8::check(&self.truth.image, brokers.iter().map(|(node, _, broker)| (*node, *broker)))
             })
             .and_then(|()| check_voters(&brokers))
+            .and_then(|()| self.check_voters())
             .and_then(|()| self.check_partitions(&brokers))
             .err()
+    }
+
+    /// Who is configured as a voter is one, with the disk that it has.
+    fn check_voters(&self) -> Result<(), (Judge, String)> {
+        let voters = self.truth.image.voters();
+        let is_member =
+            |node: &&Node| voters.contains(&Voter { node_id: node.node_id, incarnation: node.incarnation });
+        let planned = self.nodes.iter().take(self.plan.nodes.len());
+        match planned.filter(|_| self.plan.admits_voters).find(|node| !is_member(node)) {
+            Some(node) => Err((Judge::L8, format!("node {} is no voter", node.node_id))),
+            None => Ok(()),
+        }
     }
 
     /// Everything of the partition has to be there in the end. Not where a copy rots that is the last of ISR and ELR: nobody

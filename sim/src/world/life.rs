@@ -121,7 +121,8 @@ impl World {
         let said = if node.oracle.flips.is_empty() || node.disk.is_honest() { said } else { Ok(()) };
         let interval_loss = take_over(node, &reading, rewritten);
         let voters = u32::try_from(self.plan.nodes.len()).unwrap_or(1);
-        let config = broker_config(node, &self.plan.cluster, voters);
+        let mut config = broker_config(node, &self.plan.cluster, voters);
+        config.admits_voters = self.plan.admits_voters;
         let seed = node.seeds.bits();
         let now = clock(self.now_us, self.now_us, node.clocks());
         let (end, partitions) = (reading.plan.end.0, reading.recovered.partitions.len());

@@ -127,7 +127,8 @@ impl Cluster {
         let voters: Vec<NodeId> = (1..=voters).map(NodeId).collect();
         let expiration_ms = words.iter().find_map(|word| word.strip_prefix("producer.id.expiration.ms="));
         let expiration_ms = expiration_ms.map(number).transpose()?;
-        let world = |node| World { expiration_ms, ..World::of(NodeId(node), voters.clone()) };
+        let joins = words.contains(&"joins");
+        let world = |node| World { expiration_ms, joins, ..World::of(NodeId(node), voters.clone()) };
         self.nodes = (1..=count).map(|node| (node, world(node))).collect();
         Ok(())
     }

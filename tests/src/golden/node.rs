@@ -107,6 +107,7 @@ impl World {
         config.flush = flush;
         config.cluster_id = Some(Uuid(*b"golden---cluster"));
         config.voters.clone_from(&self.voters);
+        config.admits_voters = self.joins;
         if let Some(expiration_ms) = self.expiration_ms {
             config.producer_id_expiration_ms = expiration_ms;
             config.producer_expiry_check_ms = expiration_ms;
