@@ -1,6 +1,7 @@
 //! Duplicate: one value is at more than one place of the log, as acknowledgements and reads tell. Source: `duplicate` of
 //! jepsen.tests.kafka. Values are sent once, so two places mean that the log, or the client beneath, appended twice.
 //!
+//! What a client without idempotence sends again may be at several places: its `repeats` says so.
 //! Reading one place twice is no duplicate; within one run of a consumer it is a [nonmonotonic poll](super::nonmonotonic_poll).
 
 use super::{Cases, capital, example};
@@ -12,6 +13,9 @@ pub(super) fn check(facts: &Facts) -> Option<Anomaly> {
     let mut cases = Cases::new();
     for (partition, log) in facts.logs() {
         for entry in log.entries() {
+            if facts.sent_as(entry.value).is_some_and(|sent| facts.sent(sent).repeats) {
+                continue;
+            }
             let Some((earlier, place)) = first[entry.value.0] else {
                 first[entry.value.0] = Some((partition, entry));
                 continue;

@@ -88,7 +88,8 @@ impl Intake {
             let topic = self.topic_id(&record.topic);
             let partition = record.partition.map(|index| self.partition_id(topic, index));
             let key = record.key.as_deref().map(|key| self.key_id(key));
-            self.facts.sent.push(Sent { send, topic, partition, key, value, offset: None });
+            let repeats = record.repeats;
+            self.facts.sent.push(Sent { send, topic, partition, key, value, offset: None, repeats });
         }
         self.facts.sends[send.0].records.end = self.facts.sent.len();
         let opened = self.facts.sent.get(first).ok_or("a send has at least one record")?;

@@ -95,6 +95,8 @@ pub(crate) struct Sent {
     pub(crate) key: Option<KeyId>,
     pub(crate) value: ValueId,
     pub(crate) offset: Option<Offset>,
+    /// It may be at several places.
+    pub(crate) repeats: bool,
 }
 
 /// A record that a poll returned.

@@ -62,6 +62,13 @@ struct Fields<'a> {
     value: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     offset: Option<Offset>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    repeats: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A text that is borrowed from the line where it can be: serde borrows no `Option<Cow>`.
@@ -185,6 +192,7 @@ fn sent(value: Body<'_>, phase: Phase) -> Result<Vec<Sent>, String> {
             key: fields.key.map(|key| key.0.into_owned()),
             value,
             offset: fields.offset,
+            repeats: fields.repeats,
         })
     };
     records.into_iter().enumerate().map(parse).collect()
@@ -197,6 +205,9 @@ fn read(value: Body<'_>, phase: Phase) -> Result<Vec<Read>, String> {
     }
     let parse = |(number, fields): (usize, Fields<'_>)| {
         let missing = |what| format!("record {} of the poll has no {what}", number + 1);
+        if fields.repeats {
+            return Err(format!("record {} of the poll repeats: only one that is sent does", number + 1));
+        }
         let index = fields.partition.ok_or_else(|| missing("partition"))?;
         Ok(Read {
             partition: Partition { topic: fields.topic.into_owned(), index },
@@ -210,8 +221,8 @@ fn read(value: Body<'_>, phase: Phase) -> Result<Vec<Read>, String> {
 
 fn positions(value: Body<'_>, of: &str) -> Result<Vec<Position>, String> {
     let parse = |fields: Fields<'_>| {
-        if fields.value.is_some() || fields.key.is_some() {
-            return Err(format!("the partitions of {of} have no value and no key"));
+        if fields.value.is_some() || fields.key.is_some() || fields.repeats {
+            return Err(format!("the partitions of {of} have no value, no key and do not repeat"));
         }
         let index = fields.partition.ok_or_else(|| format!("{} in {of} has no partition", fields.topic))?;
         let partition = Partition { topic: fields.topic.into_owned(), index };
@@ -254,6 +265,7 @@ impl<'a> From<&'a Sent> for Fields<'a> {
             key: sent.key.as_deref().map(|key| Text(Cow::Borrowed(key))),
             value: Some(sent.value.clone()),
             offset: sent.offset,
+            repeats: sent.repeats,
         }
     }
 }
@@ -278,7 +290,7 @@ impl<'a> From<&'a Position> for Fields<'a> {
 impl<'a> From<&'a Partition> for Fields<'a> {
     fn from(partition: &'a Partition) -> Self {
         let topic = Cow::Borrowed(&*partition.topic);
-        Self { topic, partition: Some(partition.index), key: None, value: None, offset: None }
+        Self { topic, partition: Some(partition.index), key: None, value: None, offset: None, repeats: false }
     }
 }
 

@@ -32,6 +32,8 @@
 //! has) and may have `key` and `partition` (needed when `ok`). A completion repeats the records of its `invoke`, by whose
 //! values the two are matched, so a process may have several sends under way. `offset`: where it was acknowledged; it is
 //! missing when the broker acknowledged without saying where, and never in an `invoke`. A send without completion is `info`.
+//! `repeats`, optional, in an `invoke`: `true` when the client may have it appended several times, because it sends again what
+//! was not answered and is not idempotent.
 //!
 //! # `poll`
 //!
@@ -198,12 +200,15 @@ pub struct Sent {
     pub value: Value,
     /// Where it was acknowledged.
     pub offset: Option<Offset>,
+    /// It may be appended several times: its client sends again, and is not idempotent.
+    pub repeats: bool,
 }
 
 impl Sent {
     /// A record for any partition of `topic`, without key.
     pub fn new(topic: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { topic: topic.into(), partition: None, key: None, value: value.into(), offset: None }
+        let (topic, value) = (topic.into(), value.into());
+        Self { topic, partition: None, key: None, value, offset: None, repeats: false }
     }
 
     /// The same for this partition.
@@ -222,6 +227,12 @@ impl Sent {
     #[must_use]
     pub fn at(self, offset: Offset) -> Self {
         Self { offset: Some(offset), ..self }
+    }
+
+    /// The same from a client that may have it appended several times.
+    #[must_use]
+    pub fn repeating(self) -> Self {
+        Self { repeats: true, ..self }
     }
 }
 
