@@ -1,8 +1,10 @@
 //! A replay is the same every time, in this process and in another, and reads the same way: one event a line.
 
+use seedlog_checker::judge;
 use seedlog_sim::judges::Enabled;
 use seedlog_sim::plan::{Plan, Scenario};
 use seedlog_sim::run::{run_plan, run_seed};
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn simulator(arguments: &[&str]) -> Output {
@@ -66,6 +68,22 @@ fn a_range_names_its_marks_and_a_replay_ends_with_the_hash() {
     assert_eq!(replay.status.code(), Some(0));
     let outcome = run_seed(Scenario::Standard, 2, Enabled::all(), false);
     assert!(says(&replay).contains(&format!("trace {:016x}", outcome.trace.hash())));
+}
+
+#[test]
+fn what_clients_saw_is_written_and_is_valid() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("history-of-seed-2.jsonl");
+    let replay = simulator(&["replay", "2", "--history", file.to_str().expect("a path of this test's own")]);
+    assert_eq!(replay.status.code(), Some(0), "{}", says(&replay));
+    let written = std::fs::read(&file).expect("the file was written");
+    let verdict = judge(written.as_slice()).expect("it is a history");
+    assert!(verdict.valid, "{verdict}");
+    assert!(verdict.summary.records_sent.acked > 100, "{verdict}");
+    assert_eq!(verdict.summary.finals, 1);
+
+    let mut again = Vec::new();
+    run_seed(Scenario::Standard, 2, Enabled::all(), false).history.write(&mut again).expect("to memory");
+    assert!(written == again, "two histories of one seed differ");
 }
 
 #[test]

@@ -56,6 +56,9 @@ enum Command {
         /// Prints every input and output of the brokers in full.
         #[arg(long)]
         aloud: bool,
+        /// Writes what the clients saw, for `seedlog-checker check`.
+        #[arg(long, value_name = "FILE")]
+        history: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -95,8 +98,10 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         Command::Run { seeds, jobs, keep_going, common } => prepare(&common).and_then(|enabled| {
             range::run(&range::Range { seeds, jobs, keep_going, enabled, common: &common }, out, err)
         }),
-        Command::Replay { seed, plan, aloud, common } => prepare(&common)
-            .and_then(|enabled| single::replay(seed, (plan.as_deref(), aloud), &common, enabled, out)),
+        Command::Replay { seed, plan, aloud, history, common } => prepare(&common).and_then(|enabled| {
+            let (plan, history) = (plan.as_deref(), history.as_deref());
+            single::replay(&single::Replay { seed, plan, aloud, history, common: &common, enabled }, out)
+        }),
         Command::Twice { seed, common } => prepare(&common).and_then(|_| single::twice(seed, &common, out)),
         Command::Plan { seed, common } => single::plan(seed, &common, out),
     };

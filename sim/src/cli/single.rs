@@ -4,26 +4,37 @@ use super::{CLEAN, Common, FOUND, arguments, said};
 use crate::judges::{Enabled, s29};
 use crate::plan::Plan;
 use crate::run::{run_aloud, run_plan};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 
-pub(super) fn replay(
-    seed: u64,
-    (file, aloud): (Option<&Path>, bool),
-    common: &Common,
-    enabled: Enabled,
-    out: &mut dyn Write,
-) -> Result<u8, String> {
-    let plan = match file {
-        None => Plan::draw(common.scenario, seed),
+/// What `replay` was asked for.
+pub(super) struct Replay<'a> {
+    pub(super) seed: u64,
+    pub(super) plan: Option<&'a Path>,
+    pub(super) aloud: bool,
+    pub(super) history: Option<&'a Path>,
+    pub(super) common: &'a Common,
+    pub(super) enabled: Enabled,
+}
+
+pub(super) fn replay(asked: &Replay<'_>, out: &mut dyn Write) -> Result<u8, String> {
+    let Replay { seed, enabled, .. } = *asked;
+    let plan = match asked.plan {
+        None => Plan::draw(asked.common.scenario, seed),
         Some(path) => {
             let json =
                 std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             serde_json::from_str(&json).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
-    let outcome = if aloud { run_aloud(plan, enabled) } else { run_plan(plan, enabled, true) };
+    let outcome = if asked.aloud { run_aloud(plan, enabled) } else { run_plan(plan, enabled, true) };
+    if let Some(path) = asked.history {
+        let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let written = outcome.history.write(BufWriter::new(file));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let mut out = BufWriter::new(out);
     for line in outcome.trace.lines() {
         writeln!(out, "{line}").map_err(said)?;

@@ -7,6 +7,7 @@
 use super::catalog::Catalog;
 use super::{Behaviour, Context};
 use crate::hash::hash64;
+use crate::history::{self, Outcome};
 use crate::judges::Judge;
 use crate::marks::Mark;
 use crate::plan::{ClientPlan, ClusterPlan, Role};
@@ -64,7 +65,10 @@ struct Batch {
     number: u64,
     bytes: Bytes,
     payload: u64,
+    records: u32,
     tries: u32,
+    /// Tries that were answered: certainly nothing was appended.
+    refusals: u32,
     sent: bool,
     /// Whom it was sent to last.
     broker: u32,
@@ -75,6 +79,33 @@ struct Batch {
 struct OnItsWay {
     broker: u32,
     parts: Vec<(TopicPartition, u64)>,
+}
+
+impl Batch {
+    fn told(&self, client: u32) -> history::Batch {
+        history::Batch { client, number: self.number, records: self.records }
+    }
+
+    /// The history gets to know that nobody will ask for it again. One that never left is not in it.
+    fn tell_given_up(&self, ctx: &mut Context<'_>, partition: TopicPartition) {
+        let outcome = match self.tries {
+            0 => return,
+            tries if tries == self.refusals => Outcome::Refused,
+            _ => Outcome::Unknown("given up"),
+        };
+        ctx.bench.history.on_outcome(ctx.now_us, partition, self.told(ctx.client), outcome);
+    }
+}
+
+/// The answer says that nothing was appended for this try.
+fn is_before_the_append(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::NotEnoughReplicas
+            | ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::ThrottlingQuotaExceeded
+            | ErrorCode::UnknownTopicOrPartition
+    )
 }
 
 impl Producer {
@@ -237,10 +268,12 @@ impl Producer {
             builder.add(timestamp, None, Some(&value), &[]);
         }
         lane.next_sequence += builder.record_count();
+        let records = u32::try_from(builder.record_count()).unwrap_or(0);
         let bytes = builder.finish();
         let payload = hash64(&bytes[BATCH_HEADER_BYTES..]);
         ctx.register.produced(payload, ctx.client, number);
-        lane.open.push_back(Batch { number, bytes, payload, tries: 0, sent: false, broker: 0 });
+        let batch = Batch { number, bytes, payload, records, tries: 0, refusals: 0, sent: false, broker: 0 };
+        lane.open.push_back(batch);
         number
     }
 
@@ -252,6 +285,10 @@ impl Producer {
             let batch =
                 lane.open.iter_mut().find(|batch| batch.number == *number).expect("it was found there");
             batch.sent = true;
+            if batch.tries == 0 {
+                let told = batch.told(ctx.client);
+                ctx.bench.history.on_send(ctx.now_us, *partition, told, !self.style.idempotent);
+            }
             batch.tries += 1;
             batch.broker = broker;
             let data = PartitionProduceData {
@@ -276,7 +313,7 @@ impl Producer {
         let number = ctx.send(broker, request, self.style.version);
         if self.style.acks == 0 {
             for (partition, number) in &parts {
-                self.close(*partition, *number);
+                self.end(ctx, *partition, *number, Outcome::Unknown("acks=0: there is no answer"));
             }
         } else {
             self.in_flight.insert(number, OnItsWay { broker, parts });
@@ -290,6 +327,28 @@ impl Producer {
         let lane = self.lanes.get_mut(&partition)?;
         let at = lane.open.iter().position(|batch| batch.number == number)?;
         lane.open.remove(at)
+    }
+
+    /// The same, and the history gets to know what became of it.
+    fn end(
+        &mut self,
+        ctx: &mut Context<'_>,
+        partition: TopicPartition,
+        number: u64,
+        outcome: Outcome,
+    ) -> Option<Batch> {
+        let batch = self.close(partition, number)?;
+        ctx.bench.history.on_outcome(ctx.now_us, partition, batch.told(ctx.client), outcome);
+        Some(batch)
+    }
+
+    /// What an acknowledgement at an offset is worth.
+    fn acked(&self, base_offset: Option<u64>) -> Outcome {
+        if self.style.acks == -1 {
+            Outcome::Acked(base_offset)
+        } else {
+            Outcome::Unknown("acks=1: a change of leader may lose it")
+        }
     }
 
     #[expect(
@@ -306,7 +365,8 @@ impl Producer {
     ) {
         match ErrorCode::from_code(code).unwrap_or_default() {
             ErrorCode::None => {
-                if let Some(batch) = self.close(partition, number) {
+                let acked = self.acked(u64::try_from(base_offset).ok());
+                if let Some(batch) = self.end(ctx, partition, number, acked) {
                     if self.style.acks == -1 {
                         check_place(ctx, partition, batch.payload, base_offset);
                     }
@@ -318,7 +378,7 @@ impl Producer {
                 }
             }
             ErrorCode::DuplicateSequenceNumber => {
-                self.close(partition, number);
+                self.end(ctx, partition, number, self.acked(None));
             }
             error @ (ErrorCode::NotLeaderOrFollower
             | ErrorCode::FencedLeaderEpoch
@@ -337,7 +397,7 @@ impl Producer {
                 self.try_again(ctx, partition, number, ErrorCode::UnknownTopicOrPartition);
             }
             // Everything else is final for the batch.
-            _ => self.give_up(partition, number),
+            _ => self.give_up(ctx, partition, number),
         }
     }
 
@@ -356,27 +416,30 @@ impl Producer {
         let Some(at) = lane.open.iter().position(|batch| batch.number == number) else { return };
         let batch = &mut lane.open[at];
         batch.sent = false;
+        batch.refusals += u32::from(is_before_the_append(error));
         // A gap at the front of the queue is one that sending again does not close.
         let hopeless = error == ErrorCode::OutOfOrderSequenceNumber && at == 0 && batch.tries > 3;
         if hopeless || batch.tries >= TRIES_MAX {
-            self.give_up(partition, number);
+            self.give_up(ctx, partition, number);
         }
         self.paused_until = self.paused_until.max(ctx.now_us + 20_000 + ctx.rng.below(100_000));
     }
 
     /// A batch cannot be placed.
-    fn give_up(&mut self, partition: TopicPartition, number: u64) {
+    fn give_up(&mut self, ctx: &mut Context<'_>, partition: TopicPartition, number: u64) {
         if self.style.idempotent {
             // Its sequence will never come: nothing behind it can be placed either.
             self.resetting = true;
-        } else {
-            self.close(partition, number);
+        } else if let Some(batch) = self.close(partition, number) {
+            batch.tell_given_up(ctx, partition);
         }
     }
 
     fn give_up_all(&mut self, ctx: &mut Context<'_>) {
         let batches: usize = self.lanes.values().map(|lane| lane.open.len()).sum();
-        self.lanes.clear();
+        for (partition, lane) in std::mem::take(&mut self.lanes) {
+            lane.open.iter().for_each(|batch| batch.tell_given_up(ctx, partition));
+        }
         self.identity = None;
         self.resetting = false;
         ctx.mark(Mark::ProducerRestarted);

@@ -2,6 +2,7 @@
 
 use super::catalog::Catalog;
 use super::{Behaviour, Context};
+use crate::history::Batch;
 use crate::judges::truth::TrueLog;
 use crate::judges::{Judge, s6, s24};
 use crate::marks::Mark;
@@ -10,7 +11,7 @@ use crate::trace::Kind;
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition, Uuid};
-use seedlog_core::records::Batches;
+use seedlog_core::records::{BatchHeader, Batches};
 use seedlog_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use seedlog_core::wire::{FetchRequest, FetchResponse, Response};
 use std::collections::BTreeMap;
@@ -260,6 +261,7 @@ impl Reader {
                 };
                 ctx.hear(Judge::S6, said);
                 *position = Position::default();
+                ctx.bench.history.on_seek(ctx.now_us, ctx.client, partition, 0);
                 self.catalog.doubt();
                 return 0;
             }
@@ -284,29 +286,39 @@ impl Reader {
         position.was_answered = true;
         let records = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
         let (next, batches) = check_records(ctx, partition, position.next, &records);
-        if batches > 0 {
-            ctx.note(
-                Kind::Read,
-                [u64::from(ctx.client), u64::try_from(position.next).unwrap_or(0), batches as u64],
-            );
+        let (from, count) = (u64::try_from(position.next).unwrap_or(0), batches.len());
+        if count > 0 {
+            ctx.note(Kind::Read, [u64::from(ctx.client), from, count as u64]);
+            let batches = batches.iter().map(told).collect();
+            ctx.bench.history.on_read(ctx.now_us, ctx.client, (partition, from), batches);
         }
         position.next = next;
-        batches
+        count
     }
 }
 
-/// Judges the batches of one partition; where the reader goes on, and how many there were.
+/// A batch as it was received, with who produced it, and as which of its batches.
+pub(super) type Received = (BatchHeader, (u32, u64));
+
+/// Its base offset and its records, for the history.
+fn told((header, (client, number)): &Received) -> (u64, Batch) {
+    let records = u32::try_from(header.record_count).unwrap_or(0);
+    let base = u64::try_from(header.base_offset.0).unwrap_or(0);
+    (base, Batch { client: *client, number: *number, records })
+}
+
+/// Judges the batches of one partition; where the reader goes on, and those that it was given.
 pub(super) fn check_records(
     ctx: &mut Context<'_>,
     partition: TopicPartition,
     from: i64,
     bytes: &Bytes,
-) -> (i64, usize) {
+) -> (i64, Vec<Received>) {
     let mut walk = Batches::new(bytes);
-    let mut headers = Vec::new();
+    let mut received = Vec::new();
     for (_, range) in walk.by_ref() {
         match s24::check_received(ctx.register, &bytes[range]) {
-            Ok(header) => headers.push(header),
+            Ok(batch) => received.push(batch),
             Err(says) => ctx.hear(Judge::S24, Err(format!("{partition}: {says}"))),
         }
     }
@@ -316,11 +328,11 @@ pub(super) fn check_records(
             Err(format!("{partition}: {} bytes behind the last whole batch", bytes.len() - walk.end())),
         );
     }
-    match s6::check_batches(from, headers.iter()) {
-        Ok(next) => (next, headers.len()),
+    match s6::check_batches(from, received.iter().map(|(header, _)| header)) {
+        Ok(next) => (next, received),
         Err(says) => {
             ctx.hear(Judge::S6, Err(format!("{partition}: {says}")));
-            (from, 0)
+            (from, Vec::new())
         }
     }
 }
@@ -335,7 +347,11 @@ impl Behaviour for Reader {
                 }
                 let old = std::mem::take(&mut self.positions);
                 for partition in self.catalog.partitions() {
-                    let mut position = old.get(&partition).copied().unwrap_or_default();
+                    let known = old.get(&partition).copied();
+                    if known.is_none() {
+                        ctx.bench.history.on_seek(ctx.now_us, ctx.client, partition, 0);
+                    }
+                    let mut position = known.unwrap_or_default();
                     position.told = None;
                     position.was_answered = false;
                     self.positions.insert(partition, position);

@@ -3,6 +3,7 @@
 //! not be, or nothing. [`sight`] tells what a step changed, [`witness`] asks what concerns one node; who else is asked, and when, is
 //! the world's (`world::watch`).
 
+pub mod history;
 pub mod l3;
 pub mod l4;
 pub mod l8;
@@ -26,8 +27,10 @@ pub mod sight;
 pub mod truth;
 pub mod witness;
 
+use crate::history::History;
 use crate::trace::NOWHERE;
 use std::fmt;
+use truth::Truth;
 
 /// Writes the enum, its list, names and sentences from one table.
 macro_rules! judges {
@@ -94,6 +97,7 @@ judges! {
     L4 "L4" "one stable controller";
     L8 "L8" "live brokers are unfenced";
     L10 "L10" "shutdown ends";
+    History "history" "what all clients saw fits together";
     Panic "panic" "the core's own assertions";
 }
 
@@ -156,18 +160,20 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Collects the first verdict of a run.
+/// Collects the first verdict of a run, and what clients say.
 #[derive(Debug)]
 pub struct Bench {
     enabled: Enabled,
     verdict: Option<Verdict>,
+    /// What clients asked for and saw.
+    pub history: History,
 }
 
 impl Bench {
     /// A bench of judges.
     #[must_use]
     pub fn new(enabled: Enabled) -> Self {
-        Self { enabled, verdict: None }
+        Self { enabled, verdict: None, history: History::default() }
     }
 
     /// Takes what a judge says.
@@ -177,6 +183,15 @@ impl Bench {
             && self.enabled.has(judge)
         {
             self.verdict = Some(Verdict { judge, node, at_us, says });
+        }
+    }
+
+    /// The run has come to its end without a verdict: the clients' history is judged.
+    pub fn judge_history(&mut self, truth: &Truth, at_us: u64) {
+        self.history.close(truth);
+        if self.verdict.is_none() && self.enabled.has(Judge::History) {
+            let said = history::check(&self.history);
+            self.hear(Judge::History, NOWHERE, at_us, said);
         }
     }
 

@@ -27,10 +27,12 @@ impl Register {
     /// # Errors
     /// Nobody produced it.
     pub fn check(&self, payload: u64, at: Offset) -> Result<(), String> {
-        match self.producer_of(payload) {
-            Some(_) => Ok(()),
-            None => Err(format!("the batch at offset {at} is none that a client produced")),
-        }
+        self.find(payload, at).map(|_| ())
+    }
+
+    fn find(&self, payload: u64, at: Offset) -> Result<(u32, u64), String> {
+        let none = || format!("the batch at offset {at} is none that a client produced");
+        self.producer_of(payload).ok_or_else(none)
     }
 }
 
@@ -66,17 +68,18 @@ pub fn check_served(truth: Option<&TrueLog>, partition: TopicPartition, bytes: &
     }
 }
 
-/// Checks a batch as a client received it: it cannot know more than the CRC and what it or others produced.
+/// Checks a batch as a client received it: it cannot know more than the CRC and what it or others produced. Gives back who
+/// produced it, and as which of its batches.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_received(register: &Register, bytes: &[u8]) -> Result<BatchHeader, String> {
+pub fn check_received(register: &Register, bytes: &[u8]) -> Result<(BatchHeader, (u32, u64)), String> {
     let header = BatchHeader::parse(bytes).map_err(|error| format!("a reader received no batch: {error}"))?;
     if !verify_crc(bytes) {
         return Err(format!("the batch received at offset {} does not match its CRC", header.base_offset));
     }
-    register.check(crate::hash::hash64(&bytes[BATCH_HEADER_BYTES..]), header.base_offset)?;
-    Ok(header)
+    let producer = register.find(crate::hash::hash64(&bytes[BATCH_HEADER_BYTES..]), header.base_offset)?;
+    Ok((header, producer))
 }
 
 #[cfg(test)]

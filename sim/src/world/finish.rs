@@ -76,7 +76,10 @@ impl World {
                 self.read_everything();
                 self.stop_everybody();
             }
-            (Phase::Stopping { .. }, None) => self.phase = Phase::Over,
+            (Phase::Stopping { .. }, None) => {
+                self.phase = Phase::Over;
+                self.bench.judge_history(&self.truth, self.now_us);
+            }
             (
                 Phase::Draining { until_us }
                 | Phase::Settling { until_us }
@@ -250,14 +253,18 @@ impl World {
             return;
         }
         let mut said = Vec::new();
-        for held in &self.clients[self.plan.clients.len()..] {
+        for (client, held) in self.clients.iter().enumerate().skip(self.plan.clients.len()) {
             let Actor::Reader(reader) = &held.actor else { continue };
-            for (partition, read_to, _) in reader.progress() {
+            let mut whole = Vec::new();
+            for (partition, read_to, at_end) in reader.progress() {
                 let is_owed = self.is_owed(partition);
                 if let Some(truth) = self.truth.logs.get(&partition).filter(|_| is_owed) {
                     said.push(s1::check_read(truth, partition, read_to));
                 }
+                whole.extend((at_end && is_owed).then_some(partition));
             }
+            let client = u32::try_from(client).unwrap_or(u32::MAX);
+            self.bench.history.on_final(self.now_us, client, whole);
         }
         for said in said {
             self.hear(Judge::S1, usize::MAX, said);

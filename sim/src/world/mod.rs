@@ -24,6 +24,7 @@ mod queue;
 mod voters;
 mod watch;
 
+use crate::history::History;
 use crate::judges::s24::Register;
 use crate::judges::truth::Truth;
 use crate::judges::{Bench, Enabled, Judge, Verdict};
@@ -103,6 +104,8 @@ pub struct Outcome {
     pub marks: Marks,
     /// The trace.
     pub trace: Trace,
+    /// What clients saw.
+    pub history: History,
 }
 
 impl World {
@@ -179,6 +182,8 @@ impl World {
     /// What the run came to.
     #[must_use]
     pub fn into_outcome(mut self) -> Outcome {
+        let mut history = std::mem::take(&mut self.bench.history);
+        history.close(&self.truth);
         Outcome {
             verdict: self.bench.take(),
             virtual_us: self.now_us,
@@ -186,6 +191,7 @@ impl World {
             acked: self.acked(),
             marks: self.marks,
             trace: self.trace,
+            history,
         }
     }
 
