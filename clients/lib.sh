@@ -1,7 +1,7 @@
 # Sourced by the suites: how a case is run and says its result. A suite sets `suite`, its name.
 #
 # From run.sh a suite gets BOOTSTRAP, the node's host:port; NODE, the node's folder, for `node.sh crash`; SCRATCH, a folder
-# of its own; CACHE, where setup.sh has put things.
+# of its own; CACHE, where setup.sh has put things; SEEDLOG_BIN and CHECKER_BIN, the binaries.
 
 pass() { echo "pass $suite: $1"; }
 fail() { echo "FAIL $suite: $1: $2"; }

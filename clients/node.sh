@@ -5,7 +5,8 @@
 #   node.sh crash DIR    kills it with SIGKILL and starts it again on the same port and data; prints host:port
 #   node.sh stop DIR     ends it with SIGTERM, after 20 s with SIGKILL, which is an error
 #
-# A folder that has a server.properties keeps it; what its file `peer-listener` holds is listened on as well.
+# A folder that has a server.properties keeps it; its file `host` holds the address to listen on, which is 127.0.0.1 without it;
+# what its file `peer-listener` holds is listened on as well; its file `netns` names the network namespace that it runs in.
 # SEEDLOG_BIN names the binary. A process is ended by the id that `start` wrote, and no other way.
 set -euo pipefail
 
@@ -18,6 +19,7 @@ fail() {
 verb=$1
 dir=$2
 bin=${SEEDLOG_BIN:?node.sh needs SEEDLOG_BIN}
+host=$(cat "$dir/host" 2> /dev/null || echo 127.0.0.1)
 
 configure() {
   mkdir -p "$dir/data"
@@ -31,17 +33,18 @@ CONFIG
 
 # Starts the process once; 0 when it said that it is ready within the time.
 start_once() {
-  local port=$1 tries listeners
-  listeners=PLAINTEXT://127.0.0.1:$port
+  local port=$1 tries listeners inside=()
+  listeners=PLAINTEXT://$host:$port
+  [ ! -f "$dir/netns" ] || inside=(ip netns exec "$(cat "$dir/netns")")
   [ ! -f "$dir/peer-listener" ] || listeners+=,$(cat "$dir/peer-listener")
   : > "$dir/stdout"
   # Seedlog reads SEEDLOG_* as settings and refuses those that it does not know.
-  env -u SEEDLOG_BIN "$bin" node --config "$dir/server.properties" --override "listeners=$listeners" \
+  env -u SEEDLOG_BIN "${inside[@]}" "$bin" node --config "$dir/server.properties" --override "listeners=$listeners" \
     --print-ready < /dev/null > "$dir/stdout" 2>> "$dir/log" &
   echo $! > "$dir/pid"
   for ((tries = 0; tries < 1500; tries++)); do
     if grep -q '^ready listener=' "$dir/stdout"; then
-      sed -n 's|^ready listener=PLAINTEXT://127\.0\.0\.1:\([0-9]*\).*|\1|p' "$dir/stdout" > "$dir/port"
+      sed -n "s|^ready listener=PLAINTEXT://${host//./\\.}:\([0-9]*\).*|\1|p" "$dir/stdout" > "$dir/port"
       [ -s "$dir/port" ] || fail "cannot read the port in: $(cat "$dir/stdout")"
       return 0
     fi
@@ -59,7 +62,7 @@ start() {
   # A reconnecting client can hold the port for a moment: a port of the ephemeral range is also a source port.
   for attempt in 1 2 3 4 5; do
     if start_once "$port"; then
-      echo "127.0.0.1:$(cat "$dir/port")"
+      echo "$host:$(cat "$dir/port")"
       return 0
     fi
     echo "node.sh: start $attempt on port $port failed" >> "$dir/log"

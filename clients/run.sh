@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# run.sh [kcat|java|go|cluster]...: real clients against Seedlog, each suite against a node of its own, the last against a
-# cluster of three; without a name all.
+# run.sh [kcat|java|go|cluster|links]...: real clients against Seedlog, each suite against a node of its own, the last two against
+# a cluster of three; without a name all.
 #
 # One line a case: "pass SUITE: CASE", "FAIL SUITE: CASE: WHY", "skip SUITE: CASE: WHY"; the last line counts them. The exit code
 # is 1 when a case failed. setup.sh installs what the suites need; what is not there is skipped, or with CI=true a failure.
-# SEEDLOG_BIN names the binary; without it the release one is built.
+# SEEDLOG_BIN names the binary, CHECKER_BIN seedlog-checker's; without them the release ones are built.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 suite_seconds_max=300
 export CACHE=$here/.cache
 
-[ $# -gt 0 ] || set -- kcat java go cluster
+[ $# -gt 0 ] || set -- kcat java go cluster links
 for suite in "$@"; do
   case $suite in
-    kcat | java | go | cluster) ;;
-    *) echo "usage: run.sh [kcat|java|go|cluster]..." >&2; exit 2 ;;
+    kcat | java | go | cluster | links) ;;
+    *) echo "usage: run.sh [kcat|java|go|cluster|links]..." >&2; exit 2 ;;
   esac
 done
 
@@ -23,7 +23,11 @@ if [ -z "${SEEDLOG_BIN:-}" ]; then
   (cd "$here/.." && cargo build --release --locked -p seedlog)
   SEEDLOG_BIN=${CARGO_TARGET_DIR:-$here/../target}/release/seedlog
 fi
-export SEEDLOG_BIN
+if [ -z "${CHECKER_BIN:-}" ]; then
+  (cd "$here/.." && cargo build --release --locked -p seedlog-checker)
+  CHECKER_BIN=${CARGO_TARGET_DIR:-$here/../target}/release/seedlog-checker
+fi
+export SEEDLOG_BIN CHECKER_BIN
 
 folder=$(mktemp -d)
 results=$folder/results
@@ -32,7 +36,7 @@ running=
 clean_up() {
   trap - EXIT INT TERM
   [ -z "$running" ] || kill -TERM "$running" 2> /dev/null || true
-  for node in "$folder"/*/node "$folder"/cluster/scratch/node-*; do
+  for node in "$folder"/*/node "$folder"/*/scratch/node-*; do
     [ ! -f "$node/pid" ] || "$here/node.sh" stop "$node" || true
   done
   rm -rf "$folder"
@@ -42,6 +46,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say() { echo "$1" | tee -a "$results"; }
+
+# The suite of links is the cluster's other one.
+script_of() { [ "$1" = links ] && echo "$here/cluster/links.sh" || echo "$here/$1/suite.sh"; }
 
 # Runs one suite. The node is judged too: it has to stop in order, and an ERROR in its log is a bug of ours.
 run_suite() {
@@ -55,7 +62,7 @@ run_suite() {
   export BOOTSTRAP
   exec 3> >(tee -a "$results")
   tee=$!
-  timeout --kill-after=5 "$suite_seconds_max" "$here/$suite/suite.sh" >&3 3>&- < /dev/null &
+  timeout --kill-after=5 "$suite_seconds_max" "$(script_of "$suite")" >&3 3>&- < /dev/null &
   running=$!
   wait "$running" || code=$?
   running=
