@@ -7,6 +7,7 @@ use seedlog_sim::cli::row;
 use seedlog_sim::judges::Enabled;
 use seedlog_sim::plan::Scenario;
 use seedlog_sim::run::{hush_panics, run_seed};
+use std::path::Path;
 use std::process::Command;
 
 /// The first seed that finds each.
@@ -63,4 +64,22 @@ fn a_found_exhibit_comes_with_the_command_that_replays_it() {
         says.contains(&format!("replay it: cargo sim replay {seed} --exhibit {}", exhibit.name())),
         "{says}"
     );
+}
+
+/// What clients saw is enough to find that records were acknowledged before they were on disk.
+#[test]
+fn the_clients_history_finds_what_the_judges_inside_find() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("history-with-h5.jsonl");
+    let file = file.to_str().expect("a path of this test's own");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seedlog-sim"));
+    let arguments = ["replay", "20", "--exhibit", "H5", "--judges", "history", "--history", file];
+    let output = command.args(arguments).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let says = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(says.contains("FOUND in seed 20: history (what all clients saw fits together)"), "{says}");
+
+    let written = std::fs::read(file).expect("the file was written");
+    let verdict = seedlog_checker::judge(written.as_slice()).expect("it is a history");
+    let first = verdict.anomalies.first().expect("the file has what the run was ended by");
+    assert!(says.contains(&first.example.words), "{verdict}");
 }
