@@ -2,7 +2,8 @@
 //! it. A harness takes any bytes at all; it panics where the core breaks a promise, and for no other reason.
 //!
 //! * [`frame_decode`]: frames of clients, and of brokers as a client reads them; * [`batch`]: a record batch on its way into
-//!   a log; * [`recovery()`]: a journal, as any bytes and as the story of a node that crashes; * [`seeds()`]: the corpus.
+//!   a log; * [`peer_message`]: what one node says to another; * [`recovery()`]: a journal, as any bytes and as the story of a
+//!   node that crashes; * [`seeds()`]: the corpus.
 
 mod recovery;
 mod seeds;
@@ -11,9 +12,11 @@ pub use recovery::recovery;
 pub use seeds::seeds;
 
 use bytes::Bytes;
+use seedlog_core::cluster::records::MetadataRecord;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{Generation, LeaderEpoch, Offset};
 use seedlog_core::log::{AppendCheck, AppendLimits, Log};
+use seedlog_core::peer::{PeerBody, PeerMessage, admit_batches};
 use seedlog_core::records::{
     BATCH_HEADER_BYTES, BatchHeader, Batches, Compression, ProducedBatch, RecordIter, TimestampType,
     check_batch, find_by_timestamp, max_timestamp_record, stamped_header, verify_crc,
@@ -28,8 +31,12 @@ use seedlog_core::wire::{
 pub type Harness = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Harness); 3] =
-    [("frame_decode", frame_decode), ("batch", batch), ("recovery", recovery)];
+pub const TARGETS: [(&str, Harness); 4] = [
+    ("frame_decode", frame_decode),
+    ("batch", batch),
+    ("peer_message", peer_message),
+    ("recovery", recovery),
+];
 
 /// First byte of an input of [`frame_decode`] that is an answer: API and version follow, then the frame. Anything else is a
 /// request: the first byte of an API's key is 0.
@@ -121,6 +128,49 @@ fn take_batch(data: &[u8]) {
         if let Ok(AppendCheck::Append) = log.check_append(&produced.header, WallMs(1_234), &limits) {
             assert!(!produced.header.has_producer_id(), "a batch that comes twice is never appended twice");
         }
+    }
+}
+
+/// What came over a peer's stream: two bytes that say how long the header is, the header, and the record batches behind it. It
+/// is refused, or it is what it is encoded from; batches are all of the bytes, in order, each as its CRC says; and what
+/// travels inside of a message is taken apart in the same way.
+pub fn peer_message(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk() else { return };
+    let (header, batches) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
+    if let Ok(message) = PeerMessage::decode(header) {
+        let again = PeerMessage::decode(&message.encode()).expect("what was written can be read");
+        assert_eq!(again, message);
+        read_inside(&message.body);
+    }
+    let batches = Bytes::copy_from_slice(batches);
+    let Ok(admitted) = admit_batches(&batches) else { return };
+    let whole: Vec<u8> = admitted.iter().flat_map(|batch| batch.bytes.to_vec()).collect();
+    assert_eq!(whole, batches, "nothing is left out");
+    for batch in &admitted {
+        assert!(verify_crc(&batch.bytes), "a batch matches its CRC");
+        assert!(batch.header.base_offset >= Offset::ZERO && batch.header.leader_epoch.0 >= 0);
+        read_records(&batch.header, &batch.bytes[BATCH_HEADER_BYTES..]);
+    }
+    for pair in admitted.windows(2) {
+        assert!(pair[0].header.next_offset() <= pair[1].header.base_offset, "offsets grow");
+        assert!(pair[0].header.leader_epoch <= pair[1].header.leader_epoch, "epochs never shrink");
+    }
+}
+
+/// Metadata and clients' frames that are on their way to another node.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these carry bytes of another format")]
+fn read_inside(body: &PeerBody) {
+    match body {
+        PeerBody::MetadataAppend { entries, .. } => {
+            for (_, entry) in entries {
+                if let Ok(records) = MetadataRecord::decode(entry) {
+                    let again = MetadataRecord::decode(&MetadataRecord::encode(&records));
+                    assert_eq!(again.as_ref(), Ok(&records), "what was written can be read");
+                }
+            }
+        }
+        PeerBody::Forward(forward) => frame_decode(&forward.frame),
+        _ => {}
     }
 }
 

@@ -21,6 +21,11 @@ fn batches_are_taken_or_refused() {
 }
 
 #[test]
+fn what_peers_say_is_read_or_refused() {
+    replay("peer_message", 2_000);
+}
+
+#[test]
 fn journals_are_recovered_or_refused() {
     replay("recovery", 100);
 }

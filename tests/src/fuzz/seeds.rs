@@ -2,8 +2,9 @@
 
 use super::recovery::{ALWAYS, FILE, INTERVAL};
 use super::{ANSWER, TARGETS};
-use crate::golden::World;
+use crate::golden::{Cluster, World};
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
+use seedlog_core::peer::PeerMessage;
 use seedlog_core::records::{BatchBuilder, Compression};
 use seedlog_core::wire::{APIS, Str, encode_request};
 use std::collections::BTreeMap;
@@ -11,10 +12,11 @@ use std::collections::BTreeMap;
 /// All files of the corpus: target, name, content.
 #[must_use]
 pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
-    let [(frame_decode, _), (batch, _), (recovery, _)] = TARGETS;
+    let [(frame_decode, _), (batch, _), (peer_message, _), (recovery, _)] = TARGETS;
     let named = |target| move |(name, bytes): (String, Vec<u8>)| (target, name, bytes);
     let mut all: Vec<_> = frames().into_iter().map(named(frame_decode)).collect();
     all.extend(batches().into_iter().map(named(batch)));
+    all.extend(letters().into_iter().map(named(peer_message)));
     all.extend(journals().into_iter().map(named(recovery)));
     all
 }
@@ -73,6 +75,50 @@ fn frames() -> BTreeMap<String, Vec<u8>> {
     let frame = encode_request(4, 1, Some(&Str::from("client")), &empty)
         .expect("it has no field that could be refused");
     found.insert("apiversions".to_owned(), frame.to_bytes()[4..].to_vec());
+    found
+}
+
+/// A story in which nodes say everything that they have to say to each other.
+const CLUSTER_STORY: [&str; 22] = [
+    "nodes 3",
+    "start 1 2 3",
+    "at 2: create orders partitions=2 replicas=3",
+    "at 3: init-producer",
+    "at 1: produce orders-0 'a' 'b'",
+    "at 1: produce orders-0 'c'",
+    "cut 1-2 1-3",
+    "at 1: produce orders-0 'x' acks=1",
+    "advance 12000 ms",
+    "at 2: produce orders-0 'd'",
+    "heal",
+    "advance 12000 ms",
+    "crash 3",
+    "advance 3000 ms",
+    "at 2: produce orders-0 'e' 'f'",
+    "wipe 3",
+    "start 3",
+    "advance 3000 ms",
+    "stop 1",
+    "advance 1000 ms",
+    "start 1",
+    "advance 1000 ms",
+];
+
+/// The first letter of every kind.
+fn letters() -> BTreeMap<String, Vec<u8>> {
+    let mut cluster = Cluster::default();
+    for command in CLUSTER_STORY {
+        cluster.obey(command).expect("the story makes sense");
+    }
+    let mut found = BTreeMap::new();
+    for letter in cluster.letters() {
+        let message = PeerMessage::decode(&letter.message).expect("a node said it");
+        let said = format!("{:?}", message.body).to_lowercase();
+        let name: String = said.chars().take_while(char::is_ascii_alphanumeric).collect();
+        let length = u16::try_from(letter.message.len()).expect("a short story has short letters");
+        let bytes = [&length.to_le_bytes()[..], &letter.message, &letter.batches].concat();
+        found.entry(name).or_insert(bytes);
+    }
     found
 }
 

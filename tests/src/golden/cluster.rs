@@ -37,6 +37,8 @@ pub struct Cluster {
     held: BTreeMap<(i32, i32), VecDeque<Letter>>,
     now_ms: u64,
     said: Vec<String>,
+    /// What was carried so far.
+    letters: Vec<Letter>,
 }
 
 impl Cluster {
@@ -48,6 +50,11 @@ impl Cluster {
         let obeyed = self.carry_on(command);
         let said = std::mem::take(&mut self.said);
         obeyed.map(|()| said)
+    }
+
+    /// All letters that were carried so far.
+    pub(crate) fn letters(&self) -> &[Letter] {
+        &self.letters
     }
 
     fn carry_on(&mut self, command: &str) -> Result<(), String> {
@@ -225,6 +232,7 @@ impl Cluster {
     fn deliver(&mut self, letter: &Letter) {
         let message = PeerMessage::decode(&letter.message).expect("what was encoded is decoded");
         let batches = admit_batches(&letter.batches).expect("a leader sends whole batches");
+        self.letters.push(letter.clone());
         self.step(letter.to.0, Input::Peer { message: Box::new(message), batches });
     }
 
