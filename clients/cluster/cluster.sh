@@ -5,6 +5,7 @@ node_sh=$here/../node.sh
 python=$CACHE/venv/bin/python
 brokers=
 inside=()
+session_ms=${session_ms-3000}
 
 # What a case leaves behind, however it ended: a suite says what that is.
 after_case() { :; }
@@ -32,8 +33,8 @@ controller.listener.names=CONTROLLER
 log.dirs=$SCRATCH/node-$id/data
 admin.listener=off
 num.partitions=3
-broker.session.timeout.ms=3000
 CONFIG
+    [ -z "$session_ms" ] || echo "broker.session.timeout.ms=$session_ms" >> "$SCRATCH/node-$id/server.properties"
   done
 }
 

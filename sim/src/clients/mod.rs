@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod catalog;
+mod lane;
 pub mod producer;
 pub mod reader;
 

@@ -5,20 +5,20 @@
 //! unknown, and begins with a new id (as Kafka's does after a fatal error in a partition).
 
 use super::catalog::Catalog;
+use super::lane::{Batch, Lane, is_before_the_append};
 use super::{Behaviour, Context};
 use crate::hash::hash64;
-use crate::history::{self, Outcome};
+use crate::history::Outcome;
 use crate::judges::Judge;
 use crate::marks::Mark;
 use crate::plan::{ClientPlan, ClusterPlan, Role};
 use crate::trace::Kind;
-use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder};
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{InitProducerIdRequest, ProduceRequest, Records, Response};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// Names are used up to here, ids from the next version on.
 const BY_NAME_UP_TO: i16 = 12;
@@ -53,59 +53,11 @@ struct Style {
     breaks_every: u64,
 }
 
-/// One partition's open batches in order.
-#[derive(Debug, Default)]
-struct Lane {
-    next_sequence: i32,
-    open: VecDeque<Batch>,
-}
-
-#[derive(Debug)]
-struct Batch {
-    number: u64,
-    bytes: Bytes,
-    payload: u64,
-    records: u32,
-    tries: u32,
-    /// Tries that were answered: certainly nothing was appended.
-    refusals: u32,
-    sent: bool,
-    /// Whom it was sent to last.
-    broker: u32,
-}
-
 /// A request.
 #[derive(Debug)]
 struct OnItsWay {
     broker: u32,
     parts: Vec<(TopicPartition, u64)>,
-}
-
-impl Batch {
-    fn told(&self, client: u32) -> history::Batch {
-        history::Batch { client, number: self.number, records: self.records }
-    }
-
-    /// The history gets to know that nobody will ask for it again. One that never left is not in it.
-    fn tell_given_up(&self, ctx: &mut Context<'_>, partition: TopicPartition) {
-        let outcome = match self.tries {
-            0 => return,
-            tries if tries == self.refusals => Outcome::Refused,
-            _ => Outcome::Unknown("given up"),
-        };
-        ctx.bench.history.on_outcome(ctx.now_us, partition, self.told(ctx.client), outcome);
-    }
-}
-
-/// The answer says that nothing was appended for this try.
-fn is_before_the_append(error: ErrorCode) -> bool {
-    matches!(
-        error,
-        ErrorCode::NotEnoughReplicas
-            | ErrorCode::OutOfOrderSequenceNumber
-            | ErrorCode::ThrottlingQuotaExceeded
-            | ErrorCode::UnknownTopicOrPartition
-    )
 }
 
 impl Producer {
