@@ -4,8 +4,9 @@
 use std::fmt::Write;
 
 use seedlog_core::cluster::decide::{
-    AlterRefusal, RegisterRefusal, Registration, decide_alter_partition, decide_fence, decide_preferred,
-    decide_producer_ids, decide_rebalance, decide_register, decide_shutdown, decide_sweep, decide_unfence,
+    AlterRefusal, RegisterRefusal, Registration, decide_alter_partition, decide_fence, decide_lost,
+    decide_preferred, decide_producer_ids, decide_rebalance, decide_register, decide_shutdown, decide_sweep,
+    decide_unfence,
 };
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
@@ -111,6 +112,12 @@ impl Cluster {
     fn fence(&mut self, nodes: &[i32]) {
         let nodes: Vec<NodeId> = nodes.iter().map(|&node| NodeId(node)).collect();
         let records = decide_fence(&self.image, &nodes);
+        self.write(&records);
+    }
+
+    /// A live broker cannot read back part of what it holds.
+    fn lose(&mut self, node: i32) {
+        let records = decide_lost(&self.image, NodeId(node), &[P0]);
         self.write(&records);
     }
 
@@ -305,6 +312,29 @@ fn a_replica_that_lost_records_is_out_and_the_last_one_leads_nothing() {
 }
 
 // SAFETY J4.
+#[test]
+fn a_replica_that_rots_under_a_live_broker_is_out_and_another_one_leads() {
+    let mut cluster = Cluster::new(3, 2);
+    cluster.lose(1);
+    assert_eq!(cluster.state(), "leader 2 @1 isr 2 3 elr -");
+    cluster.lose(1);
+    assert_eq!(cluster.state(), "leader 2 @1 isr 2 3 elr -", "said twice");
+    cluster.fence(&[3]);
+    cluster.lose(2);
+    assert_eq!(cluster.state(), "leader - @2 isr - elr 3", "what was lost is eligible for nothing");
+}
+
+// Seed 772 of the simulator: the last member of the ISR was about to stop when its copy was found to rot.
+#[test]
+fn a_stopping_leader_that_rots_leads_no_longer() {
+    let mut cluster = Cluster::new(3, 2);
+    cluster.fence(&[2, 3]);
+    let records = decide_shutdown(&cluster.image, NodeId(1)).records;
+    cluster.write(&records);
+    cluster.lose(1);
+    assert_eq!(cluster.state(), "leader - @1 isr - elr 2 3");
+}
+
 #[test]
 fn doubt_gives_way_to_members_without_and_ends_in_the_isr() {
     let mut cluster = Cluster::new(2, 2);

@@ -143,13 +143,18 @@ impl<'a> Draft<'a> {
                 // KIP-841: a broker in controlled shutdown is in no ISR that can do without it.
                 self.leave_isr(|node| standing(node) == Standing::Leaving);
             }
-            None if self.state.leader.is_some_and(|leader| standing(leader) == Standing::Leaving) => {
+            None if self.leads_on(|leader| standing(leader) == Standing::Leaving) => {
                 // Nobody can take over: it leads until it stops, and those who stop with it leave before.
                 let leader = self.state.leader;
                 self.leave_isr(|node| Some(node) != leader && standing(node) == Standing::Leaving);
             }
             None => self.set_leader(None),
         }
+    }
+
+    /// The leader is such a one, and has what it needs to lead.
+    fn leads_on(&self, is_such: impl Fn(NodeId) -> bool) -> bool {
+        self.state.leader.is_some_and(|leader| self.state.isr.contains(&leader) && is_such(leader))
     }
 
     /// `node` leads instead, being in sync.
