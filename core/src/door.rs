@@ -5,8 +5,8 @@ use crate::errors::ErrorCode;
 use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FetchRequest,
-    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest,
+    FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
     OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
 };
 use alloc::vec::Vec;
@@ -49,6 +49,8 @@ pub enum ClientBody {
     FindCoordinator(FindCoordinatorRequest),
     /// Describe the cluster.
     DescribeCluster(DescribeClusterRequest),
+    /// Describe partitions, a page at a time.
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest),
     /// Find the end of a leader epoch.
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
 }
@@ -203,6 +205,7 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::InitProducerId(request) => ClientBody::InitProducerId(request),
         Request::FindCoordinator(request) => ClientBody::FindCoordinator(request),
         Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),
+        Request::DescribeTopicPartitions(request) => ClientBody::DescribeTopicPartitions(request),
         Request::OffsetForLeaderEpoch(request) => ClientBody::OffsetForLeaderEpoch(request),
     }
 }

@@ -44,6 +44,8 @@ fn through_theirs(message: &str, body: &Bytes, version: i16) -> Option<Bytes> {
         InitProducerIdResponse,
         DescribeClusterRequest,
         DescribeClusterResponse,
+        DescribeTopicPartitionsRequest,
+        DescribeTopicPartitionsResponse,
         OffsetForLeaderEpochRequest,
         OffsetForLeaderEpochResponse,
     )

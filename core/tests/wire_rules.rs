@@ -44,6 +44,7 @@ fn the_apis_are_those_of_kafka_4_3_with_its_exceptions() {
             "22 InitProducerId 0-5 0-5",
             "23 OffsetForLeaderEpoch 2-4 2-4",
             "60 DescribeCluster 0-2 0-2",
+            "75 DescribeTopicPartitions 0 0",
         ]
     );
     for api in APIS {

@@ -211,6 +211,7 @@ pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
         | Response::InitProducerId(_)
         | Response::FindCoordinator(_)
         | Response::DescribeCluster(_)
+        | Response::DescribeTopicPartitions(_)
         | Response::OffsetForLeaderEpoch(_) => response,
     }
 }

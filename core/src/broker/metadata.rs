@@ -136,8 +136,6 @@ impl Broker {
         let partitions = (0..).zip(&topic.partitions).map(|(index, partition)| {
             let state = &partition.state;
             let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<i32>>();
-            let offline =
-                |node: &&NodeId| self.committed.brokers().get(node).is_none_or(|broker| broker.fenced);
             let nobody_has_it = state.isr.is_empty() && state.elr.is_empty() && state.last_known.is_none();
             let code = match state.leader {
                 Some(_) => ErrorCode::None,
@@ -152,7 +150,7 @@ impl Broker {
                 leader_epoch: state.leader_epoch.0,
                 isr_nodes: numbers(&state.isr),
                 replica_nodes: numbers(&partition.replicas),
-                offline_replicas: partition.replicas.iter().filter(offline).map(|node| node.0).collect(),
+                offline_replicas: self.offline_replicas(partition),
             }
         });
         MetadataResponseTopic {

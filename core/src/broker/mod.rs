@@ -6,6 +6,7 @@
 mod admin;
 mod controller;
 mod damage;
+mod describe_partitions;
 mod fetch;
 mod follow;
 mod forward;
@@ -362,6 +363,9 @@ impl Broker {
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
             ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
             ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
+            ClientBody::DescribeTopicPartitions(describe) => {
+                self.on_describe_topic_partitions(conn, number, &describe, out);
+            }
             ClientBody::OffsetForLeaderEpoch(request) => {
                 self.on_offset_for_leader_epoch(conn, number, &request, out);
             }

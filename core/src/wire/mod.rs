@@ -23,6 +23,7 @@ pub mod api_versions;
 pub mod create_topics;
 pub mod delete_topics;
 pub mod describe_cluster;
+pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod header;
@@ -37,6 +38,7 @@ pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use decoder::{Decoder, TaggedFields};
 pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+pub use describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use encoder::{Chain, Encoder};
 pub use error::WireError;
 pub use fetch::{FetchRequest, FetchResponse};
@@ -202,6 +204,7 @@ apis! {
     InitProducerId InitProducerIdRequest InitProducerIdResponse, advertised 0 - 5, served from 0;
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse, advertised 2 - 4, served from 2;
     DescribeCluster DescribeClusterRequest DescribeClusterResponse, advertised 0 - 2, served from 0;
+    DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse, advertised 0 - 0, served from 0;
 }
 
 /// What is advertised and what is served of one API.

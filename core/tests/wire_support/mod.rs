@@ -6,8 +6,9 @@
 use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader, ResponseHeader,
-    StructSchema, WireError, api_versions, create_topics, delete_topics, describe_cluster, fetch,
-    find_coordinator, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    StructSchema, WireError, api_versions, create_topics, delete_topics, describe_cluster,
+    describe_topic_partitions, fetch, find_coordinator, init_producer_id, list_offsets, metadata,
+    offset_for_leader_epoch, produce,
 };
 
 /// One message type, with its type erased.
@@ -77,6 +78,8 @@ pub(crate) fn subjects() -> Vec<Subject> {
         init_producer_id::InitProducerIdResponse,
         describe_cluster::DescribeClusterRequest,
         describe_cluster::DescribeClusterResponse,
+        describe_topic_partitions::DescribeTopicPartitionsRequest,
+        describe_topic_partitions::DescribeTopicPartitionsResponse,
         offset_for_leader_epoch::OffsetForLeaderEpochRequest,
         offset_for_leader_epoch::OffsetForLeaderEpochResponse,
     ];

@@ -22,7 +22,7 @@ pub(super) enum TopicCommand {
     Create(CreateArgs),
     /// List the topics.
     List(ListArgs),
-    /// Show a topic's partitions: leaders, replicas, in-sync replicas, offsets.
+    /// Show a topic's partitions: leaders, replicas, in-sync and eligible leader replicas, offsets.
     Describe(DescribeArgs),
     /// Delete a topic and its records.
     Delete(DeleteArgs),
@@ -120,6 +120,8 @@ struct DescribedPartition {
     leader_epoch: i32,
     replicas: Vec<i32>,
     isr: Vec<i32>,
+    /// `null` where the broker does not tell.
+    elr: Option<Vec<i32>>,
     offline_replicas: Vec<i32>,
     under_replicated: bool,
     earliest_offset: Option<i64>,
@@ -241,6 +243,7 @@ async fn describe_one(
     refusals.extend(if refused.is_empty() { refused_later } else { refused });
     let leaderless = topic.partitions.iter().filter_map(|(&index, it)| it.leader(&topic.name, index).err());
     refusals.extend(leaderless.map(|error| error.to_string()));
+    let mut eligible = admin::eligible_replicas(cluster, &topic.name, OFFSETS_PATIENCE).await?;
     let offset = |offsets: &Offsets, index: i32| offsets.get(&index).copied().flatten();
     let partitions = topic.partitions.iter().map(|(&index, partition)| DescribedPartition {
         partition: index,
@@ -248,6 +251,7 @@ async fn describe_one(
         leader_epoch: partition.leader_epoch,
         replicas: partition.replicas.clone(),
         isr: partition.isr.clone(),
+        elr: eligible.as_mut().and_then(|eligible| eligible.remove(&index)),
         offline_replicas: partition.offline.clone(),
         under_replicated: is_under_replicated(partition),
         earliest_offset: offset(&earliest, index),
@@ -287,7 +291,8 @@ async fn offsets(
 }
 
 fn partition_table(topic: &DescribedTopic) -> Table {
-    let mut table = table(["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "EARLIEST", "LATEST", "STATE"]);
+    let columns = ["PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "ELR", "EARLIEST", "LATEST", "STATE"];
+    let mut table = table(columns);
     for partition in &topic.partitions {
         table.add_row([
             partition.partition.to_string(),
@@ -295,6 +300,7 @@ fn partition_table(topic: &DescribedTopic) -> Table {
             partition.leader_epoch.to_string(),
             join(&partition.replicas),
             join(&partition.isr),
+            partition.elr.as_deref().map_or_else(|| "unknown".to_owned(), join_or_none),
             or_none(partition.earliest_offset),
             or_none(partition.latest_offset),
             state(partition).to_owned(),
@@ -334,6 +340,10 @@ pub(super) fn table<const N: usize>(columns: [&str; N]) -> Table {
 
 fn or_none(number: Option<impl ToString>) -> String {
     number.map_or_else(|| "none".to_owned(), |number| number.to_string())
+}
+
+fn join_or_none(ids: &[i32]) -> String {
+    if ids.is_empty() { "none".to_owned() } else { join(ids) }
 }
 
 fn join(ids: &[i32]) -> String {

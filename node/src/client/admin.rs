@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig, CreatableTopicResult};
 use seedlog_core::wire::delete_topics::DeleteTopicState;
+use seedlog_core::wire::describe_topic_partitions::TopicRequest;
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use seedlog_core::wire::{
     ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
-    ListOffsetsRequest, Request, Response, Str,
+    DescribeTopicPartitionsRequest, ListOffsetsRequest, Request, Response, Str,
 };
 
 use super::cluster::{Cluster, retry};
@@ -89,6 +90,47 @@ pub async fn describe_cluster(cluster: &Cluster, patience: Duration) -> Result<D
         };
         ClientError::check(response.error_code, response.error_message.as_deref(), || "cluster".to_owned())?;
         Ok(response)
+    })
+    .await
+}
+
+/// Asks for the eligible leader replicas of a topic's partitions (KIP-966). `None`: the broker does not tell.
+pub async fn eligible_replicas(
+    cluster: &Cluster,
+    topic: &str,
+    patience: Duration,
+) -> Result<Option<BTreeMap<i32, Vec<i32>>>> {
+    retry(patience, async || {
+        let connection = cluster.any().await?;
+        match connection.version_of(ApiKey::DescribeTopicPartitions, i16::MAX) {
+            Err(ClientError::NoCommonVersion { .. }) => return Ok(None),
+            other => other?,
+        };
+        let mut found = BTreeMap::new();
+        let mut request = DescribeTopicPartitionsRequest {
+            topics: vec![TopicRequest { name: Str::from(topic) }],
+            ..DescribeTopicPartitionsRequest::default()
+        };
+        loop {
+            let Response::DescribeTopicPartitions(page) = connection.call(request.clone()).await? else {
+                return Err(unexpected(connection.address(), ApiKey::DescribeTopicPartitions));
+            };
+            for described in page.topics {
+                ClientError::check(described.error_code, None, || format!("topic {topic}"))?;
+                let partitions = described.partitions.into_iter();
+                found.extend(
+                    partitions
+                        .map(|it| (it.partition_index, it.eligible_leader_replicas.unwrap_or_default())),
+                );
+            }
+            let Some(next) = page.next_cursor else { return Ok(Some(found)) };
+            let is_further =
+                request.cursor.as_ref().is_none_or(|last| last.partition_index < next.partition_index);
+            if !is_further {
+                return Err(left_out(connection.address(), ApiKey::DescribeTopicPartitions));
+            }
+            request.cursor = Some(next);
+        }
     })
     .await
 }

@@ -87,6 +87,7 @@ fn is_append(body: &ClientBody) -> bool {
         | ClientBody::InitProducerId(_)
         | ClientBody::FindCoordinator(_)
         | ClientBody::DescribeCluster(_)
+        | ClientBody::DescribeTopicPartitions(_)
         | ClientBody::OffsetForLeaderEpoch(_) => false,
     }
 }

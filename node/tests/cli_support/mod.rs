@@ -123,7 +123,8 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::DeleteTopics
         | ApiKey::OffsetForLeaderEpoch
         | ApiKey::FindCoordinator
-        | ApiKey::DescribeCluster) => panic!("the script must answer {}", other.name()),
+        | ApiKey::DescribeCluster
+        | ApiKey::DescribeTopicPartitions) => panic!("the script must answer {}", other.name()),
     }
 }
 

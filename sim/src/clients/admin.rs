@@ -443,7 +443,8 @@ impl Behaviour for Admin {
             | Response::ApiVersions(_)
             | Response::InitProducerId(_)
             | Response::FindCoordinator(_)
-            | Response::DescribeCluster(_) => {}
+            | Response::DescribeCluster(_)
+            | Response::DescribeTopicPartitions(_) => {}
         }
         let pause = if self.founded { self.pause_ms } else { 20 };
         self.paused_until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);

@@ -41,7 +41,8 @@ impl World {
             | Response::InitProducerId(_)
             | Response::FindCoordinator(_)
             | Response::OffsetForLeaderEpoch(_)
-            | Response::DescribeCluster(_) => {}
+            | Response::DescribeCluster(_)
+            | Response::DescribeTopicPartitions(_) => {}
         }
         let node = &mut self.nodes[at];
         let (life, late) = (node.life, node.fill_late());

@@ -9,15 +9,16 @@ use seedlog_core::ids::{ProducerEpoch, ProducerId};
 use seedlog_core::input::Input;
 use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use seedlog_core::wire::describe_topic_partitions::{Cursor, TopicRequest};
 use seedlog_core::wire::fetch::{FetchPartition, FetchTopic};
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    Request, Str, encode_request,
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeTopicPartitionsRequest, FetchRequest,
+    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Request, Str, encode_request,
 };
 
 /// How long a client waits for what it asks for, if the script does not say.
@@ -70,6 +71,7 @@ impl World {
             "fetch" => self.fetch(line),
             "offsets" => offsets(line),
             "epoch-end" => epoch_end(line),
+            "describe" => describe(line),
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())
@@ -173,7 +175,23 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::ApiVersions | ApiKey::OffsetForLeaderEpoch => 4,
         ApiKey::FindCoordinator => 6,
         ApiKey::DescribeCluster => 2,
+        ApiKey::DescribeTopicPartitions => 0,
     }
+}
+
+/// `describe orders payments limit=2 from=orders-3`; without names, all topics.
+fn describe(line: &mut Line) -> Result<Request, String> {
+    let response_partition_limit = line.take_number("limit", 2_000)?;
+    let cursor = match line.take("from") {
+        None => None,
+        Some(place) => {
+            let (topic, index) = place.rsplit_once('-').ok_or("from which partition?")?;
+            Some(Cursor { topic_name: Str::from(topic), partition_index: super::words::number(index)? })
+        }
+    };
+    let names = std::iter::from_fn(|| line.next_plain());
+    let topics = names.map(|name| TopicRequest { name: Str::from(name) }).collect();
+    Ok(DescribeTopicPartitionsRequest { topics, response_partition_limit, cursor }.into())
 }
 
 fn next_name(line: &mut Line) -> Result<Str, String> {

@@ -10,6 +10,9 @@ use seedlog_core::quorum::Role;
 use seedlog_core::records::{BATCH_HEADER_BYTES, Batches, RecordIter};
 use seedlog_core::wire::create_topics::CreatableTopicResult;
 use seedlog_core::wire::delete_topics::DeletableTopicResult;
+use seedlog_core::wire::describe_topic_partitions::{
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
 use seedlog_core::wire::fetch::PartitionData;
 use seedlog_core::wire::find_coordinator::Coordinator;
 use seedlog_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -257,7 +260,38 @@ pub(super) fn response(response: &Response) -> Vec<String> {
             found.coordinators.iter().map(line).collect()
         }
         Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
+        Response::DescribeTopicPartitions(described) => {
+            let mut lines: Vec<String> = described.topics.iter().flat_map(paged_lines).collect();
+            let next = described.next_cursor.as_ref();
+            lines.extend(
+                next.map(|next| format!("more from {}-{} on", next.topic_name, next.partition_index)),
+            );
+            lines
+        }
     }
+}
+
+fn paged_lines(topic: &DescribeTopicPartitionsResponseTopic) -> Vec<String> {
+    let name = topic.name.as_deref().unwrap_or("?");
+    if topic.error_code != 0 {
+        return vec![format!("{name}: {}", or_error(topic.error_code, None, String::new()))];
+    }
+    let list = |nodes: &[i32]| match nodes {
+        [] => "none".to_owned(),
+        nodes => nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(" "),
+    };
+    let line = |part: &DescribeTopicPartitionsResponsePartition| {
+        let elr = part.eligible_leader_replicas.as_deref().unwrap_or_default();
+        let leader = if part.leader_id < 0 { "none".to_owned() } else { part.leader_id.to_string() };
+        format!(
+            "{name}-{}: leader {leader}, ISR {}, ELR {}, offline {}",
+            part.partition_index,
+            list(&part.isr_nodes),
+            list(elr),
+            list(&part.offline_replicas)
+        )
+    };
+    topic.partitions.iter().map(line).collect()
 }
 
 fn produced_line(topic: &str, part: &PartitionProduceResponse) -> String {

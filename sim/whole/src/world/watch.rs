@@ -140,7 +140,8 @@ impl World {
                 | Response::InitProducerId(_)
                 | Response::FindCoordinator(_)
                 | Response::OffsetForLeaderEpoch(_)
-                | Response::DescribeCluster(_) => {}
+                | Response::DescribeCluster(_)
+                | Response::DescribeTopicPartitions(_) => {}
             },
             Output::Store { op, command } => {
                 let mark = match command {
