@@ -221,6 +221,12 @@ impl<E: Env, D: Disk> Driver<E, D> {
             }
             Event::Peer(PeerEvent::Up { node }) => Input::PeerUp { node },
             Event::Peer(PeerEvent::Lost { node }) => Input::PeerLost { node },
+            Event::Peer(PeerEvent::Greeted { node, address }) => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.on_greeted(node, address);
+                }
+                return None;
+            }
             // The bytes go back to the budget when the step is done.
             Event::Peer(PeerEvent::Said { message, batches, permit }) => {
                 let halted = self.step(now, Input::Peer { message, batches });

@@ -14,5 +14,7 @@ mod everyday;
 mod hostile;
 #[path = "live_node/refusals.rs"]
 mod refusals;
+#[path = "live_node/roles.rs"]
+mod roles;
 #[path = "live_node/support.rs"]
 mod support;

@@ -164,6 +164,26 @@ fn said(event: PeerEvent) -> Result<u64, Vec<i64>> {
 }
 
 #[test]
+fn a_node_that_nobody_knows_says_where_it_listens() {
+    run(async {
+        let mut one = start::<Vec<Bytes>>(options(1), 0).await;
+        let mut two = start::<Vec<Bytes>>(
+            PeerOptions { address: Some(("127.0.0.1".to_owned(), 4_711)), ..options(2) },
+            0,
+        )
+        .await;
+        two.knows(&[(1, one.port)]);
+        two.sees_up(1).await;
+        match one.hears().await {
+            PeerEvent::Greeted { node, address } => {
+                assert_eq!((node, address), (NodeId(2), ("127.0.0.1".to_owned(), 4_711)));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
 fn messages_arrive_in_order_on_each_stream_with_their_batches() {
     run(async {
         let (mut one, mut two) = pair().await;

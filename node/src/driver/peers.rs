@@ -13,6 +13,9 @@ use seedlog_core::peer::PeerMessage;
 use seedlog_core::records::BATCH_HEADER_BYTES;
 use std::collections::BTreeMap;
 
+/// Most nodes whose own word is remembered.
+const GREETED_MAX: usize = 1_000;
+
 /// The records of a message.
 #[derive(Debug)]
 pub enum PeerRecords<D: Disk> {
@@ -63,6 +66,8 @@ pub struct Cluster<E: Env, D: Disk> {
     peers: Peers<E, PeerRecords<D>>,
     /// `controller.quorum.voters`
     voters: BTreeMap<NodeId, Address>,
+    /// Where others said that they listen, when they came to us last.
+    greeted: BTreeMap<NodeId, Address>,
     /// The end of the metadata that the addresses were taken from.
     seen: Option<Offset>,
 }
@@ -70,7 +75,7 @@ pub struct Cluster<E: Env, D: Disk> {
 impl<E: Env, D: Disk> Cluster<E, D> {
     /// Streams to the voters, and to whoever the metadata names.
     pub fn new(peers: Peers<E, PeerRecords<D>>, voters: BTreeMap<NodeId, Address>) -> Self {
-        Self { peers, voters, seen: None }
+        Self { peers, voters, greeted: BTreeMap::new(), seen: None }
     }
 
     /// Takes the addresses of brokers from the metadata, if it is not what it was.
@@ -79,10 +84,23 @@ impl<E: Env, D: Disk> Cluster<E, D> {
         if self.seen.replace(end) == Some(end) {
             return;
         }
-        // Where a voter listens is configured, so that it is found before there is any metadata.
+        // What a node said itself is newer than what it registered with. Where a voter listens is configured, so that it is
+        // found before there is any metadata.
         let mut addresses: BTreeMap<NodeId, Address> = broker.peers().collect();
+        addresses.extend(self.greeted.iter().map(|(&node, address)| (node, address.clone())));
         addresses.extend(self.voters.iter().map(|(&node, address)| (node, address.clone())));
         self.peers.set_addresses(&addresses);
+    }
+
+    /// A node came to us: from here on it can be answered, though the metadata may not know of it yet.
+    pub(super) fn on_greeted(&mut self, node: NodeId, address: Address) {
+        let is_known = self.greeted.contains_key(&node);
+        if self.voters.contains_key(&node) || !is_known && self.greeted.len() >= GREETED_MAX {
+            return;
+        }
+        if self.greeted.insert(node, address.clone()) != Some(address) {
+            self.seen = None;
+        }
     }
 
     /// Hands a message over. What it is about may be gone: then nothing is sent.

@@ -128,6 +128,9 @@ async fn serve<E: Env, S: Stream>(shared: &Shared<E>, stream: S, is_full: bool) 
     let end = match greeted {
         Ok(greeting) => {
             shared.greeted.send_replace(Some(greeting.from));
+            if let (Kind::Control, Some(address)) = (greeting.stream, &greeting.address) {
+                (shared.tell)(PeerEvent::Greeted { node: greeting.from, address: address.clone() });
+            }
             receive(shared, &mut incoming, &mut writer, &greeting).await
         }
         Err(end) => end,

@@ -212,6 +212,7 @@ async fn greet<E: Env, R: Records>(
         to: peer.node,
         cluster_id: shared.options.cluster_id.clone().unwrap_or_default(),
         release: RELEASE.to_owned(),
+        address: shared.options.address.clone(),
     };
     let mut pieces = VecDeque::from([greeting.encode()]);
     while !pieces.is_empty() {

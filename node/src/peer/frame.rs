@@ -12,6 +12,7 @@
 //! first byte of a magic makes it a negative length in Kafka's protocol: neither side can take one for the other. Everything
 //! here is a function of bytes; nothing allocates more than a few hundred bytes but for the header of an own message.
 
+use super::Address;
 use bytes::Bytes;
 use seedlog_core::ids::NodeId;
 use seedlog_core::peer::{BATCHES_BYTES_MAX, HEADER_BYTES_MAX, PEER_FORMAT, PeerFormatError, PeerMessage};
@@ -22,7 +23,9 @@ const FRAME_MAGIC: [u8; 4] = [0xf5, b'S', b'D', b'M'];
 /// Magic and length of a greeting.
 pub(super) const GREETING_PREFIX_BYTES: usize = 6;
 /// Most bytes of a greeting behind its prefix.
-pub(super) const GREETING_BYTES_MAX: usize = 600;
+pub(super) const GREETING_BYTES_MAX: usize = 900;
+/// Most bytes of a host's name.
+const HOST_BYTES_MAX: usize = 255;
 /// An answer without its sentence.
 pub(super) const ANSWER_PREFIX_BYTES: usize = 8;
 /// Most bytes of a sentence.
@@ -52,6 +55,8 @@ pub(super) struct Greeting {
     pub(super) cluster_id: String,
     /// Its release.
     pub(super) release: String,
+    /// Where it listens for other nodes itself: who is no voter, and not registered there, is not found otherwise.
+    pub(super) address: Option<Address>,
 }
 
 /// Why bytes are refused. Each is a sentence for the other side, or for our own log.
@@ -97,6 +102,11 @@ impl Greeting {
         body.extend_from_slice(&self.to.0.to_le_bytes());
         push_text(&mut body, &self.cluster_id);
         push_text(&mut body, &self.release);
+        // What does not fit names no host.
+        let address = self.address.as_ref().filter(|(host, _)| host.len() <= HOST_BYTES_MAX);
+        let (host, port) = address.map_or(("", 0), |(host, port)| (host, *port));
+        push_text(&mut body, host);
+        body.extend_from_slice(&port.to_le_bytes());
         let mut bytes = GREETING_MAGIC.to_vec();
         bytes.extend_from_slice(&u16::try_from(body.len()).expect("two short texts").to_le_bytes());
         bytes.extend_from_slice(&body);
@@ -131,7 +141,9 @@ impl Greeting {
             1 => Stream::Bulk,
             _ => return Err(FrameError::Invalid),
         };
-        Ok(Self { stream, from, to, cluster_id, release })
+        let (host, port) = (take_text(&mut rest)?, u16::from_le_bytes(take(&mut rest)?));
+        let address = (!host.is_empty() && port > 0).then_some((host, port));
+        Ok(Self { stream, from, to, cluster_id, release, address })
     }
 }
 
@@ -255,7 +267,8 @@ mod tests {
     fn greeting() -> Greeting {
         let (from, to) = (NodeId(1), NodeId(2));
         let cluster_id = "AQEBAQEBAQEBAQEBAQEBAQ".to_owned();
-        Greeting { stream: Stream::Bulk, from, to, cluster_id, release: RELEASE.to_owned() }
+        let address = Some(("node-2.example".to_owned(), 9093));
+        Greeting { stream: Stream::Bulk, from, to, cluster_id, release: RELEASE.to_owned(), address }
     }
 
     fn message() -> PeerMessage {

@@ -39,6 +39,8 @@ pub type Address = (String, u16);
 pub struct PeerOptions {
     /// This node.
     pub node_id: NodeId,
+    /// Where this node listens for the others, as they are told.
+    pub address: Option<Address>,
     /// `cluster.id`, where it is configured: nodes of another cluster are refused.
     pub cluster_id: Option<String>,
     /// Bytes that may wait on a control stream, and on a bulk stream.
@@ -67,6 +69,7 @@ impl PeerOptions {
     pub fn new(node_id: NodeId) -> Self {
         Self {
             node_id,
+            address: None,
             cluster_id: None,
             queue_bytes_max: (16 << 20, 32 << 20),
             control_bytes_max: 16 << 20,
@@ -88,6 +91,13 @@ pub enum PeerEvent {
     Up {
         /// The node.
         node: NodeId,
+    },
+    /// A node opened a stream to us, and said where it listens itself.
+    Greeted {
+        /// The node.
+        node: NodeId,
+        /// Where.
+        address: Address,
     },
     /// A node said something.
     Said {

@@ -166,6 +166,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let cluster_id = cluster_id(config, &recovered)?;
         watch_syncs(&mut store, metrics);
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
+        let told_peers = peer_address.clone().map(|address| (address.host, address.port));
         let core = core_config(config, store.identity(), cluster_id, told, peer_address);
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
@@ -176,7 +177,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
         let (cluster, peers) = match peer_listener {
             Some(listener) => {
-                let peers = peers(&env, config, &budget, &inbox, metrics);
+                let peers = peers(&env, config, told_peers, &budget, &inbox, metrics);
                 let door = peers.door();
                 let voters = config.cluster.voters.iter();
                 let voters = voters.map(|(&id, address)| (NodeId(id), address.clone())).collect();
@@ -254,11 +255,13 @@ async fn bind<E: Env>(env: &E, listener: &Listener) -> Result<(E::Listener, Addr
 fn peers<E: Env, D: Disk>(
     env: &E,
     config: &NodeConfig,
+    address: Option<crate::peer::Address>,
     budget: &Budget,
     inbox: &Inbox<CountedLease<D>>,
     metrics: &Metrics,
 ) -> Peers<E, PeerRecords<D>> {
     let options = PeerOptions {
+        address,
         cluster_id: config.cluster_id.clone(),
         metrics: metrics.peers(),
         ..PeerOptions::new(NodeId(config.node_id))

@@ -101,7 +101,14 @@ impl Place {
 
     /// Starts a node and waits until it serves.
     pub(crate) fn start(&self) -> Node {
-        Node::start(self)
+        let listeners =
+            self.settings.iter().find(|(key, _)| key == "listeners").unwrap().1.split(',').count();
+        self.start_with(listeners)
+    }
+
+    /// The same for a node of whose listeners so many are for clients.
+    pub(crate) fn start_with(&self, listeners: usize) -> Node {
+        Node::start(self, listeners)
     }
 
     /// Starts a node that must refuse to run; what it says on standard error.
@@ -129,7 +136,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn start(place: &Place) -> Self {
+    fn start(place: &Place, listeners: usize) -> Self {
         let log = place.file("node.log");
         let mut child = place
             .command(&["--print-ready"])
@@ -140,8 +147,6 @@ impl Node {
         let lines = read_lines(child.stdout.take().unwrap());
         // From here on `drop` ends the child, whatever happens.
         let mut node = Self { child, addresses: Vec::new(), log, may_complain: false };
-        let listeners =
-            place.settings.iter().find(|(key, _)| key == "listeners").unwrap().1.split(',').count();
         while node.addresses.len() < listeners {
             match lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
