@@ -64,6 +64,8 @@ struct File {
     dirty_count: usize,
     /// Sectors that the kernel takes for clean and that the platter does not have.
     betrayed: Vec<usize>,
+    /// It was cut to so many bytes since its last sync, and the platter may not know.
+    cut_to: Option<usize>,
 }
 
 /// A disk to be read: through the page cache, or behind it.
@@ -194,6 +196,12 @@ impl Disk {
         self.files[inode.0].write(at, bytes);
     }
 
+    /// Cuts a file that is longer.
+    pub fn truncate(&mut self, inode: Inode, bytes: u64) {
+        let bytes = usize::try_from(bytes).expect("modelled files fit into memory");
+        self.files[inode.0].truncate(bytes);
+    }
+
     /// Brings a file's dirty sectors to the platter.
     pub fn sync(&mut self, inode: Inode) {
         self.files[inode.0].sync();
@@ -202,6 +210,7 @@ impl Disk {
     /// A sync that fails: some sectors reach the platter, all are taken for clean.
     pub fn sync_failing(&mut self, inode: Inode, rng: &mut Stream) {
         let file = &mut self.files[inode.0];
+        file.settle_cut();
         for sector in file.take_dirty() {
             if rng.chance(500) {
                 file.persist(sector);
@@ -246,6 +255,7 @@ impl Disk {
         for file in &mut self.files {
             file.take_dirty();
             file.betrayed.clear();
+            file.cut_to = None;
             file.cache.clone_from(&file.platter);
         }
         self.unsynced.clear();
@@ -367,6 +377,26 @@ impl File {
         }
     }
 
+    fn truncate(&mut self, bytes: usize) {
+        if bytes >= self.cache.len() {
+            return;
+        }
+        self.cache.truncate(bytes);
+        let sectors = bytes.div_ceil(SECTOR_BYTES);
+        for sector in self.take_dirty().into_iter().filter(|&sector| sector < sectors) {
+            self.mark_dirty(sector);
+        }
+        self.betrayed.retain(|&sector| sector < sectors);
+        self.cut_to = Some(self.cut_to.map_or(bytes, |before| before.min(bytes)));
+    }
+
+    /// The platter hears of cuts.
+    fn settle_cut(&mut self) {
+        if let Some(bytes) = self.cut_to.take() {
+            self.platter.truncate(bytes);
+        }
+    }
+
     fn mark_dirty(&mut self, sector: usize) {
         if self.dirty.len() <= sector / 64 {
             self.dirty.resize(sector / 64 + 1, 0);
@@ -402,6 +432,7 @@ impl File {
     }
 
     fn sync(&mut self) {
+        self.settle_cut();
         if self.dirty_count == 0 {
             return;
         }
@@ -433,6 +464,10 @@ impl File {
 
     fn power_cut(&mut self, rng: &mut Stream, kept_per_mille: u64, cut: &mut PowerCut) {
         let before = *cut;
+        if self.cut_to.is_some() && rng.chance(500) {
+            self.settle_cut();
+        }
+        self.cut_to = None;
         for sector in self.take_dirty() {
             if rng.chance(kept_per_mille) {
                 self.persist(sector);
@@ -485,6 +520,31 @@ mod tests {
             }
         }
         assert!(lost && kept);
+    }
+
+    #[test]
+    fn a_cut_without_a_sync_may_come_undone() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for seed in 0..64 {
+            let mut disk = Disk::default();
+            let file = disk.create("f");
+            disk.sync_dir();
+            disk.write(file, 0, &[1; 3 * SECTOR_BYTES]);
+            disk.sync(file);
+            disk.truncate(file, 700);
+            assert_eq!((disk.content(file).len(), disk.platter(file).len()), (700, 3 * SECTOR_BYTES));
+            let mut synced = disk.clone();
+            synced.sync(file);
+            synced.power_cut(&mut rng(seed));
+            assert_eq!(synced.content(file), [1; 700]);
+            // What is written behind a cut stands behind zeros, not behind what was there.
+            synced.write(file, 800, b"x");
+            assert_eq!(synced.content(file)[700..], [&[0; 100][..], b"x"].concat());
+            disk.power_cut(&mut rng(seed));
+            lengths.insert(disk.content(file).len());
+            assert!(disk.content(file).iter().all(|&byte| byte == 1));
+        }
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [700, 3 * SECTOR_BYTES]);
     }
 
     #[test]

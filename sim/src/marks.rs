@@ -18,12 +18,6 @@ macro_rules! marks {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$mark),+];
 
-            /// It takes several nodes: the table lists those behind the others.
-            #[must_use]
-            pub fn is_of_cluster(self) -> bool {
-                self >= Self::MessageLost
-            }
-
             /// What happened, in words.
             #[must_use]
             pub fn says(self) -> &'static str {

@@ -34,6 +34,25 @@ pub struct ClusterConfig {
     pub replica_lag_ms_max: u64,
     /// `leader.imbalance.check.interval.seconds` in ms; `None` when `auto.leader.rebalance.enable` is false.
     pub rebalance_interval_ms: Option<u64>,
+    /// What no setting names; `None` is the core's own.
+    pub internals: Option<Internals>,
+}
+
+/// Waits and limits between nodes that no setting names. A simulation makes them small, so that it meets all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Internals {
+    /// Silence after which a broker is fenced whose connection was lost.
+    pub lost_broker_ms: u64,
+    /// How long an answer of a peer is waited for before the question is repeated.
+    pub resend_ms: u64,
+    /// How long a request waits for the controller.
+    pub forward_ms: u64,
+    /// How long a stopping broker tries to hand over what it leads.
+    pub shutdown_ms: u64,
+    /// Bytes of record batches that may be on their way to one peer.
+    pub peer_window_bytes: u64,
+    /// Entries of the metadata log that are kept for peers that lag.
+    pub metadata_entries_max: usize,
 }
 
 const VOTERS: &str = "controller.quorum.voters";
@@ -102,6 +121,7 @@ pub(super) fn build(
         session_timeout_ms: number(settings, "broker.session.timeout.ms")?,
         replica_lag_ms_max: number(settings, "replica.lag.time.max.ms")?,
         rebalance_interval_ms: rebalances.then_some(seconds * 1000),
+        internals: None,
     };
     check_roles(settings, node_id, &config, errors);
     check_timings(settings, &config, errors);

@@ -21,7 +21,7 @@ pub mod registry;
 mod settings;
 pub mod suggest;
 
-pub use cluster::ClusterConfig;
+pub use cluster::{ClusterConfig, Internals};
 pub use error::{ConfigError, ConfigErrors, Warning};
 pub use listeners::{Endpoint, Listener};
 pub use node::{DirectIo, Flush, MemoryBudget, NodeConfig, TimestampType};

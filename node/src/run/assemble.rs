@@ -316,6 +316,16 @@ fn flush_mode(flush: Flush) -> FlushMode {
 /// The settings of a cluster, and what follows from them.
 fn timings(cluster: &ClusterConfig) -> Timings {
     let defaults = Timings::default();
+    let defaults = match cluster.internals {
+        Some(own) => Timings {
+            lost_broker_ms: own.lost_broker_ms,
+            resend_ms: own.resend_ms,
+            forward_ms: own.forward_ms,
+            shutdown_ms: own.shutdown_ms,
+            ..defaults
+        },
+        None => defaults,
+    };
     let election_timeout_ms = cluster.election_timeout_ms.max(5);
     Timings {
         election_timeout_ms,
@@ -384,6 +394,10 @@ fn core_config(
         producer_id_expiration_ms: config.producer_id_expiration_ms,
         fetch_bytes_max: config.fetch_bytes_max,
         fetch_sessions_max: config.fetch_sessions_max as usize,
+        peer_window_bytes: cluster.internals.map_or(defaults.peer_window_bytes, |own| own.peer_window_bytes),
+        metadata_entries_max: cluster
+            .internals
+            .map_or(defaults.metadata_entries_max, |own| own.metadata_entries_max),
         disk_free_bytes_min: config.disk_free_bytes_min,
         // A journal that is small needs snapshots sooner.
         snapshot_journal_bytes: defaults.snapshot_journal_bytes.min(config.journal_bytes_max / 4),

@@ -119,7 +119,15 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
 fn prepare(common: &Common) -> Result<Enabled, String> {
     let hunted = common.exhibit.as_deref().map(switch).transpose()?;
     hush_panics();
-    match (common.judges.as_deref(), hunted) {
+    judging(common.judges.as_deref(), hunted)
+}
+
+/// Who judges, from the names that were given, if any, and the exhibit that is hunted, if any.
+///
+/// # Errors
+/// There is no such judge.
+pub fn judging(names: Option<&str>, hunted: Option<Row>) -> Result<Enabled, String> {
+    match (names, hunted) {
         (None, Some(row)) => Ok(Enabled::only(row.judges)),
         (None | Some("all"), _) => Ok(Enabled::all()),
         (Some(names), _) => {
@@ -131,14 +139,22 @@ fn prepare(common: &Common) -> Result<Enabled, String> {
     }
 }
 
-fn parse_range(text: &str) -> Result<(u64, u64), String> {
+/// A range of seeds: the first, and the one behind the last.
+///
+/// # Errors
+/// It is none, or empty.
+pub fn parse_range(text: &str) -> Result<(u64, u64), String> {
     let (first, end) = text.split_once("..").ok_or("write it as A..B")?;
     let parse = |part: &str| part.replace('_', "").parse::<u64>().map_err(|error| error.to_string());
     let (first, end) = (parse(first)?, parse(end)?);
     if first < end { Ok((first, end)) } else { Err("the range is empty".to_owned()) }
 }
 
-fn parse_scenario(name: &str) -> Result<Scenario, String> {
+/// A scenario by its name.
+///
+/// # Errors
+/// There is none of that name; which there are.
+pub fn parse_scenario(name: &str) -> Result<Scenario, String> {
     Scenario::named(name).ok_or_else(|| {
         let names: Vec<&str> = Scenario::ALL.into_iter().map(Scenario::name).collect();
         format!("the scenarios are {}", names.join(", "))

@@ -3,8 +3,28 @@
 
 use super::Judge;
 use super::oracle::NodeLog;
+use super::truth::Truth;
 use seedlog_core::cluster::image::PartitionImage;
-use seedlog_core::ids::NodeId;
+use seedlog_core::ids::{NodeId, TopicPartition};
+
+/// Checks all partitions of the committed metadata that are owed and inside of the promise. `log_of` gives the copy of a node.
+///
+/// # Errors
+/// What is not whole yet, and whose it is.
+pub fn check_all<'a>(
+    truth: &Truth,
+    is_owed: impl Fn(TopicPartition) -> bool,
+    log_of: impl Fn(NodeId, TopicPartition) -> Option<&'a NodeLog>,
+) -> Result<(), (Judge, String)> {
+    for (partition, held) in truth.image.all_partitions() {
+        if !is_owed(partition) || truth.is_beyond(partition) {
+            continue;
+        }
+        let copies = held.replicas.iter().map(|&node| (node, log_of(node, partition)));
+        check(held, copies).map_err(|(judge, says)| (judge, format!("{partition}: {says}")))?;
+    }
+    Ok(())
+}
 
 /// Checks a partition of the committed metadata, all of whose replicas are alive, with the copies of each.
 ///

@@ -19,7 +19,11 @@ pub fn check<'a>(
         .map_err(|says| (Judge::L8, says))
 }
 
-fn check_run(image: &Image, node: NodeId, run: RunId) -> Result<(), String> {
+/// As [`check`], of one node, as it was seen.
+///
+/// # Errors
+/// Why it does not count.
+pub fn check_run(image: &Image, node: NodeId, run: RunId) -> Result<(), String> {
     match image.brokers().get(&node) {
         None => Err(format!("node {node} is not registered")),
         Some(known) if known.run != run => Err(format!("node {node} is registered as another run of it")),

@@ -3,6 +3,7 @@
 //! not be, or nothing. [`sight`] tells what a step changed, [`witness`] asks what concerns one node; who else is asked, and when, is
 //! the world's (`world::watch`).
 
+pub mod assembly;
 pub mod history;
 pub mod l3;
 pub mod l4;
@@ -19,6 +20,7 @@ pub mod s24;
 pub mod s25;
 pub mod s29;
 pub mod s32;
+pub mod s33;
 pub mod s5;
 pub mod s6;
 pub mod s7;

@@ -9,7 +9,7 @@ use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition, Uuid};
 use seedlog_core::replica::{Leader, Replica};
 use seedlog_core::wire::FetchResponse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of a broker after its last step.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Seen {
     committed: Offset,
     image_end: Offset,
     replicas: BTreeMap<TopicPartition, SeenReplica>,
+    /// The partitions of its metadata, once a step was seen.
+    known: Option<BTreeSet<TopicPartition>>,
     /// In which epoch a session was asked for last.
     pub opened: BTreeMap<TopicPartition, LeaderEpoch>,
     /// What was answered of partitions.
@@ -81,6 +83,30 @@ pub enum Sight {
 }
 
 impl Seen {
+    /// In which epoch it leads a partition.
+    #[must_use]
+    pub fn leads(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        self.replicas.get(&partition)?.leads.map(|(epoch, _)| epoch)
+    }
+
+    /// It leads some partition.
+    #[must_use]
+    pub fn leads_any(&self) -> bool {
+        self.replicas.values().any(|replica| replica.leads.is_some())
+    }
+
+    /// It leads the quorum.
+    #[must_use]
+    pub fn leads_quorum(&self) -> bool {
+        self.leads_quorum
+    }
+
+    /// Its metadata has a partition, or it was never looked at.
+    #[must_use]
+    pub fn knows(&self, partition: TopicPartition) -> bool {
+        self.known.as_ref().is_none_or(|known| known.contains(&partition))
+    }
+
     /// Looks at a broker after a step: what has changed since the look before.
     pub fn look(&mut self, broker: &Broker) -> Vec<Sight> {
         let seen = self;
@@ -105,6 +131,11 @@ impl Seen {
         if broker.image().end() != seen.image_end {
             seen.image_end = broker.image().end();
             sights.push(Sight::Image { end: seen.image_end, hash: image_hash(broker.image()) });
+            seen.known = None;
+            seen.replicas.retain(|partition, _| broker.replicas().contains_key(partition));
+        }
+        if seen.known.is_none() {
+            seen.known = Some(broker.image().all_partitions().map(|(partition, _)| partition).collect());
         }
         for (&partition, replica) in broker.replicas() {
             let leader = replica.leader();

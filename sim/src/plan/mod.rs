@@ -46,7 +46,7 @@ pub enum Scenario {
     Standard,
     /// Five voters that change their leader all the time, with little else going on: Raft's figure 8 (MUSEUM B2).
     Quorum,
-    /// One node that is a cluster of its own: what the whole world runs.
+    /// One node that is a cluster of its own: a third of what the whole world runs.
     Alone,
 }
 

@@ -5,12 +5,13 @@ use super::node::{Node, State};
 use super::queue::What;
 use super::{Phase, World};
 use crate::clients::Actor;
+use crate::judges::assembly::{self, Folder};
+use crate::judges::l4::Standing;
 use crate::judges::truth::TrueLog;
 use crate::judges::{Judge, l3, l4, l8, s1};
 use crate::plan::{ClientPlan, Role};
 use crate::trace::{Kind, NOWHERE};
 use seedlog_core::broker::Broker;
-use seedlog_core::cluster::records::Voter;
 use seedlog_core::ids::{NodeId, Offset, TopicPartition};
 use seedlog_core::input::Input;
 
@@ -141,8 +142,7 @@ impl World {
     /// Who is configured as a voter is one, with the disk that it has.
     fn check_voters(&self) -> Result<(), (Judge, String)> {
         let voters = self.truth.image.voters();
-        let is_member =
-            |node: &&Node| voters.contains(&Voter { node_id: node.node_id, incarnation: node.incarnation });
+        let is_member = |node: &&Node| voters.contains(&node.voter());
         let planned = self.nodes.iter().take(self.plan.nodes.len());
         match planned.filter(|_| self.plan.admits_voters).find(|node| !is_member(node)) {
             Some(node) => Err((Judge::L8, format!("node {} is no voter", node.node_id))),
@@ -150,55 +150,34 @@ impl World {
         }
     }
 
-    /// Everything of the partition has to be there in the end. Not where a copy rots that is the last of ISR and ELR: nobody
-    /// could give back what cannot be read.
     fn is_owed(&self, partition: TopicPartition) -> bool {
-        let Some(held) = self.truth.image.partition(partition) else { return false };
-        let mut members = held.state.isr.iter().chain(&held.state.elr);
-        let (last, others) = (members.next(), members.next());
-        let has_rotted = |node: &NodeId| {
-            let mut folders = self.nodes.iter().filter(|held| held.node_id == *node);
-            folders.any(|held| held.oracle.may_be_given_up(partition))
-        };
-        !self.truth.may_stay_offline(partition, self.plan.cluster.flush)
-            && !(others.is_none() && last.is_some_and(has_rotted))
+        assembly::is_owed(&self.truth, &self.nodes, partition, self.plan.cluster.flush)
     }
 
-    /// Nobody can lead the quorum: the folder of a voter is lost, and of the others too few are in no doubt. A doubtful
-    /// vote counts only where every voter says yes (SAFETY J4, Q1); the cluster stands until its voters are changed.
     fn has_lost_quorum(&self) -> bool {
-        let voters = self.truth.image.voters();
-        let (mut present, mut firm) = (0, 0);
-        for node in &self.nodes {
-            let voter = Voter { node_id: node.node_id, incarnation: node.incarnation };
-            if !voters.contains(&voter) {
-                continue;
-            }
-            match &node.state {
-                State::Dead => {}
-                State::Up(process) if process.broker.is_controller() => return false,
-                State::Up(process) => {
-                    present += 1;
-                    firm += usize::from(!process.broker.quorum().is_doubtful);
-                }
-                State::Down | State::Recovering(_) => return false,
-            }
-        }
-        present < voters.len() && firm <= voters.len() / 2
+        let folders = self.nodes.iter().map(|node| {
+            let standing = match &node.state {
+                State::Dead => Standing::Dead,
+                State::Down | State::Recovering(_) => Standing::Starting,
+                State::Up(process) => Standing::Up {
+                    is_controller: process.broker.is_controller(),
+                    is_doubtful: process.broker.quorum().is_doubtful,
+                },
+            };
+            (node.voter(), standing)
+        });
+        l4::has_lost_quorum(self.truth.image.voters(), folders)
     }
 
     fn check_partitions(&self, brokers: &[(NodeId, &Node, &Broker)]) -> Result<(), (Judge, String)> {
-        for (partition, held) in self.truth.image.all_partitions() {
-            if !self.is_owed(partition) || self.truth.is_beyond(partition) {
-                continue;
-            }
-            let copies = held.replicas.iter().map(|node| {
-                let found = brokers.iter().find(|(id, ..)| id == node);
-                (*node, found.and_then(|(_, node, _)| node.log(partition)))
-            });
-            l3::check(held, copies).map_err(|(judge, says)| (judge, format!("{partition}: {says}")))?;
-        }
-        Ok(())
+        l3::check_all(
+            &self.truth,
+            |partition| self.is_owed(partition),
+            |node, partition| {
+                let found = brokers.iter().find(|(id, ..)| *id == node);
+                found.and_then(|(_, node, _)| node.log(partition))
+            },
+        )
     }
 
     /// Every node is asked to stop: each must come to its end.

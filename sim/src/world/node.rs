@@ -162,14 +162,6 @@ impl Node {
         (self.wall_jump_ms, self.numbers.drift_ppm)
     }
 
-    /// Its metadata does not have a partition, or no more.
-    pub(super) fn has_dropped(&self, partition: TopicPartition) -> bool {
-        match &self.state {
-            State::Up(process) => process.broker.image().partition(partition).is_none(),
-            State::Down | State::Recovering(_) | State::Dead => false,
-        }
-    }
-
     /// What its folder holds of a partition.
     pub(super) fn log(&self, partition: TopicPartition) -> Option<&NodeLog> {
         self.oracle.logs.get(&partition)

@@ -9,9 +9,6 @@ use seedlog_sim::world::WALL_START_MS;
 use std::fmt;
 use std::io;
 
-/// What a stream between nodes carries.
-const PEER_WIRE: Wire = Wire { window_bytes: 1 << 20, segment_bytes: 64 << 10 };
-
 /// The world of one process: a life of a machine.
 #[derive(Clone)]
 pub struct SimEnv {
@@ -20,6 +17,9 @@ pub struct SimEnv {
     at: usize,
     life: u64,
     started_us: u64,
+    /// The clocks run so many parts in a million fast, or slow. Sleeps do not, as in a process whose clock is being slewed.
+    drift_ppm: i64,
+    peer_wire: Wire,
 }
 
 impl fmt::Debug for SimEnv {
@@ -32,8 +32,8 @@ impl SimEnv {
     /// The world of a process that starts.
     #[must_use]
     pub fn new(shared: Shared, at: usize, life: u64) -> Self {
-        let net = shared.net();
-        Self { shared, net, at, life, started_us: now_us() }
+        let (net, drift_ppm, peer_wire) = (shared.net(), shared.drift_ppm(at), shared.peer_wire());
+        Self { shared, net, at, life, started_us: now_us(), drift_ppm, peer_wire }
     }
 }
 
@@ -48,10 +48,15 @@ impl Env for SimEnv {
 
     fn now(&self) -> Now {
         let now = now_us();
-        let virtual_ms = i64::try_from(now / 1_000).unwrap_or(i64::MAX);
+        let drift_ppm = i128::from(self.drift_ppm);
+        let drifted_ms = |micros: u64| {
+            let micros = i128::from(micros);
+            u64::try_from((micros + micros * drift_ppm / 1_000_000) / 1_000).unwrap_or(0)
+        };
+        let wall_ms = i64::try_from(drifted_ms(now)).unwrap_or(i64::MAX);
         Now {
-            mono: MonoMs(now.saturating_sub(self.started_us) / 1_000 + MONO_ORIGIN_MS),
-            wall: WallMs(WALL_START_MS + virtual_ms + self.shared.wall_jump_ms(self.at)),
+            mono: MonoMs(drifted_ms(now.saturating_sub(self.started_us)) + MONO_ORIGIN_MS),
+            wall: WallMs(WALL_START_MS + wall_ms + self.shared.wall_jump_ms(self.at)),
         }
     }
 
@@ -75,6 +80,6 @@ impl Env for SimEnv {
     async fn connect(&self, host: &str, port: u16) -> io::Result<SimStream> {
         let to = host.parse().ok().and_then(Host::of);
         let to = to.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?;
-        self.net.dial(self.host(), (to, port), PEER_WIRE).await
+        self.net.dial(self.host(), (to, port), self.peer_wire).await
     }
 }

@@ -1,9 +1,22 @@
 //! What a range of seeds must have seen here: the bare world's marks as far as this world can hit them, and its own.
+//!
+//! Left out are those that are about the bare world's model of a driver; those of single messages: on a stream none is lost,
+//! doubled or overtaken, and which batch a node could not put into a queue it tells nobody; and those of changes of the voters that
+//! an operator asks for, which nobody outside of the core can do yet.
 
 use seedlog_sim::marks::{Mark, Marks};
 
-/// Marks of the bare world that this one cannot see: they are about its model of the driver. Nor those that take several nodes.
-pub const NOT_HERE: &[Mark] = &[Mark::ReadFromTail, Mark::LateFill, Mark::DurableMerged];
+/// Marks of the bare world that this one cannot see.
+pub const NOT_HERE: &[Mark] = &[
+    Mark::ReadFromTail,
+    Mark::LateFill,
+    Mark::DurableMerged,
+    Mark::MessageLost,
+    Mark::MessageDoubled,
+    Mark::MessageLate,
+    Mark::VotersRolledBack,
+    Mark::LeaderRemovesItself,
+];
 
 /// Writes the enum and its words from one table.
 macro_rules! marks {
@@ -41,6 +54,18 @@ marks! {
     BackgroundSyncFailed "a sync of segments or snapshots failed";
     StartFailedByDisk "a start was ended by a failing disk";
     ColdReadPartial "a cold read was under way when the process died";
+    LinkBroken "both ends of a link were told that its connections are broken";
+    PeerResetMidFrame "a stream between nodes was reset in mid-frame";
+    PeerBytesHeld "bytes between nodes waited behind a cut link and arrived when it healed";
+    PeerConnectRefused "a node found nobody listening where another one should be";
+    PeerConnectTimedOut "a node's attempt to connect to another one found no answer";
+    PeerWriterWaited "a node waited for another one to read";
+    PeerLost "a node was told that another one cannot be reached";
+    PeerBack "a node was told that another one is back";
+    ControllerMoved "another node became the controller";
+    LeaderMoved "another node became the leader of a partition";
+    IsrShrank "a replica left an ISR";
+    IsrGrew "a replica came back into an ISR";
 }
 
 /// Counts of a run, by words: what crosses between processes.
@@ -68,6 +93,6 @@ impl OwnMarks {
 
 /// Every mark that this world can hit with its count in a run.
 pub fn counts(bare: &Marks, own: &OwnMarks) -> Vec<(&'static str, u64)> {
-    let of_bare = Mark::ALL.iter().filter(|mark| !NOT_HERE.contains(mark) && !mark.is_of_cluster());
+    let of_bare = Mark::ALL.iter().filter(|mark| !NOT_HERE.contains(mark));
     of_bare.map(|&mark| (mark.says(), bare.count(mark))).chain(own.all()).collect()
 }

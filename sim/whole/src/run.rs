@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub fn run_plan(plan: WholePlan, enabled: Enabled, keep_trace: bool) -> Outcome {
     let runtime = Runtime::with_seed_and_config(plan.base.seed, Config::default());
     runtime.add_simulator::<Machines>();
-    let nodes: Vec<NodeId> = plan.base.nodes.iter().map(|_| runtime.create_node().build().id()).collect();
+    let nodes: Vec<NodeId> = (0..plan.machines()).map(|_| runtime.create_node().build().id()).collect();
     let (shared, orders) = Shared::new(plan, &nodes, enabled, keep_trace);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {

@@ -7,8 +7,9 @@ mod report;
 mod single;
 
 use clap::{Args, Parser, Subcommand};
-use seedlog_sim::cli::{CLEAN, FOUND, USAGE, switch};
+use seedlog_sim::cli::{CLEAN, FOUND, USAGE, judging, parse_range, parse_scenario, switch};
 use seedlog_sim::judges::{Enabled, Judge};
+use seedlog_sim::plan::Scenario;
 use seedlog_sim::run::hush_panics;
 use std::io::Write;
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ enum Command {
         /// A plan instead of the one drawn from the seed.
         #[arg(long)]
         plan: Option<PathBuf>,
+        /// Writes what clients saw, as `seedlog-checker` reads it.
+        #[arg(long)]
+        history: Option<PathBuf>,
         /// The nodes' own logs on stderr, from this level on: error, warn, info, debug or trace.
         #[arg(long)]
         log: Option<tracing_subscriber::filter::LevelFilter>,
@@ -64,6 +68,8 @@ enum Command {
     Plan {
         /// The seed.
         seed: u64,
+        #[command(flatten)]
+        common: Common,
     },
     /// Runs one seed and prints what it came to, for `run`.
     #[command(hide = true)]
@@ -81,6 +87,9 @@ pub struct Common {
     /// Switches a museum exhibit on; needs a build with the feature `museum`.
     #[arg(long)]
     exhibit: Option<String>,
+    /// The scenario: a mixture of alone and standard, if none is named.
+    #[arg(long, value_parser = parse_scenario)]
+    scenario: Option<Scenario>,
     /// Judges that may end a run, as in S1,S18; `all` for every one. An exhibit is hunted by those that its row names.
     #[arg(long)]
     judges: Option<String>,
@@ -92,13 +101,17 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         Command::Run { seeds, jobs, keep_going, all_marks, common } => prepare(&common).and_then(|_| {
             range::run(&range::Range { seeds, jobs, keep_going, all_marks, common: &common }, out)
         }),
-        Command::Replay { seed, plan, log, common } => {
+        Command::Replay { seed, plan, history, log, common } => {
             log.into_iter().for_each(single::tell_logs);
-            prepare(&common).and_then(|enabled| single::replay(seed, plan.as_deref(), enabled, out))
+            prepare(&common).and_then(|enabled| {
+                single::replay(seed, (plan.as_deref(), history.as_deref()), &common, enabled, out)
+            })
         }
         Command::Twice { seed, common } => prepare(&common).and_then(|_| single::twice(seed, &common, out)),
-        Command::Plan { seed } => single::plan(seed, out),
-        Command::One { seed, common } => prepare(&common).and_then(|enabled| single::one(seed, enabled, out)),
+        Command::Plan { seed, common } => single::plan(seed, &common, out),
+        Command::One { seed, common } => {
+            prepare(&common).and_then(|enabled| single::one(seed, &common, enabled, out))
+        }
     };
     match done {
         Ok(code) => code,
@@ -114,30 +127,21 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
 fn prepare(common: &Common) -> Result<Enabled, String> {
     let hunted = common.exhibit.as_deref().map(switch).transpose()?;
     hush_panics();
-    match (common.judges.as_deref(), hunted) {
+    match hunted {
         // A single journal holds the quorum's metadata too: what is lost of it keeps the node from starting before S1 is asked.
-        (None, Some(row)) if row.name == "N3" => Ok(Enabled::only(&[Judge::S1, Judge::S18])),
-        (None, Some(row)) => Ok(Enabled::only(row.judges)),
-        (None | Some("all"), _) => Ok(Enabled::all()),
-        (Some(names), _) => {
-            let named = names
-                .split(',')
-                .map(|name| Judge::named(name.trim()).ok_or_else(|| format!("there is no judge {name}")));
-            Ok(Enabled::only(&named.collect::<Result<Vec<_>, _>>()?))
+        Some(row) if row.name == "N3" && common.judges.is_none() => {
+            Ok(Enabled::only(&[Judge::S1, Judge::S18]))
         }
+        hunted => judging(common.judges.as_deref(), hunted),
     }
-}
-
-fn parse_range(text: &str) -> Result<(u64, u64), String> {
-    let (first, end) = text.split_once("..").ok_or("write it as A..B")?;
-    let parse = |part: &str| part.replace('_', "").parse::<u64>().map_err(|error| error.to_string());
-    let (first, end) = (parse(first)?, parse(end)?);
-    if first < end { Ok((first, end)) } else { Err("the range is empty".to_owned()) }
 }
 
 /// The arguments that make another process run the same.
 fn arguments(common: &Common) -> Vec<String> {
     let mut words = Vec::new();
+    if let Some(scenario) = common.scenario {
+        words.extend(["--scenario".to_owned(), scenario.name().to_owned()]);
+    }
     if let Some(exhibit) = &common.exhibit {
         words.extend(["--exhibit".to_owned(), exhibit.clone()]);
     }

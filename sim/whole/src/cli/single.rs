@@ -7,6 +7,7 @@ use crate::plan::WholePlan;
 use crate::run::run_plan;
 use seedlog_sim::judges::{Enabled, s29};
 use std::fmt;
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
@@ -16,12 +17,13 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 pub(super) fn replay(
     seed: u64,
-    file: Option<&Path>,
+    (file, history): (Option<&Path>, Option<&Path>),
+    common: &Common,
     enabled: Enabled,
     out: &mut dyn Write,
 ) -> Result<u8, String> {
     let plan = match file {
-        None => WholePlan::draw(seed),
+        None => WholePlan::draw(common.scenario, seed),
         Some(path) => {
             let json =
                 std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -29,6 +31,11 @@ pub(super) fn replay(
         }
     };
     let outcome = run_plan(plan, enabled, true);
+    if let Some(path) = history {
+        let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let written = outcome.history.write(BufWriter::new(file));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let mut out = BufWriter::new(out);
     for line in outcome.trace.lines() {
         writeln!(out, "{line}").map_err(said)?;
@@ -90,14 +97,15 @@ fn other_process(seed: u64, common: &Common) -> Result<String, String> {
     }
 }
 
-pub(super) fn plan(seed: u64, out: &mut dyn Write) -> Result<u8, String> {
-    let json = serde_json::to_string_pretty(&WholePlan::draw(seed)).map_err(|error| error.to_string())?;
+pub(super) fn plan(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
+    let plan = WholePlan::draw(common.scenario, seed);
+    let json = serde_json::to_string_pretty(&plan).map_err(|error| error.to_string())?;
     writeln!(out, "{json}").map_err(said)?;
     Ok(code(false))
 }
 
-pub(super) fn one(seed: u64, enabled: Enabled, out: &mut dyn Write) -> Result<u8, String> {
-    let outcome = run_plan(WholePlan::draw(seed), enabled, false);
+pub(super) fn one(seed: u64, common: &Common, enabled: Enabled, out: &mut dyn Write) -> Result<u8, String> {
+    let outcome = run_plan(WholePlan::draw(common.scenario, seed), enabled, false);
     let report = Report::of(seed, &outcome, on_processor());
     let json = serde_json::to_string(&report).map_err(|error| error.to_string())?;
     writeln!(out, "{json}").map_err(said)?;

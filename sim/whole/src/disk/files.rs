@@ -132,7 +132,8 @@ impl Files {
     pub(super) fn set_length(&mut self, inode: Inode, bytes: u64) -> io::Result<()> {
         let length = self.disk.content(inode).len() as u64;
         if bytes < length {
-            return Err(ErrorKind::Unsupported.into());
+            self.disk.truncate(inode, bytes);
+            return Ok(());
         }
         let zeros = vec![0; usize::try_from(bytes - length).unwrap_or(0)];
         self.write(inode, length, &zeros)

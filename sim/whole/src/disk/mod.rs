@@ -14,6 +14,8 @@
 
 mod files;
 mod lane;
+#[cfg(test)]
+mod tests;
 
 pub use files::{Files, GroupSeen};
 pub(crate) use lane::{DiskEvent, LANES, Lanes, Op};

@@ -40,7 +40,7 @@ impl State {
         let conn = self.conns.get(&id)?;
         let (from, to) = (conn.ends[writer].host, conn.ends[1 - writer].host);
         let now = now_us();
-        let pass = |from, to| Pass { now, cut_since: self.cuts.get(&(from, to)).copied() };
+        let pass = |from, to| Pass { now, cut_since: self.links.cut_since(from, to) };
         Some((pass(from, to), pass(to, from)))
     }
 
@@ -48,14 +48,23 @@ impl State {
     pub(super) fn write(&mut self, id: u64, end: usize, pieces: &[Bytes]) -> Taken {
         let (latency, answer) = (self.latency(), self.latency());
         let Some((_, back)) = self.way(id, end) else { return Taken::Broken };
+        let Some(conn) = self.conns.get(&id) else { return Taken::Broken };
+        let (from, to) = (conn.ends[end].host, conn.ends[1 - end].host);
+        let (late, breaks) = self.noise_on(from, to);
+        let share = if breaks { Some(self.rng.range(1, 999)) } else { None };
+        let latency = latency + late;
+        let is_between_nodes = matches!((from, to), (Host::Node(_), Host::Node(_)));
         let now = now_us();
         let Some(conn) = self.conns.get_mut(&id) else { return Taken::Broken };
         let segment = conn.segment_bytes.max(1);
+        if let Some(share) = share {
+            conn.pipes[end].arm(share);
+        }
         let (taken, was_cut) = conn.pipes[end].take(pieces, now + latency, segment, back);
         if was_cut {
             conn.pipes[1 - end].reset(now);
             conn.pipes[1 - end].abandon(now + latency);
-            self.marks.hit(Own::ResetMidFrame);
+            self.marks.hit(if is_between_nodes { Own::PeerResetMidFrame } else { Own::ResetMidFrame });
             return taken;
         }
         let peer = &conn.ends[1 - end];
@@ -65,6 +74,7 @@ impl State {
             conn.answer_from_nobody(peer.host, now + latency + answer);
         }
         match taken {
+            Taken::Nothing(_) if is_between_nodes => self.marks.hit(Own::PeerWriterWaited),
             Taken::Nothing(_) => self.marks.hit(Own::WriterWaited),
             Taken::Bytes(_) | Taken::Broken => {}
         }

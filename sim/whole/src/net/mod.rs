@@ -6,21 +6,30 @@
 //! ```
 //!
 //! * A link between two hosts may be cut in one direction or in both: nothing arrives, nothing is lost, nobody is told. What was
-//!   in flight arrives some time after it heals, as TCP's retransmissions do.
+//!   in flight arrives some time after it heals, as TCP's retransmissions do; or both ends are told at some time that the
+//!   connection is broken.
+//! * A link may be noisy: what is written is late, what is lost comes again later or breaks the connection. Nothing is doubled or
+//!   reordered within a stream; between two streams everything is.
 //! * A process that dies closes its streams; a machine without power says nothing, and answers with a reset once it is back.
 //! * A reset takes what was on its way with it, from the middle of a write.
 //!
-//! Files: `pipe` is one direction, `conn` both with their ends, `stream` what the node and the clients hold.
+//! Files: `pipe` is one direction, `conn` both with their ends, `links` the faults of links, `stream` what the node and the
+//! clients hold.
 
 mod conn;
+mod links;
 mod pipe;
 mod stream;
+#[cfg(test)]
+mod tests;
 
+pub use links::Noise;
 pub use stream::{SimListener, SimReader, SimStream, SimWriter};
 
 use crate::marks::{Own, OwnMarks};
 use crate::plan::Wire;
 use conn::{Conn, End};
+use links::Links;
 use pipe::Pipe;
 use seedlog_sim::rng::Stream;
 use std::collections::{BTreeMap, VecDeque};
@@ -83,8 +92,7 @@ struct State {
     dark: Vec<Host>,
     doors: BTreeMap<(Host, u16), Door>,
     conns: BTreeMap<u64, Conn>,
-    /// Cut links by direction, with the time of the cut.
-    cuts: BTreeMap<(Host, Host), u64>,
+    links: Links,
     next: u64,
     marks: OwnMarks,
 }
@@ -109,7 +117,7 @@ impl Net {
             dark: Vec::new(),
             doors: BTreeMap::new(),
             conns: BTreeMap::new(),
-            cuts: BTreeMap::new(),
+            links: Links::default(),
             next: 1,
             marks: OwnMarks::default(),
         })))
@@ -159,16 +167,6 @@ impl Net {
             pass(CONNECT_US).await;
         }
         Err(refused)
-    }
-
-    /// Cuts a link in one direction; cutting it again changes nothing.
-    pub fn cut(&self, from: Host, to: Host) {
-        self.lock().cuts.entry((from, to)).or_insert_with(now_us);
-    }
-
-    /// Heals a link in one direction.
-    pub fn heal(&self, from: Host, to: Host) {
-        self.lock().heal(from, to);
     }
 
     /// The process on a host is gone: the kernel closes what it had.
@@ -245,16 +243,18 @@ impl State {
     }
 
     fn is_cut(&self, from: Host, to: Host) -> bool {
-        self.cuts.contains_key(&(from, to))
+        self.links.cut_since(from, to).is_some()
     }
 
     fn connect(&mut self, from: Host, to: (Host, u16), wire: Wire) -> io::Result<u64> {
+        let is_peer = matches!(from, Host::Node(_));
+        let to = (self.route(to.0, to.1), to.1);
         if self.is_cut(from, to.0) || self.is_cut(to.0, from) || self.dark.contains(&to.0) {
-            self.marks.hit(Own::ConnectTimedOut);
+            self.marks.hit(if is_peer { Own::PeerConnectTimedOut } else { Own::ConnectTimedOut });
             return Err(io::ErrorKind::TimedOut.into());
         }
         if !self.doors.contains_key(&to) {
-            self.marks.hit(Own::ConnectRefused);
+            self.marks.hit(if is_peer { Own::PeerConnectRefused } else { Own::ConnectRefused });
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let id = self.number();
@@ -300,24 +300,6 @@ impl State {
     fn forget_if_over(&mut self, id: u64) {
         if self.conns.get(&id).is_some_and(|conn| conn.ends.iter().all(|end| !end.open)) {
             self.conns.remove(&id);
-        }
-    }
-
-    fn heal(&mut self, from: Host, to: Host) {
-        let Some(since) = self.cuts.remove(&(from, to)) else { return };
-        let now = now_us();
-        let delay = self.rng.range(1_000, 200_000);
-        let mut held = false;
-        for conn in self.conns.values_mut() {
-            for end in 0..2 {
-                if conn.ends[end].host == from && conn.ends[1 - end].host == to {
-                    held |= conn.pipes[end].heal_forth(since, now + delay);
-                    conn.pipes[1 - end].heal_back(since, now + delay);
-                }
-            }
-        }
-        if held {
-            self.marks.hit(Own::CutHeldBytes);
         }
     }
 }

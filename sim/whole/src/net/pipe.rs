@@ -21,6 +21,8 @@ pub(super) struct Pipe {
     reset_at: Option<u64>,
     /// A reset arrives at the writer.
     breaks_at: Option<u64>,
+    /// Both ends know that the connection is broken.
+    is_snapped: bool,
     /// So much of the next write, in 1,000, is all that arrives.
     armed: Option<u64>,
     pub(super) readable: Arc<Notify>,
@@ -75,6 +77,7 @@ impl Pipe {
             ends_at: None,
             reset_at: None,
             breaks_at: None,
+            is_snapped: false,
             armed: None,
             readable: Arc::default(),
             writable: Arc::default(),
@@ -87,7 +90,7 @@ impl Pipe {
 
     /// Takes bytes from the front of a chain. `true` beside it: the write was cut in its middle and the connection is reset.
     pub(super) fn take(&mut self, pieces: &[Bytes], at: u64, segment: usize, back: Pass) -> (Taken, bool) {
-        if self.breaks_at.is_some_and(|at| back.lets(at)) {
+        if self.is_snapped || self.breaks_at.is_some_and(|at| back.lets(at)) {
             return (Taken::Broken, false);
         }
         let mut room = self.window.saturating_sub(self.held);
@@ -133,7 +136,7 @@ impl Pipe {
 
     /// What the reader finds. `heard`: the writer hears of what is read.
     pub(super) fn read(&mut self, bytes_max: usize, forth: Pass, heard: bool) -> Found {
-        if self.reset_at.is_some_and(|at| forth.lets(at)) {
+        if self.is_snapped || self.reset_at.is_some_and(|at| forth.lets(at)) {
             return Found::Reset;
         }
         let next = self.segments.front().map(|(at, _)| *at);
@@ -159,6 +162,13 @@ impl Pipe {
                 (None, None) => Found::Nothing(None),
             },
         }
+    }
+
+    /// Both ends are told that the connection is broken, whatever is cut.
+    pub(super) fn snap(&mut self) {
+        self.is_snapped = true;
+        self.readable.notify_one();
+        self.writable.notify_one();
     }
 
     /// The writer has closed: the end of the stream follows what it wrote.

@@ -1,9 +1,9 @@
 //! The plan's faults, when their time has come: those of machines and disks, and those of connections.
 
 use super::machine::{Blow, Machine, State};
-use super::{Phase, Shared, World, madsim};
+use super::{Command, Phase, Shared, World, host_of, madsim};
 use crate::disk::GroupSeen;
-use crate::net::{Host, now_us};
+use crate::net::{Host, Noise, now_us};
 use crate::plan::{NetFault, NetFaultKind};
 use seedlog_core::ids::{Lsn, PartitionIndex, TopicPartition, Uuid};
 use seedlog_core::journal::format::PREFIX_BYTES;
@@ -17,6 +17,9 @@ use seedlog_sim::rng::{Purpose, Stream};
 use seedlog_sim::trace::Kind;
 use std::time::Duration;
 use tokio::time::sleep;
+
+/// A fault that finds nothing to take away comes again after so long.
+const FLIP_AGAIN_US: u64 = 250_000;
 
 /// Carries out the plan's faults in order, then heals everything.
 pub(super) async fn carry_out(shared: Shared) {
@@ -55,17 +58,38 @@ fn later(shared: &Shared, micros: u64, act: impl FnOnce(&Shared) + Send + 'stati
 impl Shared {
     fn on_fault(&self, index: usize) {
         let fault = {
-            let mut world = self.lock();
+            let world = self.lock();
             let fault = world.plan.base.faults[index].clone();
             let at = fault.node as usize;
-            if world.machines.get(at).is_none_or(|machine| machine.state == State::Dead) {
+            // A cluster whose founder loses its folder before the first term never begins, and nothing is lost with it.
+            let takes_folder = matches!(fault.kind, FaultKind::Wipe { .. } | FaultKind::BitFlip { .. });
+            if takes_folder && world.plan.nodes() > 1 && world.truth.entries.is_empty() {
+                drop(world);
+                later(self, FLIP_AGAIN_US, move |shared| shared.on_fault(index));
                 return;
             }
-            world.note_at(at, Kind::Fault, [index as u64, fault.kind.number(), 0]);
+            let is_dead = world.machines.get(at).is_none_or(|machine| machine.state == State::Dead);
+            if is_dead && !matches!(fault.kind, FaultKind::Wipe { .. }) {
+                return;
+            }
             fault
         };
-        let at = fault.node as usize;
-        match fault.kind {
+        self.inflict(fault.node as usize, index, fault.kind);
+    }
+
+    /// The plan's blow for whoever was elected strikes after a while.
+    pub(super) fn on_blow(&self, at: usize, index: usize, after_us: u64) {
+        later(self, after_us, move |shared| {
+            let kind = shared.lock().plan.base.blows[index].kind.clone();
+            if shared.lock().machines[at].state != State::Dead {
+                shared.inflict(at, index, kind);
+            }
+        });
+    }
+
+    fn inflict(&self, at: usize, index: usize, kind: FaultKind) {
+        self.lock().note_at(at, Kind::Fault, [index as u64, kind.number(), 0]);
+        match kind {
             FaultKind::Kill { down_us, mid_step } => self.blow(at, false, down_us, mid_step),
             FaultKind::PowerCut { down_us, mid_step } => self.blow(at, true, down_us, mid_step),
             FaultKind::SyncError => self.lock().machines[at].lanes.sync_fails = true,
@@ -79,7 +103,7 @@ impl Shared {
             }
             FaultKind::BitFlip { choice, cached } => {
                 if !self.lock().flip(at, choice, cached) {
-                    later(self, 250_000, move |shared| shared.on_fault(index));
+                    later(self, FLIP_AGAIN_US, move |shared| shared.on_fault(index));
                 }
             }
             FaultKind::ClockJump { by_ms } => {
@@ -98,14 +122,61 @@ impl Shared {
                 }
             }
             FaultKind::Pause { for_us } => self.pause(at, for_us),
-            FaultKind::Cut { pairs, for_us, .. } => {
-                for [from, to] in pairs {
-                    cut(self, Host::Node(from), Host::Node(to), for_us);
-                }
+            FaultKind::Cut { pairs, for_us, told_us, keeps } => self.cut(&pairs, for_us, told_us, keeps),
+            FaultKind::Noise { pairs, for_us, lost_per_mille, late_per_mille, late_us, .. } => {
+                let pairs = pairs.iter().map(|&[from, to]| (Host::Node(from), Host::Node(to))).collect();
+                let noise = Noise { pairs, lost_per_mille, late_per_mille, late_us };
+                let noise = self.net().begin_noise(noise);
+                later(self, for_us, move |shared| shared.net().hush(noise));
             }
-            // Nothing is lost or doubled on a stream, and what a node hears of its streams is the streams' own word. No plan of
-            // this world has a wipe.
-            FaultKind::Noise { .. } | FaultKind::Tell { .. } | FaultKind::Wipe { .. } => {}
+            // What a node hears of its streams is the streams' own word: they break in the middle of whatever is next.
+            FaultKind::Tell { peer, .. } => {
+                self.net().arm_reset_between(host_of(at), Host::Node(peer));
+            }
+            FaultKind::Wipe { down_us, returns_us } => self.wipe(at, down_us, returns_us),
+        }
+    }
+
+    /// Links carry nothing. What was written meanwhile arrives when they heal, or they have broken by then.
+    fn cut(&self, pairs: &[[u32; 2]], for_us: u64, told_us: Option<u64>, keeps: bool) {
+        for &[from, to] in pairs {
+            let (from, to) = (Host::Node(from), Host::Node(to));
+            cut(self, from, to, for_us);
+            if let Some(told_us) = told_us {
+                later(self, told_us, move |shared| shared.net().break_between(from, to));
+            } else if !keeps {
+                later(self, for_us, move |shared| shared.net().break_between(from, to));
+            }
+        }
+    }
+
+    /// The folder is gone, or set aside, and the machine starts with an empty one.
+    fn wipe(&self, at: usize, down_us: u64, returns_us: Option<u64>) {
+        // A machine that does not start any more has no process to be ended.
+        self.strike(at, Blow { power: true, down_us, orderly: false });
+        let mut world = self.lock();
+        world.on_loss(at);
+        world.mark(Mark::Wiped);
+        let aside = world.plan.nodes() + world.set_aside;
+        let was_dead = world.machines[at].state == State::Dead;
+        if let Some(returns_us) = returns_us
+            && let Ok([machine, other]) = world.machines.get_disjoint_mut([at, aside])
+        {
+            machine.give_away(other);
+            let address = Host::Node(machine.node);
+            world.set_aside += 1;
+            self.net().alias(host_of(aside), address);
+            later(self, returns_us, move |shared| {
+                let mut world = shared.lock();
+                world.mark(Mark::FolderReturned);
+                world.schedule_boot(aside, 0);
+            });
+        } else {
+            world.machines[at].lose_folder();
+        }
+        if was_dead {
+            world.machines[at].state = State::Down;
+            world.schedule_boot(at, down_us);
         }
     }
 
@@ -147,7 +218,11 @@ impl Shared {
                 return;
             }
             machine.paused_until = 0;
-            machine.id
+            let (id, leads) = (machine.id, machine.seen.leads_any());
+            if leads {
+                world.mark(Mark::PausedLeader);
+            }
+            id
         };
         madsim().resume(id);
     }
@@ -157,7 +232,7 @@ impl Shared {
         let mut world = self.lock();
         let NetFault { client, kind, .. } = world.plan.net_faults[index].clone();
         let from = Host::Client(client);
-        let broker = u32::try_from(index % world.machines.len()).unwrap_or(0);
+        let broker = u32::try_from(index % world.plan.nodes()).unwrap_or(0);
         let to = Host::Node(broker);
         let Some(held) = world.clients.get_mut(client as usize) else { return };
         let conn = held.links.get(&broker).and_then(|link| link.conn);
@@ -189,19 +264,30 @@ impl Shared {
 
     /// Faults are over: everything works, and what was begun must end (L1).
     fn heal(&self) {
-        let mut links = Vec::new();
-        let count = {
+        let (nodes, machines) = {
             let mut world = self.lock();
-            world.heal(&mut links);
-            world.machines.len()
+            world.heal();
+            (world.plan.nodes(), world.machines.len())
         };
-        for (from, to) in links {
-            self.net().heal(from, to);
-            self.net().heal(to, from);
-        }
-        for at in 0..count {
+        self.net().heal_all();
+        for at in 0..machines {
+            if at >= nodes {
+                self.retire(at);
+            } else if nodes > 1 && self.lock().machines[at].is_broken() {
+                // A node that does not start, or whose disk rots, gets another folder from its operator.
+                self.wipe(at, 100_000, None);
+            }
             self.resume(at, true);
         }
+        self.lock().wake_clients();
+    }
+
+    /// The folder that came back beside its successor goes for good.
+    fn retire(&self, at: usize) {
+        self.strike(at, Blow { power: false, down_us: 0, orderly: true });
+        let mut world = self.lock();
+        world.machines[at].state = State::Dead;
+        world.machines[at].boot_token += 1;
     }
 }
 
@@ -218,11 +304,21 @@ struct Target {
 }
 
 impl World {
+    /// Somebody leads the quorum who did not before: the next blow of the plan is for it.
+    pub(super) fn on_elected(&mut self, at: usize) {
+        let index = self.elections;
+        self.elections += 1;
+        if let Some(after_us) = self.plan.base.blows.get(index).and_then(|blow| blow.after_us) {
+            self.order(Command::Blow { at, index, after_us });
+        }
+    }
+
     /// Flips one bit in what is durable and vouched for, if there is such a thing.
     fn flip(&mut self, at: usize, choice: u64, cached: bool) -> bool {
         let mut rng = Stream::new(choice, Purpose::Disk, at as u64);
+        let is_alone = self.plan.nodes() == 1;
         let machine = &mut self.machines[at];
-        let Some(target) = choose(machine, &mut rng) else { return false };
+        let Some(target) = choose(machine, is_alone, &mut rng) else { return false };
         let bit = u8::try_from(rng.below(8)).unwrap_or(0);
         machine.files.disk.flip(target.inode, target.at, bit, cached);
         machine.oracle.flips.push(target.flip);
@@ -232,7 +328,7 @@ impl World {
     }
 }
 
-fn choose(machine: &Machine, rng: &mut Stream) -> Option<Target> {
+fn choose(machine: &Machine, is_alone: bool, rng: &mut Stream) -> Option<Target> {
     if machine.state != State::Up {
         return None;
     }
@@ -257,10 +353,10 @@ fn choose(machine: &Machine, rng: &mut Stream) -> Option<Target> {
         let lsn = entry_at(machine, group, inside)?;
         Flip { first: lsn, last: lsn, whole_group: false }
     } else {
-        // Committed metadata has no second copy here: without it a node must not start, which says little about logs.
+        // Alone, committed metadata has no second copy: without it a node must not start, which says little about logs.
         let is_of_quorum =
             |lsn| machine.oracle.ghost(Lsn(lsn)).is_none_or(|ghost| ghost.entry.is_of_quorum());
-        if (first.0..=last.0).any(is_of_quorum) {
+        if is_alone && (first.0..=last.0).any(is_of_quorum) {
             return None;
         }
         Flip { first, last, whole_group: true }

@@ -198,6 +198,7 @@ impl World {
     /// Something that counted as durable on a machine may be gone.
     pub(super) fn on_loss(&mut self, at: usize) {
         let machine = &mut self.machines[at];
+        machine.is_suspect = true;
         machine.oracle.unsynced_excused |= !machine.flushes_always();
         self.truth.on_loss(machine.node_id());
     }
@@ -218,6 +219,8 @@ impl World {
         machine.commands.clear();
         machine.acks.clear();
         machine.seen = Seen::default();
+        machine.view = None;
+        machine.lost.clear();
         machine.killed |= !blow.power && was_running && !blow.orderly;
         let (writes, reads) = machine.lanes.crash(&mut machine.files, &mut machine.disk_rng);
         let power_cut = blow.power.then(|| machine.files.power_cut(&mut machine.disk_rng));

@@ -1,25 +1,34 @@
 //! One machine: its disk, its clocks, and the process on it. What happens to them is in `life` and `faults`.
 
-use super::PORT;
+use super::{PEER_PORT, PORT};
 use crate::disk::{Files, Lanes, SimDisk};
+use crate::net::Host;
 use madsim::task::NodeId;
 use seedlog::config::{
-    ClusterConfig, DirectIo, Endpoint, Flush as NodeFlush, Listener, MemoryBudget, NodeConfig, TimestampType,
+    ClusterConfig, DirectIo, Endpoint, Flush as NodeFlush, Internals, Listener, MemoryBudget, NodeConfig,
+    TimestampType,
 };
 use seedlog::run::Stopper;
+use seedlog_core::cluster::records::Voter;
 use seedlog_core::door::Acks;
-use seedlog_core::ids::{ConnId, OpId, RequestNumber, Uuid};
+use seedlog_core::ids::{ConnId, LeaderEpoch, NodeId as BrokerId, OpId, RequestNumber, RunId, Uuid};
+use seedlog_sim::judges::assembly::Folder;
 use seedlog_sim::judges::oracle::Oracle;
 use seedlog_sim::judges::sight::Seen;
 use seedlog_sim::marks::Mark;
-use seedlog_sim::plan::{ClusterPlan, Flush, NodePlan};
+use seedlog_sim::plan::{ClusterPlan, Flush, NodePlan, Plan};
 use seedlog_sim::rng::{Purpose, Stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) struct Machine {
     pub(super) numbers: NodePlan,
     pub(super) cluster: ClusterPlan,
-    pub(super) index: u64,
+    /// Nodes that lost their disks become voters again by themselves.
+    admits_voters: bool,
+    /// Number of the node that its folder belongs to. Where a folder was set aside, two machines have one.
+    pub(super) node: u32,
+    /// Nodes of the cluster.
+    nodes: u32,
     pub(super) id: NodeId,
     pub(super) files: Files,
     pub(super) lanes: Lanes,
@@ -50,12 +59,31 @@ pub(super) struct Machine {
     pub(super) step: (u64, u64),
     /// Its folder, once a recovery told which.
     pub(super) incarnation: Uuid,
+    /// What was on its disk may be gone since, and the controller does not know yet.
+    pub(super) is_suspect: bool,
     /// What the judges saw of the broker last.
     pub(super) seen: Seen,
+    /// Nodes that it was told cannot be reached.
+    pub(super) lost: BTreeSet<BrokerId>,
+    /// What it says of itself, once it was stepped.
+    pub(super) view: Option<View>,
     /// acks of the Produce requests that are under way.
     pub(super) acks: BTreeMap<(ConnId, RequestNumber), Acks>,
     /// What the end of a store command means for the marks.
     pub(super) commands: BTreeMap<OpId, Mark>,
+}
+
+/// What a broker says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    pub(super) run: RunId,
+    pub(super) leader: Option<(BrokerId, LeaderEpoch)>,
+    pub(super) is_controller: bool,
+    pub(super) is_serving: bool,
+    /// Its quorum log is in doubt.
+    pub(super) is_doubtful: bool,
+    /// It has a change of the voters that is not committed.
+    pub(super) has_open_voters: bool,
 }
 
 /// What runs on a machine.
@@ -81,11 +109,21 @@ pub(super) struct Blow {
 }
 
 impl Machine {
-    pub(super) fn new(seed: u64, index: u64, numbers: &NodePlan, cluster: &ClusterPlan, id: NodeId) -> Self {
+    /// A machine with an empty disk.
+    pub(super) fn new(plan: &Plan, index: u64, id: NodeId) -> Self {
+        let seed = plan.seed;
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        // Beyond the nodes' own there are machines for folders that are set aside: they get the numbers with the folder.
+        let (numbers, state) = match plan.nodes.get(at) {
+            Some(numbers) => (numbers, State::Down),
+            None => (&plan.nodes[0], State::Dead),
+        };
         Self {
             numbers: numbers.clone(),
-            cluster: cluster.clone(),
-            index,
+            cluster: plan.cluster.clone(),
+            admits_voters: plan.admits_voters,
+            node: super::number_of(at),
+            nodes: super::number_of(plan.nodes.len()),
             id,
             files: Files::default(),
             lanes: Lanes::new(numbers.background_factor),
@@ -93,7 +131,7 @@ impl Machine {
             chance: Stream::new(seed, Purpose::Driver, index),
             seeds: Stream::new(seed, Purpose::Brokers, index),
             oracle: Oracle::default(),
-            state: State::Down,
+            state,
             life: 0,
             boots: 0,
             boot_token: 0,
@@ -107,7 +145,10 @@ impl Machine {
             killed: false,
             step: (0, 0),
             incarnation: Uuid::ZERO,
+            is_suspect: false,
             seen: Seen::default(),
+            lost: BTreeSet::new(),
+            view: None,
             acks: BTreeMap::new(),
             commands: BTreeMap::new(),
         }
@@ -118,8 +159,36 @@ impl Machine {
     }
 
     /// The name of the broker.
-    pub(super) fn node_id(&self) -> seedlog_core::ids::NodeId {
-        seedlog_core::ids::NodeId(i32::try_from(self.index).unwrap_or(0) + 1)
+    pub(super) fn node_id(&self) -> BrokerId {
+        node_id_of(self.node)
+    }
+
+    /// The folder is set aside on another machine, and this one has an empty disk.
+    pub(super) fn give_away(&mut self, to: &mut Self) {
+        to.node = self.node;
+        to.numbers = self.numbers.clone();
+        to.files = std::mem::take(&mut self.files);
+        to.lanes.groups = std::mem::take(&mut self.lanes.groups);
+        to.oracle = std::mem::take(&mut self.oracle);
+        to.incarnation = std::mem::replace(&mut self.incarnation, Uuid::ZERO);
+        // Its power was cut: with flush=interval it may lack what it acknowledged.
+        to.is_suspect = !to.flushes_always();
+        to.state = State::Down;
+        self.is_suspect = false;
+    }
+
+    /// The folder is lost.
+    pub(super) fn lose_folder(&mut self) {
+        self.files = Files::default();
+        self.lanes.groups.clear();
+        self.oracle = Oracle::default();
+        self.incarnation = Uuid::ZERO;
+        self.is_suspect = false;
+    }
+
+    /// It does not start, or its disk rotted before it does.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state == State::Dead || self.state != State::Up && !self.oracle.flips.is_empty()
     }
 
     /// What the process writes was shown to the oracle before.
@@ -137,14 +206,12 @@ impl Machine {
             Flush::Always => (NodeFlush::Always, 1_000),
             Flush::Interval { sync_ms } => (NodeFlush::Interval, sync_ms),
         };
-        let ip = super::host_of(usize::try_from(self.index).unwrap_or(0)).ip().to_string();
-        let bind = Endpoint { name: "PLAINTEXT".to_owned(), host: Some(ip.clone()), port: PORT };
         NodeConfig {
             node_id: self.node_id().0,
             cluster_id: None,
             rack: None,
             cluster: self.cluster_config(),
-            listeners: vec![Listener { bind, advertised_host: ip, advertised_port: PORT }],
+            listeners: vec![self.listener("PLAINTEXT", PORT)],
             admin_listener: None,
             log_dir: "/data".into(),
             auto_create_topics: false,
@@ -178,24 +245,88 @@ impl Machine {
                 tail_cache_bytes: (self.numbers.tail_batches.max(2) as u64) << 17,
                 requests_bytes: 1 << 20,
                 replies_bytes: 2 << 20,
-                peers_bytes: 0,
+                // Less than a batch or two of the greatest: whoever sends has to wait for whoever writes.
+                peers_bytes: if self.nodes > 1 { 64 << 10 } else { 0 },
                 core_bytes: 16 << 20,
             },
         }
     }
 
+    /// A listener at the node's own address, whichever machine its folder is on.
+    fn listener(&self, name: &str, port: u16) -> Listener {
+        let host = Host::Node(self.node).ip().to_string();
+        let bind = Endpoint { name: name.to_owned(), host: Some(host.clone()), port };
+        Listener { bind, advertised_host: host, advertised_port: port }
+    }
+
     fn cluster_config(&self) -> ClusterConfig {
         let timings = self.cluster.timings;
+        let is_alone = self.nodes == 1;
+        let voters = (0..self.nodes).filter(|_| !is_alone);
         ClusterConfig {
             is_broker: true,
             is_controller: true,
-            voters: BTreeMap::new(),
-            peer_listener: None,
+            voters: voters
+                .map(|node| (node_id_of(node).0, (Host::Node(node).ip().to_string(), PEER_PORT)))
+                .collect(),
+            admits_voters: self.admits_voters,
+            peer_listener: (!is_alone).then(|| self.listener("CONTROLLER", PEER_PORT)),
             election_timeout_ms: timings.election,
             heartbeat_interval_ms: timings.broker_beat,
             session_timeout_ms: timings.session,
             replica_lag_ms_max: timings.lag,
             rebalance_interval_ms: (timings.rebalance > 0).then_some(timings.rebalance),
+            internals: Some(Internals {
+                lost_broker_ms: timings.lost,
+                resend_ms: timings.resend,
+                forward_ms: timings.forward,
+                shutdown_ms: timings.shutdown,
+                peer_window_bytes: self.cluster.peer_window_bytes,
+                metadata_entries_max: self.cluster.metadata_entries_max,
+            }),
         }
+    }
+}
+
+/// The name of a node's broker.
+pub(super) fn node_id_of(node: u32) -> BrokerId {
+    BrokerId(i32::try_from(node).unwrap_or(0) + 1)
+}
+
+impl Folder for Machine {
+    fn voter(&self) -> Voter {
+        Voter { node_id: self.node_id(), incarnation: self.incarnation }
+    }
+
+    fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
+    fn oracle_mut(&mut self) -> &mut Oracle {
+        &mut self.oracle
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.is_suspect
+    }
+
+    fn clear(&mut self) {
+        self.is_suspect = false;
+    }
+
+    fn flushes_always(&self) -> bool {
+        Self::flushes_always(self)
+    }
+
+    fn run(&self) -> Option<RunId> {
+        self.view.map(|view| view.run)
+    }
+
+    fn seen(&self) -> Option<&Seen> {
+        (self.state == State::Up).then_some(&self.seen)
+    }
+
+    fn seen_mut(&mut self) -> Option<&mut Seen> {
+        (self.state == State::Up).then_some(&mut self.seen)
     }
 }

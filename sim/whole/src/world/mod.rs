@@ -19,14 +19,16 @@ pub use life::Machines;
 
 use crate::marks::{Own, OwnMarks};
 use crate::net::{Host, Net, now_us};
-use crate::plan::WholePlan;
+use crate::plan::{WholePlan, Wire};
 use machine::Machine;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
+use seedlog_sim::history::History;
 use seedlog_sim::judges::s24::Register;
 use seedlog_sim::judges::truth::Truth;
 use seedlog_sim::judges::{Bench, Enabled, Judge, Verdict};
 use seedlog_sim::marks::{Mark, Marks};
+use seedlog_sim::plan::Flush;
 use seedlog_sim::rng::{Purpose, Stream};
 use seedlog_sim::trace::{Event, Kind, NOWHERE, Trace};
 use std::fmt;
@@ -40,6 +42,8 @@ use tokio::time::sleep;
 pub(crate) const MONO_ORIGIN_MS: u64 = 1_000;
 /// The port that nodes listen on.
 pub(crate) const PORT: u16 = 9092;
+/// The port that they listen on for each other.
+pub(crate) const PEER_PORT: u16 = 9093;
 
 /// The world of a run; clones are the same one.
 #[derive(Clone)]
@@ -71,6 +75,10 @@ struct World {
     trace: Trace,
     phase: Phase,
     steps: u64,
+    /// Folders that were set aside so far.
+    set_aside: usize,
+    /// How often somebody was elected to lead the quorum.
+    elections: usize,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -81,8 +89,12 @@ enum Phase {
     Stormy,
     /// No more faults: what was begun must end.
     Draining { until_us: u64 },
+    /// The cluster becomes whole.
+    Settling { until_us: u64 },
     /// Everything is read once more.
     Reading { until_us: u64 },
+    /// Every node stops.
+    Stopping { until_us: u64 },
     /// Done.
     Over,
 }
@@ -94,6 +106,8 @@ enum Command {
     Boot { at: usize, token: u64, delay_us: u64 },
     /// Let a client begin.
     Client { index: usize, delay_us: u64 },
+    /// Strike whoever was elected.
+    Blow { at: usize, index: usize, after_us: u64 },
     /// Connect a client to a broker.
     Link { index: usize, broker: u32, token: u64 },
 }
@@ -115,10 +129,12 @@ pub struct Outcome {
     pub own: OwnMarks,
     /// The trace.
     pub trace: Trace,
+    /// What clients saw.
+    pub history: History,
 }
 
 /// How often it is looked whether a run has come to its end.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK_US: u64 = 50_000;
 
 impl Shared {
     /// The world of a plan on machines that madsim knows by these names.
@@ -127,9 +143,7 @@ impl Shared {
         let seed = plan.base.seed;
         let net = Net::new(Stream::new(seed, Purpose::Net, 0));
         let (commands, orders) = mpsc::unbounded_channel();
-        let machines = (0..).zip(&plan.base.nodes).zip(nodes);
-        let machine = |((index, numbers), &id)| Machine::new(seed, index, numbers, &plan.base.cluster, id);
-        let machines = machines.map(machine).collect();
+        let machines = (0..).zip(nodes).map(|(index, &id)| Machine::new(&plan.base, index, id)).collect();
         let clients = (0..).zip(&plan.base.clients);
         let clients = clients.map(|(index, client)| Client::new(&plan, index, client)).collect();
         let world = World {
@@ -138,13 +152,15 @@ impl Shared {
             net: net.clone(),
             chance: Stream::new(seed, Purpose::Whole, 1),
             bench: Bench::new(enabled),
-            truth: Truth::default(),
+            truth: Truth { allows_unclean: plan.base.cluster.flush != Flush::Always, ..Truth::default() },
             register: Register::default(),
             marks: Marks::default(),
             own: OwnMarks::default(),
             trace: Trace::new(keep_trace),
             phase: Phase::Stormy,
             steps: 0,
+            set_aside: 0,
+            elections: 0,
             commands,
             plan,
         };
@@ -155,11 +171,18 @@ impl Shared {
     pub async fn run(&self, orders: Orders) {
         self.begin();
         let mut orders = orders.0;
+        let mut look_us = 0;
         while !self.is_over() {
+            // However many orders there are: clients that find nobody dial without end.
+            let now = now_us();
+            if now >= look_us {
+                look_us = now + LOOK_US;
+                self.look_for_the_end();
+            }
             tokio::select! {
                 biased;
                 order = orders.recv() => if let Some(order) = order { self.carry_out(order) },
-                () = sleep(LOOK) => self.lock().look_for_the_end(),
+                () = sleep(Duration::from_micros(look_us - now)) => {}
             }
         }
         let mut world = self.lock();
@@ -175,7 +198,7 @@ impl Shared {
             }
         }
         let mut world = self.lock();
-        for at in 0..count {
+        for at in 0..world.plan.nodes() {
             world.schedule_boot(at, 0);
         }
         for index in 0..world.clients.len() {
@@ -197,6 +220,7 @@ impl Shared {
                 sleep(Duration::from_micros(delay_us)).await;
                 talk::live(shared, index).await;
             })),
+            Command::Blow { at, index, after_us } => self.on_blow(at, index, after_us),
             Command::Link { index, broker, token } => {
                 drop(tokio::spawn(talk::connect(shared, index, broker, token)));
             }
@@ -224,6 +248,18 @@ impl Shared {
         self.lock().machines[at].wall_jump_ms
     }
 
+    /// How many parts in a million a machine's clocks run fast, or slow.
+    #[must_use]
+    pub fn drift_ppm(&self, at: usize) -> i64 {
+        self.lock().machines[at].numbers.drift_ppm
+    }
+
+    /// How streams between nodes are.
+    #[must_use]
+    pub fn peer_wire(&self) -> Wire {
+        self.lock().plan.peer_wire
+    }
+
     /// Random bytes for a process: fresh at each start (SAFETY C2).
     #[must_use]
     pub fn random(&self, at: usize, len: usize) -> Vec<u8> {
@@ -241,6 +277,8 @@ impl Shared {
             let at_us = world.trace.last().last().map_or(0, |event| event.at_us);
             world.bench.hear(Judge::Panic, NOWHERE, at_us, Err(says));
         }
+        let mut history = std::mem::take(&mut world.bench.history);
+        history.close(&world.truth);
         Outcome {
             verdict: world.bench.take(),
             virtual_us,
@@ -249,6 +287,7 @@ impl Shared {
             marks: world.marks.clone(),
             own: world.own.clone(),
             trace: std::mem::take(&mut world.trace),
+            history,
         }
     }
 }

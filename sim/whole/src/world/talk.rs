@@ -293,7 +293,7 @@ impl World {
     pub(super) fn act(&mut self, index: usize, act: impl FnOnce(&mut Actor, &mut Context<'_>)) {
         let draining = self.phase != Phase::Stormy;
         let now = now_us();
-        let brokers = u32::try_from(self.machines.len()).unwrap_or(1);
+        let brokers = number_of(self.plan.nodes());
         let client = &mut self.clients[index];
         let mut ctx = Context {
             now_us: now,

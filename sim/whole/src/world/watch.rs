@@ -1,27 +1,37 @@
 //! What a node's driver shows, and what the judges say to it.
 
-use super::machine::{Blow, Machine, State};
+use super::machine::{Blow, Machine, State, View};
 use super::{Shared, World};
 use crate::disk::{Files, SimDisk};
+use crate::marks::Own;
+use crate::net::now_us;
 use seedlog::env::Seen;
 use seedlog::store::{OpenReport, Store, StoreOptions};
 use seedlog_core::broker::Broker;
-use seedlog_core::cluster::records::Voter;
+use seedlog_core::cluster::records::MetadataRecord;
 use seedlog_core::door::{Acks, ClientBody};
+use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{ConnId, Lsn, NodeId, Offset, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::output::{Output, Outputs, StoreCommand};
+use seedlog_core::peer::{HEADER_BYTES_MAX, PeerBody, PeerMessage};
 use seedlog_core::recovered::{Recovered, lost_offsets};
 use seedlog_core::wire::{ProduceResponse, Response};
+use seedlog_sim::judges::assembly::{self, Folder};
 use seedlog_sim::judges::s12::{Acked, Copy};
-use seedlog_sim::judges::sight::{Sight, resolve};
+use seedlog_sim::judges::sight::{Seen as SeenBroker, Sight, resolve};
 use seedlog_sim::judges::truth::{Life, partition_of};
-use seedlog_sim::judges::witness::Witness;
-use seedlog_sim::judges::{Judge, s12, s18};
+use seedlog_sim::judges::witness::{Committed, Left, Witness};
+use seedlog_sim::judges::{Judge, s12, s18, s33};
 use seedlog_sim::marks::Mark;
 use seedlog_sim::trace::{Kind, input_number};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+
+/// What stands for a request among inputs.
+const REQUEST: u64 = 1;
+/// A node that is not founded by then has waited for others.
+const FOUNDING_US: u64 = 1_500_000;
 
 impl Shared {
     /// A node's driver shows something.
@@ -48,6 +58,7 @@ impl World {
                 self.machines[at].step = (input_number(input), 0);
                 self.steps += 1;
                 self.machines[at].note_acks(input);
+                self.on_input(at, input);
                 if let Input::StoreDone { op, result: Ok(()) } = input
                     && let Some(mark) = self.machines[at].commands.remove(op)
                 {
@@ -91,7 +102,7 @@ impl World {
         let durable = ghosts.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
         let killed = std::mem::take(&mut machine.killed);
         let has_snapshot = machine.files.disk.lookup("data/snapshot").is_some();
-        let excused = machine.oracle.unsynced_excused;
+        let (excused, node) = (machine.oracle.unsynced_excused, machine.node);
         let is_gone = machine.oracle.take_over(recovered);
         let interval_loss = is_gone && !machine.flushes_always();
         machine.oracle.on_platter(end);
@@ -109,7 +120,7 @@ impl World {
         if excused {
             // Who was let in before the recovery asked about a log that flush=interval may have lost.
             for client in &mut self.clients {
-                if let Some(link) = u32::try_from(at).ok().and_then(|broker| client.links.get_mut(&broker)) {
+                if let Some(link) = client.links.get_mut(&node) {
                     link.gives_up = true;
                     link.poke.notify_one();
                 }
@@ -123,7 +134,41 @@ impl World {
         self.hear(Judge::S18, at, again);
     }
 
+    /// What other nodes say, and what the streams say of them.
+    fn on_input(&mut self, at: usize, input: &Input) {
+        if let Input::Peer { message, batches } = input {
+            let run = self.machines[at].view.map(|view| view.run);
+            if message.to_run.is_some_and(|to_run| run.is_some_and(|run| run != to_run)) {
+                self.mark(Mark::StaleDropped);
+            }
+            if let PeerBody::Append(append) = &message.body {
+                // Streams change nothing: what arrives is what left.
+                for batch in batches {
+                    let log = self.truth.log_mut(append.partition);
+                    let said = s33::check_sent(log, append.partition, &batch.bytes);
+                    self.hear(Judge::S33, at, said);
+                }
+            }
+        }
+        if let Input::PeerLost { node } = input {
+            self.machines[at].lost.insert(*node);
+            self.mark_own(Own::PeerLost);
+        }
+        if let Input::PeerUp { node } = input
+            && self.machines[at].lost.remove(node)
+        {
+            self.mark_own(Own::PeerBack);
+        }
+    }
+
     fn on_output(&mut self, at: usize, broker: &Broker, output: &Output) {
+        // What is answered in another step than the request's has waited.
+        let has_waited = self.machines[at].step.0 != REQUEST;
+        match output {
+            Output::Reply { response: Some(reply), .. } if has_waited => self.mark_refusals(&reply.response),
+            Output::Send { to, message, .. } => self.on_message(at, *to, message),
+            _ => {}
+        }
         match output {
             Output::Reply { conn, number, response: Some(reply) } => match &reply.response {
                 Response::Produce(produced) => self.judge_acks(at, broker, (*conn, *number), produced),
@@ -159,34 +204,164 @@ impl World {
         }
     }
 
+    fn mark_refusals(&mut self, response: &Response) {
+        if let Response::Produce(produced) = response {
+            let mut parts = produced.responses.iter().flat_map(|topic| &topic.partition_responses);
+            if parts.any(|part| part.error_code == ErrorCode::NotLeaderOrFollower.code()) {
+                self.mark(Mark::FencedWithWaiters);
+            }
+        }
+        if let Response::CreateTopics(created) = response
+            && created.topics.iter().any(|topic| topic.error_code == ErrorCode::RequestTimedOut.code())
+        {
+            self.mark(Mark::Undecided);
+        }
+    }
+
+    /// A node says something to another one.
+    fn on_message(&mut self, at: usize, to: NodeId, message: &PeerMessage) {
+        let header = message.encode();
+        let to_number = u64::try_from(to.0 - 1).unwrap_or(0);
+        self.note_at(at, Kind::Send, [to_number, header.len() as u64, u64::from(message.is_bulk())]);
+        let heard =
+            assembly::check_message(&self.truth, &mut self.machines, &mut self.marks, (at, to), message);
+        for (judge, says) in heard {
+            self.hear(judge, at, Err(says));
+        }
+        if header.len() > HEADER_BYTES_MAX {
+            self.hear(Judge::S33, at, Err(format!("a message's header has {} bytes", header.len())));
+        }
+        if assembly::waits_for_founding(message) && now_us() > FOUNDING_US {
+            self.mark(Mark::WaitedForFounding);
+        }
+    }
+
     /// What a step made of the broker, before anything of it leaves.
     fn on_decided(&mut self, at: usize, broker: &Broker, outputs: &Outputs) {
         let sights = self.machines[at].seen.look(broker);
+        self.machines[at].view = Some(View {
+            run: broker.run(),
+            leader: broker.quorum().leader(),
+            is_controller: broker.is_controller(),
+            is_serving: broker.is_serving(),
+            is_doubtful: broker.quorum().is_doubtful,
+            has_open_voters: broker.quorum().voters() != broker.image().voters(),
+        });
+        self.witness(at, |witness| {
+            for output in outputs {
+                if let Output::Journal { entry, batch } = output {
+                    witness.on_entry(entry, batch.as_ref());
+                }
+            }
+        });
+        for sight in &sights {
+            if let Sight::Committed(end) = sight {
+                while let Some(committed) = self.commit_next(at, *end) {
+                    self.on_metadata_committed(&committed);
+                }
+            }
+            let left = self.witness(at, |witness| witness.on_sight(sight, broker));
+            self.on_left(at, &left, sight);
+        }
+    }
+
+    /// Lets a node come before the judges.
+    fn witness<T>(&mut self, at: usize, look: impl FnOnce(&mut Witness<'_>) -> T) -> T {
         let machine = &mut self.machines[at];
-        let folder = Voter { node_id: machine.node_id(), incarnation: machine.incarnation };
+        let folder = machine.voter();
         let mut witness = Witness {
             truth: &mut self.truth,
             oracle: &mut machine.oracle,
             register: &self.register,
             marks: &mut self.marks,
             who: (Life { machine: at, life: machine.life }, folder),
-            configured: self.plan.base.nodes.len(),
+            configured: self.plan.nodes(),
             heard: Vec::new(),
         };
-        for output in outputs {
-            if let Output::Journal { entry, batch } = output {
-                witness.on_entry(entry, batch.as_ref());
-            }
-        }
-        for sight in &sights {
-            if let Sight::Committed(end) = sight {
-                while witness.commit_next(*end).is_some() {}
-            }
-            witness.on_sight(sight, broker);
-        }
+        let seen = look(&mut witness);
         for (judge, says) in witness.heard {
             self.hear(judge, at, Err(says));
         }
+        seen
+    }
+
+    fn commit_next(&mut self, at: usize, end: Offset) -> Option<Committed> {
+        let before = self.truth.image.clone();
+        let committed = self.witness(at, |witness| witness.commit_next(end))?;
+        let (old, new) = (before.voters(), self.truth.image.voters());
+        // Nobody is admitted here but those whose folders were lost.
+        let is_admitted = !old.is_empty() && new.iter().any(|voter| !old.contains(voter));
+        let marks = [
+            (Mark::VoterRemoved, new.len() < old.len()),
+            (Mark::VoterAdded, is_admitted),
+            (Mark::WipedVoterAdmitted, is_admitted),
+        ];
+        for (mark, _) in marks.into_iter().filter(|(_, hit)| *hit) {
+            self.marks.hit(mark);
+        }
+        for &partition in &committed.touched {
+            let (Some(old), Some(new)) = (before.partition(partition), self.truth.image.partition(partition))
+            else {
+                continue;
+            };
+            let (old, new) = (&old.state, &new.state);
+            let marks = [
+                (Own::LeaderMoved, new.leader.is_some() && new.leader != old.leader),
+                (Own::IsrShrank, old.isr.iter().any(|node| !new.isr.contains(node))),
+                (Own::IsrGrew, new.isr.iter().any(|node| !old.isr.contains(node))),
+            ];
+            for (mark, _) in marks.into_iter().filter(|(_, hit)| *hit) {
+                self.own.hit(mark);
+            }
+        }
+        Some(committed)
+    }
+
+    fn on_metadata_committed(&mut self, committed: &Committed) {
+        let records = MetadataRecord::decode(&committed.records).unwrap_or_default();
+        assembly::clear_registered(&mut self.machines, &records);
+        for &partition in &committed.touched {
+            self.judge_candidates(partition);
+        }
+    }
+
+    fn judge_candidates(&mut self, partition: TopicPartition) {
+        for (machine, says) in assembly::check_candidates(&self.truth, &mut self.machines, partition) {
+            self.hear(Judge::S8, machine, Err(says));
+        }
+    }
+
+    /// What takes a look at other nodes.
+    fn on_left(&mut self, at: usize, left: &Left, sight: &Sight) {
+        match left {
+            Left::Nothing => {}
+            Left::LeadsQuorum => {
+                self.on_elected(at);
+                if self.is_true_elsewhere(at, SeenBroker::leads_quorum) {
+                    self.mark(Mark::TwoQuorumLeaders);
+                }
+                if self.truth.terms.len() > 1 {
+                    self.mark_own(Own::ControllerMoved);
+                }
+            }
+            Left::Leads(partition) => {
+                if self.is_true_elsewhere(at, |seen| seen.leads(*partition).is_some()) {
+                    self.mark(Mark::TwoLeaders);
+                }
+            }
+            Left::Grown(partition) => {
+                if let Sight::Watermark { members, .. } = sight {
+                    let said = assembly::check_backed(&self.truth, &mut self.machines, *partition, members);
+                    self.hear(Judge::S5, at, said);
+                }
+                self.judge_candidates(*partition);
+            }
+        }
+    }
+
+    fn is_true_elsewhere(&self, at: usize, is_true: impl Fn(&SeenBroker) -> bool) -> bool {
+        let others = self.machines.iter().enumerate().filter(|(other, _)| *other != at);
+        others.filter_map(|(_, machine)| machine.seen()).any(is_true)
     }
 
     /// S12, and what S1 will ask for later.

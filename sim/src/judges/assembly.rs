@@ -1,0 +1,214 @@
+//! What takes a look at several folders at once, whichever world their machines stand in: who backs a watermark, who may become
+//! leader, what nodes say to each other. What is asked of one node alone is in [`super::witness`].
+
+use super::oracle::Oracle;
+use super::sight::Seen;
+use super::truth::Truth;
+use super::{Judge, s5, s16, s32};
+use crate::marks::{Mark, Marks};
+use crate::plan::Flush;
+use seedlog_core::cluster::records::{MetadataRecord, Voter};
+use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, RunId, TopicPartition, Uuid};
+use seedlog_core::peer::{Ack, Found, PeerBody, PeerMessage};
+
+/// A machine's folder, and the process that has it open.
+pub trait Folder {
+    /// Whose it is.
+    fn voter(&self) -> Voter;
+
+    /// What it holds.
+    fn oracle(&self) -> &Oracle;
+
+    /// The same, to be compared with others.
+    fn oracle_mut(&mut self) -> &mut Oracle;
+
+    /// What was on its disk may be gone since, and the controller does not know yet.
+    fn is_suspect(&self) -> bool;
+
+    /// The controller knows.
+    fn clear(&mut self);
+
+    /// What counts as acknowledged has to be on the platter.
+    fn flushes_always(&self) -> bool;
+
+    /// The run of the broker that is up.
+    fn run(&self) -> Option<RunId>;
+
+    /// What was seen of that broker.
+    fn seen(&self) -> Option<&Seen>;
+
+    /// The same, to be remembered.
+    fn seen_mut(&mut self) -> Option<&mut Seen>;
+
+    /// Its broker's metadata does not have a partition, or no more.
+    fn has_dropped(&self, partition: TopicPartition) -> bool {
+        self.seen().is_some_and(|seen| !seen.knows(partition))
+    }
+
+    /// The last entry of which the mode asks whether it is on the platter.
+    fn durable(&self) -> Lsn {
+        if self.flushes_always() { self.oracle().durable } else { Lsn(u64::MAX) }
+    }
+}
+
+fn machine_with(folders: &[impl Folder], node_id: NodeId, incarnation: Uuid) -> Option<usize> {
+    folders.iter().position(|folder| folder.voter() == Voter { node_id, incarnation })
+}
+
+/// S5: a leader's watermark has moved to the true end; `members` are its maximal ISR, each with its folder.
+///
+/// # Errors
+/// Who lacks what.
+pub fn check_backed(
+    truth: &Truth,
+    folders: &mut [impl Folder],
+    partition: TopicPartition,
+    members: &[(NodeId, Uuid)],
+) -> Result<(), String> {
+    for &(node_id, incarnation) in members {
+        // A folder that is lost had what it acknowledged.
+        let Some(machine) = machine_with(folders, node_id, incarnation) else { continue };
+        let folder = &mut folders[machine];
+        if folder.has_dropped(partition) {
+            continue;
+        }
+        let (durable, is_suspect) = (folder.durable(), folder.is_suspect());
+        let log = folder.oracle_mut().logs.entry(partition).or_default();
+        if is_suspect || log.given_up {
+            continue;
+        }
+        s5::check_backed(&truth.logs[&partition], node_id, log, durable)
+            .map_err(|says| format!("{partition}: {says}"))?;
+    }
+    Ok(())
+}
+
+/// S8: everybody who may become leader of a partition, by the committed metadata, has what is committed of it. Gives back who
+/// lacks what, by machine.
+pub fn check_candidates(
+    truth: &Truth,
+    folders: &mut [impl Folder],
+    partition: TopicPartition,
+) -> Vec<(usize, String)> {
+    let Some(held) = truth.image.partition(partition) else { return Vec::new() };
+    let Some(log) = truth.logs.get(&partition).filter(|log| !log.is_beyond) else { return Vec::new() };
+    let candidates = held.state.isr.iter().map(|node| (node, "ISR"));
+    let candidates = candidates.chain(held.state.elr.iter().map(|node| (node, "ELR")));
+    let mut heard = Vec::new();
+    for (&node_id, what) in candidates {
+        let known = truth.image.brokers().get(&node_id);
+        let Some(machine) = known.and_then(|known| machine_with(folders, node_id, known.incarnation)) else {
+            continue;
+        };
+        let folder = &mut folders[machine];
+        if folder.has_dropped(partition) || folder.is_suspect() {
+            continue; // It knows more of the metadata than is looked at here: the topic is gone.
+        }
+        let own = folder.oracle_mut().logs.entry(partition).or_default();
+        if !own.given_up
+            && let Err(says) = s5::check_candidate(log, node_id, own, what)
+        {
+            heard.push((machine, format!("{partition}: {says}")));
+        }
+    }
+    heard
+}
+
+/// Records of the metadata are committed: the controller knows the folders that register with them for what they are.
+pub fn clear_registered(folders: &mut [impl Folder], records: &[MetadataRecord]) {
+    for record in records {
+        if let MetadataRecord::RegisterBroker { node_id, incarnation, run, .. } = record {
+            let voter = Voter { node_id: *node_id, incarnation: *incarnation };
+            folders
+                .iter_mut()
+                .filter(|folder| folder.voter() == voter && folder.run() == Some(*run))
+                .for_each(Folder::clear);
+        }
+    }
+}
+
+/// Everything of the partition has to be there in the end. Not where a copy rots that is the last of ISR and ELR: nobody could
+/// give back what cannot be read.
+pub fn is_owed(truth: &Truth, folders: &[impl Folder], partition: TopicPartition, flush: Flush) -> bool {
+    let Some(held) = truth.image.partition(partition) else { return false };
+    let mut members = held.state.isr.iter().chain(&held.state.elr);
+    let (last, others) = (members.next(), members.next());
+    let has_rotted = |node: &NodeId| {
+        let mut folders = folders.iter().filter(|folder| folder.voter().node_id == *node);
+        folders.any(|folder| folder.oracle().may_be_given_up(partition))
+    };
+    !truth.may_stay_offline(partition, flush) && !(others.is_none() && last.is_some_and(has_rotted))
+}
+
+/// S32: a follower acknowledges an end.
+fn check_ack(folders: &mut [impl Folder], at: usize, to: NodeId, ack: &Ack) -> Result<(), String> {
+    let leads = |seen: &Seen| seen.leads(ack.partition) == Some(ack.epoch);
+    let leader =
+        folders.iter().position(|folder| folder.voter().node_id == to && folder.seen().is_some_and(leads));
+    let Some(leader) = leader.filter(|&leader| leader != at) else { return Ok(()) };
+    let Ok([leader, follower]) = folders.get_disjoint_mut([leader, at]) else { return Ok(()) };
+    let durable = follower.durable();
+    let Some(theirs) = leader.oracle().logs.get(&ack.partition) else { return Ok(()) };
+    let own = follower.oracle_mut().logs.entry(ack.partition).or_default();
+    if own.given_up || theirs.given_up {
+        return Ok(());
+    }
+    s32::check_ack(theirs, own, ack.epoch, ack.durable, durable)
+        .map_err(|says| format!("{}: {says}", ack.partition))
+}
+
+/// The machine at `at` says something to another node. Gives back what is wrong with that (S16, S32).
+#[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
+pub fn check_message<F: Folder>(
+    truth: &Truth,
+    folders: &mut [F],
+    marks: &mut Marks,
+    (at, to): (usize, NodeId),
+    message: &PeerMessage,
+) -> Vec<(Judge, String)> {
+    let mut heard = Vec::new();
+    let voted = |folders: &[F], term: LeaderEpoch, candidate: NodeId| {
+        let said = s16::check_vote(folders[at].oracle(), term, candidate);
+        said.err().map(|says| (Judge::S16, says))
+    };
+    match &message.body {
+        PeerBody::VoteReply(reply) if reply.is_granted && !reply.is_pre_vote => {
+            heard.extend(voted(folders, reply.epoch, to));
+        }
+        PeerBody::Vote(vote) if !vote.is_pre_vote => {
+            heard.extend(voted(folders, vote.epoch, folders[at].voter().node_id));
+        }
+        PeerBody::Acks(acks) => {
+            for ack in acks.iter().filter(|ack| ack.partition.is_data()) {
+                let said = check_ack(folders, at, to, ack);
+                heard.extend(said.err().map(|says| (Judge::S32, says)));
+            }
+            if acks.iter().any(|ack| ack.resend_from.is_some()) {
+                marks.hit(Mark::GapResend);
+            }
+        }
+        PeerBody::Forward(_) => marks.hit(Mark::Forwarded),
+        PeerBody::Open(open) if open.partition.is_data() && open.reset_bytes.is_none() => {
+            let before =
+                folders[at].seen_mut().and_then(|seen| seen.opened.insert(open.partition, open.epoch));
+            if before == Some(open.epoch) {
+                marks.hit(Mark::SessionReopened);
+            }
+        }
+        PeerBody::Register(_) => {
+            let Voter { node_id, incarnation } = folders[at].voter();
+            let known = truth.image.brokers().get(&node_id);
+            if known.is_some_and(|known| known.incarnation != incarnation && !known.fenced) {
+                marks.hit(Mark::IdRefused);
+            }
+        }
+        _ => {}
+    }
+    heard
+}
+
+/// A node waits for others to found a cluster.
+#[must_use]
+pub fn waits_for_founding(message: &PeerMessage) -> bool {
+    matches!(message.body, PeerBody::Found(Found::Blank { .. }))
+}
