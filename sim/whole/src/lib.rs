@@ -17,10 +17,10 @@
 //!
 //! # Judges
 //!
-//! S1 to S9, S11 to S13, S15, S16, S18, S24, S25, S31 to S33, Q1, panics, after healing L1 to L4, L8, L10, and the clients'
-//! history: those of the bare world, at the same places. S29 is `twice`. Two are asked for less: S18 sees what a recovery came to and not which entries it
-//! visited; S33 sees a batch where it arrives, which on a stream is what left. A quorum in doubt that lost a folder may stay without
-//! a leader (`l4::has_lost_quorum`): then nothing is read at the end.
+//! S1 to S9, S11 to S13, S15, S16, S18, S24 (with S14), S25, S31 to S33, Q1, panics, after healing L1 to L4, L8, L10, and the
+//! clients' history: those of the bare world, at the same places. S29 is `twice`. Two are asked for less: S18 sees what a recovery
+//! came to and not which entries it visited; S33 sees a batch where it arrives, which on a stream is what left. A quorum in doubt
+//! that lost a folder may stay without a leader (`l4::has_lost_quorum`): then nothing is read at the end.
 //!
 //! # Faults
 //!
