@@ -136,6 +136,9 @@ impl World {
                 return Some((Judge::L8, says));
             }
         }
+        if let Err(found) = self.check_voters() {
+            return Some(found);
+        }
         l3::check_all(
             &self.truth,
             |partition| self.is_owed(partition),
