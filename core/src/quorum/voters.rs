@@ -190,15 +190,10 @@ mod tests {
         quorum.commit(Offset(2));
         // Node 2 has not acknowledged the new entry.
         assert_eq!(quorum.plan_voters(change, &committed, |_| true), Err(VoterRefusal::NoMajority));
-        quorum.role = match quorum.role {
-            Role::Leader(mut leader) => {
-                let peer = PeerRun { incarnation: committed[1].incarnation, run: RunId(1) };
-                let progress = leader.followers.get_mut(&NodeId(2)).unwrap();
-                progress.on_opened(MonoMs(0), peer, SessionNumber(2), Offset(2));
-                Role::Leader(leader)
-            }
-            other => panic!("it leads: {other:?}"),
-        };
+        let (leader, _) = quorum.leader_mut().expect("it leads");
+        let peer = PeerRun { incarnation: committed[1].incarnation, run: RunId(1) };
+        let progress = leader.followers.get_mut(&NodeId(2)).unwrap();
+        progress.on_opened(MonoMs(0), peer, SessionNumber(2), Offset(2));
         assert_eq!(quorum.plan_voters(change, &committed, |_| true), Ok(voters(&[(1, 0), (2, 0)])));
         assert_eq!(quorum.plan_voters(change, &committed, |_| false), Err(VoterRefusal::NoMajority));
         assert_eq!(
