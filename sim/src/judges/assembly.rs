@@ -137,7 +137,8 @@ pub fn is_owed(truth: &Truth, folders: &[impl Folder], partition: TopicPartition
         let mut folders = folders.iter().filter(|folder| folder.voter().node_id == *node);
         folders.any(|folder| folder.oracle().may_be_given_up(partition))
     };
-    !truth.may_stay_offline(partition, flush) && !(others.is_none() && last.is_some_and(has_rotted))
+    let rots_alone = others.is_none() && last.is_some_and(has_rotted);
+    !truth.may_stay_offline(partition, flush) && !rots_alone
 }
 
 /// S32: a follower acknowledges an end.
