@@ -2,8 +2,8 @@
 //! it. A harness takes any bytes at all; it panics where the core breaks a promise, and for no other reason.
 //!
 //! * [`frame_decode`]: frames of clients, and of brokers as a client reads them; * [`batch`]: a record batch on its way into
-//!   a log; * [`peer_message`]: what one node says to another; * [`recovery()`]: a journal, as any bytes and as the story of a
-//!   node that crashes; * [`seeds()`]: the corpus.
+//!   a log; * [`peer_message`]: what one node says to another, and [`hear`]: what nodes make of it; * [`recovery()`]: a journal,
+//!   as any bytes and as the story of a node that crashes; * [`seeds()`]: the corpus.
 
 mod recovery;
 mod seeds;
@@ -11,6 +11,7 @@ mod seeds;
 pub use recovery::recovery;
 pub use seeds::seeds;
 
+use crate::golden::Cluster;
 use bytes::Bytes;
 use seedlog_core::cluster::records::MetadataRecord;
 use seedlog_core::door::admit;
@@ -157,6 +158,35 @@ pub fn peer_message(data: &[u8]) {
     }
 }
 
+/// A cluster of three hears the message, each node in a cluster of its own, and time goes on: whatever it says, no node panics.
+pub fn hear(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk() else { return };
+    let (header, batches) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
+    let Ok(message) = PeerMessage::decode(header) else { return };
+    let Ok(admitted) = admit_batches(&Bytes::copy_from_slice(batches)) else { return };
+    // The node closes such a stream.
+    if message.is_bulk() == batches.is_empty() {
+        return;
+    }
+    for node in 1..=3 {
+        let mut cluster = Cluster::default();
+        for command in HEARING_STORY {
+            cluster.obey(command).expect("the story makes sense");
+        }
+        // Nodes that never come to rest over it are no harm: their clock stands still here.
+        let _ = cluster.hear(node, message.clone(), &admitted);
+        let _ = cluster.obey("advance 1000 ms");
+    }
+}
+
+/// As the corpus begins, so that its letters are of the same cluster.
+const HEARING_STORY: [&str; 4] = [
+    "nodes 3",
+    "start 1 2 3",
+    "at 2: create orders partitions=2 replicas=3",
+    "at 1: produce orders-0 'a' 'b'",
+];
+
 /// Metadata and clients' frames that are on their way to another node.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these carry bytes of another format")]
 fn read_inside(body: &PeerBody) {
@@ -221,4 +251,27 @@ pub fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
 /// A number below `end`, which is not 0.
 pub(crate) fn below(random: &mut Random, end: usize) -> usize {
     usize::try_from(random.next_u64() % end as u64).expect("below a usize")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise every letter would be dropped unread.
+    #[test]
+    fn the_corpus_is_of_the_cluster_that_hears_it() {
+        let mut cluster = Cluster::default();
+        for command in HEARING_STORY {
+            cluster.obey(command).expect("the story makes sense");
+        }
+        let of = |message: &[u8]| PeerMessage::decode(message).expect("a node said it").cluster_id;
+        let own = cluster.letters().iter().find_map(|letter| of(&letter.message));
+        assert!(own.is_some());
+        for (target, name, bytes) in seeds() {
+            if target == "peer_message" && name != "found" {
+                let length = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+                assert_eq!(of(&bytes[2..2 + length]), own, "{name}");
+            }
+        }
+    }
 }

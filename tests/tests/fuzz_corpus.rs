@@ -26,6 +26,11 @@ fn what_peers_say_is_read_or_refused() {
 }
 
 #[test]
+fn nodes_outlive_whatever_peers_say() {
+    vary("peer_message", seedlog_tests::fuzz::hear, 30);
+}
+
+#[test]
 fn journals_are_recovered_or_refused() {
     replay("recovery", 100);
 }
@@ -72,6 +77,10 @@ fn folder(target: &str) -> PathBuf {
 /// Every file of a target, and so many variations of each.
 fn replay(target: &str, variations: u64) {
     let (_, harness) = TARGETS.into_iter().find(|(name, _)| *name == target).expect("it is a target");
+    vary(target, harness, variations);
+}
+
+fn vary(target: &str, harness: Harness, variations: u64) {
     let entries = fs::read_dir(folder(target)).expect("every target has a corpus");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("the folder can be listed").path()).collect();
     paths.sort_unstable();

@@ -24,6 +24,7 @@ use seedlog_core::ids::NodeId;
 use seedlog_core::input::Input;
 use seedlog_core::peer::{PeerMessage, admit_batches};
 use seedlog_core::quorum::voters::VoterChange;
+use seedlog_core::records::ProducedBatch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Letters that are carried for one command: more means that the nodes do not come to rest.
@@ -55,6 +56,17 @@ impl Cluster {
     /// All letters that were carried so far.
     pub(crate) fn letters(&self) -> &[Letter] {
         &self.letters
+    }
+
+    /// A node hears what none of the others has said, and all go on from there.
+    pub(crate) fn hear(
+        &mut self,
+        node: i32,
+        message: PeerMessage,
+        batches: &[ProducedBatch],
+    ) -> Result<(), String> {
+        self.step(node, Input::Peer { message: Box::new(message), batches: batches.to_vec() });
+        self.settle()
     }
 
     fn carry_on(&mut self, command: &str) -> Result<(), String> {
