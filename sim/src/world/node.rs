@@ -91,6 +91,8 @@ pub(super) struct Process {
     pub(super) seen: Seen,
     /// The quorum's members by a change that is in its log and not committed.
     pub(super) open_voters: Option<Vec<Voter>>,
+    /// The step under way cut its metadata log.
+    pub(super) cuts_metadata: bool,
     pub(super) next_id: u64,
     pub(super) durable_scheduled: bool,
     pub(super) groups_untold: u32,
@@ -227,6 +229,7 @@ impl Process {
             sends: BTreeMap::new(),
             seen: Seen::default(),
             open_voters: None,
+            cuts_metadata: false,
             next_id: 0,
             durable_scheduled: false,
             groups_untold: 0,

@@ -93,6 +93,7 @@ impl World {
     /// After a step: was a change that was not committed taken back?
     pub(super) fn observe_voters(&mut self, at: usize) {
         let State::Up(process) = &mut self.nodes[at].state else { return };
+        let was_cut = std::mem::take(&mut process.cuts_metadata);
         let voters = process.broker.quorum().voters();
         let committed = process.broker.image().voters();
         let was_open = match &process.open_voters {
@@ -103,7 +104,8 @@ impl World {
         if !was_open && !is_open {
             return;
         }
-        let is_rolled_back = process.open_voters.as_deref().is_some_and(|open| open != committed);
+        // A snapshot, or several commits in one step, may hide that it was committed.
+        let is_rolled_back = was_cut && process.open_voters.as_deref().is_some_and(|open| open != committed);
         process.open_voters = is_open.then(|| voters.to_vec());
         if is_rolled_back {
             self.mark(Mark::VotersRolledBack);

@@ -72,6 +72,11 @@ impl World {
                 {
                     self.voters.clone_from(voters);
                 }
+                if let Entry::MetadataCut { .. } = entry
+                    && let Some(process) = self.nodes[at].process()
+                {
+                    process.cuts_metadata = true;
+                }
                 self.witness(at, |witness, _| witness.on_entry(entry, batch.as_ref()));
             }
         }
