@@ -153,7 +153,7 @@ impl State {
         let Some((since, _)) = self.links.cuts.remove(&(from, to)) else { return };
         let now = now_us();
         let delay = self.rng.range(1_000, 200_000);
-        let State { conns, links, .. } = self;
+        let Self { conns, links, .. } = self;
         let mut held = false;
         for conn in conns.values_mut() {
             let ends = [0, 1].map(|end: usize| links.address_of(conn.ends[end].host));

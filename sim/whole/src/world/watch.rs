@@ -163,11 +163,13 @@ impl World {
 
     fn on_output(&mut self, at: usize, broker: &Broker, output: &Output) {
         // What is answered in another step than the request's has waited.
-        let has_waited = self.machines[at].step.0 != REQUEST;
-        match output {
-            Output::Reply { response: Some(reply), .. } if has_waited => self.mark_refusals(&reply.response),
-            Output::Send { to, message, .. } => self.on_message(at, *to, message),
-            _ => {}
+        if self.machines[at].step.0 != REQUEST
+            && let Output::Reply { response: Some(reply), .. } = output
+        {
+            self.mark_refusals(&reply.response);
+        }
+        if let Output::Send { to, message, .. } = output {
+            self.on_message(at, *to, message);
         }
         match output {
             Output::Reply { conn, number, response: Some(reply) } => match &reply.response {
