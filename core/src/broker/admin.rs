@@ -185,19 +185,20 @@ pub(super) fn refuse_request(request: &Request, code: ErrorCode, why: &'static s
     }
 }
 
-/// An answer that was to be sent once its records are committed, and will not be.
+/// An answer that was to be sent once its records are committed, and will not be. Refusals rest on what is not committed as well:
+/// that a topic exists already may be the work of a request that comes to nothing (SAFETY C1).
 pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
     let why = Some(Str::from_static("The controller changed; the request may have been carried out."));
     match response {
         Response::CreateTopics(mut response) => {
-            for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            for topic in &mut response.topics {
                 topic.error_code = code.code();
                 topic.error_message.clone_from(&why);
             }
             Response::CreateTopics(response)
         }
         Response::DeleteTopics(mut response) => {
-            for topic in response.responses.iter_mut().filter(|topic| topic.error_code == 0) {
+            for topic in &mut response.responses {
                 topic.error_code = code.code();
                 topic.error_message.clone_from(&why);
             }
@@ -236,4 +237,29 @@ fn refuse_deletion(request: &DeleteTopicsRequest, code: ErrorCode, why: &'static
         error_message: Some(Str::from_static(why)),
     });
     Response::DeleteTopics(DeleteTopicsResponse { throttle_time_ms: 0, responses: responses.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_was_seen_before_its_commit_is_told_when_the_controller_changes() {
+        let decided = [ErrorCode::None, ErrorCode::TopicAlreadyExists, ErrorCode::UnknownTopicOrPartition];
+        let late = ErrorCode::RequestTimedOut;
+        let created = decided
+            .map(|code| CreatableTopicResult { error_code: code.code(), ..CreatableTopicResult::default() });
+        let created = CreateTopicsResponse { throttle_time_ms: 0, topics: created.into() };
+        let Response::CreateTopics(created) = refused(Response::CreateTopics(created), late) else {
+            panic!("it stays what it is");
+        };
+        assert!(created.topics.iter().all(|topic| topic.error_code == late.code()));
+        let deleted = decided
+            .map(|code| DeletableTopicResult { error_code: code.code(), ..DeletableTopicResult::default() });
+        let deleted = DeleteTopicsResponse { throttle_time_ms: 0, responses: deleted.into() };
+        let Response::DeleteTopics(deleted) = refused(Response::DeleteTopics(deleted), late) else {
+            panic!("it stays what it is");
+        };
+        assert!(deleted.responses.iter().all(|topic| topic.error_code == late.code()));
+    }
 }
