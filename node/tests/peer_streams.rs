@@ -13,7 +13,7 @@ use seedlog_core::ids::{
 };
 use seedlog_core::journal::{AppendEntry, Entry};
 use seedlog_core::output::Extent;
-use seedlog_core::peer::{Append, Beat, PeerBody, PeerMessage};
+use seedlog_core::peer::{Append, Beat, PEER_FORMAT, PeerBody, PeerMessage};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader};
 use seedlog_core::time::WallMs;
 use std::collections::BTreeMap;
@@ -303,6 +303,8 @@ fn greeting(format: u16, stream: u8, from: i32, to: i32) -> Vec<u8> {
     body.extend_from_slice(&to.to_le_bytes());
     body.push(0);
     body.extend_from_slice(b"\x056.7.8");
+    // No address: no host, no port.
+    body.extend_from_slice(&[0, 0, 0]);
     let mut bytes = vec![0xf5, b'S', b'D', b'L'];
     bytes.extend_from_slice(&(body.len() as u16).to_le_bytes());
     bytes.extend_from_slice(&body);
@@ -315,7 +317,8 @@ fn whatever_comes_to_the_port_does_no_harm() {
         let (one, mut two) = pair::<Vec<Bytes>>().await;
         let mut state = 7_u64;
         for round in 0..200 {
-            let mut bytes = if round % 3 == 0 { greeting(1, round as u8 % 2, 1, 2) } else { Vec::new() };
+            let mut bytes =
+                if round % 3 == 0 { greeting(PEER_FORMAT, round as u8 % 2, 1, 2) } else { Vec::new() };
             for _ in 0..round {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 bytes.push((state >> 56) as u8);
@@ -326,9 +329,9 @@ fn whatever_comes_to_the_port_does_no_harm() {
         // A client of Kafka's, whose request begins with a length.
         assert!(answer_to(two.port, &[0, 0, 0, 20, 0, 18, 0, 3, 0, 0, 0, 1]).await.is_empty());
         // Half a greeting, and silence.
-        assert!(answer_to(two.port, &greeting(1, 0, 1, 2)[..9]).await.is_empty());
+        assert!(answer_to(two.port, &greeting(PEER_FORMAT, 0, 1, 2)[..9]).await.is_empty());
         // Lengths that nobody should believe.
-        let mut bytes = greeting(1, 0, 1, 2);
+        let mut bytes = greeting(PEER_FORMAT, 0, 1, 2);
         bytes.extend_from_slice(&[
             0xf5, b'S', b'D', b'M', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0,
         ]);
@@ -344,14 +347,14 @@ fn nodes_that_do_not_belong_here_are_told_why() {
         let mut named = options(2);
         named.cluster_id = Some("AQEBAQEBAQEBAQEBAQEBAQ".to_owned());
         let two: Node = start(named, 0).await;
-        let mut other_cluster = greeting(1, 0, 1, 2);
+        let mut other_cluster = greeting(PEER_FORMAT, 0, 1, 2);
         other_cluster.splice(17..18, b"\x16BAEBAQEBAQEBAQEBAQEBAQ".iter().copied());
         let length = (other_cluster.len() - 6) as u8;
         other_cluster[4] = length;
         for (bytes, words) in [
             (greeting(9, 0, 1, 2), &["node 1", "format 9", "6.7.8", env!("CARGO_PKG_VERSION")][..]),
-            (greeting(1, 0, 1, 3), &["node 1", "node 3", "node 2", "controller.quorum.voters"]),
-            (greeting(1, 0, 2, 2), &["two nodes", "2", "node.id"]),
+            (greeting(PEER_FORMAT, 0, 1, 3), &["node 1", "node 3", "node 2", "controller.quorum.voters"]),
+            (greeting(PEER_FORMAT, 0, 2, 2), &["two nodes", "2", "node.id"]),
             (other_cluster, &["BAEBAQEBAQEBAQEBAQEBAQ", "AQEBAQEBAQEBAQEBAQEBAQ"]),
         ] {
             let answer = answer_to(two.port, &bytes).await;

@@ -1,3 +1,5 @@
+//! What survives of a write: full disks, failing syncs, crashes, power cuts, lost folders.
+
 use super::*;
 use seedlog_sim::disk::SECTOR_BYTES;
 use seedlog_sim::rng::{Purpose, Stream};

@@ -1,3 +1,5 @@
+//! What streams do over links that are whole, cut or broken, and to machines without power.
+
 use super::*;
 use bytes::{Bytes, BytesMut};
 use madsim::runtime::Runtime;
