@@ -4,7 +4,7 @@
 use super::oracle::Oracle;
 use super::sight::Seen;
 use super::truth::Truth;
-use super::{Judge, s5, s16, s32};
+use super::{Judge, s5, s8, s16, s32};
 use crate::marks::{Mark, Marks};
 use crate::plan::Flush;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
@@ -106,7 +106,7 @@ pub fn check_candidates(
         }
         let own = folder.oracle_mut().logs.entry(partition).or_default();
         if !own.given_up
-            && let Err(says) = s5::check_candidate(log, node_id, own, what)
+            && let Err(says) = s8::check_candidate(log, node_id, own, what)
         {
             heard.push((machine, format!("{partition}: {says}")));
         }

@@ -5,7 +5,7 @@ use super::oracle::{Oracle, partition_of, shadow_of};
 use super::s24::Register;
 use super::sight::Sight;
 use super::truth::{Life, TrueBatch, Truth};
-use super::{Judge, q1, s1, s2, s7, s9, s13, s16, s25};
+use super::{Judge, q1, s1, s2, s3, s4, s7, s9, s11, s13, s15, s16, s25};
 use crate::marks::{Mark, Marks};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
@@ -169,23 +169,21 @@ impl Witness<'_> {
     /// A step changed something. What it takes for committed metadata goes through [`Self::commit_next`] before.
     pub fn on_sight(&mut self, sight: &Sight, broker: &Broker) -> Left {
         match sight {
-            Sight::Term { before, now } if now < before => {
-                self.hear(Judge::S11, Err(format!("its term goes back from {before} to {now}")));
+            Sight::Term { before, now } => {
+                self.hear(Judge::S11, s11::check_forward("its term", *before, *now));
             }
-            Sight::Term { .. } | Sight::Committed(_) => {}
+            Sight::Committed(_) => {}
             Sight::LeadsQuorum(term) => {
                 self.on_quorum_leader(*term);
                 return Left::LeadsQuorum;
             }
             Sight::Image { end, hash } => {
-                let said = self.check_image(*end, *hash);
+                let said = s15::check_image(&self.truth.entries, *end, *hash);
                 self.hear(Judge::S15, said);
             }
             Sight::Epoch { partition, before, now } => {
-                if now < before {
-                    let says = format!("{partition}: its leader epoch goes back from {before} to {now}");
-                    self.hear(Judge::S11, Err(says));
-                }
+                let what = format!("{partition}: its leader epoch");
+                self.hear(Judge::S11, s11::check_forward(&what, *before, *now));
             }
             Sight::Leads { partition, epoch } => {
                 self.on_partition_leader(*partition, *epoch, broker);
@@ -200,16 +198,6 @@ impl Witness<'_> {
         Left::Nothing
     }
 
-    fn check_image(&self, end: Offset, hash: u64) -> Result<(), String> {
-        let index = usize::try_from(end.0 - 1).ok();
-        match index.and_then(|index| self.truth.entries.get(index)).map(|entry| entry.image) {
-            Some(image) if image == hash => Ok(()),
-            Some(_) => Err(format!("its image of the metadata up to {end} is not the one that others have")),
-            None if end == Offset::ZERO => Ok(()),
-            None => Err(format!("it acts on metadata up to {end}, which is not committed")),
-        }
-    }
-
     fn on_quorum_leader(&mut self, term: LeaderEpoch) {
         if let Err((judge, says)) = s16::check_leader(&mut self.truth.terms, term, self.who.0) {
             self.hear(judge, Err(format!("the quorum: {says}")));
@@ -218,13 +206,9 @@ impl Witness<'_> {
         let committed = i64::try_from(self.truth.entries.len()).unwrap_or(i64::MAX);
         let matched = self.oracle.metadata.matched;
         let has_successor = self.truth.terms.keys().next_back().is_some_and(|latest| *latest > term);
-        if matched < committed && !has_successor {
-            let says = format!(
-                "the quorum's leader of term {term} lacks entry {matched} of the metadata; what is below {committed} is committed"
-            );
-            self.hear(Judge::S1, Err(says.clone()));
-            self.hear(Judge::S3, Err(says));
-        }
+        let said = s3::check_quorum(term, matched, committed, has_successor);
+        self.hear(Judge::S1, said.clone());
+        self.hear(Judge::S3, said);
     }
 
     /// The node takes the metadata up to `end` for committed. Gives back the next entry of it that nobody knew to be.
@@ -241,9 +225,7 @@ impl Witness<'_> {
             return None;
         }
         let Some(held) = self.oracle.metadata.at(next).cloned() else {
-            let says =
-                format!("metadata up to {end} counts as committed, and this node does not have entry {next}");
-            self.hear(Judge::S4, Err(says));
+            self.hear(Judge::S4, s4::check_end("the metadata", Offset(next), end));
             return None;
         };
         let decoded = MetadataRecord::decode(&held.records).unwrap_or_default();
@@ -311,8 +293,7 @@ impl Witness<'_> {
             self.hear(Judge::S2, Err(format!("{partition}: {says}")));
             return false;
         }
-        if log.end() < end {
-            let says = format!("{partition}: its watermark is {end}, and its log ends at {}", log.end());
+        if let Err(says) = s4::check_end(&partition.to_string(), log.end(), end) {
             self.hear(Judge::S4, Err(says));
             return false;
         }

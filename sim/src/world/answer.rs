@@ -5,7 +5,7 @@ use super::node::State;
 use super::queue::What;
 use crate::judges::sight::resolve;
 use crate::judges::truth::partition_of;
-use crate::judges::{Judge, s24};
+use crate::judges::{Judge, s14, s24};
 use crate::marks::Mark;
 use crate::trace::Kind;
 use seedlog_core::door::Acks;
@@ -86,6 +86,10 @@ impl World {
         }
         for (partition, batch, bytes) in &served.batches {
             let said = s24::check_served(self.truth.logs.get(partition), *partition, bytes);
+            if said.is_err() {
+                let said = s14::check_identity(&self.truth.logs, *partition, bytes);
+                self.hear(Judge::S14, at, said);
+            }
             if let Some(held) = self.truth.logs.get_mut(partition).and_then(|log| log.at_mut(batch.base)) {
                 // With flush=interval what was read may vanish with the power.
                 held.served |= self.nodes[at].flushes_always();

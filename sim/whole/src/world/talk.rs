@@ -15,7 +15,7 @@ use seedlog_sim::clients::{Actor, Context};
 use seedlog_sim::hash::hash64;
 use seedlog_sim::judges::oracle::whole_hash;
 use seedlog_sim::judges::truth::partition_of;
-use seedlog_sim::judges::{Judge, s24};
+use seedlog_sim::judges::{Judge, s14, s24};
 use seedlog_sim::marks::Mark;
 use seedlog_sim::plan::ClientPlan;
 use seedlog_sim::rng::{Purpose, Stream};
@@ -258,7 +258,7 @@ impl World {
     fn judge_served(&mut self, at: usize, response: &FetchResponse) {
         // With flush=interval what was read may vanish with the power.
         let stays = self.machines[at].flushes_always();
-        let mut said = Ok(());
+        let (mut identity, mut said) = (Ok(()), Ok(()));
         let mut refused = false;
         for topic in &response.responses {
             // By name the topic may be another one of that name since.
@@ -272,6 +272,9 @@ impl World {
                 let bytes = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
                 for (header, range) in Batches::new(&bytes) {
                     let batch = &bytes[range];
+                    if is_sure {
+                        identity = identity.and(s14::check_identity(&self.truth.logs, partition, batch));
+                    }
                     let log = self.truth.logs.get_mut(&partition);
                     if is_sure {
                         said = said.and(s24::check_served(log.as_deref(), partition, batch));
@@ -286,6 +289,7 @@ impl World {
         if refused {
             self.mark(Mark::DamageRefusedAtRead);
         }
+        self.hear(Judge::S14, at, identity);
         self.hear(Judge::S24, at, said);
     }
 
