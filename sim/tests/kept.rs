@@ -68,6 +68,17 @@ fn a_hole_in_the_journal_hides_a_cut_and_what_was_appended_after_it_overlaps() {
 }
 
 #[test]
+fn recovery_recycles_a_file_by_a_snapshot_whose_name_is_in_the_page_cache_alone() {
+    is_clean(7070);
+}
+
+#[test]
+fn the_acknowledgement_that_commits_is_lost_and_the_session_is_opened_anew() {
+    let outcome = run_seed(Scenario::Quorum, 65, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None);
+}
+
+#[test]
 fn a_removed_voter_asks_nobody_who_leads() {
     is_clean_with_changes_of_voters(4);
 }

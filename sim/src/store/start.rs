@@ -237,7 +237,8 @@ impl Store {
         let spare_fits = spare.is_some_and(|inode| disk.content(inode).len() as u64 >= capacity);
         if spare_fits && rng.chance(500) {
             let (_, from) = self.spares.pop_front().expect("it is the front");
-            self.journal_lane([Op::Rename { from, to: name.clone() }]);
+            // The snapshot by which the file is spare may have its name in the page cache alone.
+            self.journal_lane([Op::SyncDir, Op::Rename { from, to: name.clone() }]);
         } else if full {
             return Err(StartError::NoSpace);
         } else {
