@@ -52,7 +52,9 @@ ends() {
   local topic
   for topic in "$@"; do
     env -u SEEDLOG_BIN "$SEEDLOG_BIN" topic describe --bootstrap-server "$BOOTSTRAP" --topic "$topic" 2> /dev/null |
-      awk '$1 ~ /^[0-9]+$/ { sum += $7 } END { print sum + 0 }'
+      awk '$1 == "PARTITION" { for (at = 1; $at != "LATEST"; at++) if (at > NF) exit 1; latest = at }
+        $1 ~ /^[0-9]+$/ { sum += $latest }
+        END { print sum + 0 }'
   done
 }
 
