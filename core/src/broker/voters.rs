@@ -26,8 +26,12 @@ impl Broker {
     /// Somebody wants the members changed. What is refused changes nothing; what is begun shows in the metadata.
     pub(super) fn on_change_voters(&mut self, change: VoterChange, out: &mut Outputs) {
         if let Ok(voters) = self.plan_voters(change) {
-            self.decide(alloc::vec![MetadataRecord::Voters { voters }], out);
+            self.set_voters(voters, out);
         }
+    }
+
+    fn set_voters(&mut self, voters: Vec<Voter>, out: &mut Outputs) {
+        self.decide(alloc::vec![MetadataRecord::Voters { voters }], out);
     }
 
     /// A node that `controller.quorum.voters` names, and whose disk was replaced, is a voter again once it has what is
@@ -36,10 +40,9 @@ impl Broker {
         if !self.config.admits_voters || self.controller.is_none() {
             return;
         }
-        let wanted = self.config.voters.iter().filter_map(|&node| self.wanted_change(node));
-        let possible = wanted.into_iter().find(|&change| self.plan_voters(change).is_ok());
-        if let Some(change) = possible {
-            self.on_change_voters(change, out);
+        let mut wanted = self.config.voters.iter().filter_map(|&node| self.wanted_change(node));
+        if let Some(voters) = wanted.find_map(|change| self.plan_voters(change).ok()) {
+            self.set_voters(voters, out);
         }
     }
 
