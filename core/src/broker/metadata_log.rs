@@ -300,7 +300,7 @@ impl Broker {
             // A leader of a newer release, or none of ours: nothing of it is taken.
             let fits = epoch >= self.quorum.log.last_epoch() && epoch <= self.quorum.epoch();
             let Ok(decoded) = MetadataRecord::decode(&records) else { return };
-            if !fits || !self.is_writable() {
+            if !fits || !self.quorum.may_follow(&decoded) || !self.is_writable() {
                 return;
             }
             self.take_entry(MetadataEntry { epoch, records }, &decoded, out);

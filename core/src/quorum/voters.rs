@@ -14,7 +14,7 @@
 //! for the other in a single step would be two changes at once.
 
 use super::Quorum;
-use crate::cluster::records::Voter;
+use crate::cluster::records::{MetadataRecord, Voter};
 use crate::ids::NodeId;
 use alloc::vec::Vec;
 use core::fmt;
@@ -115,6 +115,16 @@ impl Quorum {
         Ok(voters)
     }
 
+    /// The lists of voters that an entry names come one member at a time from the one in force: no leader of ours writes others.
+    #[must_use]
+    pub fn may_follow(&self, records: &[MetadataRecord]) -> bool {
+        let mut before = self.voters();
+        records.iter().all(|record| {
+            let MetadataRecord::Voters { voters } = record else { return true };
+            differ_by_one(core::mem::replace(&mut before, voters), voters)
+        })
+    }
+
     /// It copies this leader's log and has all that is committed.
     #[must_use]
     pub fn keeps_up(&self, voter: &Voter) -> bool {
@@ -177,6 +187,16 @@ mod tests {
             beat: 0,
         });
         quorum
+    }
+
+    #[test]
+    fn a_leader_that_changes_two_members_at_once_is_not_followed() {
+        let quorum = leader();
+        let named = |nodes: &[(i32, u8)]| MetadataRecord::Voters { voters: voters(nodes) };
+        assert!(quorum.may_follow(&[named(&[(1, 0), (2, 0)])]));
+        assert!(quorum.may_follow(&[named(&[(1, 0), (2, 0)]), named(&[(1, 0)])]));
+        assert!(!quorum.may_follow(&[named(&[(1, 0)])]));
+        assert!(!quorum.may_follow(&[named(&[(1, 0), (2, 0), (3, 1)])]));
     }
 
     #[test]
