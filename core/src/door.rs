@@ -5,9 +5,10 @@ use crate::errors::ErrorCode;
 use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeTopicPartitionsRequest,
-    FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
+    ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody,
+    Str, WireError, decode_request,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -43,6 +44,8 @@ pub enum ClientBody {
     CreateTopics(CreateTopicsRequest),
     /// Delete topics.
     DeleteTopics(DeleteTopicsRequest),
+    /// Move the start of logs.
+    DeleteRecords(DeleteRecordsRequest),
     /// Assign a producer id.
     InitProducerId(InitProducerIdRequest),
     /// Which broker keeps a group or a transactional id.
@@ -202,6 +205,7 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::ApiVersions(_) => ClientBody::ApiVersions,
         Request::CreateTopics(request) => ClientBody::CreateTopics(request),
         Request::DeleteTopics(request) => ClientBody::DeleteTopics(request),
+        Request::DeleteRecords(request) => ClientBody::DeleteRecords(request),
         Request::InitProducerId(request) => ClientBody::InitProducerId(request),
         Request::FindCoordinator(request) => ClientBody::FindCoordinator(request),
         Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),

@@ -233,6 +233,18 @@ impl<'a> Replay<'a> {
                     held.damage = Some(Damage { from: *from, to: None });
                 }
             }
+            Entry::LogStart { partition, start } => {
+                if let Some(held) = self.held(*partition)
+                    && held.damage.is_none()
+                {
+                    if *start > held.log.end() {
+                        held.lose(*start);
+                    } else {
+                        held.log.advance_start(*start);
+                        held.high_watermark = held.high_watermark.max(*start);
+                    }
+                }
+            }
             Entry::Started { boot, is_doubtful } => {
                 self.state.boot = *boot;
                 if *is_doubtful {
@@ -300,7 +312,8 @@ impl<'a> Replay<'a> {
             | Entry::Reset { .. }
             | Entry::Dropping { .. }
             | Entry::Trusted { .. }
-            | Entry::Damaged { .. } => unreachable!("the caller took these"),
+            | Entry::Damaged { .. }
+            | Entry::LogStart { .. } => unreachable!("the caller took these"),
         }
         Ok(())
     }
@@ -316,7 +329,8 @@ impl<'a> Replay<'a> {
         // What a hole took may have been a cut, or the begin of another log.
         let behind_hole = self.holes.iter().any(|hole| hole.first < located.lsn);
         let held = self.state.partitions.entry(append.partition).or_default();
-        if append.base_offset < held.log.end() && held.damage.is_none() {
+        let reaches_over_start = held.log.is_empty() && append.next_offset() > held.log.end();
+        if append.base_offset < held.log.end() && !reaches_over_start && held.damage.is_none() {
             if !behind_hole {
                 let what = "it appends where the log already has records";
                 return Err(Refusal::Contradiction(located.lsn, what));

@@ -394,7 +394,8 @@ fn of_partition(entry: &Entry, wanted: TopicPartition) -> bool {
         | Entry::MetadataImage { .. }
         | Entry::Dropping { .. }
         | Entry::Trusted { .. }
-        | Entry::Damaged { .. } => false,
+        | Entry::Damaged { .. }
+        | Entry::LogStart { .. } => false,
     }
 }
 

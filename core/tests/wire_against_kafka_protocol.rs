@@ -38,6 +38,8 @@ fn through_theirs(message: &str, body: &Bytes, version: i16) -> Option<Bytes> {
         CreateTopicsResponse,
         DeleteTopicsRequest,
         DeleteTopicsResponse,
+        DeleteRecordsRequest,
+        DeleteRecordsResponse,
         FindCoordinatorRequest,
         FindCoordinatorResponse,
         InitProducerIdRequest,

@@ -41,6 +41,7 @@ fn the_apis_are_those_of_kafka_4_3_with_its_exceptions() {
             "18 ApiVersions 0-4 0-4",
             "19 CreateTopics 2-7 2-7",
             "20 DeleteTopics 1-6 1-6",
+            "21 DeleteRecords 0 2",
             "22 InitProducerId 0-5 0-5",
             "23 OffsetForLeaderEpoch 2-4 2-4",
             "60 DescribeCluster 0-2 0-2",

@@ -213,6 +213,7 @@ pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
         | Response::FindCoordinator(_)
         | Response::DescribeCluster(_)
         | Response::DescribeTopicPartitions(_)
+        | Response::DeleteRecords(_)
         | Response::OffsetForLeaderEpoch(_) => response,
     }
 }

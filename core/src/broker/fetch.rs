@@ -224,6 +224,9 @@ impl Broker {
                 return Ok(Say::Diverging { epoch: end.epoch, end: end.end.min(high_watermark) });
             }
         }
+        if replica.durable_start() <= part.offset && part.offset < log.start() {
+            return Ok(Say::Nothing); // It is being deleted: out of range once that is on disk (SAFETY J7).
+        }
         if part.offset < log.start() || part.offset > log.end() {
             return Err(ErrorCode::OffsetOutOfRange);
         }
@@ -237,7 +240,7 @@ impl Broker {
             bytes_max: part.bytes_max,
         });
         let available = if readable { log.bytes_between(part.offset, high_watermark) } else { 0 };
-        Ok(Say::Data { high_watermark, log_start: log.start(), extent, available })
+        Ok(Say::Data { high_watermark, log_start: replica.durable_start(), extent, available })
     }
 
     /// Tells the sessions that watch the partitions that moved in this step.

@@ -34,9 +34,7 @@ impl Broker {
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         if damaged && is_writable {
             // What is left of it proves nothing (SAFETY J5): the leader has the rest, and this too.
-            let entry = replica.reset(partition, start, Vec::new());
-            self.journal(entry, out);
-            self.open_session(partition, out);
+            self.reset_log(partition, start, Vec::new(), out);
             return;
         }
         let Some((session, log)) = replica.session_mut() else { return };
@@ -81,15 +79,26 @@ impl Broker {
                 }
             }
             OpenAnswer::Reset { start, epoch, bytes, from: at, total } => {
-                if let Some(whole) = session.on_reset_part(start, epoch, (at, total), &bytes) {
-                    let entry = replica.reset(partition, whole.start, whole.bytes);
-                    self.journal(entry, out);
+                match session.on_reset_part(start, epoch, (at, total), &bytes) {
+                    Some(whole) => self.reset_log(partition, whole.start, whole.bytes, out),
+                    None => self.open_session(partition, out),
                 }
-                self.open_session(partition, out);
             }
             // The metadata will say who leads.
             OpenAnswer::NotLeader { .. } => {}
         }
+    }
+
+    /// Begins the log anew, empty. The session opens once that is on disk.
+    fn reset_log(&mut self, partition: TopicPartition, start: Offset, producers: Vec<u8>, out: &mut Outputs) {
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        let entry = replica.reset(partition, start, producers);
+        let lsn = self.journal(entry, out);
+        if let Some(replica) = self.replicas.get_mut(&partition) {
+            replica.reset_as(lsn);
+        }
+        self.journal.data.push_back((lsn, partition));
+        self.opening.insert(partition);
     }
 
     /// A leader's records.
@@ -126,6 +135,7 @@ impl Broker {
                 if replica.on_leader_high_watermark(append.high_watermark) {
                     self.moved.push(partition);
                 }
+                self.advance_start(partition, append.log_start, out);
                 if !took {
                     self.acknowledge_log(from, partition, append.epoch, append.number, durable, None);
                 }
@@ -195,22 +205,23 @@ impl Broker {
         resend_from: Option<Offset>,
     ) {
         let Some(replica) = self.replicas.get(&partition) else { return };
-        let high_watermark = replica.high_watermark();
-        self.acknowledge(leader, Ack { partition, epoch, number, durable, resend_from, high_watermark });
+        let (high_watermark, log_start) = (replica.high_watermark(), replica.durable_start());
+        let ack = Ack { partition, epoch, number, durable, resend_from, high_watermark, log_start };
+        self.acknowledge(leader, ack);
     }
 
     /// Watermarks and log starts that moved.
     pub(super) fn on_marks(&mut self, from: NodeId, peer: PeerRun, marks: &[Mark], out: &mut Outputs) {
         for mark in marks {
             if mark.partition.is_data() {
-                self.on_mark(from, peer, mark);
+                self.on_mark(from, peer, mark, out);
             } else {
                 self.on_metadata_mark(from, peer, mark, out);
             }
         }
     }
 
-    fn on_mark(&mut self, from: NodeId, peer: PeerRun, mark: &Mark) {
+    fn on_mark(&mut self, from: NodeId, peer: PeerRun, mark: &Mark, out: &mut Outputs) {
         let Some(replica) = self.replicas.get_mut(&mark.partition) else { return };
         let is_open = replica
             .session()
@@ -221,7 +232,16 @@ impl Broker {
         if replica.on_leader_high_watermark(mark.high_watermark) {
             self.moved.push(mark.partition);
         }
+        if mark.log_start > replica.log().end() {
+            // What comes next for this log is deleted: only a session that resets it goes on.
+            if let Some((session, _)) = replica.session_mut() {
+                session.reopen();
+            }
+            self.open_session(mark.partition, out);
+            return;
+        }
         let (end, durable) = (replica.log().end(), replica.durable().end());
+        self.advance_start(mark.partition, mark.log_start, out);
         let resend_from = (mark.end > end).then_some(end);
         self.acknowledge_log(from, mark.partition, mark.epoch, mark.number, durable, resend_from);
     }

@@ -3,7 +3,7 @@
 use super::{Broker, Phase};
 use crate::cluster::snapshot::{Cluster, PartitionSnapshot, Snapshot};
 use crate::config::FlushMode;
-use crate::ids::{LeaderEpoch, Lsn, NodeId, RunId, TopicPartition};
+use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, RunId, TopicPartition};
 use crate::journal::{Entry, QuorumChain};
 use crate::museum::exhibit;
 use crate::output::{HaltReason, Output, Outputs, StoreCommand};
@@ -47,6 +47,8 @@ pub(super) enum Deferred {
     Stand { epoch: LeaderEpoch },
     /// A log is given up.
     TellDamage { partition: TopicPartition },
+    /// A log's start has moved.
+    LogStart { partition: TopicPartition, start: Offset },
     /// Something is said to another node.
     Send { to: NodeId, run: RunId, body: PeerBody },
 }
@@ -162,6 +164,7 @@ impl Broker {
             Deferred::Founded { cluster, tell } => self.on_founded(cluster, tell, out),
             Deferred::Stand { epoch } => self.on_stood(epoch, out),
             Deferred::TellDamage { partition } => self.on_damage_noted(partition, out),
+            Deferred::LogStart { partition, start } => self.on_log_start_synced(partition, start, out),
             Deferred::Send { to, run, body } => self.send(to, Some(run), body, out),
         }
     }
@@ -184,7 +187,8 @@ impl Broker {
             | Entry::Cut { .. }
             | Entry::Dropping { .. }
             | Entry::Trusted { .. }
-            | Entry::Damaged { .. } => 0,
+            | Entry::Damaged { .. }
+            | Entry::LogStart { .. } => 0,
         };
         self.journal.chain = self.journal.chain.with(&entry);
         self.journal_output(Output::Journal { entry, batch: None }, bytes, out)

@@ -87,6 +87,9 @@ impl Broker {
         let Some(freed) = progress.on_ack(now, peer, ack, end) else { return };
         let known = self.peers.entry(from).or_default();
         known.in_flight_bytes = known.in_flight_bytes.saturating_sub(freed);
+        // A start that an earlier leader was asked for, and of which this one did not hear.
+        self.advance_start(ack.partition, ack.log_start, out);
+        self.answer_deleted(ack.partition, out);
         self.on_progress(ack.partition, from, out);
     }
 
@@ -104,11 +107,12 @@ impl Broker {
     }
 
     /// Notes whether a follower has everything, so that nothing needs to be looked at again.
-    fn settle(&mut self, partition: TopicPartition, node: NodeId) {
+    pub(super) fn settle(&mut self, partition: TopicPartition, node: NodeId) {
         let Some(replica) = self.replicas.get(&partition) else { return };
         let Some(leader) = replica.leader() else { return };
         let quiet = leader.followers().get(&node).is_none_or(|progress| {
-            progress.is_quiet(replica.log().end()) && !progress.needs_mark(replica.high_watermark())
+            let needs_mark = progress.needs_mark(replica.high_watermark(), replica.log().start());
+            progress.is_quiet(replica.log().end()) && !needs_mark
         });
         let peer = self.peers.entry(node).or_default();
         if quiet {
@@ -264,7 +268,7 @@ impl Broker {
         }
     }
 
-    fn plan_mark(&self, partition: TopicPartition, node: NodeId) -> Option<(Mark, PeerRun)> {
+    pub(super) fn plan_mark(&self, partition: TopicPartition, node: NodeId) -> Option<(Mark, PeerRun)> {
         let replica = self.replicas.get(&partition)?;
         let leader = replica.leader()?;
         let progress = leader.followers().get(&node)?;
@@ -278,7 +282,9 @@ impl Broker {
             log_start: log.start(),
             end: log.end(),
         };
-        (progress.needs_mark(high_watermark) && progress.is_quiet(log.end())).then_some((mark, peer))
+        // A follower that has less than there is left is told so: it opens a session that resets it.
+        let is_due = progress.is_quiet(log.end()) || progress.is_below(log.start());
+        (is_due && progress.needs_mark(high_watermark, log.start())).then_some((mark, peer))
     }
 
     /// Timer: somebody in the ISR may have fallen behind.

@@ -42,7 +42,7 @@ impl Broker {
         let (committed, quorum) = (self.quorum.committed(), &self.quorum);
         quorum.leading().is_some_and(|leader| {
             leader.followers.iter().any(|(&node, progress)| {
-                !progress.is_quiet(quorum.limit_of(node)) || progress.needs_mark(committed)
+                !progress.is_quiet(quorum.limit_of(node)) || progress.needs_mark(committed, Offset::ZERO)
             })
         })
     }
@@ -317,7 +317,9 @@ impl Broker {
     ) {
         let partition = TopicPartition::METADATA;
         let high_watermark = self.quorum.committed();
-        self.acknowledge(leader, Ack { partition, epoch, number, durable, resend_from, high_watermark });
+        let log_start = Offset::ZERO;
+        let ack = Ack { partition, epoch, number, durable, resend_from, high_watermark, log_start };
+        self.acknowledge(leader, ack);
     }
 
     /// A follower says how far it got.
@@ -389,7 +391,8 @@ impl Broker {
         let Some((leader, log)) = self.quorum.leader_mut() else { return };
         let Some(progress) = leader.followers.get(&to) else { return };
         let Some((number, peer)) = progress.session() else { return };
-        if progress.needs_mark(high_watermark) {
+        // How much of it each node keeps is its own business.
+        if progress.needs_mark(high_watermark, Offset::ZERO) {
             let partition = TopicPartition::METADATA;
             let log_start = log.log().start();
             let mark = Mark { partition, epoch, number, high_watermark, log_start, end };

@@ -6,6 +6,7 @@
 mod admin;
 mod controller;
 mod damage;
+mod delete_records;
 mod describe_partitions;
 mod fetch;
 mod follow;
@@ -24,6 +25,7 @@ mod quorum;
 mod startup;
 mod timers;
 mod voters;
+mod waits;
 
 use crate::cluster::image::Image;
 use crate::config::Config;
@@ -55,8 +57,8 @@ use journal::JournalProgress;
 use membership::Membership;
 use offsets::OffsetsWait;
 use peers::Peer;
-use produce::ProduceWait;
 use timers::{Timer, Timers};
+use waits::PartsWait;
 
 /// The broker of one node.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ pub struct Broker {
     /// Partitions with producers that may expire.
     with_producers: BTreeSet<TopicPartition>,
     conns: BTreeMap<ConnId, Conn>,
-    produce_waits: BTreeMap<WaiterId, ProduceWait>,
+    parts_waits: BTreeMap<WaiterId, PartsWait>,
     sessions: Sessions,
     offsets_waits: BTreeMap<WaiterId, OffsetsWait>,
     /// Look-ups in the store: which request and which of its parts each is for.
@@ -333,7 +335,7 @@ impl Broker {
     fn on_conn_closed(&mut self, conn: ConnId) {
         let Some(closed) = self.conns.remove(&conn) else { return };
         for waiter in closed.waiters {
-            self.forget_produce(waiter);
+            self.forget_parts(waiter);
             self.forget_offsets(waiter);
         }
         for key in closed.fetches {
@@ -363,6 +365,7 @@ impl Broker {
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
             ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
             ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
+            ClientBody::DeleteRecords(delete) => self.on_delete_records(conn, number, &delete, out),
             ClientBody::DescribeTopicPartitions(describe) => {
                 self.on_describe_topic_partitions(conn, number, &describe, out);
             }
@@ -404,7 +407,7 @@ impl Broker {
         while let Some(timer) = self.timers.pop_due(self.now.mono) {
             match timer {
                 Timer::Start => {}
-                Timer::Produce(waiter) => self.on_produce_timeout(waiter, out),
+                Timer::Parts(waiter) => self.on_parts_timeout(waiter, out),
                 Timer::Fetch(key) => self.answer_fetch(key, out),
                 Timer::Forward(id) => self.give_up_forward(id, out),
                 Timer::Drop(topic_id) => self.drop_files(topic_id, out),
@@ -444,7 +447,7 @@ impl Broker {
 
     /// Requests that wait in the core.
     fn waiting(&self) -> usize {
-        self.produce_waits.len()
+        self.parts_waits.len()
             + self.offsets_waits.len()
             + self.undecided()
             + self.forwards.len()

@@ -107,7 +107,7 @@ impl Broker {
         if !replica.knows_committed() && wanted.timestamp != EARLIEST && wanted.timestamp != EARLIEST_LOCAL {
             return Err(ErrorCode::OffsetNotAvailable);
         }
-        let log = replica.log();
+        let (log, start) = (replica.log(), replica.durable_start());
         let at = |offset: Offset, epoch: Option<LeaderEpoch>| {
             Ok(Found::Now(ListOffsetsPartitionResponse {
                 partition_index: wanted.partition_index,
@@ -118,13 +118,13 @@ impl Broker {
             }))
         };
         let look = |look| {
-            if log.start() == high_watermark {
+            if start == high_watermark {
                 return Ok(Found::Now(failed(wanted.partition_index, ErrorCode::None)));
             }
             let extent = Extent {
                 partition,
                 generation: log.generation(),
-                from: log.start(),
+                from: start,
                 to: high_watermark,
                 bytes_max: u32::MAX,
             };
@@ -133,7 +133,7 @@ impl Broker {
         match wanted.timestamp {
             LATEST => at(high_watermark, Some(leader.epoch)),
             // Without tiering the local log starts where the log starts (KIP-405).
-            EARLIEST | EARLIEST_LOCAL => at(log.start(), log.epoch_at(log.start())),
+            EARLIEST | EARLIEST_LOCAL => at(start, log.epoch_at(start)),
             MAX_TIMESTAMP => look(Look::MaxTimestamp),
             // Without tiering nothing is tiered (KIP-1005).
             LATEST_TIERED => at(Offset(-1), None),

@@ -1,41 +1,17 @@
 //! Produce: append, wait for what `acks` asks for, answer.
 
 use super::Broker;
-use super::timers::Timer;
+use super::waits::{Answer, WaitPart};
 use crate::cluster::topic_config::TopicSettings;
 use crate::door::{Acks, Produce, ProducePartition, ProduceTopic};
 use crate::errors::ErrorCode;
 use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition, Uuid};
 use crate::output::{Output, Outputs};
-use crate::replica::{Accepted, Leader, Limits, Replica, Until, Waiter, WaiterId};
-use crate::time::MonoMs;
+use crate::replica::{Accepted, Leader, Limits, Replica, Until};
 use crate::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
-use crate::wire::{ProduceResponse, Response, Str};
+use crate::wire::{ProduceResponse, Str};
 use alloc::string::ToString;
 use alloc::vec::Vec;
-
-/// A Produce request that waits for its records to be committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ProduceWait {
-    conn: ConnId,
-    number: RequestNumber,
-    response: ProduceResponse,
-    parts: Vec<WaitPart>,
-    /// Parts that are not committed yet.
-    open: usize,
-    deadline: MonoMs,
-}
-
-/// One partition that a request waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct WaitPart {
-    partition: TopicPartition,
-    /// What ends the wait.
-    until: Until,
-    /// Its place in the response.
-    at: (usize, usize),
-    open: bool,
-}
 
 /// A refusal with what a client may be told in words.
 struct Refusal {
@@ -76,15 +52,11 @@ impl Broker {
                 of_topic.push(match outcome {
                     Ok((partition, accepted)) => {
                         let at = (topic_at, partition_at);
-                        parts.push(WaitPart {
-                            partition,
-                            until: match request.acks {
-                                Acks::Leader => Until::Durable(accepted.end),
-                                Acks::All | Acks::None | Acks::Invalid => Until::Committed(accepted.end),
-                            },
-                            at,
-                            open: true,
-                        });
+                        let until = match request.acks {
+                            Acks::Leader => Until::Durable(accepted.end),
+                            Acks::All | Acks::None | Acks::Invalid => Until::Committed(accepted.end),
+                        };
+                        parts.push(WaitPart::new(partition, until, at));
                         self.accepted_response(part.index, partition, &accepted)
                     }
                     Err(refusal) => refused_response(part.index, refusal.code, refusal.message),
@@ -102,9 +74,7 @@ impl Broker {
             return;
         }
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
-        let deadline = self.now.mono + u64::from(request.timeout_ms);
-        let open = parts.len();
-        self.wait_for_commit(ProduceWait { conn, number, response, parts, open, deadline }, out);
+        self.wait_for_parts(conn, number, (Answer::Produce(response), parts), request.timeout_ms, out);
     }
 
     /// acks=0: nobody is told of an error, so Kafka closes the connection; the client then looks for the reason.
@@ -113,26 +83,6 @@ impl Broker {
         if failed {
             self.close(conn, "a produce request with acks=0 failed", out);
         }
-    }
-
-    fn wait_for_commit(&mut self, mut wait: ProduceWait, out: &mut Outputs) {
-        let id = self.next_waiter();
-        for (index, part) in (0..).zip(&mut wait.parts) {
-            let replica = self.replicas.get_mut(&part.partition).expect("it was appended to in this step");
-            if !replica.wait_for(part.until, Waiter { id, part: index }) {
-                part.open = false;
-                wait.open -= 1;
-            }
-        }
-        if wait.open == 0 {
-            self.reply(wait.conn, wait.number, Response::Produce(wait.response), out);
-            return;
-        }
-        if let Some(conn) = self.conns.get_mut(&wait.conn) {
-            conn.waiters.insert(id);
-        }
-        self.timers.arm(wait.deadline, Timer::Produce(id));
-        self.produce_waits.insert(id, wait);
     }
 
     /// Why the whole request is refused, if it is.
@@ -213,7 +163,7 @@ impl Broker {
         partition: TopicPartition,
         accepted: &Accepted,
     ) -> PartitionProduceResponse {
-        let log_start = self.replicas.get(&partition).map_or(-1, |replica| replica.log().start().0);
+        let log_start = self.replicas.get(&partition).map_or(-1, |replica| replica.durable_start().0);
         PartitionProduceResponse {
             index,
             error_code: ErrorCode::None.code(),
@@ -223,81 +173,13 @@ impl Broker {
             ..PartitionProduceResponse::default()
         }
     }
-
-    /// What a part waits for is reached.
-    pub(super) fn on_part_reached(&mut self, waiter: Waiter, out: &mut Outputs) {
-        let Some(wait) = self.produce_waits.get_mut(&waiter.id) else { return };
-        if wait.close_part(waiter.part).is_some() && wait.open == 0 {
-            self.finish_produce(waiter.id, out);
-        }
-    }
-
-    /// A part will never be committed here.
-    pub(super) fn on_part_failed(&mut self, waiter: Waiter, code: ErrorCode, out: &mut Outputs) {
-        let Some(wait) = self.produce_waits.get_mut(&waiter.id) else { return };
-        let Some(at) = wait.close_part(waiter.part) else { return };
-        wait.fail(at, code);
-        if wait.open == 0 {
-            self.finish_produce(waiter.id, out);
-        }
-    }
-
-    /// The records may still be committed: the client has to ask again or count the outcome as unknown.
-    pub(super) fn on_produce_timeout(&mut self, id: WaiterId, out: &mut Outputs) {
-        let Some(wait) = self.produce_waits.get_mut(&id) else { return };
-        let mut late = Vec::new();
-        for index in 0..u32::try_from(wait.parts.len()).expect("bounded by the frame") {
-            let part = &wait.parts[index as usize];
-            late.push((part.partition, part.until, Waiter { id, part: index }));
-            if let Some(at) = wait.close_part(index) {
-                wait.fail(at, ErrorCode::RequestTimedOut);
-            }
-        }
-        for (partition, until, waiter) in late {
-            if let Some(replica) = self.replicas.get_mut(&partition) {
-                replica.forget_waiter(until, waiter);
-            }
-        }
-        self.finish_produce(id, out);
-    }
-
-    fn finish_produce(&mut self, id: WaiterId, out: &mut Outputs) {
-        let wait = self.produce_waits.remove(&id).expect("the caller has seen it");
-        self.timers.disarm(Timer::Produce(id));
-        if let Some(conn) = self.conns.get_mut(&wait.conn) {
-            conn.waiters.remove(&id);
-        }
-        self.reply(wait.conn, wait.number, Response::Produce(wait.response), out);
-    }
-
-    /// Its connection is gone: the records stay, nobody is told.
-    pub(super) fn forget_produce(&mut self, id: WaiterId) {
-        let Some(wait) = self.produce_waits.remove(&id) else { return };
-        self.timers.disarm(Timer::Produce(id));
-        for (index, part) in (0..).zip(&wait.parts) {
-            if let Some(replica) = self.replicas.get_mut(&part.partition) {
-                replica.forget_waiter(part.until, Waiter { id, part: index });
-            }
-        }
-    }
 }
 
-impl ProduceWait {
-    /// Ends the wait for a part. Gives back its place in the response, if it was open.
-    fn close_part(&mut self, index: u32) -> Option<(usize, usize)> {
-        let part = self.parts.get_mut(index as usize).filter(|part| part.open)?;
-        part.open = false;
-        self.open -= 1;
-        Some(part.at)
-    }
-
-    fn fail(&mut self, (topic, partition): (usize, usize), code: ErrorCode) {
-        let response = &mut self.response.responses[topic].partition_responses[partition];
-        *response = refused_response(response.index, code, None);
-    }
-}
-
-fn refused_response(index: i32, code: ErrorCode, message: Option<Str>) -> PartitionProduceResponse {
+pub(super) fn refused_response(
+    index: i32,
+    code: ErrorCode,
+    message: Option<Str>,
+) -> PartitionProduceResponse {
     PartitionProduceResponse {
         index,
         error_code: code.code(),

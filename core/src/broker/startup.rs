@@ -74,7 +74,7 @@ impl Broker {
             with_producers: with_producers.map(|(&partition, _)| partition).collect(),
             replicas,
             conns: BTreeMap::new(),
-            produce_waits: BTreeMap::new(),
+            parts_waits: BTreeMap::new(),
             sessions: Sessions::default(),
             offsets_waits: BTreeMap::new(),
             reads: BTreeMap::new(),

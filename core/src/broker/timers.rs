@@ -11,8 +11,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 pub(super) enum Timer {
     /// The first step.
     Start,
-    /// A produce request has waited long enough.
-    Produce(WaiterId),
+    /// A request that waits for several partitions has waited long enough.
+    Parts(WaiterId),
     /// A fetch has.
     Fetch(SessionKey),
     /// A forwarded request has.
@@ -46,7 +46,7 @@ impl Timer {
     pub(super) fn why(self) -> &'static str {
         match self {
             Self::Start => "start",
-            Self::Produce(_) => "produce timeout",
+            Self::Parts(_) => "request timeout",
             Self::Fetch(_) => "fetch wait",
             Self::Forward(_) => "forward timeout",
             Self::Drop(_) => "retry of a removal",

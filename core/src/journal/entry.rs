@@ -119,6 +119,13 @@ pub enum Entry {
         /// Where it begins that cannot be read.
         from: Offset,
     },
+    /// A partition's log begins at `start`: what lies before is deleted, and segments that hold nothing else may go.
+    LogStart {
+        /// The partition.
+        partition: TopicPartition,
+        /// The new start, which may lie within a batch.
+        start: Offset,
+    },
 }
 
 /// The table's line for one appended batch. Offsets and epoch stand here as well as in the batch's header because the
@@ -171,7 +178,8 @@ impl Entry {
             | Self::Started { .. }
             | Self::Stopped
             | Self::Trusted { .. }
-            | Self::Damaged { .. } => false,
+            | Self::Damaged { .. }
+            | Self::LogStart { .. } => false,
         }
     }
 
@@ -194,7 +202,8 @@ impl Entry {
             | Self::Reset { .. }
             | Self::Dropping { .. }
             | Self::Trusted { .. }
-            | Self::Damaged { .. } => 0,
+            | Self::Damaged { .. }
+            | Self::LogStart { .. } => 0,
         }
     }
 }

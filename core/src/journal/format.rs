@@ -350,7 +350,8 @@ impl QuorumChain {
             | Entry::Reset { .. }
             | Entry::Dropping { .. }
             | Entry::Trusted { .. }
-            | Entry::Damaged { .. } => return self,
+            | Entry::Damaged { .. }
+            | Entry::LogStart { .. } => return self,
         };
         // The finaliser of SplitMix64 over each number.
         Self(numbers.iter().fold(self.0, |chain, number| {

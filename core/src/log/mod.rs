@@ -207,18 +207,19 @@ impl Log {
     /// journaled and pushed with the batch, so that every replica and every replay counts from the same instant.
     ///
     /// Panics when the batch does not follow the log's end or goes back to an older epoch: [`Log::follows`] tells before.
-    /// A batch may leave offsets out, as a cleaned log does.
+    /// A batch may leave offsets out, as a cleaned log does. The first batch of an empty log may reach over its start: the
+    /// log was reset to a start within a batch of its leader's.
     pub fn append(&mut self, stamped: &BatchHeader, append_time: WallMs) -> Appended {
-        assert!(stamped.base_offset >= self.end, "a batch follows the log's end");
-        assert!(stamped.leader_epoch.0 >= 0, "a batch is stamped with its leader's epoch");
+        assert!(self.follows(stamped), "a batch follows the log's end, stamped with its leader's epoch");
+        let first_offset = stamped.base_offset.max(self.end);
         let new_epoch = self.epochs.latest() != Some(stamped.leader_epoch);
         if new_epoch {
-            self.epochs.assign(stamped.leader_epoch, stamped.base_offset);
+            self.epochs.assign(stamped.leader_epoch, first_offset);
         }
         if stamped.has_producer_id() {
             self.producers.append(stamped, append_time);
         }
-        self.sizes.append(stamped.base_offset, stamped.batch_bytes);
+        self.sizes.append(first_offset, stamped.batch_bytes);
         self.active.bytes += u64::from(stamped.batch_bytes);
         self.active.opened.get_or_insert(append_time);
         self.end = stamped.next_offset();
@@ -348,10 +349,12 @@ impl Log {
         Ok(AppendCheck::Append)
     }
 
-    /// Whether `header` may be appended next: it begins at the log's end or behind, in the latest epoch or a newer one.
+    /// Whether `header` may be appended next: it begins at the log's end or behind, or reaches over an empty log's start, in
+    /// the latest epoch or a newer one.
     #[must_use]
     pub fn follows(&self, header: &BatchHeader) -> bool {
-        header.base_offset >= self.end
+        let reaches_over_start = self.is_empty() && header.next_offset() > self.end;
+        (header.base_offset >= self.end || reaches_over_start)
             && header.leader_epoch.0 >= 0
             && self.epochs.latest().is_none_or(|latest| header.leader_epoch >= latest)
     }
@@ -397,6 +400,12 @@ impl Log {
     #[must_use]
     pub fn bytes_between(&self, from: Offset, to: Offset) -> u64 {
         self.sizes.between(from.max(self.start), to.min(self.end), self.end)
+    }
+
+    /// It holds no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
     }
 
     /// Offset of the first record that still exists.

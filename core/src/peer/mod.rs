@@ -23,7 +23,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Version of everything that peers say. A node that hears a newer one closes the stream with a sentence.
-pub const PEER_FORMAT: u16 = 2;
+pub const PEER_FORMAT: u16 = 3;
 /// Most bytes of a message's header. Metadata entries and parts of snapshots travel in headers.
 pub const HEADER_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of record batches behind a header: the largest batch, or a run of smaller ones.
@@ -290,6 +290,8 @@ pub struct Ack {
     pub resend_from: Option<Offset>,
     /// The follower's high watermark.
     pub high_watermark: Offset,
+    /// Where the follower's log starts, on its disk.
+    pub log_start: Offset,
 }
 
 /// A watermark and a log start.

@@ -47,9 +47,16 @@ impl DurableEnd {
         }
     }
 
-    /// The log begins anew, empty, at `start`.
+    /// The log begins anew, empty, at `start`, by an entry that is given out next.
     pub fn reset(&mut self, start: Offset) {
         *self = Self::new(start);
+    }
+
+    /// The entry `lsn` has reset the log. Were its start named as an end before that is on disk, a crash could bring back an
+    /// older log that ends below.
+    pub fn reset_as(&mut self, lsn: Lsn) {
+        assert!(self.in_flight.is_empty(), "a reset log has nothing on its way");
+        self.in_flight.push_back((lsn, self.end));
     }
 
     /// The durable end.

@@ -32,6 +32,8 @@ pub struct Leader {
     committed_waiters: BTreeSet<(Offset, Waiter)>,
     /// Requests that wait for this node's disk alone (acks=1).
     durable_waiters: BTreeSet<(Offset, Waiter)>,
+    /// Requests that wait for records to be deleted from every live replica.
+    deleted_waiters: BTreeSet<(Offset, Waiter)>,
 }
 
 impl Leader {
@@ -57,6 +59,7 @@ impl Leader {
             followers: others.map(|&node| (node, Progress::new(now))).collect(),
             committed_waiters: BTreeSet::new(),
             durable_waiters: BTreeSet::new(),
+            deleted_waiters: BTreeSet::new(),
         }
     }
 
@@ -200,10 +203,27 @@ impl Leader {
         self.durable_waiters.insert((offset, waiter));
     }
 
+    /// `waiter` waits until every live replica's log starts at `offset` or later.
+    pub(super) fn wait_deleted(&mut self, offset: Offset, waiter: Waiter) {
+        self.deleted_waiters.insert((offset, waiter));
+    }
+
+    /// Somebody waits for records to be deleted.
+    #[must_use]
+    pub fn awaits_deletion(&self) -> bool {
+        !self.deleted_waiters.is_empty()
+    }
+
+    /// Those who wait for a low watermark up to this one.
+    pub(super) fn take_deleted(&mut self, low_watermark: Offset) -> Vec<Waiter> {
+        take_up_to(&mut self.deleted_waiters, low_watermark)
+    }
+
     /// `waiter` waits no longer.
     pub(super) fn forget_waiter(&mut self, offset: Offset, waiter: Waiter) {
         self.committed_waiters.remove(&(offset, waiter));
         self.durable_waiters.remove(&(offset, waiter));
+        self.deleted_waiters.remove(&(offset, waiter));
     }
 
     /// Those whose offsets are reached, in their order.
@@ -217,7 +237,8 @@ impl Leader {
     pub(super) fn take_waiters(&mut self) -> Vec<Waiter> {
         let committed = core::mem::take(&mut self.committed_waiters);
         let durable = core::mem::take(&mut self.durable_waiters);
-        committed.into_iter().chain(durable).map(|(_, waiter)| waiter).collect()
+        let deleted = core::mem::take(&mut self.deleted_waiters);
+        committed.into_iter().chain(durable).chain(deleted).map(|(_, waiter)| waiter).collect()
     }
 }
 

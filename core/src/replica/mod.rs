@@ -59,6 +59,8 @@ pub enum Until {
     Committed(Offset),
     /// This node's disk has it (acks=1).
     Durable(Offset),
+    /// Every live replica's log starts there or later (DeleteRecords).
+    Deleted(Offset),
 }
 
 impl Until {
@@ -66,7 +68,7 @@ impl Until {
     #[must_use]
     pub fn offset(self) -> Offset {
         match self {
-            Self::Committed(offset) | Self::Durable(offset) => offset,
+            Self::Committed(offset) | Self::Durable(offset) | Self::Deleted(offset) => offset,
         }
     }
 }
@@ -77,6 +79,8 @@ pub struct Replica {
     log: Log,
     /// What is durable here, by the mode of the cluster's data partitions (SAFETY J6).
     durable: DurableEnd,
+    /// Where the log starts on the disk: what others are told. The log's own start is ahead of it for a moment.
+    durable_start: Offset,
     /// The end of what is committed, as far as this node knows.
     high_watermark: Offset,
     /// The newest leader epoch that its committed metadata named (SAFETY R4).
@@ -113,8 +117,10 @@ impl Replica {
     pub fn new(recovered: RecoveredPartition) -> Self {
         let log = recovered.log;
         let durable = DurableEnd::new(log.end());
-        let high_watermark = recovered.high_watermark.max(log.start());
-        Self { log, durable, high_watermark, epoch: None, role: Role::Idle, damage: recovered.damage }
+        let durable_start = log.start();
+        let high_watermark = recovered.high_watermark.max(durable_start);
+        let damage = recovered.damage;
+        Self { log, durable, durable_start, high_watermark, epoch: None, role: Role::Idle, damage }
     }
 
     /// Becomes leader. Gives out the journal entry that says so, which precedes every append (SAFETY R6).
@@ -283,6 +289,8 @@ impl Replica {
         match until {
             Until::Committed(offset) if high_watermark < offset => leader.wait_committed(offset, waiter),
             Until::Durable(offset) if durable < offset => leader.wait_durable(offset, waiter),
+            // How far the others are, the broker looks once it has asked them all.
+            Until::Deleted(offset) => leader.wait_deleted(offset, waiter),
             Until::Committed(_) | Until::Durable(_) => return false,
         }
         true
@@ -340,15 +348,54 @@ impl Replica {
         Entry::Cut { partition, to }
     }
 
-    /// Empties a follower's log and begins it anew at `start` (SAFETY R7), with the leader's producers.
+    /// Moves the log's start, as far as is committed, by DeleteRecords, retention or a leader's word. Gives out the journal
+    /// entry; `None`: it is there already. Once that is on
+    /// disk, [`Replica::on_start_durable`] is told.
+    pub fn advance_start(&mut self, partition: TopicPartition, to: Offset) -> Option<Entry> {
+        let start = to.min(self.high_watermark);
+        self.log.advance_start(start).then_some(Entry::LogStart { partition, start })
+    }
+
+    /// The log's start is on disk. `true`: others may be told of a new one.
+    pub fn on_start_durable(&mut self, start: Offset) -> bool {
+        let start = start.min(self.log.start());
+        let moved = start > self.durable_start;
+        self.durable_start = self.durable_start.max(start);
+        moved
+    }
+
+    /// At the leader: the least of the log starts of this node and those followers that are live, as they are on disk.
+    #[must_use]
+    pub fn low_watermark(&self, is_live: impl Fn(NodeId) -> bool) -> Offset {
+        let followers = self.leader().into_iter().flat_map(|leader| leader.followers());
+        let live = followers.filter(|&(&node, _)| is_live(node));
+        live.map(|(_, progress)| progress.log_start()).fold(self.durable_start, Offset::min)
+    }
+
+    /// Those who wait for records to be deleted up to `low_watermark` or less.
+    pub fn take_deleted(&mut self, low_watermark: Offset) -> Vec<Waiter> {
+        match &mut self.role {
+            Role::Leader(leader) => leader.take_deleted(low_watermark),
+            Role::Follower(_) | Role::Idle => Vec::new(),
+        }
+    }
+
+    /// Empties a follower's log and begins it anew at `start` (SAFETY R7), with the leader's producers. The caller gives the
+    /// entry's number with [`Replica::reset_as`].
     pub fn reset(&mut self, partition: TopicPartition, start: Offset, producers: Vec<u8>) -> Entry {
         let table: ProducerTable = postcard::from_bytes(&producers).unwrap_or_default();
         self.log.reset_to(start);
         self.log.replace_producers(table);
         self.durable.reset(start);
+        self.durable_start = start;
         self.high_watermark = start;
         self.damage = None;
         Entry::Reset { partition, start, producers }
+    }
+
+    /// The last reset took this number in the journal.
+    pub fn reset_as(&mut self, lsn: Lsn) {
+        self.durable.reset_as(lsn);
     }
 
     /// Part of the log cannot be read back: nothing of it counts any more (SAFETY J5). Gives out the journal entry.
@@ -409,6 +456,12 @@ impl Replica {
         self.high_watermark
     }
 
+    /// Where the log starts, as far as others are told.
+    #[must_use]
+    pub fn durable_start(&self) -> Offset {
+        self.durable_start
+    }
+
     /// What is durable here.
     #[must_use]
     pub fn durable(&self) -> &DurableEnd {
@@ -436,6 +489,7 @@ impl Replica {
     /// What must hold after every step that touched the replica (S4, S5, S6).
     pub fn check_invariants(&self) {
         assert!(self.durable.end() <= self.log.end());
+        assert!(self.durable_start <= self.log.start());
         assert!(self.log.start() <= self.high_watermark);
         assert!(self.high_watermark <= self.log.end());
         if let Role::Leader(leader) = &self.role {

@@ -51,6 +51,8 @@ struct Link {
     moved_at: MonoMs,
     /// The follower's high watermark as it said.
     high_watermark: Offset,
+    /// Where the follower's log starts on its disk, as it said.
+    log_start: Offset,
 }
 
 /// What to send next.
@@ -102,6 +104,7 @@ impl Progress {
             in_flight_bytes: 0,
             moved_at: now,
             high_watermark: Offset::ZERO,
+            log_start: Offset::ZERO,
         });
         let has_lost = end < self.acked_max;
         self.acked_max = end;
@@ -125,6 +128,7 @@ impl Progress {
             return None;
         }
         link.high_watermark = link.high_watermark.max(ack.high_watermark);
+        link.log_start = link.log_start.max(ack.log_start);
         let mut freed_bytes = 0;
         if ack.durable > link.acked {
             link.acked = ack.durable;
@@ -262,10 +266,18 @@ impl Progress {
         self.caught_up_at.map_or(MonoMs(0), |at| at + lag_ms + 1)
     }
 
-    /// The follower is not known to have this watermark.
+    /// The follower is not known to have this watermark, and this start.
     #[must_use]
-    pub fn needs_mark(&self, high_watermark: Offset) -> bool {
-        self.link.as_ref().is_some_and(|link| link.high_watermark < high_watermark)
+    pub fn needs_mark(&self, high_watermark: Offset, log_start: Offset) -> bool {
+        self.link
+            .as_ref()
+            .is_some_and(|link| link.high_watermark < high_watermark || link.log_start < log_start)
+    }
+
+    /// Where the follower's log starts on its disk, as far as it said in the open session.
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        self.link.as_ref().map_or(Offset::ZERO, |link| link.log_start)
     }
 
     /// The open session's number and the follower's run.

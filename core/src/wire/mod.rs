@@ -21,6 +21,7 @@ mod types;
 
 pub mod api_versions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_topic_partitions;
@@ -36,6 +37,7 @@ pub mod produce;
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use decoder::{Decoder, TaggedFields};
+pub use delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
@@ -201,6 +203,7 @@ apis! {
     ApiVersions ApiVersionsRequest ApiVersionsResponse, advertised 0 - 4, served from 0;
     CreateTopics CreateTopicsRequest CreateTopicsResponse, advertised 2 - 7, served from 2;
     DeleteTopics DeleteTopicsRequest DeleteTopicsResponse, advertised 1 - 6, served from 1;
+    DeleteRecords DeleteRecordsRequest DeleteRecordsResponse, advertised 0 - 2, served from 0;
     InitProducerId InitProducerIdRequest InitProducerIdResponse, advertised 0 - 5, served from 0;
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse, advertised 2 - 4, served from 2;
     DescribeCluster DescribeClusterRequest DescribeClusterResponse, advertised 0 - 2, served from 0;

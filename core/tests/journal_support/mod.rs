@@ -149,7 +149,8 @@ impl Model {
             | Entry::Cut { .. }
             | Entry::Reset { .. }
             | Entry::Trusted { .. }
-            | Entry::Damaged { .. } => {}
+            | Entry::Damaged { .. }
+            | Entry::LogStart { .. } => {}
         }
     }
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader, ResponseHeader,
-    StructSchema, WireError, api_versions, create_topics, delete_topics, describe_cluster,
+    StructSchema, WireError, api_versions, create_topics, delete_records, delete_topics, describe_cluster,
     describe_topic_partitions, fetch, find_coordinator, init_producer_id, list_offsets, metadata,
     offset_for_leader_epoch, produce,
 };
@@ -72,6 +72,8 @@ pub(crate) fn subjects() -> Vec<Subject> {
         create_topics::CreateTopicsResponse,
         delete_topics::DeleteTopicsRequest,
         delete_topics::DeleteTopicsResponse,
+        delete_records::DeleteRecordsRequest,
+        delete_records::DeleteRecordsResponse,
         find_coordinator::FindCoordinatorRequest,
         find_coordinator::FindCoordinatorResponse,
         init_producer_id::InitProducerIdRequest,

@@ -84,6 +84,7 @@ fn is_append(body: &ClientBody) -> bool {
         | ClientBody::ApiVersions
         | ClientBody::UnknownApiVersions
         | ClientBody::DeleteTopics(_)
+        | ClientBody::DeleteRecords(_)
         | ClientBody::InitProducerId(_)
         | ClientBody::FindCoordinator(_)
         | ClientBody::DescribeCluster(_)

@@ -91,7 +91,8 @@ impl Meters {
                 | Entry::Reset { .. }
                 | Entry::Dropping { .. }
                 | Entry::Trusted { .. }
-                | Entry::Damaged { .. },
+                | Entry::Damaged { .. }
+                | Entry::LogStart { .. },
                 _,
             ) => {}
         }

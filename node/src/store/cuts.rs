@@ -10,6 +10,9 @@
 //! Until the cut is certain to be on the disk its segments stay where they are, and no snapshot is taken: a crash may take
 //! the cut back (SAFETY J8, J9). A cut segment takes no more batches and its files only ever get shorter, and that only
 //! when the folder is opened: leases from before go on reading what they read. A reset is a cut below every offset.
+//!
+//! A log's start takes whole segments from the front in the same way. The last segment stays, whatever it holds, as in
+//! Kafka: it goes once another one follows it.
 
 use super::Store;
 use super::disk::{Disk, Lane, Open};
@@ -34,6 +37,8 @@ pub(super) struct Cuts {
     through: Lsn,
     /// Where partitions were cut while something was written to segments or removed.
     meanwhile: BTreeMap<TopicPartition, Offset>,
+    /// Where logs start that do not start at 0.
+    starts: BTreeMap<TopicPartition, Offset>,
     pending: BTreeMap<TopicPartition, Pending>,
 }
 
@@ -66,7 +71,8 @@ pub(super) fn cut_of(entry: &Entry) -> Option<(TopicPartition, Offset)> {
         | Entry::MetadataImage { .. }
         | Entry::Dropping { .. }
         | Entry::Trusted { .. }
-        | Entry::Damaged { .. } => None,
+        | Entry::Damaged { .. }
+        | Entry::LogStart { .. } => None,
     }
 }
 
@@ -115,6 +121,37 @@ impl Cuts {
     /// Keeps only the partitions that `keep` names.
     pub(super) fn retain(&mut self, keep: impl Fn(TopicPartition) -> bool) {
         self.pending.retain(|partition, _| keep(*partition));
+        self.starts.retain(|partition, _| keep(*partition));
+    }
+
+    /// A log starts at `start`: segments that end there or before go, but the last one.
+    pub(super) fn set_start(
+        &mut self,
+        partition: TopicPartition,
+        start: Offset,
+        table: &mut SegmentTable,
+    ) -> Vec<Offset> {
+        if start > Offset::ZERO {
+            self.starts.insert(partition, start);
+        }
+        self.take_front(partition, table)
+    }
+
+    /// Takes the segments from the table that lie before the log's start.
+    fn take_front(&mut self, partition: TopicPartition, table: &mut SegmentTable) -> Vec<Offset> {
+        let Some(&start) = self.starts.get(&partition) else { return Vec::new() };
+        let Some(segments) = table.get_mut(&partition) else { return Vec::new() };
+        let before = segments.partition_point(|segment| segment.next <= start);
+        let gone: Vec<Offset> = segments
+            .drain(..before.min(segments.len().saturating_sub(1)))
+            .map(|segment| segment.base)
+            .collect();
+        if !gone.is_empty() {
+            let pending = self.of(partition);
+            pending.shorten.retain(|base| !gone.contains(base));
+            pending.gone.extend(&gone);
+        }
+        gone
     }
 
     fn of(&mut self, partition: TopicPartition) -> &mut Pending {
@@ -140,25 +177,40 @@ impl Cuts {
 }
 
 impl<D: Disk> Store<D> {
-    /// An entry was pushed: if it cuts a log, what is known of the log behind the cut goes.
+    /// An entry was pushed: if it takes something away from a log, at its end or its start, the store follows.
     pub(super) fn on_pushed(&mut self, entry: &Entry, lsn: Lsn) {
+        if let Entry::LogStart { partition, start } = entry {
+            self.cuts.through = lsn;
+            let gone = self.cuts.set_start(*partition, *start, &mut self.segments);
+            self.forget_segments(*partition, gone);
+        }
         let Some((partition, to)) = cut_of(entry) else { return };
         self.cuts.through = lsn;
+        if let Entry::Reset { .. } = entry {
+            self.cuts.starts.remove(&partition);
+        }
         let least = self.cuts.meanwhile.entry(partition).or_insert(to);
         *least = to.min(*least);
         self.index.cut(partition, to);
         self.cut_segments(partition, to);
     }
 
-    /// A round wrote segments of a partition: what was cut meanwhile is no part of them.
+    /// A round wrote segments of a partition: what was taken away meanwhile is no part of them.
     pub(super) fn cut_written(&mut self, partition: TopicPartition) {
         if let Some(&to) = self.cuts.meanwhile.get(&partition) {
             self.cut_segments(partition, to);
         }
+        let gone = self.cuts.take_front(partition, &mut self.segments);
+        self.forget_segments(partition, gone);
     }
 
     fn cut_segments(&mut self, partition: TopicPartition, to: Offset) {
-        for base in self.cuts.cut_table(partition, to, &mut self.segments) {
+        let gone = self.cuts.cut_table(partition, to, &mut self.segments);
+        self.forget_segments(partition, gone);
+    }
+
+    fn forget_segments(&self, partition: TopicPartition, gone: Vec<Offset>) {
+        for base in gone {
             self.files.forget_segment(partition, base);
         }
     }

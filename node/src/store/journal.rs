@@ -228,7 +228,8 @@ impl<D: Disk> Journal<D> {
                 | Entry::Reset { .. }
                 | Entry::Dropping { .. }
                 | Entry::Trusted { .. }
-                | Entry::Damaged { .. },
+                | Entry::Damaged { .. }
+                | Entry::LogStart { .. },
                 _,
             ) => filling.wants_sync = true,
         }

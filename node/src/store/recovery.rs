@@ -108,6 +108,9 @@ pub(super) async fn open<D: Disk>(
     index.retain(is_held);
     cuts.retain(is_held);
     segments.retain(|partition, _| is_held(*partition));
+    for (&partition, held) in &recovered.partitions {
+        cuts.set_start(partition, held.log.start(), &mut segments);
+    }
     check_segments(&segments, &recovered)?;
     let set_aside = set_aside(disk, options, &entries, &recovered).await?;
 

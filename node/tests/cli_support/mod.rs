@@ -124,7 +124,8 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::OffsetForLeaderEpoch
         | ApiKey::FindCoordinator
         | ApiKey::DescribeCluster
-        | ApiKey::DescribeTopicPartitions) => panic!("the script must answer {}", other.name()),
+        | ApiKey::DescribeTopicPartitions
+        | ApiKey::DeleteRecords) => panic!("the script must answer {}", other.name()),
     }
 }
 

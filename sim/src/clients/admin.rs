@@ -444,7 +444,8 @@ impl Behaviour for Admin {
             | Response::InitProducerId(_)
             | Response::FindCoordinator(_)
             | Response::DescribeCluster(_)
-            | Response::DescribeTopicPartitions(_) => {}
+            | Response::DescribeTopicPartitions(_)
+            | Response::DeleteRecords(_) => {}
         }
         let pause = if self.founded { self.pause_ms } else { 20 };
         self.paused_until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);

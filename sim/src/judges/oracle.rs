@@ -232,7 +232,8 @@ fn follow(
         | Entry::Stopped
         | Entry::Founded { .. }
         | Entry::Vote { .. }
-        | Entry::Trusted { .. } => {}
+        | Entry::Trusted { .. }
+        | Entry::LogStart { .. } => {}
     }
 }
 
@@ -356,7 +357,8 @@ pub fn partition_of(entry: &Entry) -> Option<TopicPartition> {
         | Entry::ProducersExpired { partition, .. }
         | Entry::Cut { partition, .. }
         | Entry::Reset { partition, .. }
-        | Entry::Damaged { partition, .. } => Some(*partition),
+        | Entry::Damaged { partition, .. }
+        | Entry::LogStart { partition, .. } => Some(*partition),
         Entry::Metadata { .. }
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }

@@ -127,7 +127,8 @@ impl Witness<'_> {
             | Entry::Dropping { .. }
             | Entry::Started { .. }
             | Entry::Stopped
-            | Entry::Vote { .. } => {}
+            | Entry::Vote { .. }
+            | Entry::LogStart { .. } => {}
         }
     }
 

@@ -97,6 +97,13 @@ impl Index {
         in_segment
     }
 
+    /// A partition's log starts at `start`: batches that end there or before are gone, but for the last one.
+    pub(super) fn take_front(&mut self, partition: TopicPartition, start: Offset) {
+        let Some(log) = self.written.get_mut(&partition) else { return };
+        let before = log.partition_point(|batch| batch.next <= start);
+        log.drain(..before.min(log.len().saturating_sub(1)));
+    }
+
     /// A partition's log begins anew, or is gone.
     pub(super) fn clear(&mut self, partition: TopicPartition) {
         self.written.remove(&partition);

@@ -114,6 +114,8 @@ impl Store {
                 self.index.clear(*partition);
                 self.segments.close(*partition);
             }
+            // Written batches alone: what is on its way to the disk arrives there first.
+            Entry::LogStart { partition, start } => self.index.take_front(*partition, *start),
             Entry::Dropping { topic_id, .. } => self.index.drop_topic(*topic_id),
             Entry::Append(_)
             | Entry::EpochStart { .. }
@@ -132,6 +134,7 @@ impl Store {
         self.tail.retain(|(partition, base, _)| match entry {
             Entry::Cut { partition: of, to } => partition != of || base < to,
             Entry::Reset { partition: of, .. } => partition != of,
+            Entry::LogStart { partition: of, start } => partition != of || base >= start,
             Entry::Dropping { topic_id, .. } => partition.topic_id != *topic_id,
             _ => true,
         });
@@ -369,7 +372,8 @@ fn waits_for_sync(entry: &Entry) -> bool {
         | Entry::Cut { .. }
         | Entry::Reset { .. }
         | Entry::Dropping { .. }
-        | Entry::Damaged { .. } => true,
+        | Entry::Damaged { .. }
+        | Entry::LogStart { .. } => true,
     }
 }
 

@@ -42,7 +42,8 @@ impl World {
             | Response::FindCoordinator(_)
             | Response::OffsetForLeaderEpoch(_)
             | Response::DescribeCluster(_)
-            | Response::DescribeTopicPartitions(_) => {}
+            | Response::DescribeTopicPartitions(_)
+            | Response::DeleteRecords(_) => {}
         }
         let node = &mut self.nodes[at];
         let (life, late) = (node.life, node.fill_late());

@@ -9,6 +9,7 @@ use seedlog_core::ids::{ProducerEpoch, ProducerId};
 use seedlog_core::input::Input;
 use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use seedlog_core::wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use seedlog_core::wire::describe_topic_partitions::{Cursor, TopicRequest};
 use seedlog_core::wire::fetch::{FetchPartition, FetchTopic};
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
@@ -16,8 +17,8 @@ use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeTopicPartitionsRequest,
+    FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
     OffsetForLeaderEpochRequest, ProduceRequest, Request, Str, encode_request,
 };
 
@@ -70,6 +71,7 @@ impl World {
             "produce" => self.produce(line),
             "fetch" => self.fetch(line),
             "offsets" => offsets(line),
+            "delete-records" => delete_records(line),
             "epoch-end" => epoch_end(line),
             "describe" => describe(line),
             "init-producer" => {
@@ -174,7 +176,7 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::DeleteTopics | ApiKey::InitProducerId => 5,
         ApiKey::ApiVersions | ApiKey::OffsetForLeaderEpoch => 4,
         ApiKey::FindCoordinator => 6,
-        ApiKey::DescribeCluster => 2,
+        ApiKey::DescribeCluster | ApiKey::DeleteRecords => 2,
         ApiKey::DescribeTopicPartitions => 0,
     }
 }
@@ -226,6 +228,15 @@ fn offsets(line: &mut Line) -> Result<Request, String> {
     let partitions = vec![ListOffsetsPartition { partition_index, current_leader_epoch, timestamp }];
     let topics = vec![ListOffsetsTopic { name: Str::from(topic), partitions }];
     Ok(ListOffsetsRequest { replica_id: -1, topics, ..Default::default() }.into())
+}
+
+/// `delete-records orders-0 before=4`; without an offset, up to the high watermark.
+fn delete_records(line: &mut Line) -> Result<Request, String> {
+    let (topic, partition_index) = line.next_partition()?.ok_or("of which partition?")?;
+    let partitions =
+        vec![DeleteRecordsPartition { partition_index, offset: line.take_number("before", -1)? }];
+    let topics = vec![DeleteRecordsTopic { name: Str::from(topic), partitions }];
+    Ok(DeleteRecordsRequest { topics, timeout_ms: line.take_number("timeout", TIMEOUT_MS)? }.into())
 }
 
 fn epoch_end(line: &mut Line) -> Result<Request, String> {

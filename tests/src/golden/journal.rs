@@ -91,7 +91,8 @@ pub(super) fn note(index: &mut Index, located: &Located, seq: u64, group: u64) {
         | Entry::MetadataImage { .. }
         | Entry::Dropping { .. }
         | Entry::Trusted { .. }
-        | Entry::Damaged { .. } => {}
+        | Entry::Damaged { .. }
+        | Entry::LogStart { .. } => {}
     }
 }
 

@@ -9,6 +9,7 @@ use seedlog_core::journal::{Entry, Plan};
 use seedlog_core::quorum::Role;
 use seedlog_core::records::{BATCH_HEADER_BYTES, Batches, RecordIter};
 use seedlog_core::wire::create_topics::CreatableTopicResult;
+use seedlog_core::wire::delete_records::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use seedlog_core::wire::delete_topics::DeletableTopicResult;
 use seedlog_core::wire::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -82,6 +83,7 @@ fn entry(names: &BTreeMap<Uuid, String>, entry: &Entry) -> String {
         Entry::Dropping { .. } => "a topic's files are to go".to_owned(),
         Entry::Trusted { partition: of } if of.is_data() => format!("{} is trusted", partition(names, *of)),
         Entry::Trusted { .. } => "the metadata is trusted".to_owned(),
+        Entry::LogStart { partition: of, start } => format!("{} starts at {start}", partition(names, *of)),
         Entry::Damaged { partition: of, from } => format!("{} damaged from {from} on", partition(names, *of)),
     }
 }
@@ -171,8 +173,12 @@ pub(super) fn role(broker: &Broker) -> Vec<String> {
             }
             (None, None, None) => "is not led".to_owned(),
         };
+        let start = match replica.durable_start() {
+            Offset::ZERO => String::new(),
+            start => format!("; log start {start}"),
+        };
         of_partitions.push(format!(
-            "{name}-{}: {role}; log end {}, high watermark {}",
+            "{name}-{}: {role}{start}; log end {}, high watermark {}",
             partition.partition,
             replica.log().end(),
             replica.high_watermark()
@@ -250,6 +256,16 @@ pub(super) fn response(response: &Response) -> Vec<String> {
                 format!("{}: {said}", topic.name.as_deref().unwrap_or("?"))
             };
             deleted.responses.iter().map(line).collect()
+        }
+        Response::DeleteRecords(deleted) => {
+            let line = |name: &Str, part: &DeleteRecordsPartitionResult| {
+                let said = format!("low watermark {}", part.low_watermark);
+                format!("{name}-{}: {}", part.partition_index, or_error(part.error_code, None, said))
+            };
+            let parts = |topic: &DeleteRecordsTopicResult| {
+                topic.partitions.iter().map(|part| line(&topic.name, part)).collect::<Vec<_>>()
+            };
+            deleted.topics.iter().flat_map(parts).collect()
         }
         Response::Metadata(metadata) => metadata.topics.iter().flat_map(described_lines).collect(),
         Response::FindCoordinator(found) => {

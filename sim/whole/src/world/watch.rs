@@ -188,7 +188,8 @@ impl World {
                 | Response::FindCoordinator(_)
                 | Response::OffsetForLeaderEpoch(_)
                 | Response::DescribeCluster(_)
-                | Response::DescribeTopicPartitions(_) => {}
+                | Response::DescribeTopicPartitions(_)
+                | Response::DeleteRecords(_) => {}
             },
             Output::Store { op, command } => {
                 let mark = match command {
