@@ -5,7 +5,7 @@ use crate::faulty::FaultyDisk;
 use crate::support::*;
 use seedlog::store::disk::Disk;
 use seedlog::store::{Lease, StoreEvent, StoreOptions};
-use seedlog_core::ids::Offset;
+use seedlog_core::ids::{Offset, TopicPartition};
 use seedlog_core::input::ReadResult;
 use seedlog_core::output::{Extent, Look, StoreCommand};
 use std::sync::atomic::Ordering;
@@ -232,6 +232,75 @@ fn a_log_begins_anew_at_a_later_start() {
     });
 }
 
+/// The first offsets of a partition's segment files.
+fn segments_on_disk(dir: &std::path::Path, of: TopicPartition) -> Vec<i64> {
+    let entries = std::fs::read_dir(dir.join(of.to_string())).expect("the partition has a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    let mut bases: Vec<i64> = names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    bases.sort_unstable();
+    bases
+}
+
+#[test]
+fn segments_before_a_logs_start_are_removed_but_for_the_last_one() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = cold(dir.path());
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let log = partition(1, 0);
+        for batch in 0..120 {
+            node.append(log, 2, 900, batch % 40 == 0);
+        }
+        node.take_snapshot().await;
+        assert_eq!(segments_on_disk(dir.path(), log), [0, 80, 160]);
+        // Within a batch of the second segment.
+        node.move_start(log, Offset(101));
+        node.check_all(5000).await;
+        node.take_snapshot().await;
+        assert_eq!(segments_on_disk(dir.path(), log), [80, 160]);
+        // The last one holds nothing any more and stays until another follows, whichever run writes that.
+        node.move_start(log, Offset(240));
+        node.take_snapshot().await;
+        assert_eq!(segments_on_disk(dir.path(), log), [160]);
+        let mut node = open_when_free(&options, real_disk(true), close(node).await).await;
+        node.append(log, 2, 900, true);
+        node.take_snapshot().await;
+        // A snapshot waits for what is to be removed.
+        node.take_snapshot().await;
+        node.check_all(5000).await;
+        assert_eq!(segments_on_disk(dir.path(), log), [240]);
+    });
+}
+
+#[test]
+fn a_start_that_a_crash_takes_back_has_removed_nothing() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = cold(dir.path());
+        let disk = FaultyDisk::new(real_disk(true));
+        let mut node = Node::open(options.clone(), disk.clone(), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let log = partition(1, 0);
+        for batch in 0..60 {
+            node.append(log, 1, 900, batch % 20 == 0);
+        }
+        node.take_snapshot().await;
+        node.idle(Duration::from_millis(20)).await;
+        disk.faults.journal_stalls.store(true, Ordering::SeqCst);
+        let model = node.model.clone();
+        node.move_start(log, Offset(45));
+        node.store.flush();
+        node.idle(Duration::from_millis(50)).await;
+        drop(node);
+        disk.faults.journal_stalls.store(false, Ordering::SeqCst);
+        let node = open_when_free(&options, disk, model).await;
+        node.check_all(5000).await;
+        assert_eq!(segments_on_disk(dir.path(), log), [0, 20, 40]);
+    });
+}
+
 #[test]
 fn a_topic_that_comes_back_begins_anew() {
     run(async {
@@ -372,6 +441,10 @@ async fn act<D: Disk>(node: &mut Node<D>, dice: &mut Dice) {
             let back = if dice.roll(3) == 0 { boundaries.len() as u64 } else { 6 };
             let at = boundaries.len().saturating_sub(1 + dice.roll(back) as usize);
             node.cut(log, boundaries[at]);
+        }
+        16 if dice.roll(2) == 0 => {
+            let (start, end) = (node.start(log), node.end(log));
+            node.move_start(log, Offset(start.0 + dice.roll((end.0 - start.0) as u64 + 1) as i64));
         }
         16 => node.reset(log, Offset(node.end(log).0 + dice.roll(3) as i64 * 50)),
         17..20 => drop(node.sync().await),

@@ -50,7 +50,7 @@ pub(crate) struct Model {
     pub(crate) synced: Lsn,
     pub(crate) last: Lsn,
     pub(crate) next_op: u64,
-    /// Where logs begin that were reset.
+    /// Where logs begin that were reset, or whose starts were moved.
     pub(crate) starts: BTreeMap<TopicPartition, Offset>,
     /// Everything that was done to logs, by the number of its entry.
     pub(crate) history: Vec<(Lsn, TopicPartition, Act)>,
@@ -64,6 +64,7 @@ pub(crate) enum Act {
     Append(Expected),
     Cut(Offset),
     Reset(Offset),
+    Start(Offset),
     Drop,
 }
 
@@ -80,6 +81,10 @@ impl Model {
             }
             Act::Reset(start) => {
                 batches.clear();
+                self.starts.insert(partition, start);
+            }
+            Act::Start(start) => {
+                batches.retain(|batch| batch.next > start);
                 self.starts.insert(partition, start);
             }
         }
@@ -212,8 +217,11 @@ impl<D: Disk> Node<D> {
 
     /// Where a log may be cut, in order.
     pub(crate) fn boundaries(&self, partition: TopicPartition) -> Vec<Offset> {
-        let nexts = self.model.partitions[&partition].iter().map(|batch| batch.next);
-        [self.start(partition)].into_iter().chain(nexts).collect()
+        let batches = &self.model.partitions[&partition];
+        // A start within a batch is no place for a cut.
+        let start =
+            Some(self.start(partition)).filter(|&start| batches.first().is_none_or(|b| b.base == start));
+        start.into_iter().chain(batches.iter().map(|batch| batch.next)).collect()
     }
 
     pub(crate) fn cut(&mut self, partition: TopicPartition, to: Offset) {
@@ -224,6 +232,11 @@ impl<D: Disk> Node<D> {
     pub(crate) fn reset(&mut self, partition: TopicPartition, start: Offset) {
         self.entry(&Entry::Reset { partition, start, producers: Vec::new() });
         self.acted(partition, Act::Reset(start));
+    }
+
+    pub(crate) fn move_start(&mut self, partition: TopicPartition, start: Offset) {
+        self.entry(&Entry::LogStart { partition, start });
+        self.acted(partition, Act::Start(start));
     }
 
     /// Drops a topic, as far as its begin in the journal or to the end.
