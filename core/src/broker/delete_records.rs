@@ -76,6 +76,9 @@ impl Broker {
         let (topic_id, _) = self.committed.topic_named(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
         let replica = self.leader_of(partition)?;
+        if self.is_cut_off(replica) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
         if !replica.knows_committed() {
             // Its watermark may be behind: an offset above it is not out of range for good.
             return Err(ErrorCode::OffsetNotAvailable);

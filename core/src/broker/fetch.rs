@@ -227,6 +227,9 @@ impl Broker {
         if replica.durable_start() <= part.offset && part.offset < log.start() {
             return Ok(Say::Nothing); // It is being deleted: out of range once that is on disk (SAFETY J7).
         }
+        if part.offset >= high_watermark && self.is_cut_off(replica) {
+            return Err(ErrorCode::NotLeaderOrFollower); // Another leader may have what this one has not.
+        }
         if part.offset < log.start() || part.offset > log.end() {
             return Err(ErrorCode::OffsetOutOfRange);
         }

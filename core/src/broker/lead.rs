@@ -2,13 +2,14 @@
 
 use super::Broker;
 use super::timers::Timer;
-use crate::ids::{NodeId, Offset, PartitionEpoch, TopicPartition};
+use crate::ids::{NodeId, Offset, PartitionEpoch, RunId, TopicPartition};
 use crate::museum::exhibit;
 use crate::output::{Extent, Outputs, PeerBatches};
 use crate::peer::{Ack, AlterPartition, Append, Mark, Open, OpenAnswer, PeerBody};
 use crate::records::BatchHeader;
 use crate::replica::Replica;
 use crate::replica::progress::{PeerRun, find_divergence};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -268,20 +269,30 @@ impl Broker {
         }
     }
 
+    /// The controller is silent: followers in sync that have nothing to say are asked whether they follow still.
+    pub(super) fn look_for_followers(&mut self, out: &mut Outputs) {
+        let quiet_ms = self.config.timings.broker_session_ms / 3;
+        let mut questions: BTreeMap<(NodeId, RunId), Vec<Mark>> = BTreeMap::new();
+        for (&partition, replica) in &self.replicas {
+            let Some(leader) = replica.leader() else { continue };
+            for (&node, progress) in leader.followers().iter().filter(|(node, _)| leader.isr().contains(node))
+            {
+                let is_quiet = progress.heard_at().is_some_and(|at| self.now.mono - at >= quiet_ms);
+                if let Some((mark, peer)) = mark_of(partition, replica, node).filter(|_| is_quiet) {
+                    questions.entry((node, peer.run)).or_default().push(mark);
+                }
+            }
+        }
+        for ((node, run), marks) in questions {
+            self.send(node, Some(run), PeerBody::Marks(marks), out);
+        }
+    }
+
     pub(super) fn plan_mark(&self, partition: TopicPartition, node: NodeId) -> Option<(Mark, PeerRun)> {
         let replica = self.replicas.get(&partition)?;
-        let leader = replica.leader()?;
-        let progress = leader.followers().get(&node)?;
-        let (number, peer) = progress.session()?;
+        let (mark, peer) = mark_of(partition, replica, node)?;
+        let progress = replica.leader()?.followers().get(&node)?;
         let (high_watermark, log) = (replica.high_watermark(), replica.log());
-        let mark = Mark {
-            partition,
-            epoch: leader.epoch,
-            number,
-            high_watermark,
-            log_start: log.start(),
-            end: log.end(),
-        };
         // A follower that has less than there is left is told so: it opens a session that resets it.
         let is_due = progress.is_quiet(log.end()) || progress.is_below(log.start());
         (is_due && progress.needs_mark(high_watermark, log.start())).then_some((mark, peer))
@@ -380,4 +391,19 @@ impl Broker {
         self.timers.disarm(Timer::Lag(partition));
         self.proposing.remove(&partition);
     }
+}
+
+/// What there is to tell a follower whose session is open.
+fn mark_of(partition: TopicPartition, replica: &Replica, node: NodeId) -> Option<(Mark, PeerRun)> {
+    let leader = replica.leader()?;
+    let (number, peer) = leader.followers().get(&node)?.session()?;
+    let mark = Mark {
+        partition,
+        epoch: leader.epoch,
+        number,
+        high_watermark: replica.high_watermark(),
+        log_start: replica.log().start(),
+        end: replica.log().end(),
+    };
+    Some((mark, peer))
 }

@@ -15,6 +15,7 @@ use crate::output::{HaltReason, Outputs};
 use crate::peer::{BrokerBeat, BrokerBeatReply, PeerBody, Register};
 use crate::recovered::RecoveredPartition;
 use crate::replica::Replica;
+use crate::time::MonoMs;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -23,6 +24,8 @@ use alloc::vec::Vec;
 pub(super) struct Membership {
     /// The registration of this run, once it is committed.
     pub(super) broker_epoch: Option<BrokerEpoch>,
+    /// When the controller answered a beat last, or registered this run.
+    pub(super) answered_at: MonoMs,
     /// It hands over what it leads, in order to stop.
     pub(super) is_stopping: bool,
     /// The run before did not stop in order.
@@ -90,13 +93,30 @@ impl Broker {
             BrokerBeat { broker_epoch, lost: self.lost_copies(), wants_to_stop: self.membership.is_stopping };
         self.timers.arm(self.now.mono + self.config.timings.broker_beat_ms, Timer::BrokerBeat);
         self.send_to_controller(PeerBody::BrokerBeat(beat), out);
+        let silent_ms = self.now.mono - self.membership.answered_at;
+        if silent_ms >= self.config.timings.broker_session_ms / 3 {
+            self.look_for_followers(out);
+        }
     }
 
     pub(super) fn on_broker_beat_reply(&mut self, reply: &BrokerBeatReply, out: &mut Outputs) {
         let is_own = self.membership.broker_epoch == Some(reply.broker_epoch);
+        if is_own {
+            self.membership.answered_at = self.now.mono;
+        }
         if is_own && reply.may_stop && self.membership.is_stopping {
             self.stop_now(out);
         }
+    }
+
+    /// A leader that neither the controller nor anyone of its ISR answers: another one may lead by now, and clients that reach
+    /// this one alone have to look for it. What is committed here stays readable: with the controller away and nobody else
+    /// left, this may be all there is.
+    pub(super) fn is_cut_off(&self, replica: &Replica) -> bool {
+        let (me, now) = (self.config.node_id, self.now.mono);
+        let session_ms = self.config.timings.broker_session_ms;
+        now - self.membership.answered_at >= session_ms
+            && replica.leader().is_some_and(|leader| leader.is_alone(me, now, session_ms))
     }
 
     /// Stop in order: what this node leads goes to others first, as long as there are any.
@@ -236,6 +256,7 @@ impl Broker {
         self.membership.broker_epoch = epoch;
         touched.extend(self.committed.held_by(self.config.node_id).map(|(partition, _)| partition));
         if epoch.is_some() {
+            self.membership.answered_at = self.now.mono;
             self.arm_producer_expiry();
             self.timers.arm(self.now.mono + self.config.timings.broker_beat_ms, Timer::BrokerBeat);
             self.unfinished_drops(out);

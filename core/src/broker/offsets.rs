@@ -101,6 +101,9 @@ impl Broker {
         let partition = TopicPartition { topic_id, partition: PartitionIndex(wanted.partition_index) };
         let replica = self.leader_of(partition)?;
         Self::check_epoch(replica, known_epoch(wanted.current_leader_epoch))?;
+        if self.is_cut_off(replica) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
         let leader = replica.leader().expect("leader_of gives leaders only");
         let high_watermark = replica.high_watermark();
         // A new leader does not know yet what is committed: any end that it named could go back (SAFETY R6, KIP-207).

@@ -123,7 +123,9 @@ impl Broker {
         out: &mut Outputs,
     ) -> Result<(TopicPartition, Accepted), Refusal> {
         let partition = TopicPartition { topic_id, partition: PartitionIndex(part.index) };
-        self.leader_of(partition)?;
+        if self.is_cut_off(self.leader_of(partition)?) {
+            return Err(ErrorCode::NotLeaderOrFollower.into());
+        }
         let batch = part
             .batch
             .as_ref()

@@ -166,6 +166,17 @@ impl Leader {
         behind.map(|(_, progress)| progress.lag_deadline(lag_ms)).min()
     }
 
+    /// It has others in its maximal ISR, and none of them acknowledged anything within `silence_ms`.
+    #[must_use]
+    pub fn is_alone(&self, me: NodeId, now: MonoMs, silence_ms: u64) -> bool {
+        let members = self.maximal_isr();
+        let is_heard = |node: &NodeId| {
+            let heard_at = self.followers.get(node).and_then(Progress::heard_at);
+            heard_at.is_some_and(|at| now - at < silence_ms)
+        };
+        members.len() > 1 && !members.iter().any(|node| *node != me && is_heard(node))
+    }
+
     /// The committed ISR.
     #[must_use]
     pub fn isr(&self) -> &[NodeId] {

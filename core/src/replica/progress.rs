@@ -53,6 +53,8 @@ struct Link {
     high_watermark: Offset,
     /// Where the follower's log starts on its disk, as it said.
     log_start: Offset,
+    /// When it acknowledged anything last.
+    heard_at: MonoMs,
 }
 
 /// What to send next.
@@ -105,6 +107,7 @@ impl Progress {
             moved_at: now,
             high_watermark: Offset::ZERO,
             log_start: Offset::ZERO,
+            heard_at: now,
         });
         let has_lost = end < self.acked_max;
         self.acked_max = end;
@@ -129,6 +132,7 @@ impl Progress {
         }
         link.high_watermark = link.high_watermark.max(ack.high_watermark);
         link.log_start = link.log_start.max(ack.log_start);
+        link.heard_at = now;
         let mut freed_bytes = 0;
         if ack.durable > link.acked {
             link.acked = ack.durable;
@@ -245,6 +249,12 @@ impl Progress {
     #[must_use]
     pub fn acked(&self) -> Option<Offset> {
         self.link.as_ref().map(|link| link.acked)
+    }
+
+    /// When it acknowledged anything last in the open session.
+    #[must_use]
+    pub fn heard_at(&self) -> Option<MonoMs> {
+        self.link.as_ref().map(|link| link.heard_at)
     }
 
     /// It keeps up: within `lag_ms` it had everything that the leader had then.
