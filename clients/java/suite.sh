@@ -76,6 +76,23 @@ Offset:3	NO_HEADERS	same key	three'
     --partition "$partition" --offset 2 --max-messages 1)" null
 }
 
+# The four records of the console topic's one partition: two go, then all that is there.
+delete_records() {
+  local partition ask
+  partition=$(admin GetOffsetShell --topic console | sed -n 's/^console:\([0-2]\):4$/\1/p')
+  ask() { echo "{\"partitions\": [{\"topic\": \"console\", \"partition\": $partition, \"offset\": $1}], \"version\": 1}" > "$SCRATCH/ask.json"; }
+  ask 2
+  contains "up to 2" "$(admin DeleteRecordsCommand --offset-json-file "$SCRATCH/ask.json")" "low_watermark: 2"
+  same "the earliest" "$(admin GetOffsetShell --topic-partitions "console:$partition" --time earliest)" "console:$partition:2"
+  same "what is left" "$(tool "$(kept_classes consumer)" "${consumer[@]}" --topic console --partition "$partition" \
+    --offset earliest --max-messages 2 --formatter-property print.offset=true)" 'Offset:2	null
+Offset:3	three'
+  ask 9
+  contains "beyond the end" "$(admin DeleteRecordsCommand --offset-json-file "$SCRATCH/ask.json" 2>&1)" "OffsetOutOfRangeException"
+  ask -1
+  contains "all" "$(admin DeleteRecordsCommand --offset-json-file "$SCRATCH/ask.json")" "low_watermark: 4"
+}
+
 delete() {
   admin TopicCommand --delete --topic admin
   if admin TopicCommand --list | grep -x admin; then return 1; fi
@@ -192,5 +209,6 @@ check "offsets: of each partition" offsets
 describe
 check "cluster: its id" cluster_id
 check "console: keys, headers, nulls; from the earliest and from an offset" console
+check "records: delete up to an offset, and all" delete_records
 check "topics: delete" delete
 across_crashes

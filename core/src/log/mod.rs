@@ -283,8 +283,9 @@ impl Log {
         self.producers.check_invariants(self.end);
     }
 
-    /// Moves the start forward, by retention or DeleteRecords. `false` when it is there or further already. Producers
-    /// stay: that their records are gone does not mean that they are (KIP-360).
+    /// Moves the start forward, by retention or DeleteRecords. A log of which nothing is left begins a new segment.
+    /// `false` when it is there or further already. Producers stay: that their records are gone does not mean that they
+    /// are (KIP-360).
     pub fn advance_start(&mut self, offset: Offset) -> bool {
         assert!(offset <= self.end, "a start behind the end is a reset");
         if offset <= self.start {
@@ -293,6 +294,9 @@ impl Log {
         self.start = offset;
         self.epochs.advance_start(offset);
         self.sizes.advance_start(offset);
+        if self.is_empty() {
+            self.roll(); // No segment is left either.
+        }
         self.assert_bounds();
         true
     }

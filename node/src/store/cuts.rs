@@ -11,8 +11,7 @@
 //! the cut back (SAFETY J8, J9). A cut segment takes no more batches and its files only ever get shorter, and that only
 //! when the folder is opened: leases from before go on reading what they read. A reset is a cut below every offset.
 //!
-//! A log's start takes whole segments from the front in the same way. The last segment stays, whatever it holds, as in
-//! Kafka: it goes once another one follows it.
+//! A log's start takes whole segments from the front in the same way, all of them if nothing is left of the log.
 
 use super::Store;
 use super::disk::{Disk, Lane, Open};
@@ -124,7 +123,7 @@ impl Cuts {
         self.starts.retain(|partition, _| keep(*partition));
     }
 
-    /// A log starts at `start`: segments that end there or before go, but the last one.
+    /// A log starts at `start`: segments that end there or before go.
     pub(super) fn set_start(
         &mut self,
         partition: TopicPartition,
@@ -141,14 +140,19 @@ impl Cuts {
     fn take_front(&mut self, partition: TopicPartition, table: &mut SegmentTable) -> Vec<Offset> {
         let Some(&start) = self.starts.get(&partition) else { return Vec::new() };
         let Some(segments) = table.get_mut(&partition) else { return Vec::new() };
+        if let Some(pending) = self.pending.get_mut(&partition) {
+            // A round that was on its way when they were taken has written more of the last one.
+            pending.gone.retain(|base| !segments.iter().any(|segment| segment.base == *base));
+        }
         let before = segments.partition_point(|segment| segment.next <= start);
-        let gone: Vec<Offset> = segments
-            .drain(..before.min(segments.len().saturating_sub(1)))
-            .map(|segment| segment.base)
-            .collect();
+        let gone: Vec<Offset> = segments.drain(..before).map(|segment| segment.base).collect();
+        if segments.is_empty() {
+            table.remove(&partition);
+        }
         if !gone.is_empty() {
             let pending = self.of(partition);
             pending.shorten.retain(|base| !gone.contains(base));
+            pending.trim = pending.trim.filter(|base| !gone.contains(base));
             pending.gone.extend(&gone);
         }
         gone

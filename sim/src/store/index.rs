@@ -97,11 +97,11 @@ impl Index {
         in_segment
     }
 
-    /// A partition's log starts at `start`: batches that end there or before are gone, but for the last one.
+    /// A partition's log starts at `start`: batches that end there or before are gone.
     pub(super) fn take_front(&mut self, partition: TopicPartition, start: Offset) {
         let Some(log) = self.written.get_mut(&partition) else { return };
         let before = log.partition_point(|batch| batch.next <= start);
-        log.drain(..before.min(log.len().saturating_sub(1)));
+        log.drain(..before);
     }
 
     /// A partition's log begins anew, or is gone.
