@@ -1,6 +1,7 @@
 //! What the core needs to know before its first step. Every queue, table and answer has its limit here.
 
 use crate::ids::{NodeId, Uuid};
+use crate::settings::BrokerSetting;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -33,6 +34,10 @@ pub struct TopicDefaults {
     pub min_insync_replicas: Option<i32>,
     /// `log.segment.bytes`.
     pub segment_bytes: u32,
+    /// `log.roll.ms`.
+    pub segment_ms: i64,
+    /// `log.roll.jitter.ms`.
+    pub segment_jitter_ms: i64,
     /// `message.max.bytes`: the greatest size of a batch, header included.
     pub message_bytes_max: u32,
     /// `log.message.timestamp.type` is LogAppendTime.
@@ -41,6 +46,10 @@ pub struct TopicDefaults {
     pub timestamp_before_ms_max: i64,
     /// `log.message.timestamp.after.max.ms`.
     pub timestamp_after_ms_max: i64,
+    /// `log.retention.ms`; below 0 for ever.
+    pub retention_ms: i64,
+    /// `log.retention.bytes`; below 0 without a limit.
+    pub retention_bytes: i64,
 }
 
 /// The core's configuration. Fixed for the life of a [`crate::broker::Broker`].
@@ -71,6 +80,8 @@ pub struct Config {
     pub flush: FlushMode,
     /// Defaults for topics.
     pub topic: TopicDefaults,
+    /// What clients are told of this broker's settings, in the order of their keys.
+    pub settings: Vec<BrokerSetting>,
     /// `auto.create.topics.enable`.
     pub auto_create_topics: bool,
     /// `producer.id.expiration.ms`.
@@ -162,6 +173,13 @@ impl Default for Timings {
 }
 
 impl Config {
+    /// One of [`Config::settings`].
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<&BrokerSetting> {
+        let at = self.settings.binary_search_by(|setting| setting.key.cmp(key)).ok()?;
+        self.settings.get(at)
+    }
+
     /// A configuration for one node with Kafka's defaults where Seedlog has none of its own.
     #[must_use]
     pub fn new(node_id: NodeId, incarnation: Uuid, listener: AdvertisedListener) -> Self {
@@ -182,11 +200,16 @@ impl Config {
                 replication_factor: None,
                 min_insync_replicas: None,
                 segment_bytes: 1 << 30,
+                segment_ms: 604_800_000,
+                segment_jitter_ms: 0,
                 message_bytes_max: 1_048_588,
                 log_append_time: false,
                 timestamp_before_ms_max: i64::MAX,
                 timestamp_after_ms_max: 3_600_000,
+                retention_ms: 604_800_000,
+                retention_bytes: -1,
             },
+            settings: Vec::new(),
             auto_create_topics: true,
             producer_id_expiration_ms: 86_400_000,
             producer_expiry_check_ms: 600_000,

@@ -5,10 +5,11 @@ use crate::errors::ErrorCode;
 use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
-    ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody,
-    Str, WireError, decode_request,
+    AlterConfigsRequest, ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest,
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -50,6 +51,14 @@ pub enum ClientBody {
     InitProducerId(InitProducerIdRequest),
     /// Which broker keeps a group or a transactional id.
     FindCoordinator(FindCoordinatorRequest),
+    /// Describe settings.
+    DescribeConfigs(DescribeConfigsRequest),
+    /// Replace all settings of something.
+    AlterConfigs(AlterConfigsRequest),
+    /// Change single settings of something.
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    /// List what has settings.
+    ListConfigResources(ListConfigResourcesRequest),
     /// Describe the cluster.
     DescribeCluster(DescribeClusterRequest),
     /// Describe partitions, a page at a time.
@@ -208,6 +217,10 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::DeleteRecords(request) => ClientBody::DeleteRecords(request),
         Request::InitProducerId(request) => ClientBody::InitProducerId(request),
         Request::FindCoordinator(request) => ClientBody::FindCoordinator(request),
+        Request::DescribeConfigs(request) => ClientBody::DescribeConfigs(request),
+        Request::AlterConfigs(request) => ClientBody::AlterConfigs(request),
+        Request::IncrementalAlterConfigs(request) => ClientBody::IncrementalAlterConfigs(request),
+        Request::ListConfigResources(request) => ClientBody::ListConfigResources(request),
         Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),
         Request::DescribeTopicPartitions(request) => ClientBody::DescribeTopicPartitions(request),
         Request::OffsetForLeaderEpoch(request) => ClientBody::OffsetForLeaderEpoch(request),

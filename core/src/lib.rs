@@ -52,5 +52,6 @@ pub mod records;
 pub mod recovered;
 pub mod replica;
 pub mod rng;
+pub mod settings;
 pub mod time;
 pub mod wire;

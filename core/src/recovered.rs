@@ -428,7 +428,8 @@ impl Recovered {
             | MetadataRecord::Partition { .. }
             | MetadataRecord::PartitionChange { .. }
             | MetadataRecord::RemoveTopic { .. }
-            | MetadataRecord::ProducerIds { .. } => None,
+            | MetadataRecord::ProducerIds { .. }
+            | MetadataRecord::TopicConfig { .. } => None,
         })
     }
 }

@@ -5,17 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use seedlog_core::cluster::decide::configs::resource;
 use seedlog_core::cluster::decide::{
-    Registration, decide_alter_partition, decide_fence, decide_preferred, decide_rebalance, decide_register,
-    decide_shutdown, decide_sweep, decide_unfence,
+    Registration, decide_alter_partition, decide_fence, decide_incremental_alter_configs, decide_preferred,
+    decide_rebalance, decide_register, decide_shutdown, decide_sweep, decide_unfence,
 };
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::cluster::topic_config::TopicConfig;
+use seedlog_core::config::{AdvertisedListener, Config};
 use seedlog_core::ids::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, RunId, TopicPartition, Uuid,
 };
 use seedlog_core::peer::AlterPartition;
+use seedlog_core::wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use seedlog_core::wire::{IncrementalAlterConfigsRequest, Str};
 
 const NODES: usize = 4;
 const TOPICS: usize = 3;
@@ -485,9 +489,39 @@ impl World {
                 self.write(&[MetadataRecord::RemoveTopic { topic_id: name.topic_id }]);
             }
             96 => self.write(&decide_rebalance(&self.image)),
+            97 | 98 => self.change_min_insync(name, i32::from(c % 3) + 1),
             _ => self.half(node, c),
         }
         self.check();
+    }
+
+    /// An administrator sets `min.insync.replicas`.
+    fn change_min_insync(&mut self, name: TopicPartition, value: i32) {
+        let Some(topic) = self.image.topic(name.topic_id) else { return };
+        let least = if self.failures == Failures::OneHidden { 2 } else { 1 };
+        let replicas = topic.partitions[0].replicas.len();
+        let value = value.clamp(least, i32::try_from(replicas).expect("replicas are few").max(least));
+        let is_raised = value > topic.min_insync_replicas;
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: resource::TOPIC,
+                resource_name: Str::from(topic.name.as_str()),
+                configs: vec![AlterableConfig {
+                    name: Str::from_static("min.insync.replicas"),
+                    config_operation: 0,
+                    value: Some(value.to_string().into()),
+                }],
+            }],
+            validate_only: false,
+        };
+        let listener = AdvertisedListener { host: "host".into(), port: 9092 };
+        let config = Config::new(NodeId(1), uuid(1, 1), listener);
+        let decision = decide_incremental_alter_configs(&self.image, &config, &request);
+        assert_eq!(decision.response.responses[0].error_code, 0, "{:?}", decision.response);
+        if is_raised {
+            self.reached.remove(&name); // More copies are promised only once there are more.
+        }
+        self.write(&decision.records);
     }
 
     /// A predecessor says how a broker stands and nothing else; its successor sweeps.

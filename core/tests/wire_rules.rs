@@ -41,10 +41,14 @@ fn the_apis_are_those_of_kafka_4_3_with_its_exceptions() {
             "18 ApiVersions 0-4 0-4",
             "19 CreateTopics 2-7 2-7",
             "20 DeleteTopics 1-6 1-6",
-            "21 DeleteRecords 0 2",
+            "21 DeleteRecords 0-2 0-2",
             "22 InitProducerId 0-5 0-5",
             "23 OffsetForLeaderEpoch 2-4 2-4",
+            "32 DescribeConfigs 1-4 1-4",
+            "33 AlterConfigs 0-2 0-2",
+            "44 IncrementalAlterConfigs 0-1 0-1",
             "60 DescribeCluster 0-2 0-2",
+            "74 ListConfigResources 0-1 0-1",
             "75 DescribeTopicPartitions 0 0",
         ]
     );

@@ -3,6 +3,7 @@
 mod assemble;
 #[cfg(not(madsim))]
 mod process;
+mod told;
 
 pub use assemble::{Address, Node, StartError, Stopper};
 #[cfg(not(madsim))]

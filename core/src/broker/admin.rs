@@ -1,5 +1,6 @@
 //! What clients ask to change: topics, and producer ids of their own.
 
+use super::configs::{refuse_alteration, refuse_incremental};
 use super::{Broker, Pending, Requester};
 use crate::cluster::decide::{decide_create_topics, decide_delete_topics};
 use crate::door::ClientRequest;
@@ -180,6 +181,10 @@ pub(super) fn refuse_request(request: &Request, code: ErrorCode, why: &'static s
         Some(refuse_creation(request, code, why))
     } else if let Request::DeleteTopics(request) = request {
         Some(refuse_deletion(request, code, why))
+    } else if let Request::IncrementalAlterConfigs(request) = request {
+        Some(refuse_incremental(request, code, why))
+    } else if let Request::AlterConfigs(request) = request {
+        Some(refuse_alteration(request, code, why))
     } else {
         None
     }
@@ -204,6 +209,20 @@ pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
             }
             Response::DeleteTopics(response)
         }
+        Response::IncrementalAlterConfigs(mut response) => {
+            for resource in &mut response.responses {
+                resource.error_code = code.code();
+                resource.error_message.clone_from(&why);
+            }
+            Response::IncrementalAlterConfigs(response)
+        }
+        Response::AlterConfigs(mut response) => {
+            for resource in &mut response.responses {
+                resource.error_code = code.code();
+                resource.error_message.clone_from(&why);
+            }
+            Response::AlterConfigs(response)
+        }
         Response::Produce(_)
         | Response::Fetch(_)
         | Response::ListOffsets(_)
@@ -214,6 +233,8 @@ pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
         | Response::DescribeCluster(_)
         | Response::DescribeTopicPartitions(_)
         | Response::DeleteRecords(_)
+        | Response::DescribeConfigs(_)
+        | Response::ListConfigResources(_)
         | Response::OffsetForLeaderEpoch(_) => response,
     }
 }

@@ -151,7 +151,7 @@ impl Broker {
         batches: &[ProducedBatch],
         out: &mut Outputs,
     ) -> bool {
-        let segment_bytes = self.segment_bytes(partition);
+        let segment = self.segment_limits(partition);
         let mut took = false;
         for batch in batches {
             let Some(replica) = self.replicas.get_mut(&partition) else { return took };
@@ -169,7 +169,7 @@ impl Broker {
             if batch.header.leader_epoch > append.epoch || !replica.log().follows(&batch.header) {
                 return took;
             }
-            let output = replica.append_copy(partition, batch, self.now.wall, segment_bytes);
+            let output = replica.append_copy(partition, batch, self.now.wall, &segment);
             let has_producer = batch.header.has_producer_id();
             let lsn = self.journal_output(output, u64::from(batch.header.batch_bytes), out);
             self.journal.data.push_back((lsn, partition));

@@ -141,6 +141,10 @@ impl Broker {
         match decoded.body {
             RequestBody::Known(Request::CreateTopics(request)) => self.create_topics(to, &request, out),
             RequestBody::Known(Request::DeleteTopics(request)) => self.delete_topics(to, &request, out),
+            RequestBody::Known(Request::AlterConfigs(request)) => self.alter_configs(to, &request, out),
+            RequestBody::Known(Request::IncrementalAlterConfigs(request)) => {
+                self.incremental_alter_configs(to, &request, out);
+            }
             RequestBody::Known(_)
             | RequestBody::UnknownApiVersions
             | RequestBody::UnknownVersion(_)

@@ -6,10 +6,12 @@ use super::{Broker, Drop, Phase};
 use crate::cluster::image::Image;
 use crate::cluster::records::MetadataRecord;
 use crate::cluster::snapshot::Damage;
+use crate::cluster::topic_config::TopicConfig;
 use crate::config::FlushMode;
 use crate::errors::ErrorCode;
 use crate::ids::{BrokerEpoch, NodeId, Offset, PartitionIndex, TopicPartition, Uuid};
 use crate::journal::Entry;
+use crate::log::SegmentLimits;
 use crate::museum::exhibit;
 use crate::output::{HaltReason, Outputs};
 use crate::peer::{BrokerBeat, BrokerBeatReply, PeerBody, Register};
@@ -204,6 +206,7 @@ impl Broker {
                 MetadataRecord::LeaderChange { .. }
                 | MetadataRecord::Voters { .. }
                 | MetadataRecord::Topic { .. }
+                | MetadataRecord::TopicConfig { .. }
                 | MetadataRecord::ProducerIds { .. } => {}
             }
         }
@@ -239,6 +242,7 @@ impl Broker {
                 MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
                 | MetadataRecord::Topic { .. }
+                | MetadataRecord::TopicConfig { .. }
                 | MetadataRecord::Partition { .. }
                 | MetadataRecord::PartitionChange { .. }
                 | MetadataRecord::RemoveTopic { .. } => {}
@@ -405,11 +409,13 @@ impl Broker {
         topic.map_or(1, |topic| usize::try_from(topic.min_insync_replicas).unwrap_or(1))
     }
 
-    pub(super) fn segment_bytes(&self, partition: TopicPartition) -> u32 {
+    /// When a partition begins a new segment, by its topic's settings.
+    pub(super) fn segment_limits(&self, partition: TopicPartition) -> SegmentLimits {
         let topic = self.committed.topic(partition.topic_id);
-        topic.map_or(self.config.topic.segment_bytes, |topic| {
-            topic.config.resolve(&self.config.topic).segment_bytes
-        })
+        let settings = topic.map(|topic| topic.config.resolve(&self.config.topic));
+        settings
+            .unwrap_or_else(|| TopicConfig::default().resolve(&self.config.topic))
+            .segment_limits(partition)
     }
 
     /// Leads or follows no more: who waits here is sent elsewhere (SAFETY R6).

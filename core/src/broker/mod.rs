@@ -4,6 +4,7 @@
 //! the timers, and what is done once at the end of a step.
 
 mod admin;
+mod configs;
 mod controller;
 mod damage;
 mod delete_records;
@@ -364,6 +365,14 @@ impl Broker {
             ClientBody::DeleteTopics(delete) => self.on_delete_topics(conn, number, version, delete, out),
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
             ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
+            ClientBody::DescribeConfigs(describe) => self.on_describe_configs(conn, number, &describe, out),
+            ClientBody::AlterConfigs(alter) => self.on_alter_configs(conn, number, version, alter, out),
+            ClientBody::IncrementalAlterConfigs(alter) => {
+                self.on_incremental_alter_configs(conn, number, version, alter, out);
+            }
+            ClientBody::ListConfigResources(list) => {
+                self.on_list_config_resources(conn, number, version, &list, out);
+            }
             ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
             ClientBody::DeleteRecords(delete) => self.on_delete_records(conn, number, &delete, out),
             ClientBody::DescribeTopicPartitions(describe) => {

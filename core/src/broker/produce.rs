@@ -141,7 +141,11 @@ impl Broker {
         if acks == Acks::All && !enough {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
-        let limits = Limits { topic: *settings, producers_max: self.config.producers_per_partition_max };
+        let limits = Limits {
+            topic: *settings,
+            segment: settings.segment_limits(partition),
+            producers_max: self.config.producers_per_partition_max,
+        };
         let replica = self.replicas.get_mut(&partition).expect("a leader was found");
         let (accepted, output) = replica
             .append(partition, batch, self.now.wall, &limits)

@@ -95,6 +95,15 @@ impl Image {
         }
     }
 
+    fn add_topic(&mut self, topic_id: Uuid, topic: TopicImage) {
+        self.names.insert(topic.name.clone(), topic_id);
+        if let Some(normal) = normalized(&topic.name) {
+            self.normalized.insert(normal, topic.name.clone());
+        }
+        let old = self.topics.insert(topic_id, topic);
+        assert!(old.is_none(), "a topic id is drawn once");
+    }
+
     fn remove_topic(&mut self, topic_id: Uuid) {
         let topic = self.topics.remove(&topic_id).expect("a topic that is removed exists");
         self.names.remove(&topic.name);
@@ -152,16 +161,11 @@ impl Image {
             MetadataRecord::Topic { topic_id, name, config, min_insync_replicas } => {
                 let topic = TopicImage {
                     name: name.clone(),
-                    config: *config,
+                    config: config.clone(),
                     min_insync_replicas: *min_insync_replicas,
                     partitions: Vec::new(),
                 };
-                let old = self.topics.insert(*topic_id, topic);
-                assert!(old.is_none(), "a topic id is drawn once");
-                self.names.insert(name.clone(), *topic_id);
-                if let Some(normal) = normalized(name) {
-                    self.normalized.insert(normal, name.clone());
-                }
+                self.add_topic(*topic_id, topic);
             }
             MetadataRecord::Partition { topic_id, partition, replicas, state } => {
                 let topic = self.topics.get_mut(topic_id).expect("a partition's record follows its topic's");
@@ -180,6 +184,11 @@ impl Image {
             MetadataRecord::ProducerIds { next, .. } => {
                 assert!(*next > self.next_producer_id, "producer ids are given once");
                 self.next_producer_id = *next;
+            }
+            MetadataRecord::TopicConfig { topic_id, config, min_insync_replicas } => {
+                let topic = self.topics.get_mut(topic_id).expect("a topic that is configured exists");
+                topic.config = config.clone();
+                topic.min_insync_replicas = *min_insync_replicas;
             }
         }
     }

@@ -10,8 +10,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Version of the encoding of all records.
-const FORMAT: u8 = 2;
+/// Version of the encoding of all records. Format 3 has one kind of record more, and topics' settings in their second form.
+const FORMAT: u8 = 3;
+/// The oldest one that is read: of what is in it, all is still written alike or known by its first byte.
+const FORMAT_MIN: u8 = 2;
 
 /// A member of the quorum: a node is one only with the disk that it was admitted with (SAFETY Q1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -164,6 +166,16 @@ pub enum MetadataRecord {
         /// The first id that is still free.
         next: ProducerId,
     },
+    /// A topic's settings changed. Where `min.insync.replicas` did, changes of all its partitions stand in the same entry
+    /// (SAFETY R3).
+    TopicConfig {
+        /// The topic.
+        topic_id: Uuid,
+        /// All of its own settings from here on.
+        config: TopicConfig,
+        /// `min.insync.replicas` as it is in force.
+        min_insync_replicas: i32,
+    },
 }
 
 impl MetadataRecord {
@@ -180,7 +192,7 @@ impl MetadataRecord {
     /// A sentence that says whether another release wrote the entry or it is damaged.
     pub fn decode(bytes: &[u8]) -> Result<Vec<Self>, &'static str> {
         match bytes.split_first() {
-            Some((&FORMAT, body)) => {
+            Some((FORMAT_MIN..=FORMAT, body)) => {
                 postcard::from_bytes(body).map_err(|_| "a metadata record cannot be read")
             }
             Some((&format, _)) if format > FORMAT => Err("a metadata record was written by a newer release"),

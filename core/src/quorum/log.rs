@@ -151,7 +151,8 @@ impl MetadataLog {
                 | MetadataRecord::Partition { .. }
                 | MetadataRecord::PartitionChange { .. }
                 | MetadataRecord::RemoveTopic { .. }
-                | MetadataRecord::ProducerIds { .. } => None,
+                | MetadataRecord::ProducerIds { .. }
+                | MetadataRecord::TopicConfig { .. } => None,
             }));
         }
         lists

@@ -107,6 +107,8 @@ pub struct Accepted {
 pub struct Limits {
     /// The topic's settings in force.
     pub topic: TopicSettings,
+    /// When the partition begins a new segment.
+    pub segment: SegmentLimits,
     /// Producers remembered in a partition.
     pub producers_max: usize,
 }
@@ -188,7 +190,7 @@ impl Replica {
             }
             AppendCheck::Append => {
                 let header = stamped_header(&batch.header, self.log.end(), epoch, stamps.then_some(now));
-                let output = self.append_stamped(partition, &header, batch, now, limits.topic.segment_bytes);
+                let output = self.append_stamped(partition, &header, batch, now, &limits.segment);
                 let accepted = Accepted {
                     base_offset: header.base_offset,
                     end: self.log.end(),
@@ -207,11 +209,11 @@ impl Replica {
         partition: TopicPartition,
         batch: &ProducedBatch,
         now: WallMs,
-        segment_bytes: u32,
+        segment: &SegmentLimits,
     ) -> Output {
         assert!(matches!(self.role, Role::Follower(_)), "only a follower copies");
         assert!(self.log.follows(&batch.header), "the session was checked");
-        self.append_stamped(partition, &batch.header, batch, now, segment_bytes)
+        self.append_stamped(partition, &batch.header, batch, now, segment)
     }
 
     fn append_stamped(
@@ -220,10 +222,9 @@ impl Replica {
         header: &BatchHeader,
         batch: &ProducedBatch,
         now: WallMs,
-        segment_bytes: u32,
+        segment: &SegmentLimits,
     ) -> Output {
-        let segment = SegmentLimits { segment_bytes: u64::from(segment_bytes), segment_ms: i64::MAX };
-        let roll = self.log.plan_roll(header, now, &segment);
+        let roll = self.log.plan_roll(header, now, segment);
         if roll {
             self.log.roll();
         }

@@ -19,27 +19,33 @@ mod field;
 mod schema;
 mod types;
 
+pub mod alter_configs;
 pub mod api_versions;
 pub mod create_topics;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
+pub mod describe_configs;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod header;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod list_config_resources;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 
+pub use alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use decoder::{Decoder, TaggedFields};
 pub use delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
 pub use describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use encoder::{Chain, Encoder};
 pub use error::WireError;
@@ -47,7 +53,9 @@ pub use fetch::{FetchRequest, FetchResponse};
 pub use field::{ApiMessage, Field, Message, Nullable, Wire};
 pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 pub use header::{RequestHeader, ResponseHeader};
+pub use incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+pub use list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 pub use metadata::{MetadataRequest, MetadataResponse};
 pub use offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
@@ -206,7 +214,11 @@ apis! {
     DeleteRecords DeleteRecordsRequest DeleteRecordsResponse, advertised 0 - 2, served from 0;
     InitProducerId InitProducerIdRequest InitProducerIdResponse, advertised 0 - 5, served from 0;
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse, advertised 2 - 4, served from 2;
+    DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse, advertised 1 - 4, served from 1;
+    AlterConfigs AlterConfigsRequest AlterConfigsResponse, advertised 0 - 2, served from 0;
+    IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse, advertised 0 - 1, served from 0;
     DescribeCluster DescribeClusterRequest DescribeClusterResponse, advertised 0 - 2, served from 0;
+    ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse, advertised 0 - 1, served from 0;
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse, advertised 0 - 0, served from 0;
 }
 

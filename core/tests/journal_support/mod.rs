@@ -131,7 +131,8 @@ impl Model {
                         | MetadataRecord::Voters { .. }
                         | MetadataRecord::RegisterBroker { .. }
                         | MetadataRecord::BrokerState { .. }
-                        | MetadataRecord::PartitionChange { .. } => {}
+                        | MetadataRecord::PartitionChange { .. }
+                        | MetadataRecord::TopicConfig { .. } => {}
                     }
                 }
             }

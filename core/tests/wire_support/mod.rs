@@ -6,8 +6,9 @@
 use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader, ResponseHeader,
-    StructSchema, WireError, api_versions, create_topics, delete_records, delete_topics, describe_cluster,
-    describe_topic_partitions, fetch, find_coordinator, init_producer_id, list_offsets, metadata,
+    StructSchema, WireError, alter_configs, api_versions, create_topics, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_topic_partitions, fetch, find_coordinator,
+    incremental_alter_configs, init_producer_id, list_config_resources, list_offsets, metadata,
     offset_for_leader_epoch, produce,
 };
 
@@ -82,6 +83,14 @@ pub(crate) fn subjects() -> Vec<Subject> {
         describe_cluster::DescribeClusterResponse,
         describe_topic_partitions::DescribeTopicPartitionsRequest,
         describe_topic_partitions::DescribeTopicPartitionsResponse,
+        describe_configs::DescribeConfigsRequest,
+        describe_configs::DescribeConfigsResponse,
+        alter_configs::AlterConfigsRequest,
+        alter_configs::AlterConfigsResponse,
+        incremental_alter_configs::IncrementalAlterConfigsRequest,
+        incremental_alter_configs::IncrementalAlterConfigsResponse,
+        list_config_resources::ListConfigResourcesRequest,
+        list_config_resources::ListConfigResourcesResponse,
         offset_for_leader_epoch::OffsetForLeaderEpochRequest,
         offset_for_leader_epoch::OffsetForLeaderEpochResponse,
     ];

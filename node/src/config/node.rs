@@ -54,6 +54,14 @@ pub struct NodeConfig {
 
     /// `log.segment.bytes`
     pub segment_bytes: u32,
+    /// `log.roll.ms` or `log.roll.hours`
+    pub segment_ms: u64,
+    /// `log.roll.jitter.ms` or `log.roll.jitter.hours`
+    pub segment_jitter_ms: u64,
+    /// `log.retention.ms`, `log.retention.minutes` or `log.retention.hours`; `None` for ever.
+    pub retention_ms: Option<u64>,
+    /// `log.retention.bytes`; `None` without a limit.
+    pub retention_bytes: Option<u64>,
     /// `log.index.interval.bytes`
     pub index_interval_bytes: u32,
     /// `flush`
@@ -146,6 +154,7 @@ const GROUP_OVERHEAD_BYTES: u64 = 4096;
 const CONTROLLER: &str = "CONTROLLER";
 /// Fewer files leave none to write while others wait for their segments.
 const JOURNAL_FILES_MIN: u64 = 4;
+const HOUR_MS: i64 = 3_600_000;
 
 /// Builds the node's configuration. Values that follow from others are written back, so that `show` has them.
 pub(super) fn build(
@@ -229,6 +238,17 @@ fn read(
         timestamp_before_ms_max: number(settings, "log.message.timestamp.before.max.ms")?,
         timestamp_after_ms_max: number(settings, "log.message.timestamp.after.max.ms")?,
         segment_bytes: number(settings, "log.segment.bytes")?,
+        segment_ms: duration_ms(settings, &[("log.roll.ms", 1), ("log.roll.hours", HOUR_MS)])?.unwrap_or(1),
+        segment_jitter_ms: duration_ms(
+            settings,
+            &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOUR_MS)],
+        )?
+        .unwrap_or(0),
+        retention_ms: duration_ms(
+            settings,
+            &[("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", HOUR_MS)],
+        )?,
+        retention_bytes: u64::try_from(number::<i64>(settings, "log.retention.bytes")?).ok(),
         index_interval_bytes: number(settings, "log.index.interval.bytes")?,
         flush: word(settings, "flush", &[("always", Flush::Always), ("interval", Flush::Interval)])?,
         flush_interval_ms: number(settings, "flush.interval.ms")?,
@@ -265,6 +285,16 @@ pub(super) fn number<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<
 /// As [`number`], of a key that may be left out.
 fn number_if_set<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<Option<T>, ConfigError> {
     settings.text(key).is_some().then(|| number(settings, key)).transpose()
+}
+
+/// The first of the keys that has a value, in ms; `None` if it is below 0, which means without end.
+fn duration_ms(settings: &Settings, keys: &[(&str, i64)]) -> Result<Option<u64>, ConfigError> {
+    for &(key, unit_ms) in keys {
+        if let Some(count) = number_if_set::<i64>(settings, key)? {
+            return Ok(u64::try_from(count.saturating_mul(unit_ms)).ok());
+        }
+    }
+    Ok(None)
 }
 
 /// The meaning of a word; `true` and `false` are taken in any case, as Kafka does.

@@ -280,6 +280,32 @@ const USED: &[Entry] = &[
         "Whether a record keeps its producer's timestamp or gets the time of its append.",
     ),
     used(
+        "log.roll.hours",
+        Kind::Int(1, INT_MAX),
+        Some("168"),
+        "Hours after which a segment file is closed by the next append even if it is not full; log.roll.ms counts before it.",
+    ),
+    used(
+        "log.roll.jitter.hours",
+        Kind::Int(0, INT_MAX),
+        Some("0"),
+        "How many hours sooner than log.roll.ms or log.roll.hours a partition may close its segments; log.roll.jitter.ms \
+         counts before it.",
+    ),
+    used(
+        "log.roll.jitter.ms",
+        Kind::Long(0, i64::MAX),
+        None,
+        "How much sooner than log.roll.ms a partition may close its segments, so that not all do it at once. Not set: \
+         log.roll.jitter.hours.",
+    ),
+    used(
+        "log.roll.ms",
+        Kind::Long(1, i64::MAX),
+        None,
+        "A segment file is closed by the first append that comes this long after it was begun. Not set: log.roll.hours.",
+    ),
+    used(
         "log.segment.bytes",
         Kind::Int(MIB, INT_MAX),
         Some("1073741824"),

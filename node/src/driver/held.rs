@@ -89,6 +89,10 @@ fn is_append(body: &ClientBody) -> bool {
         | ClientBody::FindCoordinator(_)
         | ClientBody::DescribeCluster(_)
         | ClientBody::DescribeTopicPartitions(_)
+        | ClientBody::DescribeConfigs(_)
+        | ClientBody::AlterConfigs(_)
+        | ClientBody::IncrementalAlterConfigs(_)
+        | ClientBody::ListConfigResources(_)
         | ClientBody::OffsetForLeaderEpoch(_) => false,
     }
 }

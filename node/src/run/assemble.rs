@@ -16,6 +16,7 @@ use seedlog_core::ids::{ListenerId, NodeId, Uuid};
 use seedlog_core::output::HaltReason;
 use seedlog_core::recovered::{Recovered, lost_offsets};
 use seedlog_core::rng::Random;
+use seedlog_core::settings::BrokerSetting;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -133,7 +134,7 @@ impl<D: Disk> Stopper<D> {
 }
 
 impl<E: Env, D: Disk> Node<E, D> {
-    /// Binds, recovers and builds; nothing is served yet.
+    /// Binds, recovers and builds; nothing is served yet. `settings` is what clients are told of the configuration.
     ///
     /// # Errors
     /// [`StartError`].
@@ -141,6 +142,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         env: E,
         disk: D,
         config: &NodeConfig,
+        settings: Vec<BrokerSetting>,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
         let mut listeners = Vec::new();
@@ -168,6 +170,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let told = addresses.iter().map(|address| address.advertised.clone()).collect();
         let told_peers = peer_address.clone().map(|address| (address.host, address.port));
         let core = core_config(config, store.identity(), cluster_id, told, peer_address);
+        let core = Config { settings, ..core };
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
         let budget = Budget::new(&config.memory);
@@ -385,10 +388,14 @@ fn core_config(
                 .map(|factor| i16::try_from(factor).unwrap_or(i16::MAX)),
             min_insync_replicas: config.insync_replicas_min.map(i32::from),
             segment_bytes: config.segment_bytes,
+            segment_ms: limited(config.segment_ms).max(1),
+            segment_jitter_ms: limited(config.segment_jitter_ms),
             message_bytes_max: config.message_bytes_max,
             log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
             timestamp_before_ms_max: limited(config.timestamp_before_ms_max),
             timestamp_after_ms_max: limited(config.timestamp_after_ms_max),
+            retention_ms: config.retention_ms.map_or(-1, limited),
+            retention_bytes: config.retention_bytes.map_or(-1, limited),
         },
         auto_create_topics: config.auto_create_topics,
         producer_id_expiration_ms: config.producer_id_expiration_ms,

@@ -8,6 +8,7 @@
 //! | 4 | a disk failed (SAFETY J10) |
 //! | 5 | asked twice to stop, or not done in time: what was acknowledged is on the disk, the next start reads the journal |
 
+use super::told::broker_settings;
 use super::{Address, Node};
 use crate::config::{self, ConfigErrors, DirectIo, Loaded, Sources};
 use crate::env::RealEnv;
@@ -100,7 +101,8 @@ async fn node(loaded: &Loaded, metrics: &Metrics, health: Health, print_ready: b
         Err(error) => return not_started(&format!("the disk's threads cannot be started: {error}")),
     };
     health.set(HealthState::Recovering);
-    let assembled = Node::assemble(RealEnv::new(), disk.clone(), config, metrics).await;
+    let told = broker_settings(&loaded.settings);
+    let assembled = Node::assemble(RealEnv::new(), disk.clone(), config, told, metrics).await;
     let node = match assembled {
         Ok(node) => node,
         Err(error) => return not_started(&error),

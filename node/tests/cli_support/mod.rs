@@ -125,7 +125,11 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::FindCoordinator
         | ApiKey::DescribeCluster
         | ApiKey::DescribeTopicPartitions
-        | ApiKey::DeleteRecords) => panic!("the script must answer {}", other.name()),
+        | ApiKey::DeleteRecords
+        | ApiKey::DescribeConfigs
+        | ApiKey::AlterConfigs
+        | ApiKey::IncrementalAlterConfigs
+        | ApiKey::ListConfigResources) => panic!("the script must answer {}", other.name()),
     }
 }
 

@@ -68,7 +68,7 @@ fn a_tail_that_is_in_no_segment_is_cut_and_written_again() {
     });
 }
 
-fn node_extent(partition: seedlog_core::ids::TopicPartition, from: i64, to: i64) -> Extent {
+fn node_extent(partition: TopicPartition, from: i64, to: i64) -> Extent {
     let generation = seedlog_core::ids::Generation(0);
     Extent { partition, generation, from: Offset(from), to: Offset(to), bytes_max: u32::MAX }
 }

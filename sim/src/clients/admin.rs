@@ -445,7 +445,11 @@ impl Behaviour for Admin {
             | Response::FindCoordinator(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)
-            | Response::DeleteRecords(_) => {}
+            | Response::DeleteRecords(_)
+            | Response::DescribeConfigs(_)
+            | Response::AlterConfigs(_)
+            | Response::IncrementalAlterConfigs(_)
+            | Response::ListConfigResources(_) => {}
         }
         let pause = if self.founded { self.pause_ms } else { 20 };
         self.paused_until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);

@@ -213,7 +213,8 @@ impl Truth {
                 | MetadataRecord::Voters { .. }
                 | MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
-                | MetadataRecord::ProducerIds { .. } => {}
+                | MetadataRecord::ProducerIds { .. }
+                | MetadataRecord::TopicConfig { .. } => {}
             }
         }
         let offset = Offset(i64::try_from(self.entries.len()).unwrap_or(i64::MAX));

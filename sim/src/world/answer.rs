@@ -43,7 +43,11 @@ impl World {
             | Response::OffsetForLeaderEpoch(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)
-            | Response::DeleteRecords(_) => {}
+            | Response::DeleteRecords(_)
+            | Response::DescribeConfigs(_)
+            | Response::AlterConfigs(_)
+            | Response::IncrementalAlterConfigs(_)
+            | Response::ListConfigResources(_) => {}
         }
         let node = &mut self.nodes[at];
         let (life, late) = (node.life, node.fill_late());

@@ -22,7 +22,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
 }
 
 /// A story in which every API is asked that a scenario can ask.
-const STORY: [&str; 14] = [
+const STORY: [&str; 18] = [
     "start",
     "create orders partitions=2 message.timestamp.type=CreateTime",
     "create no/slash",
@@ -35,6 +35,10 @@ const STORY: [&str; 14] = [
     "fetch payments-0",
     "offsets orders-0 max-timestamp",
     "epoch-end orders-0 epoch=0",
+    "alter topic orders segment.ms=5 append=leader.replication.throttled.replicas/0:1 delete=retention.ms",
+    "replace-settings topic orders retention.bytes=-1",
+    "settings topic orders key=retention.bytes,segment.ms",
+    "resources topic broker",
     "delete orders",
     "stop",
 ];

@@ -105,6 +105,7 @@ impl World {
         let listener = AdvertisedListener { host, port: 9092 };
         let mut config = Config::new(self.node, incarnation(self.node, self.folder), listener);
         config.flush = flush;
+        config.settings = super::settings::of_broker();
         config.cluster_id = Some(Uuid(*b"golden---cluster"));
         config.voters.clone_from(&self.voters);
         config.admits_voters = self.joins;

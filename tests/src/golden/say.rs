@@ -1,6 +1,7 @@
 //! What happened, in words: one line a partition, one line a group.
 
 use super::journal::Group;
+use super::settings;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
@@ -105,6 +106,10 @@ fn metadata(record: &MetadataRecord) -> String {
         }
         MetadataRecord::RemoveTopic { .. } => "a topic is removed".to_owned(),
         MetadataRecord::ProducerIds { next, .. } => format!("producer ids up to {next}"),
+        MetadataRecord::TopicConfig { config, .. } => {
+            let own = config.own().iter().map(|(name, value)| format!(" {name}={value}"));
+            format!("a topic's settings:{}", own.collect::<String>())
+        }
     }
 }
 
@@ -275,6 +280,10 @@ pub(super) fn response(response: &Response) -> Vec<String> {
             };
             found.coordinators.iter().map(line).collect()
         }
+        Response::DescribeConfigs(described) => settings::described(described),
+        Response::IncrementalAlterConfigs(altered) => settings::altered_singly(altered),
+        Response::AlterConfigs(altered) => settings::replaced(altered),
+        Response::ListConfigResources(list) => settings::listed(list),
         Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
         Response::DescribeTopicPartitions(described) => {
             let mut lines: Vec<String> = described.topics.iter().flat_map(paged_lines).collect();
@@ -392,7 +401,7 @@ fn known(name: &str, number: i64) -> String {
 }
 
 /// Kafka's name of an error and what the broker says of it, or `said` if there is none.
-fn or_error(code: i16, message: Option<&Str>, said: String) -> String {
+pub(super) fn or_error(code: i16, message: Option<&Str>, said: String) -> String {
     let name = ErrorCode::from_code(code).map_or("?", ErrorCode::name);
     match (code, message) {
         (0, _) => said,

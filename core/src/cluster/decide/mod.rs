@@ -2,8 +2,8 @@
 //! answer that leaves once they are committed. Nothing here changes anything.
 //!
 //! ```text
-//!   topics      placement      brokers                      partitions        producer_ids
-//!   create ---> where          register, unfence, fence, -> one partition:    blocks of ids
+//!   topics      placement      brokers                      partitions        configs           producer_ids
+//!   create ---> where          register, unfence, fence, -> one partition: <- topics' settings  blocks of ids
 //!   delete      replicas go    shutdown, sweep              ISR, ELR, leader
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! share, who may lead and who stays eligible, is in [`partitions`].
 
 pub mod brokers;
+pub mod configs;
 pub mod partitions;
 pub mod placement;
 pub mod producer_ids;
@@ -20,6 +21,7 @@ pub use brokers::{
     RegisterRefusal, Registration, Shutdown, decide_fence, decide_lost, decide_register, decide_shutdown,
     decide_sweep, decide_unfence,
 };
+pub use configs::{decide_alter_configs, decide_incremental_alter_configs};
 pub use partitions::{AlterRefusal, decide_alter_partition, decide_preferred, decide_rebalance};
 pub use producer_ids::{PRODUCER_ID_BLOCK, decide_producer_ids};
 pub(crate) use topics::{check_topic_name, normalized};

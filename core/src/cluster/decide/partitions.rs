@@ -133,6 +133,14 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// `min.insync.replicas` changed: where the watermark may move without the ELR from here on, it is emptied. Elsewhere
+    /// it moves by neither value, and who has every committed record goes on having them (SAFETY R3).
+    pub(crate) fn on_min_insync_changed(&mut self, min_insync_replicas: i32) {
+        self.min_insync = usize::try_from(min_insync_replicas).expect("min.insync.replicas is 1 at least");
+        let isr = self.state.isr.clone();
+        self.set_isr(&isr, &[]);
+    }
+
     /// Brings leader and members into line with who is there: fenced members leave the ISR, a leader that is about to stop
     /// hands over, and who may lead does.
     pub(crate) fn settle(&mut self, standing: impl Fn(NodeId) -> Standing) {
@@ -227,7 +235,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The state under the next partition epoch, even if nothing else changed.
-    fn renumbered(self) -> PartitionState {
+    pub(crate) fn renumbered(self) -> PartitionState {
         assert!(self.state.partition_epoch == self.before.partition_epoch, "a draft is numbered once");
         assert!(
             self.state.leader.is_none_or(|leader| self.state.isr.contains(&leader)),

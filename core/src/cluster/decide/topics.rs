@@ -25,8 +25,14 @@ const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Replicas that a topic has without being told, in a cluster that has as many brokers.
 const REPLICATION_FACTOR: usize = 3;
 
+/// All topics of a request are one entry of the metadata log, which must fit into one message to a peer.
+pub(super) const SETTINGS_BYTES_MAX: usize = 1 << 20;
+
+/// What is said of the topics for which there is no room left.
+pub(super) const TOO_MUCH: &str = "One request cannot carry so many settings: send several.";
+
 /// A refusal: Kafka's code and a sentence.
-type Refusal = (ErrorCode, String);
+pub(super) type Refusal = (ErrorCode, String);
 
 /// CreateTopics. `draw_id` gives a topic id that was never used.
 pub fn decide_create_topics(
@@ -43,6 +49,7 @@ pub fn decide_create_topics(
     }
     let mut room = config.partitions_max.saturating_sub(image.partitions());
     let mut taken = BTreeSet::new();
+    let mut settings_bytes = 0;
     for topic in &request.topics {
         let Some(count) = seen.remove(&*topic.name) else {
             continue; // Answered at its first mention.
@@ -50,7 +57,14 @@ pub fn decide_create_topics(
         let planned = if count > 1 {
             Err((ErrorCode::InvalidRequest, "Duplicate topic name.".to_string()))
         } else {
-            plan_topic(image, config, topic, room, &taken)
+            plan_topic(image, config, topic, room, &taken).and_then(|planned| {
+                let bytes = settings_bytes + planned.config.bytes();
+                if bytes > SETTINGS_BYTES_MAX {
+                    return Err((ErrorCode::PolicyViolation, TOO_MUCH.to_string()));
+                }
+                settings_bytes = bytes;
+                Ok(planned)
+            })
         };
         results.push(match planned {
             Ok(planned) => {
@@ -129,20 +143,39 @@ fn plan_topic(
         let why = format!("Topic '{}' collides with existing topic: {other}", topic.name);
         return Err((ErrorCode::InvalidTopicException, why));
     }
-    let mut own = TopicConfig::default();
-    for setting in &topic.configs {
-        let Some(value) = &setting.value else {
-            let why = format!("Null value not supported for topic configs: {}", setting.name);
-            return Err((ErrorCode::InvalidConfig, why));
-        };
-        own.set(&setting.name, value).map_err(|why| (ErrorCode::InvalidConfig, why))?;
-    }
+    let own = own_settings(topic).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     let assignments = plan_assignments(image, config, topic)?;
     if assignments.len() > room {
         let why = format!("This broker holds at most {} partitions.", config.partitions_max);
         return Err((ErrorCode::PolicyViolation, why));
     }
     let replicas = assignments.first().map_or(0, Vec::len);
+    let min_insync_replicas = min_insync_in_force(&own, config, replicas)?;
+    Ok(PlannedTopic { config: own, min_insync_replicas, assignments })
+}
+
+fn own_settings(topic: &CreatableTopic) -> Result<TopicConfig, String> {
+    let nulls: Vec<&str> = topic
+        .configs
+        .iter()
+        .filter(|setting| setting.value.is_none())
+        .map(|setting| &*setting.name)
+        .collect();
+    if !nulls.is_empty() {
+        return Err(format!("Null value not supported for topic configs: {}", nulls.join(",")));
+    }
+    let given = topic.configs.iter();
+    let given = given
+        .map(|setting| (setting.name.to_string(), setting.value.as_deref().unwrap_or_default().to_string()));
+    TopicConfig::new(&given.collect())
+}
+
+/// `min.insync.replicas` of a topic with these settings; never more than it has replicas.
+pub(super) fn min_insync_in_force(
+    own: &TopicConfig,
+    config: &Config,
+    replicas: usize,
+) -> Result<i32, Refusal> {
     let min_insync_replicas = own.min_insync_replicas(&config.topic, replicas);
     if usize::try_from(min_insync_replicas).is_ok_and(|min_insync| min_insync > replicas) {
         let why = format!(
@@ -150,7 +183,7 @@ fn plan_topic(
         );
         return Err((ErrorCode::InvalidConfig, why));
     }
-    Ok(PlannedTopic { config: own, min_insync_replicas, assignments })
+    Ok(min_insync_replicas)
 }
 
 fn plan_assignments(
@@ -250,12 +283,12 @@ fn created(
     planned: &PlannedTopic,
     config: &Config,
 ) -> CreatableTopicResult {
-    let settings = planned.config.describe(&config.topic, planned.min_insync_replicas);
-    let settings = settings.into_iter().map(|setting| CreatableTopicConfigs {
-        name: Str::from_static(setting.name),
+    let settings = planned.config.describe(config, planned.min_insync_replicas);
+    let settings = settings.map(|setting| CreatableTopicConfigs {
+        name: Str::from_static(setting.key.name),
         value: Some(setting.value.into()),
         read_only: false,
-        config_source: if setting.own { 1 } else { 5 },
+        config_source: setting.source.code(),
         is_sensitive: false,
     });
     CreatableTopicResult {

@@ -176,7 +176,7 @@ impl Shared {
 async fn process(shared: Shared, at: usize, life: u64, config: seedlog::config::NodeConfig) {
     let env = SimEnv::new(shared.clone(), at, life);
     let disk = SimDisk::of(shared.clone(), at, life);
-    match Node::assemble(env, disk, &config, &Metrics::new()).await {
+    match Node::assemble(env, disk, &config, Vec::new(), &Metrics::new()).await {
         Ok(node) => {
             shared.on_assembled(at, life, node.stopper());
             let reason = node.run(|_| shared.on_serving(at, life)).await;

@@ -189,7 +189,11 @@ impl World {
                 | Response::OffsetForLeaderEpoch(_)
                 | Response::DescribeCluster(_)
                 | Response::DescribeTopicPartitions(_)
-                | Response::DeleteRecords(_) => {}
+                | Response::DeleteRecords(_)
+                | Response::DescribeConfigs(_)
+                | Response::AlterConfigs(_)
+                | Response::IncrementalAlterConfigs(_)
+                | Response::ListConfigResources(_) => {}
             },
             Output::Store { op, command } => {
                 let mark = match command {

@@ -1,0 +1,352 @@
+//! Settings of topics are changed (KIP-133, KIP-339). Refusals have Kafka's codes and, where clients show them, Kafka's words.
+//!
+//! A resource is changed as a whole or not at all, whatever becomes of the others in the request. Brokers' settings are read
+//! when they start and not changed from here.
+
+use crate::cluster::decide::Decision;
+use crate::cluster::decide::partitions::Draft;
+use crate::cluster::decide::topics::{
+    Refusal, SETTINGS_BYTES_MAX, TOO_MUCH, check_topic_name, min_insync_in_force,
+};
+use crate::cluster::image::{Image, TopicImage};
+use crate::cluster::records::MetadataRecord;
+use crate::cluster::topic_config::{TopicConfig, edit_list, topic_key};
+use crate::config::Config;
+use crate::errors::ErrorCode;
+use crate::ids::{PartitionIndex, Uuid};
+use crate::wire::alter_configs::AlterConfigsResourceResponse as AlteredResource;
+use crate::wire::incremental_alter_configs::AlterConfigsResourceResponse as IncrementallyAlteredResource;
+use crate::wire::{
+    AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, Str,
+};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// What has settings, by Kafka's numbers.
+pub mod resource {
+    /// A topic.
+    pub const TOPIC: i8 = 2;
+    /// A broker; with an empty name all of them.
+    pub const BROKER: i8 = 4;
+    /// A broker's loggers.
+    pub const BROKER_LOGGER: i8 = 8;
+    /// A subscription to clients' metrics.
+    pub const CLIENT_METRICS: i8 = 16;
+    /// A group.
+    pub const GROUP: i8 = 32;
+    /// All of them.
+    pub const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+}
+
+/// About what a record of a partition takes, without the lists of its replicas.
+const PARTITION_BYTES: usize = 48;
+/// All changes of a request are one entry of the metadata log, which must fit into one message to a peer.
+const ENTRY_BYTES_MAX: usize = 4 << 20;
+
+/// What is to be done to one setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+}
+
+impl Operation {
+    const SET: i8 = 0;
+
+    fn of(code: i8) -> Option<Self> {
+        Some(match code {
+            Self::SET => Self::Set,
+            1 => Self::Delete,
+            2 => Self::Append,
+            3 => Self::Subtract,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Set => "SET",
+            Self::Delete => "DELETE",
+            Self::Append => "APPEND",
+            Self::Subtract => "SUBTRACT",
+        }
+    }
+}
+
+/// One change, as it was asked for.
+struct Change<'a> {
+    name: &'a str,
+    /// By Kafka's number.
+    operation: i8,
+    value: Option<&'a str>,
+}
+
+/// All changes of one resource.
+struct Wanted<'a> {
+    kind: i8,
+    name: &'a Str,
+    changes: Vec<Change<'a>>,
+    /// Settings that are not named are deleted.
+    replaces: bool,
+}
+
+/// IncrementalAlterConfigs: what is not named stays.
+#[must_use]
+pub fn decide_incremental_alter_configs(
+    image: &Image,
+    config: &Config,
+    request: &IncrementalAlterConfigsRequest,
+) -> Decision<IncrementalAlterConfigsResponse> {
+    let wanted = request.resources.iter().map(|resource| {
+        let changes = resource.configs.iter().map(|it| Change {
+            name: &it.name,
+            operation: it.config_operation,
+            value: it.value.as_deref(),
+        });
+        Wanted {
+            kind: resource.resource_type,
+            name: &resource.resource_name,
+            changes: changes.collect(),
+            replaces: false,
+        }
+    });
+    let Decision { records, response } = decide_all(image, config, wanted.collect(), request.validate_only);
+    let responses = response.into_iter().map(|(resource_type, resource_name, refusal)| {
+        let (error_code, error_message) = told(refusal);
+        IncrementallyAlteredResource { error_code, error_message, resource_type, resource_name }
+    });
+    let response = IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses: responses.collect() };
+    Decision { records, response }
+}
+
+/// AlterConfigs: what is not named is deleted.
+#[must_use]
+pub fn decide_alter_configs(
+    image: &Image,
+    config: &Config,
+    request: &AlterConfigsRequest,
+) -> Decision<AlterConfigsResponse> {
+    let wanted = request.resources.iter().map(|resource| {
+        let set = resource.configs.iter().map(|it| Change {
+            name: &it.name,
+            operation: Operation::SET,
+            value: it.value.as_deref(),
+        });
+        Wanted {
+            kind: resource.resource_type,
+            name: &resource.resource_name,
+            changes: set.collect(),
+            replaces: true,
+        }
+    });
+    let Decision { records, response } = decide_all(image, config, wanted.collect(), request.validate_only);
+    let responses = response.into_iter().map(|(resource_type, resource_name, refusal)| {
+        let (error_code, error_message) = told(refusal);
+        AlteredResource { error_code, error_message, resource_type, resource_name }
+    });
+    Decision {
+        records,
+        response: AlterConfigsResponse { throttle_time_ms: 0, responses: responses.collect() },
+    }
+}
+
+fn told(refusal: Option<Refusal>) -> (i16, Option<Str>) {
+    match refusal {
+        Some((code, why)) => (code.code(), Some(why.into())),
+        None => (ErrorCode::None.code(), None),
+    }
+}
+
+type Answer = (i8, Str, Option<Refusal>);
+
+fn decide_all(
+    image: &Image,
+    config: &Config,
+    wanted: Vec<Wanted<'_>>,
+    validate_only: bool,
+) -> Decision<Vec<Answer>> {
+    let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
+    for one in &wanted {
+        *times.entry((one.kind, &**one.name)).or_default() += 1;
+    }
+    let mut records = Vec::new();
+    let mut room = ENTRY_BYTES_MAX;
+    let mut answers = Vec::with_capacity(wanted.len());
+    for one in &wanted {
+        let is_once = times.get(&(one.kind, &**one.name)) == Some(&1);
+        let decided = if is_once {
+            decide_one(image, config, one, &mut room)
+        } else {
+            Err((ErrorCode::InvalidRequest, "Each resource must appear at most once.".to_string()))
+        };
+        let refusal = match decided {
+            Ok(decided) => {
+                records.extend(decided);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        };
+        // A name outlives the frame that it came in.
+        answers.push((one.kind, one.name.detached(), refusal));
+    }
+    if validate_only {
+        records.clear();
+    }
+    Decision { records, response: answers }
+}
+
+fn decide_one(
+    image: &Image,
+    config: &Config,
+    wanted: &Wanted<'_>,
+    room: &mut usize,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    check_form(wanted)?;
+    match wanted.kind {
+        resource::TOPIC => decide_topic(image, config, wanted, room),
+        resource::BROKER => refuse_broker(image, wanted).map(|()| Vec::new()),
+        resource::BROKER_LOGGER if !wanted.replaces => {
+            Err(invalid("The log level of this release is set when a node starts (--log-level)."))
+        }
+        resource::CLIENT_METRICS => Err(invalid("This release takes no metrics from clients.")),
+        resource::GROUP => Err(invalid("This release keeps no settings of groups.")),
+        other => Err(invalid(&format!("Unknown resource type {other}"))),
+    }
+}
+
+fn invalid(why: &str) -> Refusal {
+    (ErrorCode::InvalidRequest, why.to_string())
+}
+
+/// What is wrong with a request whatever the resource.
+fn check_form(wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    let names: BTreeSet<&str> = wanted.changes.iter().map(|change| change.name).collect();
+    if names.len() != wanted.changes.len() {
+        return Err(invalid("Error due to duplicate config keys"));
+    }
+    let needs_value = |change: &&Change<'_>| {
+        change.value.is_none() && Operation::of(change.operation) != Some(Operation::Delete)
+    };
+    let nulls: Vec<&str> = wanted.changes.iter().filter(needs_value).map(|change| change.name).collect();
+    if !nulls.is_empty() {
+        return Err(invalid(&format!("Null value not supported for : {}", nulls.join(", "))));
+    }
+    match wanted.changes.iter().find(|change| Operation::of(change.operation).is_none()) {
+        Some(change) => Err(invalid(&format!("Unknown operations type {}", change.operation))),
+        None => Ok(()),
+    }
+}
+
+/// Brokers' settings are not dynamic here: none is advertised as such.
+fn refuse_broker(image: &Image, wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    if !wanted.name.is_empty() {
+        let Ok(id) = wanted.name.parse::<i32>() else {
+            return Err(invalid(&format!("Node id must be an integer, but it is: {}", wanted.name)));
+        };
+        if !image.brokers().contains_key(&crate::ids::NodeId(id)) {
+            let why = format!("No node with id {id} found.");
+            return Err((ErrorCode::BrokerIdNotRegistered, why));
+        }
+    }
+    if wanted.changes.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = wanted.changes.iter().map(|change| change.name).collect();
+    Err(invalid(&format!(
+        "Cannot update these configs dynamically: [{}]. A broker reads its settings when it starts: change its properties \
+         and restart it.",
+        names.join(", ")
+    )))
+}
+
+fn decide_topic(
+    image: &Image,
+    config: &Config,
+    wanted: &Wanted<'_>,
+    room: &mut usize,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    if wanted.name.is_empty() {
+        return Err(invalid("Default topic resources are not allowed."));
+    }
+    check_topic_name(wanted.name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
+    let found = image.topic_named(wanted.name);
+    let held = found.map(|(_, topic)| topic.config.own().clone()).unwrap_or_default();
+    let own = changed(wanted, held)?;
+    let own = TopicConfig::new(&own).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+    let Some((topic_id, topic)) = found else {
+        let why = format!("The topic '{}' does not exist.", wanted.name);
+        return Err((ErrorCode::UnknownTopicOrPartition, why));
+    };
+    let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+    let min_insync_replicas = min_insync_in_force(&own, config, replicas)?;
+    if own == topic.config && min_insync_replicas == topic.min_insync_replicas {
+        return Ok(Vec::new());
+    }
+    let changes_min_insync = min_insync_replicas != topic.min_insync_replicas;
+    let bytes = own.bytes() + if changes_min_insync { partition_bytes(topic) } else { PARTITION_BYTES };
+    if own.bytes() > SETTINGS_BYTES_MAX || bytes > *room {
+        return Err((ErrorCode::PolicyViolation, TOO_MUCH.to_string()));
+    }
+    *room -= bytes;
+    let mut records = alloc::vec![MetadataRecord::TopicConfig { topic_id, config: own, min_insync_replicas }];
+    if changes_min_insync {
+        records.extend(new_min_insync(topic_id, topic, min_insync_replicas));
+    }
+    Ok(records)
+}
+
+/// The own settings after the changes.
+fn changed(wanted: &Wanted<'_>, held: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut own = if wanted.replaces { BTreeMap::new() } else { held };
+    for change in &wanted.changes {
+        let value = change.value.unwrap_or_default();
+        match Operation::of(change.operation) {
+            Some(Operation::Set) => {
+                own.insert(change.name.to_string(), value.to_string());
+            }
+            Some(Operation::Delete) => {
+                own.remove(change.name);
+            }
+            Some(operation @ (Operation::Append | Operation::Subtract)) => {
+                let Some(key) = topic_key(change.name).filter(|key| key.is_list()) else {
+                    let (operation, key) = (operation.name(), change.name);
+                    let why = format!("Can't {operation} to key {key} because its type is not LIST.");
+                    return Err((ErrorCode::InvalidConfig, why));
+                };
+                let list = own.get(change.name).map_or(key.default, String::as_str);
+                let edited = edit_list(list, value, operation == Operation::Append);
+                own.insert(change.name.to_string(), edited);
+            }
+            None => unreachable!("the form was checked"),
+        }
+    }
+    Ok(own)
+}
+
+/// SAFETY R3: an ELR that the new value does not keep safe is cleared in the same entry, and every partition gets a new
+/// partition epoch, from which on its leader goes by the new value.
+fn new_min_insync(
+    topic_id: Uuid,
+    topic: &TopicImage,
+    min_insync_replicas: i32,
+) -> impl Iterator<Item = MetadataRecord> + '_ {
+    assert!(min_insync_replicas != topic.min_insync_replicas, "only a change has consequences");
+    (0..).zip(&topic.partitions).map(move |(index, partition)| {
+        let mut draft = Draft::new(topic, partition);
+        draft.on_min_insync_changed(min_insync_replicas);
+        let state = draft.renumbered();
+        MetadataRecord::PartitionChange { topic_id, partition: PartitionIndex(index), state }
+    })
+}
+
+fn partition_bytes(topic: &TopicImage) -> usize {
+    /// Of a node's id, in each of the lists that it may be in.
+    const NODE_BYTES: usize = 10;
+    let of_each = topic.partitions.iter().map(|it| PARTITION_BYTES + NODE_BYTES * it.replicas.len());
+    of_each.sum()
+}
