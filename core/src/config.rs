@@ -88,6 +88,8 @@ pub struct Config {
     pub producer_id_expiration_ms: u64,
     /// `producer.id.expiration.check.interval.ms`: how often idle producers are looked for.
     pub producer_expiry_check_ms: u64,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_ms: u64,
     /// Producers remembered in a partition.
     pub producers_per_partition_max: usize,
     /// Partitions this node may hold.
@@ -213,6 +215,7 @@ impl Config {
             auto_create_topics: true,
             producer_id_expiration_ms: 86_400_000,
             producer_expiry_check_ms: 600_000,
+            retention_check_ms: 300_000,
             producers_per_partition_max: 100_000,
             partitions_max: 1_000_000,
             partitions_per_topic_max: 20_000,

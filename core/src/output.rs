@@ -6,6 +6,7 @@
 use crate::cluster::snapshot::Snapshot;
 use crate::ids::{ConnId, Generation, NodeId, Offset, OpId, RequestNumber, TopicPartition, Uuid};
 use crate::journal::Entry;
+use crate::log::Retention;
 use crate::peer::PeerMessage;
 use crate::records::BatchHeader;
 use crate::wire::Response;
@@ -60,6 +61,18 @@ pub enum Output {
         extent: Extent,
         /// What to look for.
         look: Look,
+    },
+    /// Look which segments of a log are too old or too many and report with `ReadDone`: the offset at which the log is to
+    /// start, of no record in particular, or nothing.
+    FindExpired {
+        /// The operation.
+        op: OpId,
+        /// The log.
+        partition: TopicPartition,
+        /// Segments that reach behind this offset stay: not all of them is committed.
+        up_to: Offset,
+        /// What is kept.
+        retention: Retention,
     },
     /// Do something to the store and report with `StoreDone`.
     Store {

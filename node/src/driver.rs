@@ -318,6 +318,9 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 }
             }
             Output::Read { op, extent, look } => self.store.look(op, &extent, look),
+            Output::FindExpired { op, partition, up_to, retention } => {
+                self.store.find_expired(op, partition, up_to, &retention);
+            }
             Output::Store { op, command } => self.store.command(op, command),
             Output::Halt { reason } => return Some(reason),
         }

@@ -258,8 +258,6 @@ fn a_file_for_kafka_starts_and_names_what_it_does_not_use() {
     }
     let expected = [
         "controller.quorum.bootstrap.servers",
-        "log.retention.check.interval.ms",
-        "log.retention.hours",
         "num.io.threads",
         "num.network.threads",
         "num.recovery.threads.per.data.dir",

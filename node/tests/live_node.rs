@@ -14,6 +14,8 @@ mod everyday;
 mod hostile;
 #[path = "live_node/refusals.rs"]
 mod refusals;
+#[path = "live_node/retention.rs"]
+mod retention;
 #[path = "live_node/roles.rs"]
 mod roles;
 #[path = "live_node/support.rs"]

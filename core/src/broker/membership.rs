@@ -262,6 +262,7 @@ impl Broker {
         if epoch.is_some() {
             self.membership.answered_at = self.now.mono;
             self.arm_producer_expiry();
+            self.arm_retention();
             self.timers.arm(self.now.mono + self.config.timings.broker_beat_ms, Timer::BrokerBeat);
             self.unfinished_drops(out);
         }

@@ -23,6 +23,7 @@ mod peers;
 mod produce;
 mod producers;
 mod quorum;
+mod retention;
 mod startup;
 mod timers;
 mod voters;
@@ -58,6 +59,7 @@ use journal::JournalProgress;
 use membership::Membership;
 use offsets::OffsetsWait;
 use peers::Peer;
+use retention::RetentionRound;
 use timers::{Timer, Timers};
 use waits::PartsWait;
 
@@ -94,6 +96,7 @@ pub struct Broker {
     opening: BTreeSet<TopicPartition>,
     /// Partitions led here with an ISR that is proposed, or has to be once more.
     proposing: BTreeSet<TopicPartition>,
+    retention: RetentionRound,
     /// Partitions with producers that may expire.
     with_producers: BTreeSet<TopicPartition>,
     conns: BTreeMap<ConnId, Conn>,
@@ -385,6 +388,9 @@ impl Broker {
     }
 
     fn on_read_done(&mut self, op: OpId, result: ReadResult, out: &mut Outputs) {
+        if self.on_expired_found(op, result, out) {
+            return;
+        }
         if let Some((waiter, part)) = self.reads.remove(&op) {
             self.on_offset_found(waiter, part, result, out);
         }
@@ -420,6 +426,7 @@ impl Broker {
                 Timer::Fetch(key) => self.answer_fetch(key, out),
                 Timer::Forward(id) => self.give_up_forward(id, out),
                 Timer::Drop(topic_id) => self.drop_files(topic_id, out),
+                Timer::Retention => self.on_retention(out),
                 Timer::ProducerExpiry => self.on_producer_expiry(out),
                 // What follows writes or asks others to: a run that ends does neither.
                 _ if self.phase != Phase::Running => {}

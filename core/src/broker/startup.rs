@@ -3,6 +3,7 @@
 use super::founding::Founding;
 use super::journal::{Deferred, JournalProgress};
 use super::membership::Membership;
+use super::retention::RetentionRound;
 use super::timers::{Timer, Timers};
 use super::{Broker, Drop, Phase, ProducerIds};
 use crate::cluster::records::Voter;
@@ -75,6 +76,7 @@ impl Broker {
             replicas,
             conns: BTreeMap::new(),
             parts_waits: BTreeMap::new(),
+            retention: RetentionRound::default(),
             sessions: Sessions::default(),
             offsets_waits: BTreeMap::new(),
             reads: BTreeMap::new(),

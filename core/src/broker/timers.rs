@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Forward(u64),
     /// Files of a deleted topic could not be removed.
     Drop(Uuid),
+    /// Logs are looked at for what is too old or too much.
+    Retention,
     /// Idle producers are looked for.
     ProducerExpiry,
     /// Voters that are blank look for each other.
@@ -50,6 +52,7 @@ impl Timer {
             Self::Fetch(_) => "fetch wait",
             Self::Forward(_) => "forward timeout",
             Self::Drop(_) => "retry of a removal",
+            Self::Retention => "retention",
             Self::ProducerExpiry => "producer expiry",
             Self::Founding => "founding",
             Self::Election => "election",

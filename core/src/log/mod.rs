@@ -7,11 +7,13 @@
 
 mod epochs;
 mod producers;
+mod retention;
 mod sizes;
 mod snapshot;
 
 pub use epochs::{EpochCache, EpochEnd, EpochStart};
 pub use producers::{BATCHES_KEPT, KeptBatch, ProducerState, ProducerTable, SequenceCheck, UNDO_MAX};
+pub use retention::{Retention, SegmentAge};
 pub use sizes::{MARK_SPACING_BYTES, MARKS_MAX, Sizes};
 pub use snapshot::LogSnapshot;
 

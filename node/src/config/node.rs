@@ -62,6 +62,8 @@ pub struct NodeConfig {
     pub retention_ms: Option<u64>,
     /// `log.retention.bytes`; `None` without a limit.
     pub retention_bytes: Option<u64>,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_ms: u64,
     /// `log.index.interval.bytes`
     pub index_interval_bytes: u32,
     /// `flush`
@@ -249,6 +251,7 @@ fn read(
             &[("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", HOUR_MS)],
         )?,
         retention_bytes: u64::try_from(number::<i64>(settings, "log.retention.bytes")?).ok(),
+        retention_check_ms: number(settings, "log.retention.check.interval.ms")?,
         index_interval_bytes: number(settings, "log.index.interval.bytes")?,
         flush: word(settings, "flush", &[("always", Flush::Always), ("interval", Flush::Interval)])?,
         flush_interval_ms: number(settings, "flush.interval.ms")?,

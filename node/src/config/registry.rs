@@ -280,6 +280,37 @@ const USED: &[Entry] = &[
         "Whether a record keeps its producer's timestamp or gets the time of its append.",
     ),
     used(
+        "log.retention.bytes",
+        Kind::Long(i64::MIN, i64::MAX),
+        Some("-1"),
+        "Oldest segments of a partition are dropped as long as the rest is at least as large; below 0 none are.",
+    ),
+    used(
+        "log.retention.check.interval.ms",
+        Kind::Long(1, i64::MAX),
+        Some("300000"),
+        "How often logs are looked at for segments that are too old or too many.",
+    ),
+    used(
+        "log.retention.hours",
+        Kind::Int(-INT_MAX - 1, INT_MAX),
+        Some("168"),
+        "Hours that a segment is kept after its latest record, below 0 for ever; log.retention.minutes and log.retention.ms \
+         count before it.",
+    ),
+    used(
+        "log.retention.minutes",
+        Kind::Int(-INT_MAX - 1, INT_MAX),
+        None,
+        "Minutes that a segment is kept after its latest record, below 0 for ever. Not set: log.retention.hours.",
+    ),
+    used(
+        "log.retention.ms",
+        Kind::Long(i64::MIN, i64::MAX),
+        None,
+        "How long a segment is kept after its latest record, below 0 for ever. Not set: log.retention.minutes.",
+    ),
+    used(
         "log.roll.hours",
         Kind::Int(1, INT_MAX),
         Some("168"),

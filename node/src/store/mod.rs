@@ -57,8 +57,9 @@ use rot::Rot;
 use seedlog_core::ids::{Lsn, Offset, OpId, TopicPartition};
 use seedlog_core::input::ReadResult;
 use seedlog_core::journal::Entry;
+use seedlog_core::log::{Retention, SegmentAge};
 use seedlog_core::output::{Extent, Look, StoreCommand};
-use seedlog_core::records::BatchHeader;
+use seedlog_core::records::{BatchHeader, NO_TIMESTAMP};
 use seedlog_core::recovered::Recovered;
 use segment::SegmentTable;
 use std::collections::VecDeque;
@@ -232,6 +233,34 @@ impl<D: Disk> Store<D> {
         let places = (&self.index, &self.segments, &self.files);
         let look_up = LookUp::take(&self.disk, extent, look, self.options.decompressed_bytes_max, places);
         self.tasks.push(Box::pin(async move { duties::Done::Look { op, result: look_up.run().await } }));
+    }
+
+    /// Looks which segments of a log go by its retention; ends with [`StoreEvent::ReadDone`].
+    pub fn find_expired(
+        &mut self,
+        op: OpId,
+        partition: TopicPartition,
+        up_to: Offset,
+        retention: &Retention,
+    ) {
+        let segments = self.segments.get(&partition).map_or(&[][..], Vec::as_slice);
+        let end = segment::end_of(segments);
+        let ages: Vec<SegmentAge> = segments
+            .iter()
+            .take_while(|segment| segment.next <= up_to)
+            .map(|segment| SegmentAge {
+                next: segment.next,
+                bytes: segment.bytes,
+                max_timestamp: segment.max_timestamp,
+            })
+            .collect();
+        let rest = segments[ages.len()..].iter().map(|segment| segment.bytes).sum::<u64>();
+        let behind = self.index.behind(partition, end).map(|batch| u64::from(batch.bytes)).sum::<u64>();
+        let result = match retention.start(&ages, rest + behind) {
+            Some(offset) => ReadResult::Found { offset, timestamp_ms: NO_TIMESTAMP },
+            None => ReadResult::NotFound,
+        };
+        self.events.push_back(StoreEvent::ReadDone { op, result });
     }
 
     /// Carries out a command; ends with [`StoreEvent::StoreDone`].

@@ -7,7 +7,9 @@ use seedlog::store::disk::Disk;
 use seedlog::store::{Lease, StoreEvent, StoreOptions};
 use seedlog_core::ids::{Offset, TopicPartition};
 use seedlog_core::input::ReadResult;
+use seedlog_core::log::Retention;
 use seedlog_core::output::{Extent, Look, StoreCommand};
+use seedlog_core::time::WallMs;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -268,6 +270,44 @@ fn segments_before_a_logs_start_are_removed() {
         node.take_snapshot().await;
         node.check_all(5000).await;
         assert_eq!(segments_on_disk(dir.path(), log), [240]);
+    });
+}
+
+#[test]
+fn segments_that_expire_are_found_up_to_what_is_committed() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut node =
+            Node::open(cold(dir.path()), real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let log = partition(1, 0);
+        // Timestamps are 1,000 and ten more for each offset.
+        for batch in 0..120 {
+            node.append(log, 2, 900, batch % 40 == 0);
+        }
+        node.take_snapshot().await;
+        node.append(log, 2, 900, true);
+        node.sync().await;
+        let size = node.model.partitions[&log].iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
+        let segment =
+            node.model.partitions[&log][..40].iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
+        let by_age = |ms| Retention { oldest: Some(WallMs(ms)), bytes_min: None };
+        let by_size = |bytes| Retention { oldest: None, bytes_min: Some(bytes) };
+        let found = |offset| ReadResult::Found { offset: Offset(offset), timestamp_ms: -1 };
+        for (retention, up_to, expected) in [
+            (by_age(1_781), 242, ReadResult::NotFound),
+            (by_age(1_782), 242, found(80)),
+            (by_age(9_000), 242, found(240)),
+            (by_age(9_000), 239, found(160)),
+            (by_size(size), 242, ReadResult::NotFound),
+            (by_size(size - segment), 242, found(80)),
+            (by_size(size - segment + 1), 242, ReadResult::NotFound),
+            (by_size(0), 100, found(80)),
+        ] {
+            let op = node.op();
+            node.store.find_expired(op, log, Offset(up_to), &retention);
+            assert_eq!(node.done(op).await, StoreEvent::ReadDone { op, result: expected }, "{retention:?}");
+        }
     });
 }
 

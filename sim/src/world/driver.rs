@@ -107,6 +107,7 @@ impl World {
                 process.looks.insert(id, (op, pending));
                 self.queue.push(self.now_us + late + 20, What::Look { node: at, life, id });
             }
+            Output::FindExpired { .. } => unreachable!("logs are kept for ever here"),
             Output::Store { op, command } => self.on_command(at, op, command),
             Output::Halt { reason } => self.on_halt(at, &reason),
         }

@@ -269,6 +269,8 @@ fn store_config(node: &Node) -> StoreConfig {
 fn broker_config(node: &Node, cluster: &ClusterPlan, voters: u32) -> Config {
     let listener = AdvertisedListener { host: format!("node-{}", node.node_id), port: 9092 };
     let mut config = Config::new(node.node_id, node.incarnation, listener);
+    // Time passes in days when clocks drift or jump: what is kept is decided by clients that delete records.
+    config.topic.retention_ms = -1;
     config.voters = (1..=voters).map(|id| NodeId(i32::try_from(id).unwrap_or(1))).collect();
     config.flush = flush_mode(node);
     config.topic.segment_bytes = node.numbers.segment_bytes;

@@ -79,6 +79,9 @@ pub(super) fn note(index: &mut Index, located: &Located, seq: u64, group: u64) {
         Entry::Reset { partition, .. } => {
             index.remove(partition);
         }
+        Entry::LogStart { partition, start } => index.entry(*partition).or_default().retain(
+            |(held, ..)| matches!(&held.entry, Entry::Append(append) if append.next_offset() > *start),
+        ),
         Entry::EpochStart { .. }
         | Entry::Metadata { .. }
         | Entry::ProducersExpired { .. }
@@ -91,8 +94,7 @@ pub(super) fn note(index: &mut Index, located: &Located, seq: u64, group: u64) {
         | Entry::MetadataImage { .. }
         | Entry::Dropping { .. }
         | Entry::Trusted { .. }
-        | Entry::Damaged { .. }
-        | Entry::LogStart { .. } => {}
+        | Entry::Damaged { .. } => {}
     }
 }
 

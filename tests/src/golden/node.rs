@@ -7,10 +7,11 @@ use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{ConnId, ListenerId, RequestNumber, TopicPartition, Uuid};
+use seedlog_core::ids::{ConnId, ListenerId, Offset, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::input::{Input, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::journal::scan::payload_is_intact;
+use seedlog_core::log::{Retention, SegmentAge};
 use seedlog_core::output::{Extent, HaltReason, Look, Output, Outputs, PeerBatches, Reply, StoreCommand};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, find_by_timestamp, max_timestamp_record};
 use seedlog_core::recovered::lost_offsets;
@@ -260,6 +261,10 @@ impl World {
                 let result = process.look(&self.disk, &extent, look);
                 process.inputs.push_back(Input::ReadDone { op, result });
             }
+            Output::FindExpired { op, partition, up_to, retention } => {
+                let result = process.find_expired(&self.disk, partition, up_to, &retention);
+                process.inputs.push_back(Input::ReadDone { op, result });
+            }
             Output::Store { op, command } => {
                 let result = match command {
                     StoreCommand::Drop { .. } => Ok(()),
@@ -465,6 +470,42 @@ impl Process {
         fetch.responses.retain(|topic| !topic.partitions.is_empty());
         self.inputs.extend(damaged);
         response
+    }
+
+    /// A log's segments are what lies between two batches that roll.
+    fn find_expired(
+        &self,
+        disk: &super::Disk,
+        partition: TopicPartition,
+        up_to: Offset,
+        retention: &Retention,
+    ) -> ReadResult {
+        let mut segments: Vec<SegmentAge> = Vec::new();
+        for place in self.index.get(&partition).into_iter().flatten() {
+            let (Entry::Append(append), Some(batch)) = (&place.0.entry, batch_at(disk, place)) else {
+                continue;
+            };
+            let header = BatchHeader::parse(batch).expect("an intact batch has a header");
+            let bytes = u64::from(append.batch_bytes);
+            match segments.last_mut().filter(|_| !append.roll) {
+                Some(last) => {
+                    last.next = append.next_offset();
+                    last.bytes += bytes;
+                    last.max_timestamp = last.max_timestamp.max(header.max_timestamp);
+                }
+                None => segments.push(SegmentAge {
+                    next: append.next_offset(),
+                    bytes,
+                    max_timestamp: header.max_timestamp,
+                }),
+            }
+        }
+        let committed = segments.iter().take_while(|segment| segment.next <= up_to).count();
+        let rest = segments.split_off(committed).iter().map(|segment| segment.bytes).sum();
+        match retention.start(&segments, rest) {
+            Some(offset) => ReadResult::Found { offset, timestamp_ms: -1 },
+            None => ReadResult::NotFound,
+        }
     }
 
     fn look(&self, disk: &super::Disk, extent: &Extent, look: Look) -> ReadResult {

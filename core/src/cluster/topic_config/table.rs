@@ -45,8 +45,6 @@ const SYNCED: Effect = Effect::Kept(
 );
 const UNTHROTTLED: Effect =
     Effect::Kept("This release does not throttle replication, and nothing goes by it.");
-const UNCLEANED: Effect =
-    Effect::Kept("This release does not delete old records yet, and nothing goes by it.");
 
 /// Every key, in order.
 pub const TOPIC_KEYS: &[TopicKey] = &[
@@ -267,7 +265,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Long(i64::MIN, LONG_MAX),
         default: "-1",
         synonyms: &["log.retention.bytes"],
-        effect: UNCLEANED,
+        effect: Effect::Behaves,
         doc: "How many bytes a partition keeps before its oldest segments are dropped; below 0 it keeps all.",
     },
     TopicKey {
@@ -275,7 +273,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Long(-1, LONG_MAX),
         default: "604800000",
         synonyms: &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
-        effect: UNCLEANED,
+        effect: Effect::Behaves,
         doc: "How long a segment is kept after its newest record; -1 keeps it for ever.",
     },
     TopicKey {

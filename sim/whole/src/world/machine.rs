@@ -231,6 +231,7 @@ impl Machine {
             segment_jitter_ms: 0,
             retention_ms: None,
             retention_bytes: None,
+            retention_check_ms: 300_000,
             index_interval_bytes: 4_096,
             flush,
             flush_interval_ms,

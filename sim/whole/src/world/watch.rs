@@ -207,6 +207,7 @@ impl World {
             | Output::Reply { response: None, .. }
             | Output::Close { .. }
             | Output::Read { .. }
+            | Output::FindExpired { .. }
             | Output::Halt { .. } => {}
         }
     }

@@ -1,0 +1,74 @@
+//! Old segments go while producers write and after a kill, and what is left is whole.
+
+use std::fs;
+
+use crate::support::{Node, Place, wait_for};
+
+/// Small segments that are written soon, looked at ten times a second.
+fn place() -> Place {
+    Place::new()
+        .with("journal.file.bytes", "1048576")
+        .with("journal.bytes.max", "8388608")
+        .with("group.bytes.max", "524288")
+        .with("message.max.bytes", "262144")
+        .with("socket.request.max.bytes", "1048576")
+        .with("fetch.max.bytes", "4194304")
+        .with("memory.budget.bytes", "67108864")
+        .with("memory.tail.cache.bytes", "8388608")
+        .with("log.segment.bytes", "1048576")
+        .with("log.retention.check.interval.ms", "100")
+}
+
+fn start_of(node: &Node, topic: &str) -> u64 {
+    let described = &node.json(&["topic", "describe", "--topic", topic])[0][0];
+    described["partitions"][0]["earliest_offset"].as_u64().unwrap()
+}
+
+/// First offsets of the segments on the disk, in order.
+fn segments(place: &Place) -> Vec<u64> {
+    let folders = fs::read_dir(place.data()).unwrap().map(|entry| entry.unwrap().path());
+    let files = folders.filter(|path| path.is_dir()).flat_map(|path| fs::read_dir(path).unwrap());
+    let mut bases: Vec<u64> = files
+        .filter_map(|file| file.unwrap().file_name().to_str()?.strip_suffix(".log")?.parse().ok())
+        .collect();
+    bases.sort_unstable();
+    bases
+}
+
+#[test]
+fn old_segments_go_and_what_is_left_is_whole() {
+    let mut place = place();
+    let mut node = place.start();
+    place.set("listeners", &node.listeners());
+    node.ok(&["topic", "create", "--topic", "t", "--config", "retention.bytes=3145728"]);
+    // Incompressible enough: each record is its own number, many times over.
+    let line = |number: u64| format!("{number:08}").repeat(2_000);
+    let mut written = 0;
+    for round in 0..3 {
+        let lines: Vec<String> = (written..written + 700).map(line).collect();
+        node.produce(&["--topic", "t"], lines.join("\n").as_bytes());
+        written += 700;
+        let before = if round == 0 { 0 } else { written - 1_400 };
+        wait_for("old segments to go", || (start_of(&node, "t") > before).then_some(()));
+        if round == 1 {
+            let start = start_of(&node, "t");
+            node.kill();
+            node = place.start();
+            assert!(start_of(&node, "t") >= start, "a start that was told does not go back");
+        }
+    }
+    // Files go once the start is on the disk: the one that holds it is the first.
+    let start = wait_for("their files to go", || {
+        let start = start_of(&node, "t");
+        let first = segments(&place).into_iter().rev().find(|&base| base <= start)?;
+        (segments(&place).first() == Some(&first)).then_some(start)
+    });
+    let left = node.read("t", usize::try_from(written - start).unwrap());
+    for (number, record) in (start..).zip(&left) {
+        assert_eq!(record["offset"], number);
+        assert_eq!(record["value"].as_str().unwrap(), line(number));
+    }
+    let bytes = (written - start) * 16_000;
+    assert!(bytes >= 3 << 20, "no more goes than leaves retention.bytes: {bytes}");
+    node.stop();
+}
