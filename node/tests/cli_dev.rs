@@ -232,3 +232,52 @@ fn a_client_goes_on_to_the_next_server_of_its_list() {
     dev.signal(Signal::INT);
     assert!(dev.end().status.success());
 }
+
+#[test]
+fn settings_are_described_and_altered() {
+    let dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let servers = dev.bootstrap().to_owned();
+    fn with<'a>(args: &[&'a str], servers: &'a str) -> Vec<&'a str> {
+        [args, &["-b", servers]].concat()
+    }
+    fn alter<'a>(changes: &[&'a str], servers: &'a str) -> Vec<&'a str> {
+        with(&[&["config", "alter", "--topic", "t"], changes].concat(), servers)
+    }
+    ok(&with(&["topic", "create", "--topic", "t", "--config", "retention.ms=1000"], &servers));
+    assert_eq!(
+        ok(&with(&["config", "describe", "--topic", "t"], &servers)),
+        " KEY           VALUE  SOURCE\n retention.ms  1000   topic\n"
+    );
+    assert_eq!(ok(&alter(&["--set", "segment.ms=5000", "--dry-run"], &servers)), "would alter topic t\n");
+    assert_eq!(
+        ok(&alter(&["--set", "segment.ms=6000", "--delete", "retention.ms"], &servers)),
+        "altered topic t\n"
+    );
+    let set = json(&with(&["config", "describe", "--topic", "t", "--json"], &servers));
+    assert_eq!(set.as_array().map(Vec::len), Some(1), "{set}");
+    assert_eq!(
+        (&set[0]["key"], &set[0]["value"], &set[0]["source"]),
+        (&"segment.ms".into(), &"6000".into(), &"topic".into())
+    );
+    let all = json(&with(&["config", "describe", "--topic", "t", "--all", "--json"], &servers));
+    assert_eq!(all.as_array().map(Vec::len), Some(33));
+    let node = json(&with(&["config", "describe", "--broker", "1", "--json"], &servers));
+    let keys: Vec<&str> = node.as_array().into_iter().flatten().filter_map(|it| it["key"].as_str()).collect();
+    assert!(keys.contains(&"listeners") && !keys.contains(&"num.partitions"), "{keys:?}");
+    for (args, why) in [
+        (alter(&["--set", "segment.mss=1"], &servers), "Unknown topic config name: segment.mss"),
+        (alter(&["--set", "segment.mss=1"], &servers), "did you mean segment.ms?"),
+        (alter(&["--set", "segment.ms=0"], &servers), "it must be a number from 1 to"),
+        (with(&["config", "describe", "--topic", "nowhere"], &servers), "nowhere"),
+        (
+            with(&["config", "alter", "--topic", "nowhere", "--set", "segment.ms=1"], &servers),
+            "The topic 'nowhere' does not exist.",
+        ),
+    ] {
+        let output = seedlog(&args).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(why), "{args:?}: {said}");
+    }
+    dev.signal(Signal::INT);
+    assert!(dev.end().status.success());
+}

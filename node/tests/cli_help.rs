@@ -32,6 +32,10 @@ fn help_of_every_command() {
         ("topic_list", &["topic", "list"]),
         ("topic_describe", &["topic", "describe"]),
         ("topic_delete", &["topic", "delete"]),
+        ("config", &["config"]),
+        ("config_describe", &["config", "describe"]),
+        ("config_alter", &["config", "alter"]),
+        ("config_explain", &["config", "explain"]),
         ("produce", &["produce"]),
         ("consume", &["consume"]),
         ("dev", &["dev"]),
@@ -50,6 +54,11 @@ fn wrong_usage_is_code_2_and_says_what_to_do() {
         &["topic", "create"],
         &["topic", "create", "--topic", "a", "--partitions", "0"],
         &["topic", "create", "--topic", "a", "--config", "retention.ms"],
+        &["config", "describe"],
+        &["config", "describe", "--topic", "a", "--broker", "1"],
+        &["config", "alter", "--topic", "a"],
+        &["config", "alter", "--topic", "a", "--set", "retention.ms"],
+        &["config", "explain"],
         &["produce", "--topic", "a", "--acks", "2"],
         &["produce", "--topic", "a", "--acks", "1", "--idempotent"],
         &["produce", "--topic", "a", "--compression-codec", "zip"],
@@ -130,4 +139,31 @@ fn a_configuration_is_shown_without_starting_a_node() {
     let output = seedlog(&["node", "--show-config", "--override", "node.idd=7"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("node.id"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_setting_is_explained() {
+    let mut all = String::new();
+    for key in [
+        "segment.ms",
+        "min.insync.replicas",
+        "retention.ms",
+        "cleanup.policy",
+        "listeners",
+        "background.threads",
+    ] {
+        let output = seedlog(&["config", "explain", key]);
+        assert_eq!(output.status.code(), Some(0), "{key}");
+        all += &format!("$ seedlog config explain {key}\n{}\n", text(&output.stdout));
+    }
+    for key in ["retention.m", "log_segment_bytes", "what"] {
+        let output = seedlog(&["config", "explain", key]);
+        assert_eq!(output.status.code(), Some(1), "{key}");
+        assert!(output.stdout.is_empty(), "{key}");
+        all += &format!("$ seedlog config explain {key}\n{}\n", text(&output.stderr));
+    }
+    insta::assert_snapshot!(all);
+    let json: serde_json::Value =
+        serde_json::from_slice(&seedlog(&["config", "explain", "segment.ms", "--json"]).stdout).unwrap();
+    assert_eq!((&json[0]["type"], &json[0]["default"]), (&"long".into(), &"604800000".into()));
 }

@@ -5,6 +5,7 @@
 //! talks to brokers is in `client`.
 
 mod cluster;
+mod config;
 mod consume;
 mod demo;
 mod dev;
@@ -43,6 +44,9 @@ enum Command {
     /// Create, list, describe and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// Show, change and explain settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Write records to a topic, one for each line of standard input.
     Produce(Box<produce::ProduceArgs>),
     /// Read records from a topic.
@@ -80,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Node(args) => return node::run(&args, &mut output),
         Command::Cluster(command) => block_on(cluster::run(&command, &mut output)),
         Command::Topic(command) => block_on(topic::run(&command, &mut output)),
+        Command::Config(command) => block_on(config::run(&command, &mut output)),
         Command::Produce(args) => block_on(produce::run(&args, &mut output)),
         Command::Consume(args) => block_on(consume::run(&args, &mut output)),
         Command::Dev(args) => block_on(dev::run(&args, &mut output)),

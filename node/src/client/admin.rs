@@ -168,7 +168,7 @@ pub async fn delete_topic(cluster: &Cluster, name: &str, patience: Duration) -> 
     ClientError::check(outcome, None, || format!("topic {name}"))
 }
 
-const UNKNOWN: i16 = seedlog_core::errors::ErrorCode::UnknownTopicOrPartition.code();
+pub(super) const UNKNOWN: i16 = seedlog_core::errors::ErrorCode::UnknownTopicOrPartition.code();
 
 /// Offsets found by ListOffsets: for each partition the offset, or `None` if no record is that new.
 pub type Offsets = BTreeMap<i32, Option<i64>>;
@@ -239,7 +239,7 @@ pub async fn list_offsets_each(
 }
 
 /// Asks the controller, and again after transient errors: it may be another one then.
-async fn retry_at_controller<T>(
+pub(super) async fn retry_at_controller<T>(
     cluster: &Cluster,
     patience: Duration,
     ask: impl AsyncFn(&Connection) -> Result<T>,
@@ -257,7 +257,7 @@ async fn retry_at_controller<T>(
     .await
 }
 
-fn left_out(address: &str, api: ApiKey) -> ClientError {
+pub(super) fn left_out(address: &str, api: ApiKey) -> ClientError {
     let reason = format!("its {} answer leaves out what was asked for", api.name());
     ClientError::Protocol { address: address.to_owned(), reason }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   cli ──► producer ─┐
 //!       ──► consumer ─┼──► cluster (who leads what, retries) ──► connection (one socket, pipelined)
-//!       ──► admin ────┘
+//!       ──► admin, configs ┘
 //! ```
 //!
 //! It trusts no broker: whatever bytes come back, the outcome is an error with a sentence, never a panic, and memory stays
@@ -11,6 +11,7 @@
 
 pub mod admin;
 mod cluster;
+pub mod configs;
 mod connection;
 mod consumer;
 mod error;

@@ -498,6 +498,40 @@ impl Kind {
         }
     }
 
+    /// Kafka's name of the type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Short(..) => "short",
+            Self::Int(..) => "int",
+            Self::Long(..) => "long",
+            Self::Double => "double",
+            Self::Choice(_) | Self::Text | Self::Uuid | Self::AdminListener => "string",
+            Self::Choices(_) | Self::List | Self::Endpoints | Self::Voters | Self::ProtocolMap => "list",
+            Self::Secret => "password",
+        }
+    }
+
+    /// What values may be.
+    pub fn values(self) -> String {
+        match self {
+            Self::Boolean => "true or false".to_owned(),
+            Self::Short(min, max) | Self::Int(min, max) | Self::Long(min, max) => {
+                format!("a whole number from {min} to {max}")
+            }
+            Self::Double => "a decimal number".to_owned(),
+            Self::Choice(words) => format!("one of: {}", words.join(", ")),
+            Self::Choices(words) => format!("one or more of: {}", words.join(", ")),
+            Self::Text | Self::Secret => "any text".to_owned(),
+            Self::Uuid => "an id of 22 characters".to_owned(),
+            Self::List => "texts separated by commas".to_owned(),
+            Self::Endpoints => "NAME://host:port, separated by commas".to_owned(),
+            Self::Voters => "id@host:port, separated by commas".to_owned(),
+            Self::ProtocolMap => "NAME:PROTOCOL, separated by commas".to_owned(),
+            Self::AdminListener => "host:port on loopback, or off".to_owned(),
+        }
+    }
+
     /// Whether values must never be printed.
     pub fn is_secret(self) -> bool {
         self == Self::Secret
