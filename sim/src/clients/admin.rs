@@ -1,6 +1,7 @@
 //! An administrator: creates the topics, at whatever broker, then creates, writes, reads and deletes others, and asks everything that can
 //! be asked: ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
 
+use super::alterer::{Alteration, Alterer};
 use super::catalog::{broker_of, churn_name, stable_name};
 use super::producer::check_place;
 use super::reader::check_records;
@@ -30,6 +31,8 @@ use seedlog_core::wire::{
 /// See the module.
 #[derive(Debug)]
 pub struct Admin {
+    /// Only of one that changes settings.
+    alterer: Option<Alterer>,
     topics: Vec<TopicPlan>,
     log_append_time: bool,
     left: u64,
@@ -68,14 +71,17 @@ enum Question {
         epoch: i32,
         acked: Offset,
     },
+    /// Changed a setting of a topic to this value.
+    Alter(Alteration),
     Other,
 }
 
 impl Admin {
     /// An administrator of a cluster.
     #[must_use]
-    pub fn new(operations: u64, pause_ms: u64, cluster: &ClusterPlan) -> Self {
+    pub fn new((operations, alters): (u64, bool), pause_ms: u64, cluster: &ClusterPlan) -> Self {
         Self {
+            alterer: alters.then(Alterer::default),
             topics: cluster.topics.clone(),
             log_append_time: cluster.log_append_time,
             left: operations,
@@ -128,6 +134,12 @@ impl Admin {
     }
 
     fn ask(&mut self, ctx: &mut Context<'_>) -> (Question, Request, i16) {
+        if let Some(alterer) = &self.alterer
+            && ctx.rng.chance(250)
+        {
+            let (alteration, request, version) = alterer.ask(ctx, &self.topics);
+            return (Question::Alter(alteration), request, version);
+        }
         let churn = churn_name(ctx.rng.below(3));
         match ctx.rng.below(12) {
             0 | 1 => {
@@ -283,7 +295,7 @@ impl Question {
             | Self::Read { partition }
             | Self::Offsets { partition, .. }
             | Self::Epoch { partition, .. } => Some(*partition),
-            Self::Founding | Self::Create | Self::Delete | Self::Other => None,
+            Self::Founding | Self::Create | Self::Delete | Self::Alter(_) | Self::Other => None,
         }
     }
 }
@@ -439,6 +451,11 @@ impl Behaviour for Admin {
             Response::OffsetForLeaderEpoch(response) => judge_epoch(ctx, &question, response),
             Response::Produce(response) => judge_write(ctx, &question, response),
             Response::Fetch(response) => judge_read(ctx, &question, response),
+            Response::IncrementalAlterConfigs(response) => {
+                if let (Some(alterer), Question::Alter(alteration)) = (&mut self.alterer, &question) {
+                    alterer.on_altered(ctx, alteration, response);
+                }
+            }
             Response::Metadata(_)
             | Response::ApiVersions(_)
             | Response::InitProducerId(_)
@@ -448,7 +465,6 @@ impl Behaviour for Admin {
             | Response::DeleteRecords(_)
             | Response::DescribeConfigs(_)
             | Response::AlterConfigs(_)
-            | Response::IncrementalAlterConfigs(_)
             | Response::ListConfigResources(_) => {}
         }
         let pause = if self.founded { self.pause_ms } else { 20 };
@@ -457,7 +473,11 @@ impl Behaviour for Admin {
     }
 
     fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
-        self.waiting.take_if(|(_, asked, _)| *asked == broker);
+        if let Some((_, _, Question::Alter(_))) = self.waiting.take_if(|(_, asked, _)| *asked == broker)
+            && let Some(alterer) = &mut self.alterer
+        {
+            alterer.lose_track();
+        }
         self.paused_until = self.paused_until.max(ctx.now_us + ctx.rng.range(5_000, 150_000));
         self.go_on(ctx);
     }

@@ -5,6 +5,7 @@
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks; * [`catalog`]: what a client knows of topics.
 
 pub mod admin;
+mod alterer;
 pub mod catalog;
 mod lane;
 pub mod producer;
@@ -135,8 +136,8 @@ impl Actor {
                     cluster,
                 )))
             }
-            Role::Admin { operations } => {
-                Self::Admin(Box::new(Admin::new(*operations, plan.pause_ms, cluster)))
+            Role::Admin { operations, alters } => {
+                Self::Admin(Box::new(Admin::new((*operations, *alters), plan.pause_ms, cluster)))
             }
         }
     }

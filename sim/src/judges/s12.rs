@@ -78,7 +78,7 @@ pub fn check_produced<'a>(
     let image = &truth.image;
     let held = image.partition(partition).filter(|_| acks == -1);
     let needed = held.map(|held| {
-        let needed = image.topic(partition.topic_id).map_or(1, |topic| topic.min_insync_replicas);
+        let needed = truth.needed.get(&partition.topic_id).copied().unwrap_or(1);
         let lost = held.replicas.iter().filter(|node| truth.losers.contains(node)).count();
         usize::try_from(needed).unwrap_or(1).saturating_sub(lost)
     });

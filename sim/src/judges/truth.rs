@@ -32,6 +32,8 @@ pub struct Truth {
     pub topics: BTreeMap<Uuid, ShadowTopic>,
     /// The committed metadata as far as anybody knows it.
     pub image: Image,
+    /// The least that a topic ever needed in sync: the losses that all of its records must survive.
+    pub needed: BTreeMap<Uuid, i32>,
     /// Its entries.
     pub entries: Vec<TrueEntry>,
     /// Who led the quorum in a term.
@@ -141,9 +143,9 @@ impl Truth {
     /// A disk of a node lost something. Partitions of which too many copies were lost are beyond the promise.
     pub fn on_loss(&mut self, node: NodeId) {
         self.losers.insert(node);
-        let Self { logs, image, losers, .. } = self;
+        let Self { logs, image, losers, needed, .. } = self;
         for (partition, log) in logs {
-            log.is_beyond |= is_beyond(image, losers, *partition);
+            log.is_beyond |= is_beyond(image, needed, losers, *partition);
         }
     }
 
@@ -151,14 +153,14 @@ impl Truth {
     #[must_use]
     pub fn is_beyond(&self, partition: TopicPartition) -> bool {
         self.logs.get(&partition).is_some_and(|log| log.is_beyond)
-            || is_beyond(&self.image, &self.losers, partition)
+            || is_beyond(&self.image, &self.needed, &self.losers, partition)
     }
 
     /// A partition's log, which is made if nothing was known of it.
     pub fn log_mut(&mut self, partition: TopicPartition) -> &mut TrueLog {
-        let Self { logs, image, losers, .. } = self;
+        let Self { logs, image, losers, needed, .. } = self;
         logs.entry(partition).or_insert_with(|| TrueLog {
-            is_beyond: is_beyond(image, losers, partition),
+            is_beyond: is_beyond(image, needed, losers, partition),
             ..TrueLog::default()
         })
     }
@@ -197,8 +199,14 @@ impl Truth {
         let mut touched = Vec::new();
         for record in &decoded {
             match record {
-                MetadataRecord::Topic { topic_id, name, .. } => {
+                MetadataRecord::Topic { topic_id, name, min_insync_replicas, .. } => {
+                    self.needed.insert(*topic_id, *min_insync_replicas);
                     self.topics.insert(*topic_id, ShadowTopic { name: name.clone(), is_removed: false });
+                }
+                MetadataRecord::TopicConfig { topic_id, min_insync_replicas, .. } => {
+                    if let Some(needed) = self.needed.get_mut(topic_id) {
+                        *needed = (*needed).min(*min_insync_replicas);
+                    }
                 }
                 MetadataRecord::RemoveTopic { topic_id } => {
                     if let Some(topic) = self.topics.get_mut(topic_id) {
@@ -213,8 +221,7 @@ impl Truth {
                 | MetadataRecord::Voters { .. }
                 | MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
-                | MetadataRecord::ProducerIds { .. }
-                | MetadataRecord::TopicConfig { .. } => {}
+                | MetadataRecord::ProducerIds { .. } => {}
             }
         }
         let offset = Offset(i64::try_from(self.entries.len()).unwrap_or(i64::MAX));
@@ -260,9 +267,14 @@ impl Truth {
     }
 }
 
-fn is_beyond(image: &Image, losers: &BTreeSet<NodeId>, partition: TopicPartition) -> bool {
+fn is_beyond(
+    image: &Image,
+    needed: &BTreeMap<Uuid, i32>,
+    losers: &BTreeSet<NodeId>,
+    partition: TopicPartition,
+) -> bool {
     let Some(held) = image.partition(partition) else { return false };
-    let needed = image.topic(partition.topic_id).map_or(1, |topic| topic.min_insync_replicas);
+    let needed = needed.get(&partition.topic_id).copied().unwrap_or(1);
     let lost = held.replicas.iter().filter(|node| losers.contains(node)).count();
     lost > 0 && i32::try_from(lost).unwrap_or(i32::MAX) >= needed
 }

@@ -172,6 +172,6 @@ fn draw_clients(
         Scenario::Standard | Scenario::Alone => 40,
         Scenario::Quorum => 200,
     };
-    add(rng, operations, Role::Admin { operations });
+    add(rng, operations, Role::Admin { operations, alters: false });
     clients
 }

@@ -208,6 +208,9 @@ pub enum Role {
     Admin {
         /// Operations in all.
         operations: u64,
+        /// It changes the topics' settings too: what they need in sync never below what the plan says.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        alters: bool,
     },
 }
 
