@@ -3,6 +3,7 @@
 mod assemble;
 #[cfg(not(madsim))]
 mod process;
+#[cfg(not(madsim))]
 mod told;
 
 pub use assemble::{Address, Node, StartError, Stopper};
