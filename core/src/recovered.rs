@@ -234,15 +234,8 @@ impl<'a> Replay<'a> {
                 }
             }
             Entry::LogStart { partition, start } => {
-                if let Some(held) = self.held(*partition)
-                    && held.damage.is_none()
-                {
-                    if *start > held.log.end() {
-                        held.lose(*start);
-                    } else {
-                        held.log.advance_start(*start);
-                        held.high_watermark = held.high_watermark.max(*start);
-                    }
+                if let Some(held) = self.held(*partition) {
+                    held.advance_start(*start);
                 }
             }
             Entry::Started { boot, is_doubtful } => {
@@ -439,6 +432,19 @@ impl RecoveredPartition {
     fn lose(&mut self, to: Offset) {
         let from = self.damage.map_or(self.log.end(), |damage| damage.from);
         self.damage = Some(Damage { from, to: Some(to) });
+    }
+
+    fn advance_start(&mut self, start: Offset) {
+        if self.damage.is_some() {
+            return;
+        }
+        if start > self.log.end() {
+            self.lose(start);
+        } else {
+            self.log.advance_start(start);
+            // Only what is committed is deleted.
+            self.high_watermark = self.high_watermark.max(start);
+        }
     }
 
     fn cut(&mut self, to: Offset) {

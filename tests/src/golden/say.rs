@@ -262,16 +262,7 @@ pub(super) fn response(response: &Response) -> Vec<String> {
             };
             deleted.responses.iter().map(line).collect()
         }
-        Response::DeleteRecords(deleted) => {
-            let line = |name: &Str, part: &DeleteRecordsPartitionResult| {
-                let said = format!("low watermark {}", part.low_watermark);
-                format!("{name}-{}: {}", part.partition_index, or_error(part.error_code, None, said))
-            };
-            let parts = |topic: &DeleteRecordsTopicResult| {
-                topic.partitions.iter().map(|part| line(&topic.name, part)).collect::<Vec<_>>()
-            };
-            deleted.topics.iter().flat_map(parts).collect()
-        }
+        Response::DeleteRecords(deleted) => deleted.topics.iter().flat_map(deleted_lines).collect(),
         Response::Metadata(metadata) => metadata.topics.iter().flat_map(described_lines).collect(),
         Response::FindCoordinator(found) => {
             let line = |one: &Coordinator| {
@@ -294,6 +285,14 @@ pub(super) fn response(response: &Response) -> Vec<String> {
             lines
         }
     }
+}
+
+fn deleted_lines(topic: &DeleteRecordsTopicResult) -> Vec<String> {
+    let line = |part: &DeleteRecordsPartitionResult| {
+        let said = format!("low watermark {}", part.low_watermark);
+        format!("{}-{}: {}", topic.name, part.partition_index, or_error(part.error_code, None, said))
+    };
+    topic.partitions.iter().map(line).collect()
 }
 
 fn paged_lines(topic: &DescribeTopicPartitionsResponseTopic) -> Vec<String> {
