@@ -100,15 +100,23 @@ proptest! {
         let first_latest = records.iter().position(|r| r.timestamp == latest).unwrap();
         let payload = &bytes[BATCH_HEADER_BYTES..];
         prop_assert_eq!(
-            max_timestamp_record(&header, payload),
+            max_timestamp_record(&header, payload, Offset(base)),
             Some((Offset(base + first_latest as i64), latest))
         );
         prop_assert_eq!(header.max_timestamp, latest);
         let target = records[records.len() / 2].timestamp;
         let at = records.iter().position(|r| r.timestamp >= target).unwrap();
-        let found = find_by_timestamp(&header, payload, target);
+        let found = find_by_timestamp(&header, payload, Offset(base), target);
         prop_assert_eq!(found, Some((Offset(base + at as i64), records[at].timestamp)));
-        prop_assert_eq!(find_by_timestamp(&header, payload, latest + 1), None);
+        prop_assert_eq!(find_by_timestamp(&header, payload, Offset(base), latest + 1), None);
+        // Of a log that starts within the batch, what is before that is none.
+        let from = records.len() / 2;
+        let at = from + records[from..].iter().position(|r| r.timestamp >= target).unwrap();
+        let found = find_by_timestamp(&header, payload, Offset(base + from as i64), target);
+        prop_assert_eq!(found, Some((Offset(base + at as i64), records[at].timestamp)));
+        let latest = records[from..].iter().map(|r| r.timestamp).max();
+        let found = max_timestamp_record(&header, payload, Offset(base + from as i64));
+        prop_assert_eq!(found.map(|found| found.1), latest);
     }
 
     #[test]
@@ -158,7 +166,7 @@ proptest! {
                 prop_assert_eq!(stamped.timestamp_type(), TimestampType::LogAppendTime);
                 let read = read(&stamped, payload).unwrap();
                 prop_assert!(read.iter().all(|(_, record)| record.timestamp == time));
-                prop_assert_eq!(find_by_timestamp(&stamped, payload, time), Some((Offset(base), time)));
+                prop_assert_eq!(find_by_timestamp(&stamped, payload, Offset(base), time), Some((Offset(base), time)));
                 prop_assert_eq!(stamped.base_timestamp, before.base_timestamp);
             }
         }
@@ -192,7 +200,7 @@ proptest! {
             }
         }
         prop_assert!(errors <= 1);
-        let _ = max_timestamp_record(&header, &bytes);
+        let _ = max_timestamp_record(&header, &bytes, Offset::ZERO);
         let _ = check_batch(&bytes);
         let _ = ProducedBatch::parse(bytes.clone().into(), MAX);
         let _ = Batches::new(&bytes).count();

@@ -57,6 +57,7 @@ enum What {
     Outcome { partition: TopicPartition, batch: Batch, outcome: Outcome },
     Read { partition: TopicPartition, from: u64, batches: Vec<(u64, Batch)> },
     Seek { partition: TopicPartition, to: u64 },
+    Trim { partition: TopicPartition, to: Option<u64>, phase: Phase },
     Final(Vec<TopicPartition>),
 }
 
@@ -85,6 +86,17 @@ impl History {
     /// A reader begins at an offset, or goes there.
     pub fn on_seek(&mut self, at_us: u64, client: u32, partition: TopicPartition, to: u64) {
         self.tell(at_us, client, What::Seek { partition, to });
+    }
+
+    /// Records before an offset are to be deleted, or, without one, all that are committed; or that was answered.
+    pub fn on_trim(
+        &mut self,
+        at_us: u64,
+        client: u32,
+        (partition, to): (TopicPartition, Option<u64>),
+        phase: Phase,
+    ) {
+        self.tell(at_us, client, What::Trim { partition, to, phase });
     }
 
     /// A reader has read these up to their ends, and nothing is acknowledged any more.
@@ -153,12 +165,20 @@ impl History {
                 let position = Position { partition: self.name(*partition), offset: Some(Offset(*to)) };
                 Some(event(Phase::Ok, Operation::Seek(vec![position])))
             }
+            What::Trim { partition, to, phase } if is_in(partition) => {
+                let position = Position { partition: self.name(*partition), offset: to.map(Offset) };
+                Some(event(*phase, Operation::Trim(vec![position])))
+            }
             What::Final(partitions) => {
                 let read = partitions.iter().filter(|partition| is_in(partition));
                 let read = read.map(|&partition| self.name(partition)).collect();
                 Some(event(Phase::Ok, Operation::Final(Some(read))))
             }
-            What::Send { .. } | What::Outcome { .. } | What::Read { .. } | What::Seek { .. } => None,
+            What::Send { .. }
+            | What::Outcome { .. }
+            | What::Read { .. }
+            | What::Seek { .. }
+            | What::Trim { .. } => None,
         }
     }
 

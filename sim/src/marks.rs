@@ -96,6 +96,10 @@ marks! {
     VotersRolledBack "a change of the voters that was not committed was taken back";
     LeaderRemovesItself "a leader of the quorum began to remove itself";
     WipedVoterAdmitted "a node that had lost its disk became a voter again";
+    RecordsDeleted "records were deleted from the front of a log";
+    StartWithinBatch "a log's start fell within a batch";
+    ResetAboveZero "a log began anew above offset 0";
+    StartTakenOver "a leader took over a later start from a follower";
     FolderReturned "a folder came back under an id that another one had by then";
 }
 

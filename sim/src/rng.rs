@@ -22,6 +22,8 @@ pub enum Purpose {
     Driver = 6,
     /// Changes of the quorum's members.
     Voters = 7,
+    /// Whether records are deleted.
+    Deletes = 8,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

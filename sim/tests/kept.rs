@@ -4,16 +4,20 @@ use seedlog_sim::judges::Enabled;
 use seedlog_sim::plan::{Plan, Scenario};
 use seedlog_sim::run::{run_plan, run_seed};
 
-/// Seeds that are older than changes of the quorum's voters.
+/// Seeds that are older than changes of the quorum's voters, and than the deletion of records.
 fn is_clean(seed: u64) {
     let mut plan = Plan::draw(Scenario::Standard, seed);
     plan.voters.clear();
+    plan.deletes_per_mille = 0;
     let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
 
+/// Seeds that are older than the deletion of records.
 fn is_clean_with_changes_of_voters(seed: u64) {
-    let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
+    let mut plan = Plan::draw(Scenario::Standard, seed);
+    plan.deletes_per_mille = 0;
+    let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
 
@@ -91,4 +95,29 @@ fn a_leader_whose_removal_is_not_committed_is_needed_and_does_not_stand() {
 #[test]
 fn a_leader_learns_from_a_snapshot_that_a_broker_is_back() {
     is_clean_with_changes_of_voters(1584);
+}
+
+fn is_clean_with_deletions(seed: u64) {
+    let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None, "seed {seed}");
+}
+
+#[test]
+fn a_reset_brings_producers_of_records_that_are_yet_to_be_copied() {
+    is_clean_with_deletions(2);
+}
+
+#[test]
+fn a_follower_that_ends_where_the_leader_starts_agrees_and_reopens_for_ever() {
+    is_clean_with_deletions(4);
+}
+
+#[test]
+fn a_snapshot_forgets_a_log_that_was_reset_and_is_empty() {
+    is_clean_with_deletions(887);
+}
+
+#[test]
+fn a_leader_hears_of_a_later_start_before_it_knows_that_to_be_committed() {
+    is_clean_with_deletions(1354);
 }

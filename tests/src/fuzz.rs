@@ -216,8 +216,8 @@ fn read_records(header: &BatchHeader, payload: &[u8]) {
         last = Some(record.offset);
         assert_eq!(record.headers.len(), record.headers.count());
     }
-    if let Some((_, most)) = max_timestamp_record(header, payload) {
-        let found = find_by_timestamp(header, payload, most).map(|found| found.1);
+    if let Some((_, most)) = max_timestamp_record(header, payload, header.base_offset) {
+        let found = find_by_timestamp(header, payload, header.base_offset, most).map(|found| found.1);
         assert_eq!(found, Some(most), "the largest timestamp is found when it is asked for");
     }
 }

@@ -16,6 +16,7 @@ use crate::errors::ErrorCode;
 use crate::ids::{ConnId, NodeId, Offset, PartitionIndex, RequestNumber, TopicPartition};
 use crate::output::Outputs;
 use crate::peer::PeerBody;
+use crate::replica::progress::PeerRun;
 use crate::replica::{Leader, Replica, Until};
 use crate::wire::delete_records::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use crate::wire::{DeleteRecordsRequest, DeleteRecordsResponse, Str};
@@ -139,8 +140,10 @@ impl Broker {
         if !replica.leader().is_some_and(Leader::awaits_deletion) {
             return;
         }
-        let low_watermark =
-            replica.low_watermark(|node| brokers.get(&node).is_some_and(|broker| !broker.fenced));
+        let low_watermark = replica.low_watermark(|node| {
+            let broker = brokers.get(&node).filter(|broker| !broker.fenced)?;
+            Some(PeerRun { incarnation: broker.incarnation, run: broker.run })
+        });
         for waiter in replica.take_deleted(low_watermark) {
             self.on_part_deleted(waiter, low_watermark, out);
         }

@@ -5,6 +5,7 @@ use crate::cluster::snapshot::{Cluster, PartitionSnapshot, Snapshot};
 use crate::config::FlushMode;
 use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, RunId, TopicPartition};
 use crate::journal::{Entry, QuorumChain};
+use crate::log::Log;
 use crate::museum::exhibit;
 use crate::output::{HaltReason, Output, Outputs, StoreCommand};
 use crate::peer::PeerBody;
@@ -222,10 +223,10 @@ impl Broker {
     /// Everything the core knows after the last entry given out.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let partitions = self
-            .replicas
-            .iter()
-            .filter(|(_, replica)| replica.damage().is_some() || replica.log().latest_epoch().is_some());
+        // A log that was reset has a start, and no epoch before its first batch.
+        let is_known = |log: &Log| log.latest_epoch().is_some() || log.end() > Offset::ZERO;
+        let partitions =
+            self.replicas.iter().filter(|(_, replica)| replica.damage().is_some() || is_known(replica.log()));
         Snapshot {
             through: self.journal.last,
             boot: self.boot,

@@ -8,7 +8,7 @@ use crate::output::{Extent, Outputs, PeerBatches};
 use crate::peer::{Ack, AlterPartition, Append, Mark, Open, OpenAnswer, PeerBody};
 use crate::records::BatchHeader;
 use crate::replica::Replica;
-use crate::replica::progress::{PeerRun, find_divergence};
+use crate::replica::progress::{PeerRun, Progress, find_divergence};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -26,6 +26,7 @@ impl Broker {
         }
         let now = self.now.mono;
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
+        let high_watermark = replica.high_watermark();
         let Some((leader, log)) = replica.leader_mut() else { return };
         if leader.epoch != open.epoch {
             return; // One of the two is behind in its metadata: the follower asks again.
@@ -34,10 +35,15 @@ impl Broker {
         if !progress.is_news(peer, open.number) {
             return;
         }
-        let answer = match find_divergence(log, open) {
+        // What this log has from its start on is of later epochs than the follower's last: the logs may part below the start,
+        // where nobody can tell any more.
+        let first = log.epochs().entries().first().filter(|_| log.start() > Offset::ZERO);
+        let parts_below = open.last_epoch.is_some_and(|last| first.is_some_and(|first| last < first.epoch));
+        let answer = match find_divergence(log, open).filter(|_| !parts_below) {
             Some(answer) => answer,
             None => {
-                let bytes = postcard::to_allocvec(log.producers()).unwrap_or_default();
+                let producers = log.producers().before(log.start(), high_watermark);
+                let bytes = postcard::to_allocvec(&producers).unwrap_or_default();
                 let bytes = if bytes.len() <= PRODUCERS_BYTES_MAX { bytes } else { Vec::new() };
                 let total = bytes.len() as u64;
                 OpenAnswer::Reset { start: log.start(), epoch: None, bytes, from: 0, total }
@@ -88,8 +94,7 @@ impl Broker {
         let Some(freed) = progress.on_ack(now, peer, ack, end) else { return };
         let known = self.peers.entry(from).or_default();
         known.in_flight_bytes = known.in_flight_bytes.saturating_sub(freed);
-        // A start that an earlier leader was asked for, and of which this one did not hear.
-        self.advance_start(ack.partition, ack.log_start, out);
+        self.take_over_start(ack.partition, out);
         self.answer_deleted(ack.partition, out);
         self.on_progress(ack.partition, from, out);
     }
@@ -156,9 +161,20 @@ impl Broker {
             for node in followers {
                 self.settle(partition, node);
             }
+            self.take_over_start(partition, out);
         }
         for waiter in waiters {
             self.on_part_reached(waiter, out);
+        }
+    }
+
+    /// A start that an earlier leader was asked for, and of which this one heard from a follower: as far as is committed here.
+    fn take_over_start(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        let leader = self.replicas.get(&partition).and_then(Replica::leader);
+        let told =
+            leader.and_then(|leader| leader.followers().values().filter_map(Progress::told_start).max());
+        if let Some(start) = told {
+            self.advance_start(partition, start, out);
         }
     }
 

@@ -103,6 +103,16 @@ impl ProducerState {
         Some(dropped)
     }
 
+    /// Forgets batches that end at `start` or behind. `false`: nothing is left of what it had.
+    fn forget_from(&mut self, start: Offset) -> bool {
+        let had = self.kept_count;
+        let kept = self.batches().partition_point(|batch| batch.last_offset() < start);
+        self.kept[kept..].fill(KeptBatch::default());
+        self.kept_count = u8::try_from(kept).expect("five at most");
+        self.transaction_start = self.transaction_start.filter(|begin| *begin < start);
+        kept > 0 || had == 0
+    }
+
     /// Takes the latest `push` back.
     fn pop(&mut self, dropped: Option<KeptBatch>) {
         assert!(self.kept_count > 0, "a push that is taken back left a batch");
@@ -282,6 +292,21 @@ impl ProducerTable {
         if self.undo.is_empty() && self.undo.capacity() > 64 {
             self.undo.shrink_to(0);
         }
+    }
+
+    /// What a log knows that begins anew at `start`, empty, while this one has records up to `committed` and behind: what the
+    /// records from there on say, its own copies of them will tell again. What was forgotten for a record that may yet be cut
+    /// off is remembered.
+    #[must_use]
+    pub fn before(&self, start: Offset, committed: Offset) -> Self {
+        let mut table = self.clone();
+        while let Some(undo) = table.undo.pop_back_if(|undo| undo.base_offset >= committed) {
+            table.take_back(undo);
+        }
+        table.undo.clear();
+        table.undo_floor = start;
+        table.entries.retain(|_, state| state.forget_from(start));
+        table
     }
 
     /// Producers that may go: no open transaction, nothing left to undo, and idle for `expiration_ms` or longer.

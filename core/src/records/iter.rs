@@ -170,20 +170,26 @@ impl<'a> Iterator for RecordIter<'a> {
     }
 }
 
-/// The first record whose timestamp is `target` or later: (offset, timestamp). `None` when there is none up to the end of
-/// the payload or to a record that cannot be read.
+/// The first record from the offset `from` on whose timestamp is `target` or later: (offset, timestamp). `None` when there is
+/// none up to the end of the payload or to a record that cannot be read.
 #[must_use]
-pub fn find_by_timestamp(header: &BatchHeader, payload: &[u8], target: i64) -> Option<(Offset, i64)> {
-    readable(header, payload).find(|&(_, timestamp)| timestamp >= target)
+pub fn find_by_timestamp(
+    header: &BatchHeader,
+    payload: &[u8],
+    from: Offset,
+    target: i64,
+) -> Option<(Offset, i64)> {
+    readable(header, payload, from).find(|&(_, timestamp)| timestamp >= target)
 }
 
-/// The first record with the largest timestamp: (offset, timestamp). Reads up to the end of the payload or to a record
+/// The first record from the offset `from` on with the largest timestamp: (offset, timestamp). Reads up to the end of the payload or to a record
 /// that cannot be read.
 #[must_use]
-pub fn max_timestamp_record(header: &BatchHeader, payload: &[u8]) -> Option<(Offset, i64)> {
-    readable(header, payload).reduce(|best, next| if next.1 > best.1 { next } else { best })
+pub fn max_timestamp_record(header: &BatchHeader, payload: &[u8], from: Offset) -> Option<(Offset, i64)> {
+    readable(header, payload, from).reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
-fn readable(header: &BatchHeader, payload: &[u8]) -> impl Iterator<Item = (Offset, i64)> {
-    RecordIter::new(header, payload).map_while(|record| record.ok().map(|r| (r.offset, r.timestamp)))
+fn readable(header: &BatchHeader, payload: &[u8], from: Offset) -> impl Iterator<Item = (Offset, i64)> {
+    let records = RecordIter::new(header, payload).map_while(Result::ok).map(|r| (r.offset, r.timestamp));
+    records.filter(move |(offset, _)| *offset >= from)
 }

@@ -25,6 +25,7 @@ use crate::recovered::RecoveredPartition;
 use crate::time::{MonoMs, WallMs};
 use alloc::vec::Vec;
 use durable::DurableEnd;
+use progress::PeerRun;
 use session::Session;
 
 /// What this node is for a partition.
@@ -366,11 +367,12 @@ impl Replica {
     }
 
     /// At the leader: the least of the log starts of this node and those followers that are live, as they are on disk.
+    /// `live` gives a live broker's run: what an earlier one said may have been of another disk.
     #[must_use]
-    pub fn low_watermark(&self, is_live: impl Fn(NodeId) -> bool) -> Offset {
+    pub fn low_watermark(&self, live: impl Fn(NodeId) -> Option<PeerRun>) -> Offset {
         let followers = self.leader().into_iter().flat_map(|leader| leader.followers());
-        let live = followers.filter(|&(&node, _)| is_live(node));
-        live.map(|(_, progress)| progress.log_start()).fold(self.durable_start, Offset::min)
+        let starts = followers.filter_map(|(&node, progress)| Some(progress.log_start(live(node)?)));
+        starts.fold(self.durable_start, Offset::min)
     }
 
     /// Those who wait for records to be deleted up to `low_watermark` or less.

@@ -284,10 +284,16 @@ impl Progress {
             .is_some_and(|link| link.high_watermark < high_watermark || link.log_start < log_start)
     }
 
-    /// Where the follower's log starts on its disk, as far as it said in the open session.
+    /// Where the follower's log starts on its disk, as far as this run of it said in the open session.
     #[must_use]
-    pub fn log_start(&self) -> Offset {
-        self.link.as_ref().map_or(Offset::ZERO, |link| link.log_start)
+    pub fn log_start(&self, run: PeerRun) -> Offset {
+        self.told_start().filter(|_| self.session().is_some_and(|(_, peer)| peer == run)).unwrap_or_default()
+    }
+
+    /// Where the follower's log started when it said so last.
+    #[must_use]
+    pub fn told_start(&self) -> Option<Offset> {
+        self.link.as_ref().map(|link| link.log_start)
     }
 
     /// The open session's number and the follower's run.

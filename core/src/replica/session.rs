@@ -167,8 +167,9 @@ impl Session {
         if previous > log.end() {
             return Intake::Gap;
         }
-        // Below the log's start nothing is known, and nothing is missing.
-        let known = previous > log.start();
+        // Below a log's start nothing is known, and nothing is missing. The metadata's leader knows the term before its own.
+        let is_leaders_start = append.partition.is_data() && previous <= append.log_start;
+        let known = previous > log.start() && !is_leaders_start;
         let held = previous.0.checked_sub(1).and_then(|before| log.epoch_at(Offset(before)));
         let agrees = !known || held == append.previous_epoch;
         if exhibit!(A3, agrees, true) { Intake::Take } else { Intake::Reopen }

@@ -3,7 +3,8 @@
 //!
 //! *Past it*: a consumer that began at or before the offset read a higher one, or found another value at this one. A consumer
 //! that was not told where to begin is taken to have begun at the log's beginning; one that sought elsewhere is a witness only
-//! from the first offset that it read. Sends of unknown outcome are never lost, and what nobody read past is [`unseen`].
+//! from the first offset that it read. Sends of unknown outcome are never lost, what a trim asked to delete is not either, and
+//! what nobody read past is [`unseen`].
 //!
 //! [`unseen`]: super::unseen
 
@@ -27,7 +28,8 @@ pub(super) fn check(facts: &Facts) -> Option<Anomaly> {
         let (Some(acked), Some(partition), Some(offset)) = (send.acked(), sent.partition, sent.offset) else {
             continue;
         };
-        if !is_read[sent.value.0] && is_within(&passed[partition.0], offset) {
+        let is_trimmed = offset < facts.trims().last_bound(partition);
+        if !is_read[sent.value.0] && !is_trimmed && is_within(&passed[partition.0], offset) {
             cases.add(send.invoked, acked, (sent, partition, offset));
         }
     }

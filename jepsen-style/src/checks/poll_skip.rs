@@ -4,7 +4,8 @@
 //! `int-poll-skip` of jepsen.tests.kafka.
 //!
 //! Not across assign, subscribe, seek, crash, a poll of unknown outcome, or a rebalance of the partition. Offsets at which
-//! nothing is known to be (transaction markers, sends that failed) are no gaps.
+//! nothing is known to be (transaction markers, sends that failed) are no gaps, nor are those that a trim asked to delete
+//! before.
 
 use super::{Cases, Scope, capital, example};
 use crate::facts::{Facts, Leap, LogEntry, Origin};
@@ -31,6 +32,7 @@ pub(super) fn check(facts: &Facts, scope: Scope) -> Option<Anomaly> {
 fn skipped<'a>(facts: &'a Facts, leap: &Leap) -> Option<&'a LogEntry> {
     let to = facts.read(leap.to);
     let (next, _) = facts.origin(leap.from);
+    let next = next.max(facts.trims().bound(to.partition, to.line));
     facts.log(to.partition).from(next).first().filter(|entry| entry.offset < to.offset)
 }
 

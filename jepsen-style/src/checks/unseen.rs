@@ -2,7 +2,8 @@
 //! did not see the record. Source: `unseen` of jepsen.tests.kafka, which asks whether anybody ever polled it; here the final
 //! read itself must return it, so that a record that was seen once and has vanished since is found as well.
 //!
-//! It is judged only where the history has a `final`, and from the offset at which that process began.
+//! It is judged only where the history has a `final`, and from the offset at which that process began. What a trim asked to
+//! delete before the `final` need not be there.
 
 use super::{Cases, capital, example};
 use crate::facts::{Facts, FinalRead, LogEntry, PartitionId, RunId, Sent, Set, ValueId};
@@ -24,6 +25,7 @@ pub(super) fn check(facts: &Facts) -> Option<Anomaly> {
         for &(partition, from, run) in &last.partitions {
             let is_seen = |value| run.is_some_and(|run| seen.contains(&(run, value)));
             let log = facts.log(partition);
+            let from = from.max(facts.trims().bound(partition, last.line));
             for entry in log.from(from) {
                 if entry.since() < last.line && !is_seen(entry.value) {
                     cases.add(entry.since(), last.line, (last, partition, Missed::Entry(entry)));
@@ -31,8 +33,10 @@ pub(super) fn check(facts: &Facts) -> Option<Anomaly> {
             }
             for &sent in log.unplaced() {
                 let sent = facts.sent(sent);
-                let acked = facts.send_of(sent).acked().filter(|acked| *acked < last.line);
-                if let Some(acked) = acked.filter(|_| !is_seen(sent.value)) {
+                let send = facts.send_of(sent);
+                let acked = send.acked().filter(|acked| *acked < last.line);
+                let may_be_gone = facts.trims().may_have_taken(partition, send.invoked, last.line);
+                if let Some(acked) = acked.filter(|_| !may_be_gone && !is_seen(sent.value)) {
                     cases.add(acked, last.line, (last, partition, Missed::Unplaced(sent, acked)));
                 }
             }

@@ -2,9 +2,11 @@
 //! the history of anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::{
-    Facts, KeyId, Map, Move, Moved, Outcome, PartitionId, Read, Send, SendId, Sent, SentId, TopicId, ValueId,
+    Facts, KeyId, Map, Move, Moved, Outcome, PartitionId, Read, Send, SendId, Sent, SentId, TopicId, Trim,
+    ValueId,
 };
 use crate::history::{self, Event, Line, Malformed, Operation, Phase, Polled, Position, Process, Value};
 use crate::verdict::Summary;
@@ -20,6 +22,8 @@ pub(crate) struct Intake {
     sends_open: Map<ValueId, SendId>,
     /// What a process's consumer has under way.
     open: BTreeMap<Process, (&'static str, Line)>,
+    /// The trims that a process has under way: the first of them, and how many.
+    open_trims: BTreeMap<Process, Range<usize>>,
     processes: BTreeSet<Process>,
     /// By topic, the numbers of its partitions.
     partitions: Vec<BTreeMap<u32, PartitionId>>,
@@ -62,6 +66,8 @@ impl Intake {
             Operation::Note(_) => return Ok(()),
             Operation::Send(records) if phase == Phase::Invoke => self.on_send(line, process, records)?,
             Operation::Send(records) => self.on_sent(line, process, phase, records)?,
+            Operation::Trim(positions) if phase == Phase::Invoke => self.on_trim(line, process, positions)?,
+            Operation::Trim(positions) => self.on_trimmed(line, process, phase, positions)?,
             Operation::Poll(_)
             | Operation::Assign(_)
             | Operation::Subscribe(_)
@@ -161,6 +167,42 @@ impl Intake {
         Ok(())
     }
 
+    fn on_trim(&mut self, line: Line, process: Process, positions: &[Position]) -> Result<(), String> {
+        if let Some(open) = self.open_trims.get(&process) {
+            let since = self.facts.trims.0[open.start].invoked;
+            return Err(format!("{process} has another trim under way, since {since}"));
+        }
+        let first = self.facts.trims.0.len();
+        for (partition, before) in self.positions(positions, true) {
+            self.facts.trims.0.push(Trim { partition, invoked: line, ended: None, before, failed: false });
+        }
+        self.open_trims.insert(process, first..self.facts.trims.0.len());
+        Ok(())
+    }
+
+    fn on_trimmed(
+        &mut self,
+        line: Line,
+        process: Process,
+        phase: Phase,
+        positions: &[Position],
+    ) -> Result<(), String> {
+        let open = self.open_trims.remove(&process);
+        let open = open.ok_or_else(|| format!("{process} has no trim under way that this could end"))?;
+        let positions = self.positions(positions, phase == Phase::Ok);
+        let trims = &mut self.facts.trims.0[open];
+        if !trims.iter().map(|trim| trim.partition).eq(positions.iter().map(|(partition, _)| *partition)) {
+            let since = trims[0].invoked;
+            return Err(format!("this does not end the trim of {since}: that is of other partitions"));
+        }
+        for (trim, (_, start)) in trims.iter_mut().zip(positions) {
+            trim.ended = Some(line);
+            trim.failed = phase == Phase::Fail;
+            trim.before = trim.before.or(start);
+        }
+        Ok(())
+    }
+
     fn on_consumer(&mut self, line: Line, event: &Event) -> Result<(), String> {
         let Event { process, phase, .. } = *event;
         let name = event.operation.name();
@@ -195,7 +237,7 @@ impl Intake {
                 self.summary.finals += 1;
                 Moved::Final(partitions.as_ref().map(|partitions| self.partitions(partitions)))
             }
-            Operation::Send(_) | Operation::Note(_) => return Ok(()),
+            Operation::Send(_) | Operation::Trim(_) | Operation::Note(_) => return Ok(()),
         };
         self.facts.moves.push(Move { process, line, what });
         Ok(())

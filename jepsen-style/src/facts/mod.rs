@@ -1,8 +1,9 @@
 //! What a history says, with numbers for names: sends with their outcomes, reads, each partition's log as the clients know it,
-//! and where each consumer stood. Checks read it and nothing else; `intake` fills it, one event at a time.
+//! what was deleted of it, and where each consumer stood. Checks read it and nothing else; `intake` fills it, one event at a time.
 
 pub(crate) mod intake;
 mod log;
+mod trims;
 mod walk;
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -13,6 +14,7 @@ use indexmap::{IndexMap, IndexSet};
 use crate::history::{Line, Offset, Partition, Process, Value};
 
 pub(crate) use log::{Log, LogEntry};
+pub(crate) use trims::{Trim, Trims};
 pub(crate) use walk::{FinalRead, Leap, Origin, Walk};
 
 /// The same hashes in every process.
@@ -144,6 +146,7 @@ pub(crate) struct Facts {
     sent: Vec<Sent>,
     reads: Vec<Read>,
     moves: Vec<Move>,
+    trims: Trims,
     /// By partition, once all events are there.
     logs: Vec<Log>,
     walk: Walk,
@@ -199,6 +202,10 @@ impl Facts {
 
     pub(crate) fn moves(&self) -> &[Move] {
         &self.moves
+    }
+
+    pub(crate) fn trims(&self) -> &Trims {
+        &self.trims
     }
 
     pub(crate) fn log(&self, partition: PartitionId) -> &Log {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Event, Offset, Operation, Partition, Phase, Polled, Position, Process, Read, Sent, Value};
 
-const FUNCTIONS: &str = "send, poll, assign, subscribe, seek, crash, final, note";
+const FUNCTIONS: &str = "send, poll, assign, subscribe, seek, crash, trim, final, note";
 
 /// All fields that a line can have.
 #[derive(Serialize, Deserialize)]
@@ -104,6 +104,7 @@ impl RawLine<'_> {
                 Body::Missing => Operation::Crash,
                 Body::Text(_) | Body::List(_) => return Err("crash has no value".to_owned()),
             },
+            "trim" => Operation::Trim(trimmed(value, phase)?),
             "final" => Operation::Final(final_partitions(value)?),
             "note" => match value {
                 Body::Missing => Operation::Note(String::new()),
@@ -128,7 +129,9 @@ impl<'a> From<&'a Event> for RawLine<'a> {
                 rebalanced = polled.rebalanced.iter().map(Place::from).collect();
                 if polled.records.is_empty() { Body::Missing } else { list(&polled.records, Fields::from) }
             }
-            Operation::Assign(positions) | Operation::Seek(positions) => list(positions, Fields::from),
+            Operation::Assign(positions) | Operation::Seek(positions) | Operation::Trim(positions) => {
+                list(positions, Fields::from)
+            }
             Operation::Subscribe(topics) => Body::List(topics.iter().cloned().map(Entry::Topic).collect()),
             Operation::Crash | Operation::Final(None) => Body::Missing,
             Operation::Final(Some(partitions)) => list(partitions, Fields::from),
@@ -229,6 +232,17 @@ fn positions(value: Body<'_>, of: &str) -> Result<Vec<Position>, String> {
         Ok(Position { partition, offset: fields.offset })
     };
     fields(value, of)?.into_iter().map(parse).collect()
+}
+
+fn trimmed(value: Body<'_>, phase: Phase) -> Result<Vec<Position>, String> {
+    let positions = positions(value, "trim")?;
+    if positions.is_empty() {
+        return Err("a trim has at least one partition".to_owned());
+    }
+    if phase == Phase::Ok && positions.iter().any(|position| position.offset.is_none()) {
+        return Err("a trim that is done says where each log starts".to_owned());
+    }
+    Ok(positions)
 }
 
 fn final_partitions(value: Body<'_>) -> Result<Option<Vec<Partition>>, String> {

@@ -52,6 +52,15 @@
 //!
 //! An `invoke` of these and of polls may be left out; a process has one of them under way at a time.
 //!
+//! # `trim`
+//!
+//! `value`: partitions whose records are to be deleted, each with the `offset` before which; without it, up to where the log is
+//! committed when the request is done. A completion repeats the partitions of the `invoke`, which it needs, and when `ok` has
+//! in `offset` where each log starts. A process has one under way at a time, beside a consumer's operation; one without
+//! completion is `info`. From the `invoke` on, records before that offset may be missing, and a consumer may go on behind
+//! them without a seek: those of a trim without offset up to the one in its completion, or any, if that is not `ok`. What a
+//! trim that failed asked for must be there. Deleted records that are read all the same are no anomaly: the poll may be older.
+//!
 //! # The end
 //!
 //! `final`, when `ok`: since it was last assigned, this process has read the partitions in `value` (all, when it is missing)
@@ -164,6 +173,8 @@ pub enum Operation {
     Seek(Vec<Position>),
     /// Loses what it has in memory.
     Crash,
+    /// Deletes the records before these offsets, or all.
+    Trim(Vec<Position>),
     /// Has read these partitions, or all, to their ends.
     Final(Option<Vec<Partition>>),
     /// A remark.
@@ -181,6 +192,7 @@ impl Operation {
             Self::Subscribe(_) => "subscribe",
             Self::Seek(_) => "seek",
             Self::Crash => "crash",
+            Self::Trim(_) => "trim",
             Self::Final(_) => "final",
             Self::Note(_) => "note",
         }
@@ -279,7 +291,7 @@ impl Read {
     }
 }
 
-/// Where a consumer begins in a partition.
+/// Where a consumer begins in a partition, or a log does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The partition.

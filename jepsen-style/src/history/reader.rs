@@ -136,6 +136,7 @@ mod tests {
             Operation::Seek(vec![Position { partition: partition(), offset: None }]),
             Operation::Subscribe(vec!["t".to_owned()]),
             Operation::Crash,
+            Operation::Trim(vec![Position { partition: partition(), offset: Some(Offset(2)) }]),
             Operation::Final(None),
             Operation::Final(Some(vec![partition()])),
             Operation::Note("node 2 was killed".to_owned()),
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(read.iter().map(|event| event.operation.clone()).collect::<Vec<_>>(), operations);
         assert_eq!(
             read.iter().map(|event| event.index).collect::<Vec<_>>(),
-            (0..10).map(Some).collect::<Vec<_>>()
+            (0..11).map(Some).collect::<Vec<_>>()
         );
         assert!(read.iter().all(|event| event.phase == Phase::Ok && event.process == Process(2)));
     }

@@ -62,14 +62,18 @@ impl<D: Disk> LookUp<D> {
                 batches.filter(|batch| batch.max_timestamp >= target).take(CANDIDATES_MAX).copied().collect()
             }
             Look::MaxTimestamp => {
-                let mut best: Vec<Batch> = Vec::new();
+                let (mut begins_within, mut best): (Vec<Batch>, Vec<Batch>) = (Vec::new(), Vec::new());
                 for batch in batches {
-                    if best.first().is_none_or(|first| batch.max_timestamp > first.max_timestamp) {
+                    // Its greatest timestamp may be that of a record in front of the extent.
+                    if batch.base < extent.from {
+                        begins_within.push(*batch);
+                    } else if best.first().is_none_or(|first| batch.max_timestamp > first.max_timestamp) {
                         best.insert(0, *batch);
                         best.truncate(CANDIDATES_MAX);
                     }
                 }
-                best
+                begins_within.append(&mut best);
+                begins_within
             }
         };
         let batches = batches.into_iter().map(|batch| (batch, index.place(&batch))).collect();
@@ -156,10 +160,15 @@ impl<D: Disk> LookUp<D> {
         mut cursor: super::reader::Cursor<'_, D>,
         at_once: bool,
     ) -> Result<Found, ReadError> {
+        let mut begins_within: Found = None;
         let mut best: Option<(i64, Bytes)> = None;
         'pieces: while let Some(piece) = cursor.next_piece(PIECE_BYTES).await? {
             for batch in piece.batches.iter().filter(|batch| self.holds(&segment.segment, &batch.header)) {
                 let timestamp = batch.header.max_timestamp;
+                if batch.header.base_offset < self.extent.from {
+                    begins_within = self.search(piece.bytes.slice(batch.range.clone())).await?;
+                    continue;
+                }
                 if best.as_ref().is_none_or(|(best, _)| timestamp > *best) {
                     best = Some((timestamp, piece.bytes.slice(batch.range.clone())));
                 }
@@ -169,8 +178,8 @@ impl<D: Disk> LookUp<D> {
             }
         }
         match best {
-            Some((_, batch)) => self.search(batch).await,
-            None => Ok(None),
+            Some((_, batch)) => Ok(later(begins_within, self.search(batch).await?)),
+            None => Ok(begins_within),
         }
     }
 

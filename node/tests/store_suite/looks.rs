@@ -86,6 +86,9 @@ fn timestamps_are_found_in_every_place_and_codec() {
                     (0, 400, Look::MaxTimestamp, found(202, 1_002_020)),
                     (0, 200, Look::MaxTimestamp, found(199, 1990)),
                     (204, 400, Look::MaxTimestamp, found(399, 3990)),
+                    (203, 400, Look::MaxTimestamp, found(399, 3990)),
+                    (203, 204, Look::MaxTimestamp, found(203, 2030)),
+                    (203, 400, Look::Timestamp(2025), found(203, 2030)),
                     (400, 400, Look::MaxTimestamp, ReadResult::NotFound),
                 ] {
                     let result = look(&mut node, p, from, to, wanted).await;

@@ -1,14 +1,16 @@
-//! An administrator: creates the topics, at whatever broker, then creates, writes, reads and deletes others, and asks everything that can
-//! be asked: ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
+//! An administrator: creates the topics, at whatever broker, then creates, writes, reads and deletes others, deletes records, and
+//! asks everything that can be asked: ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
 
 use super::alterer::{Alteration, Alterer};
 use super::catalog::{broker_of, churn_name, stable_name};
+use super::deletes::{self, Deletion};
+use super::offsets::{acked_end, judge_epoch, judge_offsets};
 use super::producer::check_place;
 use super::reader::check_records;
 use super::{Behaviour, Context};
 use crate::hash::hash64;
 use crate::judges::Judge;
-use crate::judges::truth::{TrueLog, Truth};
+use crate::judges::truth::Truth;
 use crate::marks::Mark;
 use crate::plan::{ClusterPlan, TopicPlan};
 use seedlog_core::errors::ErrorCode;
@@ -23,9 +25,8 @@ use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, Offs
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     ApiVersionsRequest, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeClusterRequest, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest,
-    ProduceResponse, Records, Request, Response, Str,
+    DescribeClusterRequest, FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, ProduceResponse, Records, Request, Response, Str,
 };
 
 /// See the module.
@@ -36,6 +37,7 @@ pub struct Admin {
     topics: Vec<TopicPlan>,
     log_append_time: bool,
     left: u64,
+    deletes_per_mille: u64,
     pause_ms: u64,
     paused_until: u64,
     founded: bool,
@@ -73,18 +75,24 @@ enum Question {
     },
     /// Changed a setting of a topic to this value.
     Alter(Alteration),
+    DeleteRecords(Deletion),
     Other,
 }
 
 impl Admin {
-    /// An administrator of a cluster.
+    /// An administrator of a cluster, with so many operations, of which so many in 1,000 delete records.
     #[must_use]
-    pub fn new((operations, alters): (u64, bool), pause_ms: u64, cluster: &ClusterPlan) -> Self {
+    pub fn new(
+        (operations, alters, deletes_per_mille): (u64, bool, u64),
+        pause_ms: u64,
+        cluster: &ClusterPlan,
+    ) -> Self {
         Self {
             alterer: alters.then(Alterer::default),
             topics: cluster.topics.clone(),
             log_append_time: cluster.log_append_time,
             left: operations,
+            deletes_per_mille,
             pause_ms,
             paused_until: 0,
             founded: false,
@@ -139,6 +147,11 @@ impl Admin {
         {
             let (alteration, request, version) = alterer.ask(ctx, &self.topics);
             return (Question::Alter(alteration), request, version);
+        }
+        if self.deletes_per_mille > 0 && ctx.rng.chance(self.deletes_per_mille) {
+            let (name, partition) = self.any_partition(ctx);
+            let (deletion, request) = deletes::ask(ctx, &name, partition);
+            return (Question::DeleteRecords(deletion), request.into(), version(ctx, 0, 2));
         }
         let churn = churn_name(ctx.rng.below(3));
         match ctx.rng.below(12) {
@@ -295,6 +308,7 @@ impl Question {
             | Self::Read { partition }
             | Self::Offsets { partition, .. }
             | Self::Epoch { partition, .. } => Some(*partition),
+            Self::DeleteRecords(deletion) => Some(deletion.partition),
             Self::Founding | Self::Create | Self::Delete | Self::Alter(_) | Self::Other => None,
         }
     }
@@ -317,106 +331,6 @@ fn creatable(name: String, partitions: i32) -> CreatableTopic {
 
 fn version(ctx: &mut Context<'_>, least: u64, most: u64) -> i16 {
     i16::try_from(ctx.rng.range(least, most)).unwrap_or(1)
-}
-
-/// How far a log was acknowledged.
-fn acked_end(log: Option<&TrueLog>) -> Offset {
-    let last = log.and_then(|log| log.batches.iter().rev().find(|held| held.acked));
-    last.map_or(Offset::ZERO, |held| held.batch.header.next_offset())
-}
-
-/// Judges an answer to ListOffsets against the shadow log. `acked` is zero where a leader may answer that others have replaced
-/// without its knowing.
-fn check_offsets(
-    log: &TrueLog,
-    timestamp: i64,
-    acked: Offset,
-    (found, found_ms): (i64, i64),
-) -> Result<(), String> {
-    let end = log.end().0;
-    if found > end {
-        return Err(format!("ListOffsets({timestamp}) gives {found}, behind the log's end {end}"));
-    }
-    let records = || {
-        log.batches.iter().map(|held| &held.batch).flat_map(|batch| {
-            let stamp = |index: usize, at: &i64| {
-                (batch.header.base_offset.0 + i64::try_from(index).unwrap_or(0), *at)
-            };
-            batch.timestamps.iter().enumerate().map(move |(index, at)| stamp(index, at))
-        })
-    };
-    match timestamp {
-        -1 if found < acked.0 => {
-            Err(format!("the end is given as {found}, up to {acked} was acknowledged before"))
-        }
-        -2 if found != 0 => Err(format!("the start is given as {found}")),
-        -3 => match records().find(|&(offset, _)| offset == found) {
-            Some((_, at)) if at != found_ms => {
-                Err(format!("the record at {found} has timestamp {at}, not {found_ms}"))
-            }
-            Some((offset, at)) => match records()
-                .take_while(|&(other, _)| other < acked.0)
-                .find(|&(_, t)| t > at)
-            {
-                Some((other, later)) => Err(format!("{offset} has {at} and {other} has the greater {later}")),
-                None => Ok(()),
-            },
-            None if acked > Offset::ZERO => Err(format!("no record at {found} for the greatest timestamp")),
-            None => Ok(()),
-        },
-        0.. => {
-            let first = records().find(|&(_, at)| at >= timestamp);
-            match first {
-                Some((offset, _)) if found < 0 && offset < acked.0 => {
-                    Err(format!("nothing found from {timestamp} on, though {offset} is there"))
-                }
-                Some(first) if found >= 0 && first != (found, found_ms) => {
-                    Err(format!("from {timestamp} on the first is {first:?}, not {:?}", (found, found_ms)))
-                }
-                None if found >= 0 => {
-                    Err(format!("{found} is given for {timestamp}, and no record is that young"))
-                }
-                Some(_) | None => Ok(()),
-            }
-        }
-        _ => Ok(()),
-    }
-}
-
-fn judge_offsets(ctx: &mut Context<'_>, question: &Question, response: &ListOffsetsResponse) {
-    let Question::Offsets { partition, timestamp, acked, .. } = question else { return };
-    let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else { return };
-    let Some(log) = ctx.truth.logs.get(partition).filter(|log| !log.is_beyond) else { return };
-    if answer.error_code != 0 {
-        return;
-    }
-    let acked = if ctx.brokers == 1 { *acked } else { Offset::ZERO };
-    let said = check_offsets(log, *timestamp, acked, (answer.offset, answer.timestamp));
-    ctx.hear(Judge::S6, said.map_err(|says| format!("{partition}: {says}")));
-}
-
-fn judge_epoch(ctx: &mut Context<'_>, question: &Question, response: &OffsetForLeaderEpochResponse) {
-    let Question::Epoch { partition, epoch, acked } = question else { return };
-    let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else { return };
-    let Some(log) = ctx.truth.logs.get(partition).filter(|log| !log.is_beyond) else { return };
-    // A leader that was replaced without its knowing answers of what it has.
-    if answer.error_code != 0 || answer.end_offset < 0 || ctx.brokers > 1 {
-        return;
-    }
-    let end = Offset(answer.end_offset);
-    let mut headers = log.batches.iter().map(|held| &held.batch.header);
-    let wrong = headers.find(|header| {
-        let (older, behind) = (header.leader_epoch.0 <= *epoch, header.base_offset >= end);
-        (older && behind && header.base_offset < *acked) || (!older && !behind)
-    });
-    let said = match wrong {
-        Some(header) => Err(format!(
-            "{partition}: epoch {epoch} is said to end at {end}, and offset {} has epoch {}",
-            header.base_offset, header.leader_epoch
-        )),
-        None => Ok(()),
-    };
-    ctx.hear(Judge::S6, said);
 }
 
 fn judge_write(ctx: &mut Context<'_>, question: &Question, response: &ProduceResponse) {
@@ -447,8 +361,21 @@ impl Behaviour for Admin {
         match &response {
             Response::CreateTopics(response) => self.on_created(ctx, &question, response),
             Response::DeleteTopics(response) => Self::on_deleted(ctx, response),
-            Response::ListOffsets(response) => judge_offsets(ctx, &question, response),
-            Response::OffsetForLeaderEpoch(response) => judge_epoch(ctx, &question, response),
+            Response::ListOffsets(response) => {
+                if let Question::Offsets { partition, timestamp, acked, .. } = question {
+                    judge_offsets(ctx, partition, (timestamp, acked), response);
+                }
+            }
+            Response::OffsetForLeaderEpoch(response) => {
+                if let Question::Epoch { partition, epoch, acked } = question {
+                    judge_epoch(ctx, partition, (epoch, acked), response);
+                }
+            }
+            Response::DeleteRecords(response) => {
+                if let Question::DeleteRecords(deletion) = &question {
+                    deletion.judge(ctx, response);
+                }
+            }
             Response::Produce(response) => judge_write(ctx, &question, response),
             Response::Fetch(response) => judge_read(ctx, &question, response),
             Response::IncrementalAlterConfigs(response) => {
@@ -462,7 +389,6 @@ impl Behaviour for Admin {
             | Response::FindCoordinator(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)
-            | Response::DeleteRecords(_)
             | Response::DescribeConfigs(_)
             | Response::AlterConfigs(_)
             | Response::ListConfigResources(_) => {}
@@ -473,10 +399,15 @@ impl Behaviour for Admin {
     }
 
     fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
-        if let Some((_, _, Question::Alter(_))) = self.waiting.take_if(|(_, asked, _)| *asked == broker)
-            && let Some(alterer) = &mut self.alterer
-        {
-            alterer.lose_track();
+        let lost = self.waiting.take_if(|(_, asked, _)| *asked == broker);
+        match lost {
+            Some((.., Question::Alter(_))) => {
+                if let Some(alterer) = &mut self.alterer {
+                    alterer.lose_track();
+                }
+            }
+            Some((.., Question::DeleteRecords(deletion))) => deletion.tell_unknown(ctx),
+            Some(_) | None => {}
         }
         self.paused_until = self.paused_until.max(ctx.now_us + ctx.rng.range(5_000, 150_000));
         self.go_on(ctx);
@@ -492,30 +423,5 @@ impl Behaviour for Admin {
 
     fn waits_for(&self) -> String {
         format!("founded {}, waiting for {:?}", self.founded, self.waiting)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::judges::oracle::tests::oracle;
-    use crate::judges::truth::tests::true_log;
-
-    #[test]
-    fn wrong_answers_to_list_offsets_are_found() {
-        // Two batches of two records each, with timestamps 100 and 101.
-        let log = true_log(&oracle(2));
-        let check = |timestamp, answer| check_offsets(&log, timestamp, Offset(4), answer);
-        assert_eq!(check(-1, (4, -1)), Ok(()));
-        assert!(check(-1, (2, -1)).is_err());
-        assert!(check(-1, (5, -1)).is_err());
-        assert!(check(-2, (1, -1)).is_err());
-        assert_eq!(check(-3, (1, 101)), Ok(()));
-        assert!(check(-3, (0, 100)).is_err());
-        assert_eq!(check(101, (1, 101)), Ok(()));
-        assert!(check(101, (3, 101)).is_err());
-        assert!(check(100, (-1, -1)).is_err());
-        assert_eq!(check(102, (-1, -1)), Ok(()));
-        assert!(check(102, (3, 101)).is_err());
     }
 }

@@ -2,12 +2,15 @@
 //! it asks for requests to be sent to brokers, for a time to be woken at, and for connections to be broken. It follows leaders
 //! by Metadata, as real ones do.
 //!
-//! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks; * [`catalog`]: what a client knows of topics.
+//! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
+//!   there is; * [`catalog`]: what a client knows of topics.
 
 pub mod admin;
 mod alterer;
 pub mod catalog;
+mod deletes;
 mod lane;
+mod offsets;
 pub mod producer;
 pub mod reader;
 
@@ -15,7 +18,7 @@ use crate::judges::s24::Register;
 use crate::judges::truth::Truth;
 use crate::judges::{Bench, Judge};
 use crate::marks::{Mark, Marks};
-use crate::plan::{ClientPlan, ClusterPlan, Role};
+use crate::plan::{ClientPlan, Plan, Role};
 use crate::rng::Stream;
 use crate::trace::{Event, Kind, NOWHERE, Trace};
 use admin::Admin;
@@ -119,7 +122,8 @@ pub enum Actor {
 impl Actor {
     /// The actor of a plan.
     #[must_use]
-    pub fn new(plan: &ClientPlan, cluster: &ClusterPlan) -> Self {
+    pub fn new(plan: &ClientPlan, run: &Plan) -> Self {
+        let cluster = &run.cluster;
         match &plan.role {
             Role::Producer { .. } => Self::Producer(Box::new(Producer::new(plan, cluster))),
             Role::Reader { session, wait_ms, bytes_min, bytes_max, version } => {
@@ -137,7 +141,8 @@ impl Actor {
                 )))
             }
             Role::Admin { operations, alters } => {
-                Self::Admin(Box::new(Admin::new((*operations, *alters), plan.pause_ms, cluster)))
+                let what = (*operations, *alters, run.deletes_per_mille);
+                Self::Admin(Box::new(Admin::new(what, plan.pause_ms, cluster)))
             }
         }
     }

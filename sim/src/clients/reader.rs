@@ -1,4 +1,5 @@
-//! A reader: follows every partition of the topics from its start, at its leader, with or without a fetch session (KIP-227).
+//! A reader: follows every partition of the topics from its start, at its leader, with or without a fetch session (KIP-227). Where
+//! its place is out of range, it goes on where the log starts, as `auto.offset.reset=earliest` does.
 
 use super::catalog::Catalog;
 use super::{Behaviour, Context};
@@ -13,11 +14,15 @@ use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition, Uuid};
 use seedlog_core::records::{BatchHeader, Batches};
 use seedlog_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
-use seedlog_core::wire::{FetchRequest, FetchResponse, Response};
+use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use seedlog_core::wire::{FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, Response};
 use std::collections::BTreeMap;
 
 const BY_NAME_UP_TO: i16 = 12;
 const SESSIONS_FROM: i16 = 7;
+/// The version of ListOffsets, and what asks for the start of a log in it.
+const STARTS_VERSION: i16 = 7;
+const EARLIEST: i64 = -2;
 
 /// How a reader reads.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +76,8 @@ struct Position {
     was_answered: bool,
     /// It cannot be read any more.
     lost: bool,
+    /// There is nothing at `next`, and where the log starts is not known yet.
+    is_astray: bool,
 }
 
 impl Reader {
@@ -91,7 +98,8 @@ impl Reader {
     /// How far each partition was read, and whether that is its end.
     pub fn progress(&self) -> impl Iterator<Item = (TopicPartition, Offset, bool)> {
         self.positions.iter().map(|(&partition, position)| {
-            let at_end = position.was_answered && position.next >= position.high_watermark;
+            let at_end =
+                position.was_answered && !position.is_astray && position.next >= position.high_watermark;
             (partition, Offset(position.next), position.lost || at_end)
         })
     }
@@ -130,12 +138,63 @@ impl Reader {
         }
         for (leader, partitions) in by_leader {
             if self.fetches.values().all(|(broker, _)| *broker != leader) {
-                let request = self.request(leader, &partitions, ctx.draining);
-                let number = ctx.send(leader, request, self.style.version);
+                let astray = |(partition, _): &&(TopicPartition, i32)| self.positions[partition].is_astray;
+                let astray: Vec<_> = partitions.iter().filter(astray).copied().collect();
+                let number = if astray.is_empty() {
+                    let request = self.request(leader, &partitions, ctx.draining);
+                    ctx.send(leader, request, self.style.version)
+                } else {
+                    ctx.send(leader, self.ask_starts(&astray), STARTS_VERSION)
+                };
                 self.fetches.insert(number, (leader, ctx.now_us));
             }
         }
         ctx.wake_in_ms(100);
+    }
+
+    /// Asks where logs start.
+    fn ask_starts(&self, partitions: &[(TopicPartition, i32)]) -> ListOffsetsRequest {
+        let topic = |&(partition, epoch): &(TopicPartition, i32)| {
+            let wanted = ListOffsetsPartition {
+                partition_index: partition.partition.0,
+                current_leader_epoch: if self.style.version >= EPOCHS_FROM { epoch } else { -1 },
+                timestamp: EARLIEST,
+            };
+            ListOffsetsTopic { name: self.catalog.name_of(partition.topic_id), partitions: vec![wanted] }
+        };
+        let topics = partitions.iter().map(topic).collect();
+        ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() }
+    }
+
+    fn on_starts(&mut self, ctx: &mut Context<'_>, response: &ListOffsetsResponse) {
+        for topic in &response.topics {
+            let Some(topic_id) = self.catalog.id_of(&topic.name) else { continue };
+            for answer in &topic.partitions {
+                let partition =
+                    TopicPartition { topic_id, partition: PartitionIndex(answer.partition_index) };
+                let position = self.positions.get_mut(&partition).filter(|position| position.is_astray);
+                let Some(position) = position else { continue };
+                if answer.error_code != 0 {
+                    self.catalog.doubt();
+                    continue;
+                }
+                let asked = ctx.truth.logs.get(&partition).map_or(Offset::ZERO, |log| log.asked);
+                let said = if (0..=asked.0).contains(&answer.offset) {
+                    Ok(())
+                } else {
+                    let start = answer.offset;
+                    Err(format!(
+                        "{partition}: the log starts at {start}, and clients asked to delete to {asked}"
+                    ))
+                };
+                ctx.hear(Judge::S6, said);
+                if answer.offset < position.next {
+                    let to = u64::try_from(answer.offset).unwrap_or(0);
+                    ctx.bench.history.on_seek(ctx.now_us, ctx.client, partition, to);
+                }
+                *position = Position { next: answer.offset, ..Position::default() };
+            }
+        }
     }
 
     fn request(&mut self, leader: u32, partitions: &[(TopicPartition, i32)], draining: bool) -> FetchRequest {
@@ -252,16 +311,17 @@ impl Reader {
                 // An older leader, which the client cannot tell from the current one before version 9, may end earlier.
                 let knows_epoch = self.style.version >= EPOCHS_FROM;
                 let truth = ctx.truth.logs.get(&partition).filter(|log| !log.is_beyond && knows_epoch);
+                let asked = truth.map_or(Offset::ZERO, |log| log.asked);
                 let said = match truth.map(TrueLog::end) {
-                    Some(end) if position.next <= end.0 => Err(format!(
+                    Some(end) if (asked.0..=end.0).contains(&position.next) => Err(format!(
                         "{partition}: offset {} is out of range, and what is below {end} is committed",
                         position.next
                     )),
                     Some(_) | None => Ok(()),
                 };
                 ctx.hear(Judge::S6, said);
-                *position = Position::default();
-                ctx.bench.history.on_seek(ctx.now_us, ctx.client, partition, 0);
+                position.is_astray = true;
+                position.told = None;
                 self.catalog.doubt();
                 return 0;
             }
@@ -365,6 +425,12 @@ impl Behaviour for Reader {
                 let Some((_, asked_us)) = self.fetches.remove(&number) else { return };
                 self.on_fetched(ctx, broker, &response, asked_us);
                 self.paused_until = ctx.now_us + ctx.rng.below(2 * self.style.pause_ms * 1_000 + 1);
+            }
+            Response::ListOffsets(response) => {
+                if self.fetches.remove(&number).is_none() {
+                    return;
+                }
+                self.on_starts(ctx, &response);
             }
             _ => return,
         }

@@ -2,14 +2,17 @@
 //! leader, what nodes say to each other. What is asked of one node alone is in [`super::witness`].
 
 use super::oracle::Oracle;
-use super::sight::Seen;
-use super::truth::Truth;
-use super::{Judge, s5, s8, s16, s32};
+use super::sight::{Seen, resolve};
+use super::truth::{Truth, partition_of};
+use super::{Judge, s5, s6, s8, s16, s32};
 use crate::marks::{Mark, Marks};
 use crate::plan::Flush;
+use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
-use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, RunId, TopicPartition, Uuid};
+use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, RunId, TopicPartition, Uuid};
+use seedlog_core::journal::Entry;
 use seedlog_core::peer::{Ack, Found, PeerBody, PeerMessage};
+use seedlog_core::wire::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 /// A machine's folder, and the process that has it open.
 pub trait Folder {
@@ -156,6 +159,69 @@ fn check_ack(folders: &mut [impl Folder], at: usize, to: NodeId, ack: &Ack) -> R
     }
     s32::check_ack(theirs, own, ack.epoch, ack.durable, durable)
         .map_err(|says| format!("{}: {says}", ack.partition))
+}
+
+/// A request to delete records reaches a node: what everything is that is committed, the node knows.
+pub fn on_delete_records(truth: &mut Truth, seen: Option<&Seen>, request: &DeleteRecordsRequest) {
+    for topic in &request.topics {
+        let Some(topic_id) = truth.topic_named(&topic.name) else { continue };
+        for wanted in topic.partitions.iter().filter(|wanted| wanted.offset == -1) {
+            let partition = partition_of(topic_id, wanted.partition_index);
+            if let Some(high_watermark) = seen.and_then(|seen| seen.high_watermark(partition)) {
+                truth.log_mut(partition).ask(high_watermark);
+            }
+        }
+    }
+}
+
+/// S6: a broker answers that records are deleted. Those that are live are so by what it knows.
+///
+/// # Errors
+/// Whose log starts earlier.
+pub fn check_deleted(
+    truth: &mut Truth,
+    folders: &[impl Folder],
+    broker: &Broker,
+    response: &DeleteRecordsResponse,
+) -> Result<(), String> {
+    let image = broker.image();
+    for topic in &response.topics {
+        let Some(topic_id) = resolve(broker, Uuid::ZERO, &topic.name) else { continue };
+        for answer in topic.partitions.iter().filter(|answer| answer.error_code == 0) {
+            let (partition, low) =
+                (partition_of(topic_id, answer.partition_index), Offset(answer.low_watermark));
+            let log = truth.log_mut(partition);
+            log.deleted = log.deleted.max(low);
+            if log.is_beyond {
+                continue;
+            }
+            let replicas =
+                image.partition(partition).map(|held| held.replicas.as_slice()).unwrap_or_default();
+            for node in replicas {
+                let Some(known) = image.brokers().get(node).filter(|known| !known.fenced) else { continue };
+                let Some(machine) = machine_with(folders, *node, known.incarnation) else { continue };
+                let oracle = folders[machine].oracle();
+                let log = oracle.logs.get(&partition);
+                if folders[machine].has_dropped(partition) || log.is_some_and(|log| log.given_up) {
+                    continue;
+                }
+                let start = log.map_or(Offset::ZERO, |log| log.start_at(oracle.durable));
+                s6::check_deleted(low, *node, start).map_err(|says| format!("{partition}: {says}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An entry is about to move the start of a log that its node leads, to where the log of another one is already.
+#[must_use]
+pub fn is_taken_over(folders: &[impl Folder], at: usize, entry: &Entry) -> bool {
+    let Entry::LogStart { partition, start } = entry else { return false };
+    let has_it =
+        |folder: &dyn Folder| folder.oracle().logs.get(partition).is_some_and(|log| log.start() >= *start);
+    let leads = folders[at].seen().is_some_and(|seen| seen.leads(*partition).is_some());
+    let mut others = folders.iter().enumerate().filter(|(other, _)| *other != at);
+    leads && others.any(|(_, folder)| has_it(folder))
 }
 
 /// The machine at `at` says something to another node. Gives back what is wrong with that (S16, S32).

@@ -26,6 +26,7 @@ mod tests {
     use crate::history::{Batch, Outcome};
     use crate::judges::oracle::tests::partition;
     use crate::judges::truth::{TrueLog, Truth};
+    use seedlog_checker::history::Phase;
 
     const FIRST: Batch = Batch { client: 0, number: 0, records: 2 };
     const SECOND: Batch = Batch { client: 0, number: 1, records: 3 };
@@ -65,6 +66,23 @@ mod tests {
         assert_eq!(check(&history), Ok(()));
         history.on_final(80, 1, vec![partition()]);
         assert!(says(&history).starts_with("unseen: "), "{}", says(&history));
+    }
+
+    #[test]
+    fn records_that_somebody_asked_to_delete_are_excused_and_those_behind_are_not() {
+        for (to, is_fine) in [(2, true), (1, false)] {
+            let mut history = produced(false);
+            history.on_trim(55, 2, (partition(), Some(to)), Phase::Invoke);
+            history.on_read(60, 1, (partition(), 2), vec![(2, SECOND)]);
+            history.on_trim(65, 2, (partition(), Some(to)), Phase::Ok);
+            history.on_final(80, 1, vec![partition()]);
+            assert_eq!(check(&history).is_ok(), is_fine, "{to}");
+        }
+        let mut history = produced(false);
+        history.on_trim(55, 2, (partition(), Some(2)), Phase::Invoke);
+        history.on_trim(57, 2, (partition(), None), Phase::Fail);
+        history.on_read(60, 1, (partition(), 2), vec![(2, SECOND)]);
+        assert!(check(&history).is_err());
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! when all faults have ended.
 
 use super::Judge;
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
 use super::truth::Truth;
 use seedlog_core::cluster::image::PartitionImage;
-use seedlog_core::ids::{NodeId, TopicPartition};
+use seedlog_core::ids::{NodeId, Offset, TopicPartition};
 
 /// Checks all partitions of the committed metadata that are owed and inside of the promise. `log_of` gives the copy of a node.
 ///
@@ -45,11 +45,21 @@ pub fn check<'a>(
         ));
     }
     let Some((first, one)) = copies.next() else { return Ok(()) };
+    let start = |log: Option<&NodeLog>| log.map_or(Offset::ZERO, NodeLog::start);
+    // What is deleted is of no interest any more.
     let hashes = |log: Option<&NodeLog>| -> Vec<u64> {
-        log.into_iter().flat_map(|log| &log.batches).map(|held| held.batch.whole).collect()
+        let held = log.into_iter().flat_map(|log| &log.batches[log.count_below(log.start())..]);
+        held.map(|held| held.batch.whole).collect()
     };
-    let one = hashes(one);
+    let (one_start, one) = (start(one), hashes(one));
     for (node, log) in copies {
+        if start(log) != one_start {
+            let says = format!(
+                "the log of node {first} starts at {one_start}, that of node {node} at {}",
+                start(log)
+            );
+            return Err((Judge::L3, says));
+        }
         let other = hashes(log);
         if one != other {
             let at = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
@@ -69,7 +79,8 @@ pub fn check<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::tests::{oracle, partition};
+    use crate::judges::oracle::Oracle;
+    use crate::judges::oracle::tests::{append, begin, oracle, partition, reset};
     use seedlog_core::cluster::records::PartitionState;
 
     #[test]
@@ -88,5 +99,26 @@ mod tests {
         assert_eq!(check(alone, whole.logs.get(&partition())), Err(Judge::L2));
         let headless = PartitionState { leader: None, ..state };
         assert_eq!(check(headless, whole.logs.get(&partition())), Err(Judge::L3));
+    }
+
+    #[test]
+    fn unequal_starts_are_found_and_what_is_deleted_is_not_compared() {
+        let replicas = vec![NodeId(1), NodeId(2)];
+        let state = PartitionState::first(NodeId(1), replicas.clone());
+        let held = PartitionImage { replicas, state };
+        let check = |one: &Oracle, other: &Oracle| {
+            let copies = [(NodeId(1), one.logs.get(&partition())), (NodeId(2), other.logs.get(&partition()))];
+            check(&held, copies.into_iter())
+        };
+        let mut one = oracle(3);
+        begin(&mut one, 3);
+        let mut other = reset(&one, 3);
+        append(&mut other, 1, 2);
+        append(&mut other, 1, 4);
+        assert_eq!(check(&one, &other), Ok(()));
+        begin(&mut other, 5);
+        assert!(check(&one, &other).unwrap_err().1.contains("starts at 3, that of node 2 at 5"));
+        begin(&mut one, 5);
+        assert_eq!(check(&one, &other), Ok(()));
     }
 }

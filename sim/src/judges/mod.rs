@@ -8,6 +8,7 @@ pub mod history;
 pub mod l3;
 pub mod l4;
 pub mod l8;
+pub mod node_log;
 pub mod oracle;
 pub mod q1;
 pub mod s1;

@@ -1,6 +1,7 @@
 //! What one folder holds, kept beside the node and never asked of it: the journal as it was given out, and the logs that it
 //! adds up to (INVARIANTS.md, "cheap oracle"). What the cluster as a whole has promised is in [`super::truth`].
 
+use super::node_log::{Held, NodeLog};
 use crate::hash::{hash64, mix};
 use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, TopicPartition};
 use seedlog_core::journal::{AppendEntry, Entry};
@@ -24,30 +25,6 @@ pub struct Oracle {
     pub flips: Vec<Flip>,
     /// With flush=interval: unsynced entries may be gone since a power cut or a failed sync.
     pub unsynced_excused: bool,
-}
-
-/// One partition's log on one node.
-#[derive(Debug, Clone, Default)]
-pub struct NodeLog {
-    /// Its batches in order.
-    pub batches: Vec<Held>,
-    /// Leader epochs and where they begin, as the entries say.
-    pub epochs: Vec<(LeaderEpoch, Offset)>,
-    /// Part of it was lost to a fault that allows it; it is refilled or not served any more.
-    pub given_up: bool,
-    /// So many of its first batches are known to be those of the true log.
-    pub matched: usize,
-    /// So many of its first batches are known to be those of the leader of an epoch (S32).
-    pub agreed: (LeaderEpoch, usize),
-}
-
-/// A batch in a node's log.
-#[derive(Debug, Clone)]
-pub struct Held {
-    /// It.
-    pub batch: Arc<ShadowBatch>,
-    /// The entry that appended it.
-    pub lsn: Lsn,
 }
 
 /// A node's metadata log.
@@ -94,6 +71,8 @@ pub struct Ghost {
     pub entry: Entry,
     /// Its batch, if it has one.
     pub batch: Option<Arc<ShadowBatch>>,
+    /// If it moves a log's start: what is true of the partition before that.
+    pub front: Vec<Arc<ShadowBatch>>,
     /// It was on the platter at some time, and nothing but a flip takes it from there.
     pub durable: bool,
 }
@@ -107,47 +86,6 @@ pub struct Flip {
     pub last: Lsn,
     /// Not only record bytes: the group's prefix or table.
     pub whole_group: bool,
-}
-
-impl NodeLog {
-    /// The offset that the next batch takes.
-    #[must_use]
-    pub fn end(&self) -> Offset {
-        self.batches.last().map_or(Offset::ZERO, |held| held.batch.header.next_offset())
-    }
-
-    /// The batch that begins at an offset.
-    #[must_use]
-    pub fn at(&self, base: Offset) -> Option<&Held> {
-        let at = self.batches.binary_search_by_key(&base, |held| held.batch.header.base_offset).ok()?;
-        Some(&self.batches[at])
-    }
-
-    /// How many batches lie below `end`.
-    #[must_use]
-    pub fn count_below(&self, end: Offset) -> usize {
-        self.batches.partition_point(|held| held.batch.header.next_offset() <= end)
-    }
-
-    fn cut(&mut self, to: Offset) {
-        self.batches.truncate(self.count_below(to));
-        let left = self.batches.len();
-        self.matched = self.matched.min(left);
-        self.agreed.1 = self.agreed.1.min(left);
-        while self.epochs.last().is_some_and(|(_, start)| *start >= to) {
-            self.epochs.pop();
-        }
-    }
-
-    fn begin_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
-        if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
-            // An epoch without records is forgotten when the next begins at the same place.
-            while self.epochs.last().is_some_and(|(_, other)| *other >= start) {
-                self.epochs.pop();
-            }
-            self.epochs.push((epoch, start));
-        }
-    }
 }
 
 impl NodeMetadata {
@@ -194,23 +132,19 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    fn follow(&mut self, lsn: Lsn, entry: &Entry, batch: Option<&Arc<ShadowBatch>>) {
-        follow(&mut self.logs, lsn, entry, batch);
-        self.metadata.follow(lsn, entry);
+    fn follow(&mut self, lsn: Lsn, ghost: &Ghost) {
+        follow(&mut self.logs, lsn, ghost);
+        self.metadata.follow(lsn, &ghost.entry);
     }
 }
 
-fn follow(
-    logs: &mut BTreeMap<TopicPartition, NodeLog>,
-    lsn: Lsn,
-    entry: &Entry,
-    batch: Option<&Arc<ShadowBatch>>,
-) {
-    match entry {
+fn follow(logs: &mut BTreeMap<TopicPartition, NodeLog>, lsn: Lsn, ghost: &Ghost) {
+    match &ghost.entry {
         Entry::Append(append) => {
             let log = logs.entry(append.partition).or_default();
-            log.begin_epoch(append.epoch, append.base_offset);
-            if let Some(batch) = batch {
+            // The first batch of an empty log may reach over its start.
+            log.begin_epoch(append.epoch, append.base_offset.max(log.end()));
+            if let Some(batch) = &ghost.batch {
                 log.batches.push(Held { batch: Arc::clone(batch), lsn });
             }
         }
@@ -218,8 +152,15 @@ fn follow(
             logs.entry(*partition).or_default().begin_epoch(*epoch, *start);
         }
         Entry::Cut { partition, to } => logs.entry(*partition).or_default().cut(*to),
-        Entry::Reset { partition, .. } => {
-            logs.insert(*partition, NodeLog::default());
+        Entry::Reset { partition, start, .. } => {
+            let mut log = NodeLog::default();
+            if *start > Offset::ZERO {
+                log.begin_at(lsn, *start, &ghost.front);
+            }
+            logs.insert(*partition, log);
+        }
+        Entry::LogStart { partition, start } => {
+            logs.entry(*partition).or_default().begin_at(lsn, *start, &ghost.front);
         }
         Entry::Dropping { topic_id, .. } => logs.retain(|partition, _| partition.topic_id != *topic_id),
         Entry::Damaged { partition, .. } => logs.entry(*partition).or_default().given_up = true,
@@ -232,8 +173,7 @@ fn follow(
         | Entry::Stopped
         | Entry::Founded { .. }
         | Entry::Vote { .. }
-        | Entry::Trusted { .. }
-        | Entry::LogStart { .. } => {}
+        | Entry::Trusted { .. } => {}
     }
 }
 
@@ -252,10 +192,19 @@ impl Oracle {
 
     /// An entry was given out, with its batch.
     pub fn on_entry(&mut self, lsn: Lsn, entry: &Entry, batch: Option<Arc<ShadowBatch>>) {
+        self.on_ghost(lsn, Ghost { entry: entry.clone(), batch, front: Vec::new(), durable: false });
+    }
+
+    /// An entry was given out that moves a log's start; `front` is what is true before that.
+    pub fn on_start(&mut self, lsn: Lsn, entry: &Entry, front: Vec<Arc<ShadowBatch>>) {
+        self.on_ghost(lsn, Ghost { entry: entry.clone(), batch: None, front, durable: false });
+    }
+
+    fn on_ghost(&mut self, lsn: Lsn, ghost: Ghost) {
         assert!(lsn == self.end().next(), "entries are numbered in order");
-        follow(&mut self.logs, lsn, entry, batch.as_ref());
-        self.metadata.follow(lsn, entry);
-        self.journal.push(Ghost { entry: entry.clone(), batch, durable: false });
+        follow(&mut self.logs, lsn, &ghost);
+        self.metadata.follow(lsn, &ghost.entry);
+        self.journal.push(ghost);
     }
 
     /// Entries up to `through` are truly on the platter.
@@ -275,7 +224,7 @@ impl Oracle {
         let mut replayed = Replayed::default();
         for (lsn, ghost) in (1..).zip(self.journal.iter().take(usize::try_from(end.0).unwrap_or(usize::MAX)))
         {
-            replayed.follow(Lsn(lsn), &ghost.entry, ghost.batch.as_ref());
+            replayed.follow(Lsn(lsn), ghost);
         }
         replayed
     }
@@ -448,6 +397,27 @@ pub(crate) mod tests {
         oracle.on_entry(lsn, &entry(&header), Some(Arc::new(shadow_of(&header, &bytes))));
     }
 
+    /// The batches of an oracle that end at `start` or before.
+    pub(crate) fn front(of: &Oracle, start: i64) -> Vec<Arc<ShadowBatch>> {
+        let log = &of.logs[&partition()];
+        log.batches[..log.count_below(Offset(start))].iter().map(|held| Arc::clone(&held.batch)).collect()
+    }
+
+    /// The log starts there from now on.
+    pub(crate) fn begin(oracle: &mut Oracle, start: i64) {
+        let front = front(oracle, start);
+        let entry = Entry::LogStart { partition: partition(), start: Offset(start) };
+        oracle.on_start(oracle.end().next(), &entry, front);
+    }
+
+    /// An oracle whose first entry is a reset to `start`; what is before that is as in `of`.
+    pub(crate) fn reset(of: &Oracle, start: i64) -> Oracle {
+        let mut oracle = Oracle::default();
+        let entry = Entry::Reset { partition: partition(), start: Offset(start), producers: Vec::new() };
+        oracle.on_start(Lsn(1), &entry, front(of, start));
+        oracle
+    }
+
     /// An oracle that saw `count` batches.
     pub(crate) fn oracle(count: i64) -> Oracle {
         let mut oracle = Oracle::default();
@@ -484,6 +454,40 @@ pub(crate) mod tests {
         let replayed = oracle.replay(Lsn(3));
         oracle.on_recovered(Lsn(3), replayed);
         assert_eq!(oracle.logs[&partition()].end(), Offset(6));
+    }
+
+    #[test]
+    fn a_log_that_starts_later_has_the_same_batches_at_the_same_places() {
+        let mut whole = oracle(3);
+        append(&mut whole, 2, 6);
+        begin(&mut whole, 3);
+        let log = &whole.logs[&partition()];
+        assert_eq!((log.start(), log.end(), log.batches.len()), (Offset(3), Offset(8), 4));
+        assert_eq!(log.epochs, [(LeaderEpoch(1), Offset(3)), (LeaderEpoch(2), Offset(6))]);
+        assert_eq!((log.start_at(Lsn(4)), log.start_at(Lsn(5))), (Offset(0), Offset(3)));
+        // The first batch of a log that was reset reaches over its start.
+        let mut other = reset(&whole, 3);
+        assert_eq!(other.logs[&partition()].end(), Offset(3));
+        append(&mut other, 1, 2);
+        let log = &other.logs[&partition()];
+        assert_eq!((log.start(), log.end(), log.batches.len()), (Offset(3), Offset(4), 2));
+        assert_eq!(log.epochs, [(LeaderEpoch(1), Offset(3))]);
+        assert_eq!(log.batches[0].batch.whole, whole.logs[&partition()].batches[0].batch.whole);
+        let replayed = other.replay(Lsn(1));
+        assert_eq!(replayed.logs[&partition()].end(), Offset(3));
+    }
+
+    #[test]
+    fn a_record_that_never_was_true_goes_with_those_that_are_deleted() {
+        let whole = oracle(3);
+        let mut other = oracle(1);
+        append(&mut other, 2, 2);
+        append(&mut other, 3, 4);
+        let entry = Entry::LogStart { partition: partition(), start: Offset(4) };
+        other.on_start(Lsn(4), &entry, front(&whole, 4));
+        let (log, truth) = (&other.logs[&partition()], &whole.logs[&partition()]);
+        assert_eq!(log.batches[1].batch.whole, truth.batches[1].batch.whole);
+        assert_eq!((log.batches[0].lsn, log.batches[1].lsn, log.batches[2].lsn), (Lsn(1), Lsn(4), Lsn(3)));
     }
 
     #[test]

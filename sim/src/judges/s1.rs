@@ -3,7 +3,7 @@
 //! that was acknowledged is read once more.
 
 use super::Judge;
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
 use super::truth::TrueLog;
 use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 
@@ -58,7 +58,8 @@ pub fn check_read(truth: &TrueLog, partition: TopicPartition, read_to: Offset) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::tests::{append, oracle, partition};
+    use crate::judges::oracle::Oracle;
+    use crate::judges::oracle::tests::{append, oracle, partition, reset};
     use crate::judges::truth::Life;
     use crate::judges::truth::tests::true_log;
 
@@ -93,6 +94,22 @@ mod tests {
         let (judge, says) = check_leader(&truth, log, partition(), LeaderEpoch(3)).unwrap_err();
         assert_eq!(judge, Judge::S1);
         assert!(says.contains("offset 2 was acknowledged"), "{says}");
+    }
+
+    #[test]
+    fn a_leader_that_begins_where_records_were_deleted_lacks_what_is_behind_alone() {
+        let whole = oracle(3);
+        let truth = true_log(&whole);
+        let mut held = reset(&whole, 3);
+        let check = |held: &mut Oracle| {
+            let log = held.logs.get_mut(&partition()).unwrap();
+            check_leader(&truth, log, partition(), LeaderEpoch(2)).map_err(|(judge, _)| judge)
+        };
+        assert_eq!(check(&mut held), Err(Judge::S3));
+        append(&mut held, 1, 2);
+        assert_eq!(check(&mut held), Err(Judge::S3));
+        append(&mut held, 1, 4);
+        assert_eq!(check(&mut held), Ok(()));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! the logs of at least `min.insync.replicas` nodes. With flush=always it is on the platter there, not merely in the page
 //! cache.
 
-use super::oracle::{NodeLog, ShadowBatch};
+use super::node_log::NodeLog;
+use super::oracle::ShadowBatch;
 use super::truth::Truth;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 

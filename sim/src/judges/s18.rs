@@ -1,7 +1,8 @@
 //! S18 recovery (INVARIANTS.md 3a): what is recovered is a prefix of what was written, reaches at least as far as what was
 //! durable, invents nothing; and a second recovery, from the platter alone, finds the same.
 
-use super::oracle::{NodeLog, Oracle, Replayed, partition_of, whole_hash};
+use super::node_log::NodeLog;
+use super::oracle::{Oracle, Replayed, partition_of, whole_hash};
 use crate::disk::Disk;
 use crate::store::Reading;
 use seedlog_core::ids::{Lsn, Offset};
@@ -80,7 +81,9 @@ fn check_holes(oracle: &Oracle, reading: &Reading) -> Result<(), String> {
 fn check_ends(oracle: &Oracle, replayed: &Replayed, recovered: &Recovered) -> Result<(), String> {
     for (&partition, held) in &recovered.partitions {
         let excused = oracle.logs.get(&partition).is_some_and(|log| log.given_up);
-        let end = replayed.logs.get(&partition).map_or(Offset::ZERO, NodeLog::end);
+        let replayed = replayed.logs.get(&partition);
+        let end = replayed.map_or(Offset::ZERO, NodeLog::end);
+        let start = replayed.map_or(Offset::ZERO, NodeLog::start);
         if let Some(damage) = held.damage {
             if !excused && !oracle.may_be_given_up(partition) {
                 return Err(format!(
@@ -92,6 +95,11 @@ fn check_ends(oracle: &Oracle, replayed: &Replayed, recovered: &Recovered) -> Re
             return Err(format!(
                 "{partition}: the recovered log ends at {}, its entries at {end}",
                 held.log.end()
+            ));
+        } else if !excused && held.log.start() != start && !oracle.may_be_given_up(partition) {
+            return Err(format!(
+                "{partition}: the recovered log starts at {}, by its entries at {start}",
+                held.log.start()
             ));
         }
     }
@@ -141,10 +149,13 @@ pub fn check_same(one: &Recovered, two: &Recovered) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::tests::{batch, entry, oracle};
+    use crate::judges::oracle::tests::{batch, begin, entry, oracle, partition};
     use seedlog_core::ids::{Lsn, NodeId, Uuid};
     use seedlog_core::journal::format::GroupPlace;
     use seedlog_core::journal::{FILE_HEADER_BYTES, FileHeader, GroupWriter, QuorumChain};
+    use seedlog_core::log::Log;
+    use seedlog_core::recovered::RecoveredPartition;
+    use seedlog_core::time::WallMs;
 
     fn checked(oracle: &Oracle, reading: &Reading, disk: &Disk) -> Result<(), String> {
         check(oracle, &oracle.replay(reading.plan.end), reading, disk)
@@ -223,6 +234,25 @@ mod tests {
         let mut reading = crate::store::read(whole.seen()).unwrap();
         reading.visited.remove(1);
         assert!(checked(&oracle, &reading, &whole).unwrap_err().contains("hole"));
+    }
+
+    #[test]
+    fn a_log_that_is_recovered_with_another_start_is_found() {
+        let mut oracle = oracle(2);
+        begin(&mut oracle, 3);
+        let mut log = Log::default();
+        for base in [0, 2] {
+            log.append(&batch(base, i32::try_from(base).unwrap()).0, WallMs(100));
+        }
+        let mut held = RecoveredPartition { log, high_watermark: Offset(0), damage: None };
+        let check = |held: &RecoveredPartition| {
+            let partitions = [(partition(), held.clone())].into();
+            let recovered = Recovered { end: Lsn(3), partitions, ..Recovered::default() };
+            check_ends(&oracle, &oracle.replay(Lsn(3)), &recovered)
+        };
+        assert!(check(&held).unwrap_err().contains("starts at 0, by its entries at 3"));
+        held.log.advance_start(Offset(3));
+        assert_eq!(check(&held), Ok(()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! S2 log matching (INVARIANTS.md 3a; Raft section 5.3, KIP-101, KIP-279): a leader epoch and an offset name one record for
 //! ever, committed or not; and what is below any two nodes' high watermarks is the same on both.
 
-use super::oracle::{NodeLog, ShadowBatch, hashes, shadow_of};
+use super::node_log::NodeLog;
+use super::oracle::{ShadowBatch, hashes, shadow_of};
 use super::truth::TrueLog;
 use seedlog_core::ids::{LeaderEpoch, Offset};
 use seedlog_core::records::BatchHeader;

@@ -1,10 +1,11 @@
 //! S32 a follower's acknowledged end is a checked prefix of the leader's log, and durable (INVARIANTS.md, SAFETY R1).
 
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset};
 use std::sync::Arc;
 
-/// A follower acknowledges `end` to the leader of an epoch. `durable`: the last entry on its platter.
+/// A follower acknowledges `end` to the leader of an epoch. `durable`: the last entry on its platter. What the follower has
+/// deleted is none of its log any more.
 ///
 /// # Errors
 /// Where its log is not the leader's, or not on disk.
@@ -22,9 +23,13 @@ pub fn check_ack(
         follower.agreed = (epoch, 0);
     }
     let count = follower.count_below(end);
-    for at in follower.agreed.1..count {
+    let from = follower.agreed.1.max(follower.count_below(follower.start()));
+    let first = follower.batches.get(from).map_or(Offset::ZERO, |held| held.batch.header.base_offset);
+    // The same place in both logs, but for where more was lost than is promised to survive and then deleted.
+    let theirs = leader.batches.partition_point(|held| held.batch.header.base_offset < first);
+    for at in from..count {
         let own = &follower.batches[at].batch;
-        let Some(held) = leader.batches.get(at).map(|held| &held.batch) else {
+        let Some(held) = leader.batches.get(theirs + at - from).map(|held| &held.batch) else {
             return Err(format!("it acknowledges {end}, and the log of its leader ends at {}", leader.end()));
         };
         if !Arc::ptr_eq(own, held) && own.whole != held.whole {
@@ -46,7 +51,8 @@ pub fn check_ack(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::tests::{append, oracle, partition};
+    use crate::judges::oracle::Oracle;
+    use crate::judges::oracle::tests::{append, begin, oracle, partition, reset};
 
     #[test]
     fn an_acknowledgement_of_what_is_not_the_leaders_or_not_on_disk_is_found() {
@@ -60,5 +66,29 @@ mod tests {
         assert!(check(2, 0).unwrap_err().contains("platter"));
         assert!(check(4, 2).unwrap_err().contains("at offset 2 it has a record of epoch 1"));
         assert!(check(6, 2).unwrap_err().contains("its log ends at 4"));
+    }
+
+    #[test]
+    fn what_a_follower_has_deleted_is_not_compared_and_a_reset_has_to_be_on_disk() {
+        let leader = oracle(4);
+        let mut held = oracle(1);
+        append(&mut held, 2, 2);
+        append(&mut held, 2, 4);
+        let theirs = &leader.logs[&partition()];
+        let check = |held: &mut Oracle, end, durable| {
+            let follower = held.logs.get_mut(&partition()).unwrap();
+            check_ack(theirs, follower, LeaderEpoch(3), Offset(end), Lsn(durable))
+        };
+        assert!(check(&mut held, 4, 9).unwrap_err().contains("at offset 2"));
+        begin(&mut held, 4);
+        assert_eq!(check(&mut held, 4, 9), Ok(()));
+        assert!(check(&mut held, 6, 9).unwrap_err().contains("at offset 4"));
+        let mut held = reset(&leader, 5);
+        assert!(check(&mut held, 5, 0).unwrap_err().contains("platter"));
+        assert_eq!(check(&mut held, 5, 1), Ok(()));
+        append(&mut held, 1, 4);
+        assert_eq!(check(&mut held, 6, 2), Ok(()));
+        append(&mut held, 2, 6);
+        assert!(check(&mut held, 8, 3).unwrap_err().contains("at offset 6"));
     }
 }

@@ -1,7 +1,7 @@
 //! S5 the high watermark is backed (INVARIANTS.md 3a, SAFETY R3): when a leader's watermark moves, every member of its maximal
 //! ISR has everything below it, by the look of a ghost at its disk; with flush=always on the platter.
 
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
 use super::truth::TrueLog;
 use seedlog_core::ids::{Lsn, NodeId, Offset};
 

@@ -1,7 +1,7 @@
 //! S7 no truncation below the true high watermark (INVARIANTS.md 3a): what a node cuts off was never committed; a leader cuts
 //! nothing at all (leader append-only). A log that lost records to a fault may begin anew (SAFETY J5).
 
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
 use super::truth::TrueLog;
 use seedlog_core::ids::Offset;
 

@@ -1,7 +1,7 @@
 //! S8 candidates have everything (INVARIANTS.md 3a, KIP-966): every member of ISR and ELR in the committed metadata has every
 //! committed record.
 
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
 use super::s5::check_holds;
 use super::truth::TrueLog;
 use seedlog_core::ids::{Lsn, NodeId};

@@ -1,7 +1,7 @@
 //! S9 the epoch cache (INVARIANTS.md 3a; KIP-101, KAFKA-7415, KAFKA-10432): leader epochs and their start offsets grow strictly, and
 //! are those that the entries of the journal add up to.
 
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
 use seedlog_core::log::Log;
 
 /// Checks the epochs that a node knows of a log.
@@ -25,7 +25,7 @@ pub fn check(log: &Log, shadow: &NodeLog) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::tests::{append, batch_in, oracle, partition};
+    use crate::judges::oracle::tests::{append, batch_in, begin, oracle, partition};
     use seedlog_core::ids::{LeaderEpoch, Offset};
     use seedlog_core::time::WallMs;
 
@@ -48,5 +48,19 @@ mod tests {
         early.begin_epoch(LeaderEpoch(9));
         assert!(check(&early, shadow).unwrap_err().contains("LeaderEpoch(9)"));
         assert_eq!(early.end(), Offset(4));
+    }
+
+    #[test]
+    fn an_epoch_of_which_all_is_deleted_and_that_stays_is_found() {
+        let mut shadow = oracle(1);
+        append(&mut shadow, 3, 2);
+        let mut log = Log::default();
+        for (epoch, base) in [(1, 0), (3, 2)] {
+            log.append(&batch_in(epoch, base, 0).0, WallMs(100));
+        }
+        begin(&mut shadow, 3);
+        assert!(check(&log, &shadow.logs[&partition()]).is_err());
+        log.advance_start(Offset(3));
+        assert_eq!(check(&log, &shadow.logs[&partition()]), Ok(()));
     }
 }

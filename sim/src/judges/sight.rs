@@ -1,7 +1,8 @@
 //! What a step made of a broker. What changed since the step before is told by a comparison with what was seen then, so that a
 //! look costs the partitions of one node.
 
-use super::oracle::NodeLog;
+use super::node_log::NodeLog;
+use super::oracle::Oracle;
 use super::s6;
 use super::truth::{image_hash, partition_of};
 use seedlog_core::broker::Broker;
@@ -87,6 +88,12 @@ impl Seen {
     #[must_use]
     pub fn leads(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
         self.replicas.get(&partition)?.leads.map(|(epoch, _)| epoch)
+    }
+
+    /// Its high watermark of a partition.
+    #[must_use]
+    pub fn high_watermark(&self, partition: TopicPartition) -> Option<Offset> {
+        Some(self.replicas.get(&partition)?.high_watermark)
     }
 
     /// It leads some partition.
@@ -177,7 +184,7 @@ impl Seen {
     pub fn check_published(
         &mut self,
         broker: &Broker,
-        logs: &BTreeMap<TopicPartition, NodeLog>,
+        oracle: &Oracle,
         response: &FetchResponse,
     ) -> Result<(), String> {
         for topic in &response.responses {
@@ -189,11 +196,15 @@ impl Seen {
                     last_stable: data.last_stable_offset,
                     high_watermark: data.high_watermark,
                 };
-                let end = logs.get(&partition).map_or(Offset::ZERO, NodeLog::end);
+                let log = oracle.logs.get(&partition);
+                let own = s6::Own {
+                    start: log.map_or(Offset::ZERO, |log| log.start_at(oracle.durable)),
+                    end: log.map_or(Offset::ZERO, NodeLog::end),
+                };
                 let leader = broker.replicas().get(&partition).and_then(Replica::leader);
                 let Some(epoch) = leader.map(|leader| leader.epoch) else { continue };
                 let before = self.published.entry(partition).or_default();
-                s6::check_published(before, epoch, end, published)
+                s6::check_published(before, epoch, own, published)
                     .map_err(|says| format!("{partition}: {says}"))?;
             }
         }

@@ -2,7 +2,8 @@
 //! led what and when (INVARIANTS.md, "cheap oracle": the shadow log). Records enter the moment any node's high watermark
 //! passes them; every later sighting is compared with them.
 
-use super::oracle::{NodeLog, ShadowBatch};
+use super::node_log::NodeLog;
+use super::oracle::ShadowBatch;
 use super::s2::Named;
 use crate::hash::hash64;
 use crate::plan::Flush;
@@ -60,6 +61,10 @@ pub struct TrueLog {
     pub leaders: BTreeMap<LeaderEpoch, Life>,
     /// Producers as the committed records leave them: epoch and the sequence that is due.
     pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
+    /// The greatest offset before which clients asked for records to be deleted: no log starts behind it.
+    pub asked: Offset,
+    /// The greatest that was answered: every log that was live then starts there or later.
+    pub deleted: Offset,
 }
 
 /// A committed batch.
@@ -98,6 +103,26 @@ impl TrueLog {
     #[must_use]
     pub fn end(&self) -> Offset {
         self.batches.last().map_or(Offset::ZERO, |held| held.batch.header.next_offset())
+    }
+
+    /// The batches before a start.
+    pub fn front(&self, start: Offset) -> impl Iterator<Item = &Arc<ShadowBatch>> {
+        self.batches
+            .iter()
+            .map(|held| &held.batch)
+            .take_while(move |batch| batch.header.next_offset() <= start)
+    }
+
+    /// A log that starts there begins with part of a batch.
+    #[must_use]
+    pub fn is_within_a_batch(&self, start: Offset) -> bool {
+        let at = self.batches.partition_point(|held| held.batch.header.next_offset() <= start);
+        self.batches.get(at).is_some_and(|held| held.batch.header.base_offset < start)
+    }
+
+    /// A client asks for the records before an offset to be deleted.
+    pub fn ask(&mut self, before: Offset) {
+        self.asked = self.asked.max(before);
     }
 
     /// The batch that begins at an offset.

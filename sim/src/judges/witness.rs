@@ -1,11 +1,11 @@
 //! What is asked of one node and of what is true, whichever world the node lives in: at every entry that it writes, and at what
 //! its steps changed ([`super::sight`]). What takes a look at several nodes at once is the world's own.
 
-use super::oracle::{Oracle, partition_of, shadow_of};
+use super::oracle::{Oracle, ShadowBatch, partition_of, shadow_of};
 use super::s24::Register;
 use super::sight::Sight;
 use super::truth::{Life, TrueBatch, Truth};
-use super::{Judge, q1, s1, s2, s3, s4, s7, s9, s11, s13, s15, s16, s25};
+use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s25};
 use crate::marks::{Mark, Marks};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
@@ -70,6 +70,7 @@ impl Witness<'_> {
     }
 
     /// The node writes an entry.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     pub fn on_entry(&mut self, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>) {
         self.judge_entry(entry);
         let mut shadow = None;
@@ -87,7 +88,27 @@ impl Witness<'_> {
             }
         }
         let lsn = self.oracle.end().next();
-        self.oracle.on_entry(lsn, entry, shadow);
+        match entry {
+            Entry::Reset { partition, start, .. } | Entry::LogStart { partition, start } => {
+                let front = self.front(*partition, *start);
+                self.oracle.on_start(lsn, entry, front);
+            }
+            _ => self.oracle.on_entry(lsn, entry, shadow),
+        }
+    }
+
+    /// What a log that starts there would have before.
+    fn front(&self, partition: TopicPartition, start: Offset) -> Vec<Arc<ShadowBatch>> {
+        let Some(truth) = self.truth.logs.get(&partition) else { return Vec::new() };
+        let own = self.oracle.logs.get(&partition).filter(|_| truth.is_beyond);
+        match own {
+            // What counts as true there may lack what this one had.
+            Some(own) => {
+                let held = own.batches[..own.count_below(start)].iter();
+                held.map(|held| Arc::clone(&held.batch)).collect()
+            }
+            None => truth.front(start).map(Arc::clone).collect(),
+        }
     }
 
     fn judge_entry(&mut self, entry: &Entry) {
@@ -98,7 +119,13 @@ impl Witness<'_> {
             }
             Entry::Reset { partition, start, .. } => {
                 self.judge_cut(*partition, *start);
-                self.marks.hit(Mark::LogReset);
+                self.judge_start(*partition, *start);
+                let is_above_zero = *start > Offset::ZERO;
+                self.mark_if(&[(Mark::LogReset, true), (Mark::ResetAboveZero, is_above_zero)]);
+            }
+            Entry::LogStart { partition, start } => {
+                self.judge_start(*partition, *start);
+                self.marks.hit(Mark::RecordsDeleted);
             }
             Entry::MetadataCut { to } => self.judge_metadata_cut(*to),
             Entry::MetadataImage { from: 0, .. } => self.marks.hit(Mark::MetadataSnapshot),
@@ -127,9 +154,19 @@ impl Witness<'_> {
             | Entry::Dropping { .. }
             | Entry::Started { .. }
             | Entry::Stopped
-            | Entry::Vote { .. }
-            | Entry::LogStart { .. } => {}
+            | Entry::Vote { .. } => {}
         }
+    }
+
+    fn judge_start(&mut self, partition: TopicPartition, start: Offset) {
+        let truth = self.truth.log_mut(partition);
+        let log = self.oracle.logs.entry(partition).or_default();
+        let from = (!log.given_up && !truth.is_beyond).then(|| log.start());
+        let committed = if truth.is_beyond { Offset(i64::MAX) } else { truth.end() };
+        let is_within = truth.is_within_a_batch(start);
+        let said = s6::check_start(s6::Moving { from, to: start, asked: truth.asked, committed });
+        self.hear(Judge::S6, said.map_err(|says| format!("{partition}: {says}")));
+        self.mark_if(&[(Mark::StartWithinBatch, is_within)]);
     }
 
     /// Gives back whether anything is cut off.

@@ -51,9 +51,20 @@ impl Plan {
             blows,
             voters,
             admits_voters,
+            deletes_per_mille: 0,
         };
         super::voters::draw(&mut plan);
+        plan.deletes_per_mille = draw_deletes(scenario, seed);
         plan
+    }
+}
+
+/// In some runs only, from a stream of its own: all others are what they are without.
+fn draw_deletes(scenario: Scenario, seed: u64) -> u64 {
+    let mut rng = Stream::new(seed, Purpose::Deletes, 0);
+    match scenario {
+        Scenario::Standard | Scenario::Alone if rng.chance(350) => rng.pick(&[100, 300, 600]),
+        Scenario::Standard | Scenario::Alone | Scenario::Quorum => 0,
     }
 }
 

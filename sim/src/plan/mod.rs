@@ -36,6 +36,9 @@ pub struct Plan {
     /// Nodes that lost their disks become voters again by themselves.
     #[serde(default)]
     pub admits_voters: bool,
+    /// So many in 1,000 of an administrator's operations delete records.
+    #[serde(default)]
+    pub deletes_per_mille: u64,
 }
 
 /// Scenarios by name.

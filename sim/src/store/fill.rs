@@ -245,14 +245,13 @@ impl Store {
             let payload = &bytes[BATCH_HEADER_BYTES..];
             match pending.look {
                 Look::Timestamp(target) => {
-                    let found = find_by_timestamp(&header, payload, target);
-                    if let Some((offset, timestamp_ms)) = found.filter(|&(offset, _)| offset >= pending.from)
-                    {
+                    let found = find_by_timestamp(&header, payload, pending.from, target);
+                    if let Some((offset, timestamp_ms)) = found {
                         return ReadResult::Found { offset, timestamp_ms };
                     }
                 }
                 Look::MaxTimestamp => {
-                    let found = max_timestamp_record(&header, payload);
+                    let found = max_timestamp_record(&header, payload, pending.from);
                     best = match (best, found) {
                         (Some(best), Some(found)) if found.1 <= best.1 => Some(best),
                         (best, found) => found.or(best),

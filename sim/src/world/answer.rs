@@ -5,7 +5,7 @@ use super::node::State;
 use super::queue::What;
 use crate::judges::sight::resolve;
 use crate::judges::truth::partition_of;
-use crate::judges::{Judge, s14, s24};
+use crate::judges::{Judge, assembly, s14, s24};
 use crate::marks::Mark;
 use crate::trace::Kind;
 use seedlog_core::door::Acks;
@@ -13,7 +13,7 @@ use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{ConnId, Offset, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::output::Reply;
-use seedlog_core::wire::{FetchResponse, ProduceResponse, Response};
+use seedlog_core::wire::{DeleteRecordsResponse, FetchResponse, ProduceResponse, Response};
 
 impl World {
     pub(super) fn on_reply(
@@ -33,6 +33,7 @@ impl World {
         match &reply.response {
             Response::Produce(produced) => self.judge_acks(at, (conn, number), produced),
             Response::Fetch(fetched) => self.judge_published(at, fetched),
+            Response::DeleteRecords(deleted) => self.judge_deleted(at, deleted),
             Response::ListOffsets(_)
             | Response::Metadata(_)
             | Response::ApiVersions(_)
@@ -43,7 +44,6 @@ impl World {
             | Response::OffsetForLeaderEpoch(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)
-            | Response::DeleteRecords(_)
             | Response::DescribeConfigs(_)
             | Response::AlterConfigs(_)
             | Response::IncrementalAlterConfigs(_)
@@ -158,7 +158,13 @@ impl World {
     fn judge_published(&mut self, at: usize, response: &FetchResponse) {
         let node = &mut self.nodes[at];
         let State::Up(process) = &mut node.state else { return };
-        let said = process.seen.check_published(&process.broker, &node.oracle.logs, response);
+        let said = process.seen.check_published(&process.broker, &node.oracle, response);
+        self.hear(Judge::S6, at, said);
+    }
+
+    fn judge_deleted(&mut self, at: usize, response: &DeleteRecordsResponse) {
+        let State::Up(process) = &self.nodes[at].state else { return };
+        let said = assembly::check_deleted(&mut self.truth, &self.nodes, &process.broker, response);
         self.hear(Judge::S6, at, said);
     }
 

@@ -3,11 +3,13 @@
 use super::World;
 use super::node::{State, clock, moment};
 use super::queue::{LaneId, What, pace};
+use crate::judges::assembly;
 use crate::marks::Mark;
 use crate::plan::Flush;
 use crate::store::Signal;
 use crate::trace::{Kind, input_number};
 use bytes::Bytes;
+use seedlog_core::door::ClientBody;
 use seedlog_core::ids::OpId;
 use seedlog_core::input::Input;
 use seedlog_core::journal::Entry;
@@ -22,6 +24,11 @@ impl World {
         let State::Up(process) = &mut node.state else { return };
         if process.stopped {
             return;
+        }
+        if let Input::Request { request, .. } = &input
+            && let ClientBody::DeleteRecords(request) = &request.body
+        {
+            assembly::on_delete_records(&mut self.truth, Some(&process.seen), request);
         }
         let code = input_number(&input);
         self.answers_late = !matches!(input, Input::Request { .. });

@@ -50,7 +50,7 @@ struct Link {
 impl Client {
     pub(super) fn new(seed: u64, index: u64, plan: &ClientPlan, run: &Plan) -> Self {
         Self {
-            actor: Actor::new(plan, &run.cluster),
+            actor: Actor::new(plan, run),
             rng: Stream::new(seed, Purpose::Workload, index),
             links: BTreeMap::new(),
             next_number: 0,

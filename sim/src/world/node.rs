@@ -3,7 +3,8 @@
 
 use super::queue::What;
 use crate::disk::Disk;
-use crate::judges::oracle::{NodeLog, Oracle};
+use crate::judges::node_log::NodeLog;
+use crate::judges::oracle::Oracle;
 use crate::judges::sight::Seen;
 use crate::plan::{ClusterPlan, Flush, NodePlan};
 use crate::rng::{Purpose, Stream};

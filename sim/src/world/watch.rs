@@ -77,6 +77,9 @@ impl World {
                 {
                     process.cuts_metadata = true;
                 }
+                if assembly::is_taken_over(&self.nodes, at, entry) {
+                    self.mark(Mark::StartTakenOver);
+                }
                 self.witness(at, |witness, _| witness.on_entry(entry, batch.as_ref()));
             }
         }

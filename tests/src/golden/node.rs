@@ -516,14 +516,13 @@ impl Process {
             let payload = &batch[BATCH_HEADER_BYTES..];
             match look {
                 Look::Timestamp(target) => {
-                    let found =
-                        find_by_timestamp(&header, payload, target).filter(|found| found.0 >= extent.from);
+                    let found = find_by_timestamp(&header, payload, extent.from, target);
                     if let Some((offset, timestamp_ms)) = found {
                         return ReadResult::Found { offset, timestamp_ms };
                     }
                 }
                 Look::MaxTimestamp => {
-                    let found = max_timestamp_record(&header, payload);
+                    let found = max_timestamp_record(&header, payload, extent.from);
                     best = match (best, found) {
                         (Some((_, most)), Some((_, next))) if next <= most => best,
                         (_, Some(_)) => found,

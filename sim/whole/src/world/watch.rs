@@ -150,6 +150,11 @@ impl World {
                 }
             }
         }
+        if let Input::Request { request, .. } = input
+            && let ClientBody::DeleteRecords(request) = &request.body
+        {
+            assembly::on_delete_records(&mut self.truth, Some(&self.machines[at].seen), request);
+        }
         if let Input::PeerLost { node } = input {
             self.machines[at].lost.insert(*node);
             self.mark_own(Own::PeerLost);
@@ -176,7 +181,11 @@ impl World {
                 Response::Produce(produced) => self.judge_acks(at, broker, (*conn, *number), produced),
                 Response::Fetch(fetched) => {
                     let machine = &mut self.machines[at];
-                    let said = machine.seen.check_published(broker, &machine.oracle.logs, fetched);
+                    let said = machine.seen.check_published(broker, &machine.oracle, fetched);
+                    self.hear(Judge::S6, at, said);
+                }
+                Response::DeleteRecords(deleted) => {
+                    let said = assembly::check_deleted(&mut self.truth, &self.machines, broker, deleted);
                     self.hear(Judge::S6, at, said);
                 }
                 Response::ListOffsets(_)
@@ -189,7 +198,6 @@ impl World {
                 | Response::OffsetForLeaderEpoch(_)
                 | Response::DescribeCluster(_)
                 | Response::DescribeTopicPartitions(_)
-                | Response::DeleteRecords(_)
                 | Response::DescribeConfigs(_)
                 | Response::AlterConfigs(_)
                 | Response::IncrementalAlterConfigs(_)
@@ -255,13 +263,14 @@ impl World {
             is_doubtful: broker.quorum().is_doubtful,
             has_open_voters: broker.quorum().voters() != broker.image().voters(),
         });
-        self.witness(at, |witness| {
-            for output in outputs {
-                if let Output::Journal { entry, batch } = output {
-                    witness.on_entry(entry, batch.as_ref());
+        for output in outputs {
+            if let Output::Journal { entry, batch } = output {
+                if assembly::is_taken_over(&self.machines, at, entry) {
+                    self.mark(Mark::StartTakenOver);
                 }
+                self.witness(at, |witness| witness.on_entry(entry, batch.as_ref()));
             }
-        });
+        }
         for sight in &sights {
             if let Sight::Committed(end) = sight {
                 while let Some(committed) = self.commit_next(at, *end) {
