@@ -1,6 +1,7 @@
 //! Following: this node copies partitions from their leaders (SAFETY R1, R4).
 
 use super::Broker;
+use super::journal::Deferred;
 use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
 use crate::museum::exhibit;
 use crate::output::Outputs;
@@ -99,6 +100,7 @@ impl Broker {
         }
         self.journal.data.push_back((lsn, partition));
         self.opening.insert(partition);
+        self.after_sync(lsn, Deferred::LogStart { partition, start }, out);
     }
 
     /// A leader's records.

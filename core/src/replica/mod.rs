@@ -390,7 +390,8 @@ impl Replica {
         self.log.reset_to(start);
         self.log.replace_producers(table);
         self.durable.reset(start);
-        self.durable_start = start;
+        // The new one is told once it is on disk, like any other.
+        self.durable_start = self.durable_start.min(start);
         self.high_watermark = start;
         self.damage = None;
         Entry::Reset { partition, start, producers }
