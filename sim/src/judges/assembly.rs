@@ -200,6 +200,10 @@ pub fn check_deleted(
             for node in replicas {
                 let Some(known) = image.brokers().get(node).filter(|known| !known.fenced) else { continue };
                 let Some(machine) = machine_with(folders, *node, known.incarnation) else { continue };
+                // One that does not run may have lost its disk since it said so (seed 12,329).
+                if folders[machine].seen().is_none() {
+                    continue;
+                }
                 let oracle = folders[machine].oracle();
                 let log = oracle.logs.get(&partition);
                 if folders[machine].has_dropped(partition) || log.is_some_and(|log| log.given_up) {

@@ -103,6 +103,9 @@ impl Pipe {
             let mut rest = piece.slice(..piece.len().min(room));
             room -= rest.len();
             taken += rest.len();
+            if self.reset_at.is_some() {
+                rest.clear(); // Nothing arrives behind bytes that were lost.
+            }
             while !rest.is_empty() {
                 let some = rest.split_to(rest.len().min(segment));
                 self.segments.push_back((self.last_at, some));
