@@ -56,6 +56,7 @@ impl Broker {
         let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(0);
         self.wait_for_parts(conn, number, (Answer::DeleteRecords(response), parts), timeout_ms, out);
         for partition in waited_for {
+            self.deleting.insert(partition);
             self.answer_deleted(partition, out);
         }
     }
@@ -130,6 +131,17 @@ impl Broker {
             self.answer_deleted(partition, out);
         } else {
             self.on_copy_durable(partition);
+        }
+    }
+
+    /// The metadata is another one: who is live may be others, and nobody waits for those that are not.
+    pub(super) fn answer_all_deleted(&mut self, out: &mut Outputs) {
+        for partition in core::mem::take(&mut self.deleting) {
+            self.answer_deleted(partition, out);
+            let leader = self.replicas.get(&partition).and_then(Replica::leader);
+            if leader.is_some_and(Leader::awaits_deletion) {
+                self.deleting.insert(partition);
+            }
         }
     }
 

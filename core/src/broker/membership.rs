@@ -16,7 +16,7 @@ use crate::museum::exhibit;
 use crate::output::{HaltReason, Outputs};
 use crate::peer::{BrokerBeat, BrokerBeatReply, PeerBody, Register};
 use crate::recovered::RecoveredPartition;
-use crate::replica::{Leader, Replica};
+use crate::replica::Replica;
 use crate::time::MonoMs;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -279,13 +279,6 @@ impl Broker {
         let led: Vec<TopicPartition> = led.map(|(&partition, _)| partition).collect();
         for partition in led {
             self.review_isr(partition, out);
-        }
-        // Who is live may be another set: those who wait for records to be deleted wait for no others.
-        let waiting =
-            self.replicas.iter().filter(|(_, replica)| replica.leader().is_some_and(Leader::awaits_deletion));
-        let waiting: Vec<TopicPartition> = waiting.map(|(&partition, _)| partition).collect();
-        for partition in waiting {
-            self.answer_deleted(partition, out);
         }
     }
 

@@ -430,6 +430,7 @@ impl Broker {
         }
         self.quorum.log.trim(end, self.config.metadata_entries_max);
         self.trust_metadata(out);
+        self.answer_all_deleted(out);
         self.answer_committed(out);
     }
 

@@ -96,6 +96,8 @@ pub struct Broker {
     opening: BTreeSet<TopicPartition>,
     /// Partitions led here with an ISR that is proposed, or has to be once more.
     proposing: BTreeSet<TopicPartition>,
+    /// Partitions led here with requests that wait for records to be deleted.
+    deleting: BTreeSet<TopicPartition>,
     retention: RetentionRound,
     /// Partitions with producers that may expire.
     with_producers: BTreeSet<TopicPartition>,

@@ -76,6 +76,7 @@ impl Broker {
             replicas,
             conns: BTreeMap::new(),
             parts_waits: BTreeMap::new(),
+            deleting: BTreeSet::new(),
             retention: RetentionRound::default(),
             sessions: Sessions::default(),
             offsets_waits: BTreeMap::new(),

@@ -290,6 +290,19 @@ impl Oracle {
         })
     }
 
+    /// Whether a flip hit an entry that moved this log's start: a recovery that finds a hole there, and the log whole, goes on
+    /// from the start before (seed 899).
+    #[must_use]
+    pub fn lost_a_start(&self, partition: TopicPartition) -> bool {
+        let moved = |lsn: u64| {
+            let ghost = self.ghost(Lsn(lsn));
+            ghost.is_some_and(
+                |ghost| matches!(&ghost.entry, Entry::LogStart { partition: of, .. } if *of == partition),
+            )
+        };
+        self.flips.iter().any(|flip| (flip.first.0..=flip.last.0).any(moved))
+    }
+
     /// Whether the entry's record bytes or its group were hit by a flip.
     #[must_use]
     pub fn was_hit(&self, lsn: Lsn) -> bool {

@@ -296,7 +296,7 @@ impl Witness<'_> {
     fn judge_epochs(&mut self, partition: TopicPartition, broker: &Broker) {
         let Some(replica) = broker.replicas().get(&partition) else { return };
         let Some(log) = self.oracle.logs.get(&partition) else { return };
-        if log.given_up || replica.damage().is_some() {
+        if log.given_up || replica.damage().is_some() || self.oracle.lost_a_start(partition) {
             return;
         }
         let said = s9::check(replica.log(), log).map_err(|says| format!("{partition}: {says}"));
