@@ -53,6 +53,9 @@ impl Sizes {
         self.marks.truncate(keep);
         let cut = self.end - position;
         self.end = position;
+        if self.marks.len() == MARKS_MAX {
+            self.thin();
+        }
         self.push(offset);
         cut
     }
