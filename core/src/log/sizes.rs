@@ -127,3 +127,24 @@ impl Sizes {
         self.marks = kept;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_of_a_log_that_has_all_its_marks_keeps_them_bounded() {
+        let mut sizes = Sizes::default();
+        let batch_bytes = u32::try_from(MARK_SPACING_BYTES / 4).expect("small");
+        let mut end = 0;
+        while sizes.marks.len() < MARKS_MAX {
+            sizes.append(Offset(end), batch_bytes);
+            end += 1;
+        }
+        // Behind the last mark, so that none goes.
+        sizes.append(Offset(end), batch_bytes);
+        sizes.append(Offset(end + 1), batch_bytes);
+        sizes.truncate_to(Offset(end + 1));
+        sizes.check_invariants(Offset(end + 1));
+    }
+}
