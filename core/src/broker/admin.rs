@@ -8,6 +8,7 @@ use crate::errors::ErrorCode;
 use crate::ids::{BrokerEpoch, ConnId, NodeId, ProducerId, RequestNumber, Uuid};
 use crate::output::Outputs;
 use crate::peer::PeerBody;
+use crate::wire::alter_configs::AlterConfigsResourceResponse;
 use crate::wire::create_topics::CreatableTopicResult;
 use crate::wire::delete_topics::DeletableTopicResult;
 use crate::wire::{
@@ -194,6 +195,12 @@ pub(super) fn refuse_request(request: &Request, code: ErrorCode, why: &'static s
 /// that a topic exists already may be the work of a request that comes to nothing (SAFETY C1).
 pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
     let why = Some(Str::from_static("The controller changed; the request may have been carried out."));
+    let refuse_altered = |resources: &mut [AlterConfigsResourceResponse]| {
+        for resource in resources {
+            resource.error_code = code.code();
+            resource.error_message.clone_from(&why);
+        }
+    };
     match response {
         Response::CreateTopics(mut response) => {
             for topic in &mut response.topics {
@@ -210,17 +217,11 @@ pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
             Response::DeleteTopics(response)
         }
         Response::IncrementalAlterConfigs(mut response) => {
-            for resource in &mut response.responses {
-                resource.error_code = code.code();
-                resource.error_message.clone_from(&why);
-            }
+            refuse_altered(&mut response.responses);
             Response::IncrementalAlterConfigs(response)
         }
         Response::AlterConfigs(mut response) => {
-            for resource in &mut response.responses {
-                resource.error_code = code.code();
-                resource.error_message.clone_from(&why);
-            }
+            refuse_altered(&mut response.responses);
             Response::AlterConfigs(response)
         }
         Response::Produce(_)

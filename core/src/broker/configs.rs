@@ -7,11 +7,10 @@ use crate::errors::ErrorCode;
 use crate::ids::{ConnId, RequestNumber};
 use crate::output::Outputs;
 use crate::settings::{BrokerSetting, SettingSource};
-use crate::wire::alter_configs::AlterConfigsResourceResponse as AlteredResource;
+use crate::wire::alter_configs::AlterConfigsResourceResponse;
 use crate::wire::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use crate::wire::incremental_alter_configs::AlterConfigsResourceResponse as IncrementallyAlteredResource;
 use crate::wire::list_config_resources::ConfigResource;
 use crate::wire::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
@@ -298,13 +297,9 @@ pub(super) fn refuse_incremental(
     code: ErrorCode,
     why: &'static str,
 ) -> Response {
-    let responses = request.resources.iter().map(|resource| IncrementallyAlteredResource {
-        error_code: code.code(),
-        error_message: Some(Str::from_static(why)),
-        resource_type: resource.resource_type,
-        resource_name: resource.resource_name.detached(),
-    });
-    let responses = responses.collect();
+    let resources =
+        request.resources.iter().map(|resource| (resource.resource_type, &resource.resource_name));
+    let responses = refuse_each(resources, code, why);
     Response::IncrementalAlterConfigs(IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses })
 }
 
@@ -314,11 +309,22 @@ pub(super) fn refuse_alteration(
     code: ErrorCode,
     why: &'static str,
 ) -> Response {
-    let responses = request.resources.iter().map(|resource| AlteredResource {
+    let resources =
+        request.resources.iter().map(|resource| (resource.resource_type, &resource.resource_name));
+    let responses = refuse_each(resources, code, why);
+    Response::AlterConfigs(AlterConfigsResponse { throttle_time_ms: 0, responses })
+}
+
+fn refuse_each<'a>(
+    resources: impl Iterator<Item = (i8, &'a Str)>,
+    code: ErrorCode,
+    why: &'static str,
+) -> Vec<AlterConfigsResourceResponse> {
+    let refused = resources.map(|(resource_type, resource_name)| AlterConfigsResourceResponse {
         error_code: code.code(),
         error_message: Some(Str::from_static(why)),
-        resource_type: resource.resource_type,
-        resource_name: resource.resource_name.detached(),
+        resource_type,
+        resource_name: resource_name.detached(),
     });
-    Response::AlterConfigs(AlterConfigsResponse { throttle_time_ms: 0, responses: responses.collect() })
+    refused.collect()
 }

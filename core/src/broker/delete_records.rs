@@ -136,27 +136,29 @@ impl Broker {
 
     /// The metadata is another one: who is live may be others, and nobody waits for those that are not.
     pub(super) fn answer_all_deleted(&mut self, out: &mut Outputs) {
-        for partition in core::mem::take(&mut self.deleting) {
+        let waited_for: Vec<TopicPartition> = self.deleting.iter().copied().collect();
+        for partition in waited_for {
             self.answer_deleted(partition, out);
-            let leader = self.replicas.get(&partition).and_then(Replica::leader);
-            if leader.is_some_and(Leader::awaits_deletion) {
-                self.deleting.insert(partition);
-            }
         }
     }
 
     /// Answers those whose records are gone from every live replica.
     pub(super) fn answer_deleted(&mut self, partition: TopicPartition, out: &mut Outputs) {
-        let brokers = self.committed.brokers();
-        let Some(replica) = self.replicas.get_mut(&partition) else { return };
-        if !replica.leader().is_some_and(Leader::awaits_deletion) {
+        // Nearly always nobody waits, and every acknowledgement asks.
+        if !self.deleting.remove(&partition) {
             return;
         }
+        let brokers = self.committed.brokers();
+        let Some(replica) = self.replicas.get_mut(&partition) else { return };
         let low_watermark = replica.low_watermark(|node| {
             let broker = brokers.get(&node).filter(|broker| !broker.fenced)?;
             Some(PeerRun { incarnation: broker.incarnation, run: broker.run })
         });
-        for waiter in replica.take_deleted(low_watermark) {
+        let reached = replica.take_deleted(low_watermark);
+        if replica.leader().is_some_and(Leader::awaits_deletion) {
+            self.deleting.insert(partition);
+        }
+        for waiter in reached {
             self.on_part_deleted(waiter, low_watermark, out);
         }
     }

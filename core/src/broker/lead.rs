@@ -89,12 +89,14 @@ impl Broker {
         if leader.epoch != ack.epoch {
             return;
         }
-        let end = log.end();
+        let (end, is_later_start) = (log.end(), ack.log_start > log.start());
         let Some(progress) = leader.follower_mut(from) else { return };
         let Some(freed) = progress.on_ack(now, peer, ack, end) else { return };
         let known = self.peers.entry(from).or_default();
         known.in_flight_bytes = known.in_flight_bytes.saturating_sub(freed);
-        self.take_over_start(ack.partition, out);
+        if is_later_start {
+            self.take_over_start(ack.partition, out);
+        }
         self.answer_deleted(ack.partition, out);
         self.on_progress(ack.partition, from, out);
     }
@@ -170,10 +172,10 @@ impl Broker {
 
     /// A start that an earlier leader was asked for, and of which this one heard from a follower: as far as is committed here.
     fn take_over_start(&mut self, partition: TopicPartition, out: &mut Outputs) {
-        let leader = self.replicas.get(&partition).and_then(Replica::leader);
-        let told =
-            leader.and_then(|leader| leader.followers().values().filter_map(Progress::told_start).max());
-        if let Some(start) = told {
+        let Some(replica) = self.replicas.get(&partition) else { return };
+        let followers = replica.leader().into_iter().flat_map(|leader| leader.followers().values());
+        let told = followers.filter_map(Progress::told_start).max();
+        if let Some(start) = told.filter(|start| *start > replica.log().start()) {
             self.advance_start(partition, start, out);
         }
     }

@@ -255,6 +255,7 @@ impl Broker {
         self.quorum.log.reset(whole.start, epoch);
         self.quorum.commit(whole.start);
         self.replace_image(image, out);
+        self.answer_all_deleted(out);
         self.quorum.refresh_voters(&self.committed);
         self.open_metadata(out);
     }

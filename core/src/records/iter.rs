@@ -182,8 +182,8 @@ pub fn find_by_timestamp(
     readable(header, payload, from).find(|&(_, timestamp)| timestamp >= target)
 }
 
-/// The first record from the offset `from` on with the largest timestamp: (offset, timestamp). Reads up to the end of the payload or to a record
-/// that cannot be read.
+/// The first record from the offset `from` on with the largest timestamp: (offset, timestamp). Reads up to the end of the
+/// payload or to a record that cannot be read.
 #[must_use]
 pub fn max_timestamp_record(header: &BatchHeader, payload: &[u8], from: Offset) -> Option<(Offset, i64)> {
     readable(header, payload, from).reduce(|best, next| if next.1 > best.1 { next } else { best })

@@ -351,8 +351,7 @@ impl Replica {
     }
 
     /// Moves the log's start, as far as is committed, by DeleteRecords, retention or a leader's word. Gives out the journal
-    /// entry; `None`: it is there already. Once that is on
-    /// disk, [`Replica::on_start_durable`] is told.
+    /// entry; `None`: it is there already. Once that is on disk, [`Replica::on_start_durable`] is told.
     pub fn advance_start(&mut self, partition: TopicPartition, to: Offset) -> Option<Entry> {
         let start = to.min(self.high_watermark);
         self.log.advance_start(start).then_some(Entry::LogStart { partition, start })

@@ -45,7 +45,7 @@ pub struct AlterConfigsResponse {
     pub responses: Vec<AlterConfigsResourceResponse>,
 }
 
-/// What became of one resource.
+/// What became of one resource; that of IncrementalAlterConfigs looks the same.
 #[derive(Debug, Clone, PartialEq, Eq, Wire)]
 pub struct AlterConfigsResourceResponse {
     /// What went wrong; 0 if nothing did.

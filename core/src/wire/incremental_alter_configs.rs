@@ -1,5 +1,6 @@
 //! IncrementalAlterConfigs: single settings of topics and brokers are changed. KIP-339.
 
+use crate::wire::alter_configs::AlterConfigsResourceResponse;
 use crate::wire::{Str, Wire};
 use alloc::vec::Vec;
 
@@ -44,18 +45,4 @@ pub struct IncrementalAlterConfigsResponse {
     pub throttle_time_ms: i32,
     /// Each resource.
     pub responses: Vec<AlterConfigsResourceResponse>,
-}
-
-/// What became of one resource.
-#[derive(Debug, Clone, PartialEq, Eq, Wire)]
-pub struct AlterConfigsResourceResponse {
-    /// What went wrong; 0 if nothing did.
-    pub error_code: i16,
-    /// The same in words.
-    #[wire(nullable = "0+")]
-    pub error_message: Option<Str>,
-    /// What it is, by Kafka's numbers.
-    pub resource_type: i8,
-    /// Its name.
-    pub resource_name: Str,
 }

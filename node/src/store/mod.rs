@@ -255,7 +255,10 @@ impl<D: Disk> Store<D> {
             })
             .collect();
         let rest = segments[ages.len()..].iter().map(|segment| segment.bytes).sum::<u64>();
-        let behind = self.index.behind(partition, end).map(|batch| u64::from(batch.bytes)).sum::<u64>();
+        // Only a limit in bytes needs the sum.
+        let behind = retention.bytes_min.map_or(0, |_| {
+            self.index.behind(partition, end).map(|batch| u64::from(batch.bytes)).sum::<u64>()
+        });
         let result = match retention.start(&ages, rest + behind) {
             Some(offset) => ReadResult::Found { offset, timestamp_ms: NO_TIMESTAMP },
             None => ReadResult::NotFound,

@@ -120,7 +120,7 @@ fn kills_lose_nothing_with_buffered_writes_and_syncs_from_time_to_time() {
 
 #[test]
 fn kills_lose_nothing_while_journal_files_go_and_segments_come() {
-    let mut place = small_journal().with("journal.bytes.max", "33554432");
+    let mut place = Place::with_small_journal().with("journal.bytes.max", "33554432");
     let mut node = place.start();
     place.set("listeners", &node.listeners());
     node.ok(&["topic", "create", "--topic", "large"]);
@@ -152,20 +152,6 @@ fn kills_lose_nothing_while_journal_files_go_and_segments_come() {
     }
     assert_eq!(node.ends("large"), [written as u64]);
     node.stop();
-}
-
-/// A journal of a few small files and little memory, so that records move on to segments and are read from there.
-fn small_journal() -> Place {
-    Place::new()
-        .with("journal.file.bytes", "1048576")
-        .with("journal.bytes.max", "8388608")
-        .with("group.bytes.max", "524288")
-        .with("message.max.bytes", "262144")
-        .with("socket.request.max.bytes", "1048576")
-        .with("fetch.max.bytes", "4194304")
-        .with("memory.budget.bytes", "67108864")
-        .with("memory.tail.cache.bytes", "8388608")
-        .with("log.segment.bytes", "1048576")
 }
 
 fn folder_has(folder: &std::path::Path, is_it: &dyn Fn(&str) -> bool) -> bool {
@@ -274,7 +260,7 @@ fn an_idle_node_comes_back_the_same_time_after_time() {
 
 #[test]
 fn restarts_do_not_fill_the_journal() {
-    let mut place = small_journal();
+    let mut place = Place::with_small_journal();
     for restart in 0..20 {
         let node = place.start();
         place.set("listeners", &node.listeners());
@@ -286,7 +272,7 @@ fn restarts_do_not_fill_the_journal() {
 
 #[test]
 fn small_writes_do_not_fill_the_journal() {
-    let place = small_journal();
+    let place = Place::with_small_journal();
     let node = place.start();
     let lines: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
     // A batch for each record, and one in flight: each is a group of its own.

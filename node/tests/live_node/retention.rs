@@ -6,21 +6,6 @@ use std::time::Duration;
 
 use crate::support::{Node, Place, wait_for};
 
-/// Small segments that are written soon, looked at ten times a second.
-fn place() -> Place {
-    Place::new()
-        .with("journal.file.bytes", "1048576")
-        .with("journal.bytes.max", "8388608")
-        .with("group.bytes.max", "524288")
-        .with("message.max.bytes", "262144")
-        .with("socket.request.max.bytes", "1048576")
-        .with("fetch.max.bytes", "4194304")
-        .with("memory.budget.bytes", "67108864")
-        .with("memory.tail.cache.bytes", "8388608")
-        .with("log.segment.bytes", "1048576")
-        .with("log.retention.check.interval.ms", "100")
-}
-
 fn start_of(node: &Node, topic: &str) -> u64 {
     let described = &node.json(&["topic", "describe", "--topic", topic])[0][0];
     described["partitions"][0]["earliest_offset"].as_u64().unwrap()
@@ -39,7 +24,7 @@ fn segments(place: &Place) -> Vec<u64> {
 
 #[test]
 fn old_segments_go_and_what_is_left_is_whole() {
-    let mut place = place();
+    let mut place = Place::with_small_journal().with("log.retention.check.interval.ms", "100");
     let mut node = place.start();
     place.set("listeners", &node.listeners());
     node.ok(&["topic", "create", "--topic", "t", "--config", "retention.bytes=3145728"]);

@@ -58,6 +58,20 @@ impl Place {
             .with("admin.listener", "off")
     }
 
+    /// A journal of a few small files and little memory, so that records move on to small segments and are read from there.
+    pub(crate) fn with_small_journal() -> Self {
+        Self::new()
+            .with("journal.file.bytes", "1048576")
+            .with("journal.bytes.max", "8388608")
+            .with("group.bytes.max", "524288")
+            .with("message.max.bytes", "262144")
+            .with("socket.request.max.bytes", "1048576")
+            .with("fetch.max.bytes", "4194304")
+            .with("memory.budget.bytes", "67108864")
+            .with("memory.tail.cache.bytes", "8388608")
+            .with("log.segment.bytes", "1048576")
+    }
+
     /// The same with a setting.
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         self.set(key, value);

@@ -200,11 +200,11 @@ pub fn check_deleted(
             for node in replicas {
                 let Some(known) = image.brokers().get(node).filter(|known| !known.fenced) else { continue };
                 let Some(machine) = machine_with(folders, *node, known.incarnation) else { continue };
-                // One that does not run may have lost its disk since it said so (seed 12,329).
-                if folders[machine].seen().is_none() {
+                let oracle = folders[machine].oracle();
+                // Its disk was wiped since it said so, and nothing was written on the new one (seed 12,329).
+                if oracle.end() == Lsn::ZERO {
                     continue;
                 }
-                let oracle = folders[machine].oracle();
                 let log = oracle.logs.get(&partition);
                 if folders[machine].has_dropped(partition) || log.is_some_and(|log| log.given_up) {
                     continue;

@@ -272,8 +272,8 @@ pub(super) fn response(response: &Response) -> Vec<String> {
             found.coordinators.iter().map(line).collect()
         }
         Response::DescribeConfigs(described) => settings::described(described),
-        Response::IncrementalAlterConfigs(altered) => settings::altered_singly(altered),
-        Response::AlterConfigs(altered) => settings::replaced(altered),
+        Response::IncrementalAlterConfigs(altered) => settings::altered(&altered.responses),
+        Response::AlterConfigs(altered) => settings::altered(&altered.responses),
         Response::ListConfigResources(list) => settings::listed(list),
         Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
         Response::DescribeTopicPartitions(described) => {

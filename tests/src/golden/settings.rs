@@ -8,9 +8,9 @@ use seedlog_core::wire::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
 };
 use seedlog_core::wire::{
-    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
-    ListConfigResourcesResponse, Request, Str, alter_configs, incremental_alter_configs,
+    AlterConfigsRequest, DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
+    ListConfigResourcesRequest, ListConfigResourcesResponse, Request, Str, alter_configs,
+    incremental_alter_configs,
 };
 
 /// What the broker of a scenario says of its own settings: one that is set, one that is not, and a secret.
@@ -127,18 +127,11 @@ pub(super) fn described(described: &DescribeConfigsResponse) -> Vec<String> {
     described.results.iter().flat_map(described_lines).collect()
 }
 
-pub(super) fn altered_singly(altered: &IncrementalAlterConfigsResponse) -> Vec<String> {
-    let line = |it: &incremental_alter_configs::AlterConfigsResourceResponse| {
-        altered_line(&it.resource_name, it.error_code, it.error_message.as_ref())
-    };
-    altered.responses.iter().map(line).collect()
-}
-
-pub(super) fn replaced(altered: &AlterConfigsResponse) -> Vec<String> {
+pub(super) fn altered(each: &[alter_configs::AlterConfigsResourceResponse]) -> Vec<String> {
     let line = |it: &alter_configs::AlterConfigsResourceResponse| {
         altered_line(&it.resource_name, it.error_code, it.error_message.as_ref())
     };
-    altered.responses.iter().map(line).collect()
+    each.iter().map(line).collect()
 }
 
 pub(super) fn listed(list: &ListConfigResourcesResponse) -> Vec<String> {

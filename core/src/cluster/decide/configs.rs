@@ -14,8 +14,7 @@ use crate::cluster::topic_config::{TopicConfig, edit_list, topic_key};
 use crate::config::Config;
 use crate::errors::ErrorCode;
 use crate::ids::{PartitionIndex, Uuid};
-use crate::wire::alter_configs::AlterConfigsResourceResponse as AlteredResource;
-use crate::wire::incremental_alter_configs::AlterConfigsResourceResponse as IncrementallyAlteredResource;
+use crate::wire::alter_configs::AlterConfigsResourceResponse;
 use crate::wire::{
     AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse, Str,
@@ -115,13 +114,9 @@ pub fn decide_incremental_alter_configs(
             replaces: false,
         }
     });
-    let Decision { records, response } = decide_all(image, config, wanted.collect(), request.validate_only);
-    let responses = response.into_iter().map(|(resource_type, resource_name, refusal)| {
-        let (error_code, error_message) = told(refusal);
-        IncrementallyAlteredResource { error_code, error_message, resource_type, resource_name }
-    });
-    let response = IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses: responses.collect() };
-    Decision { records, response }
+    let decision = decide_all(image, config, wanted.collect(), request.validate_only);
+    let response = IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses: decision.response };
+    Decision { records: decision.records, response }
 }
 
 /// AlterConfigs: what is not named is deleted.
@@ -144,32 +139,17 @@ pub fn decide_alter_configs(
             replaces: true,
         }
     });
-    let Decision { records, response } = decide_all(image, config, wanted.collect(), request.validate_only);
-    let responses = response.into_iter().map(|(resource_type, resource_name, refusal)| {
-        let (error_code, error_message) = told(refusal);
-        AlteredResource { error_code, error_message, resource_type, resource_name }
-    });
-    Decision {
-        records,
-        response: AlterConfigsResponse { throttle_time_ms: 0, responses: responses.collect() },
-    }
+    let decision = decide_all(image, config, wanted.collect(), request.validate_only);
+    let response = AlterConfigsResponse { throttle_time_ms: 0, responses: decision.response };
+    Decision { records: decision.records, response }
 }
-
-fn told(refusal: Option<Refusal>) -> (i16, Option<Str>) {
-    match refusal {
-        Some((code, why)) => (code.code(), Some(why.into())),
-        None => (ErrorCode::None.code(), None),
-    }
-}
-
-type Answer = (i8, Str, Option<Refusal>);
 
 fn decide_all(
     image: &Image,
     config: &Config,
     wanted: Vec<Wanted<'_>>,
     validate_only: bool,
-) -> Decision<Vec<Answer>> {
+) -> Decision<Vec<AlterConfigsResourceResponse>> {
     let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
     for one in &wanted {
         *times.entry((one.kind, &**one.name)).or_default() += 1;
@@ -184,15 +164,20 @@ fn decide_all(
         } else {
             Err((ErrorCode::InvalidRequest, "Each resource must appear at most once.".to_string()))
         };
-        let refusal = match decided {
+        let (code, why) = match decided {
             Ok(decided) => {
                 records.extend(decided);
-                None
+                (ErrorCode::None, None)
             }
-            Err(refusal) => Some(refusal),
+            Err((code, why)) => (code, Some(why.into())),
         };
-        // A name outlives the frame that it came in.
-        answers.push((one.kind, one.name.detached(), refusal));
+        answers.push(AlterConfigsResourceResponse {
+            error_code: code.code(),
+            error_message: why,
+            resource_type: one.kind,
+            // A name outlives the frame that it came in.
+            resource_name: one.name.detached(),
+        });
     }
     if validate_only {
         records.clear();
