@@ -5,11 +5,11 @@ use crate::errors::ErrorCode;
 use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
-    AlterConfigsRequest, ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
+    AlterConfigsRequest, ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest,
+    ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -41,10 +41,8 @@ pub enum ClientBody {
     ApiVersions,
     /// The same, in a version that is not served: the answer is of version 0 and says so (KIP-511).
     UnknownApiVersions,
-    /// Create topics.
-    CreateTopics(CreateTopicsRequest),
-    /// Delete topics.
-    DeleteTopics(DeleteTopicsRequest),
+    /// What the controller decides.
+    Controller(ControllerRequest),
     /// Move the start of logs.
     DeleteRecords(DeleteRecordsRequest),
     /// Assign a producer id.
@@ -53,10 +51,6 @@ pub enum ClientBody {
     FindCoordinator(FindCoordinatorRequest),
     /// Describe settings.
     DescribeConfigs(DescribeConfigsRequest),
-    /// Replace all settings of something.
-    AlterConfigs(AlterConfigsRequest),
-    /// Change single settings of something.
-    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     /// List what has settings.
     ListConfigResources(ListConfigResourcesRequest),
     /// Describe the cluster.
@@ -65,6 +59,66 @@ pub enum ClientBody {
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
     /// Find the end of a leader epoch.
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
+}
+
+/// Writes the enum over what the controller decides, and its way to and from single requests.
+macro_rules! controller_requests {
+    ($($(#[$doc:meta])* $api:ident($request:ident),)+) => {
+        /// What only the controller decides: brokers pass it on (SAFETY K2).
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum ControllerRequest {
+            $($(#[$doc])* $api($request),)+
+        }
+
+        impl ControllerRequest {
+            /// The API that it belongs to.
+            #[must_use]
+            pub const fn api_key(&self) -> ApiKey {
+                match self {
+                    $(Self::$api(_) => ApiKey::$api,)+
+                }
+            }
+        }
+
+        impl From<ControllerRequest> for Request {
+            fn from(request: ControllerRequest) -> Self {
+                match request {
+                    $(ControllerRequest::$api(request) => request.into(),)+
+                }
+            }
+        }
+
+        $(
+            impl From<$request> for ClientBody {
+                fn from(request: $request) -> Self {
+                    Self::Controller(ControllerRequest::$api(request))
+                }
+            }
+        )+
+    };
+}
+
+controller_requests! {
+    /// Create topics.
+    CreateTopics(CreateTopicsRequest),
+    /// Delete topics.
+    DeleteTopics(DeleteTopicsRequest),
+    /// Give topics more partitions.
+    CreatePartitions(CreatePartitionsRequest),
+    /// Elect leaders.
+    ElectLeaders(ElectLeadersRequest),
+    /// Replace all settings of something.
+    AlterConfigs(AlterConfigsRequest),
+    /// Change single settings of something.
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+}
+
+impl ControllerRequest {
+    /// It needs room on disks.
+    #[must_use]
+    pub fn makes_partitions(&self) -> bool {
+        matches!(self, Self::CreateTopics(_) | Self::CreatePartitions(_))
+    }
 }
 
 /// A Produce request whose batches were checked.
@@ -207,19 +261,21 @@ pub fn admit(frame: Bytes) -> Result<Admitted, DoorError> {
 
 fn client_body(request: Request, version: i16) -> ClientBody {
     match request {
+        Request::CreateTopics(request) => request.into(),
+        Request::DeleteTopics(request) => request.into(),
+        Request::CreatePartitions(request) => request.into(),
+        Request::ElectLeaders(request) => request.into(),
+        Request::AlterConfigs(request) => request.into(),
+        Request::IncrementalAlterConfigs(request) => request.into(),
         Request::Produce(request) => ClientBody::Produce(check_produce(request, version)),
         Request::Fetch(request) => ClientBody::Fetch(request),
         Request::ListOffsets(request) => ClientBody::ListOffsets(request),
         Request::Metadata(request) => ClientBody::Metadata(request),
         Request::ApiVersions(_) => ClientBody::ApiVersions,
-        Request::CreateTopics(request) => ClientBody::CreateTopics(request),
-        Request::DeleteTopics(request) => ClientBody::DeleteTopics(request),
         Request::DeleteRecords(request) => ClientBody::DeleteRecords(request),
         Request::InitProducerId(request) => ClientBody::InitProducerId(request),
         Request::FindCoordinator(request) => ClientBody::FindCoordinator(request),
         Request::DescribeConfigs(request) => ClientBody::DescribeConfigs(request),
-        Request::AlterConfigs(request) => ClientBody::AlterConfigs(request),
-        Request::IncrementalAlterConfigs(request) => ClientBody::IncrementalAlterConfigs(request),
         Request::ListConfigResources(request) => ClientBody::ListConfigResources(request),
         Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),
         Request::DescribeTopicPartitions(request) => ClientBody::DescribeTopicPartitions(request),

@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use seedlog_core::cluster::decide::{
-    AlterRefusal, RegisterRefusal, Registration, decide_alter_partition, decide_fence, decide_lost,
-    decide_preferred, decide_producer_ids, decide_rebalance, decide_register, decide_shutdown, decide_sweep,
+    AlterRefusal, RegisterRefusal, Registration, decide_alter_partition, decide_elect_leaders, decide_fence,
+    decide_lost, decide_producer_ids, decide_rebalance, decide_register, decide_shutdown, decide_sweep,
     decide_unfence,
 };
 use seedlog_core::cluster::image::Image;
@@ -17,6 +17,8 @@ use seedlog_core::ids::{
     TopicPartition, Uuid,
 };
 use seedlog_core::peer::AlterPartition;
+use seedlog_core::wire::ElectLeadersRequest;
+use seedlog_core::wire::elect_leaders::ElectLeadersTopic;
 
 const TOPIC: Uuid = Uuid([7; 16]);
 const P0: TopicPartition = TopicPartition { topic_id: TOPIC, partition: PartitionIndex(0) };
@@ -119,6 +121,16 @@ impl Cluster {
     fn lose(&mut self, node: i32) {
         let records = decide_lost(&self.image, NodeId(node), &[P0]);
         self.write(&records);
+    }
+
+    /// Elections of preferred leaders: the records, and a code for each partition.
+    fn prefer(&self, partitions: &[i32]) -> (Vec<MetadataRecord>, Vec<ErrorCode>) {
+        let topic = ElectLeadersTopic { topic: "t".into(), partitions: partitions.to_vec() };
+        let request = ElectLeadersRequest { topic_partitions: Some(vec![topic]), ..Default::default() };
+        let decided = decide_elect_leaders(&self.image, &request);
+        let results = decided.response.replica_election_results.iter().flat_map(|it| &it.partition_result);
+        let codes = results.filter_map(|it| ErrorCode::from_code(it.error_code)).collect();
+        (decided.records, codes)
     }
 
     /// What the leader of partition 0 would send for this ISR.
@@ -487,20 +499,19 @@ fn leadership_goes_back_to_preferred_leaders_that_are_in_sync() {
     }
     cluster.fence(&[1]);
     cluster.restart(1);
-    let unknown = TopicPartition { partition: PartitionIndex(99), ..P0 };
     assert_eq!(
-        decide_preferred(&cluster.image, &[P0, unknown]).response,
+        cluster.prefer(&[0, 99]).1,
         [ErrorCode::PreferredLeaderNotAvailable, ErrorCode::UnknownTopicOrPartition]
     );
     assert_eq!(decide_rebalance(&cluster.image), [], "1 is not in sync anywhere");
     cluster.alter(&[2, 3, 1]);
-    let decided = decide_preferred(&cluster.image, &[P0, P0]);
-    assert_eq!(decided.response, [ErrorCode::None, ErrorCode::None]);
-    assert_eq!(decided.records.len(), 1);
-    assert_eq!(decide_rebalance(&cluster.image), decided.records);
-    cluster.write(&decided.records);
+    let (records, codes) = cluster.prefer(&[0, 0]);
+    assert_eq!(codes, [ErrorCode::None, ErrorCode::None]);
+    assert_eq!(records.len(), 1);
+    assert_eq!(decide_rebalance(&cluster.image), records);
+    cluster.write(&records);
     assert_eq!(cluster.state(), "leader 1 @2 isr 1 2 3 elr -");
-    assert_eq!(decide_preferred(&cluster.image, &[P0]).response, [ErrorCode::ElectionNotNeeded]);
+    assert_eq!(cluster.prefer(&[0]), (vec![], vec![ErrorCode::ElectionNotNeeded]));
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use seedlog_core::cluster::decide::configs::resource;
 use seedlog_core::cluster::decide::{
-    Registration, decide_alter_partition, decide_fence, decide_incremental_alter_configs, decide_preferred,
-    decide_rebalance, decide_register, decide_shutdown, decide_sweep, decide_unfence,
+    Registration, decide_alter_partition, decide_elect_leaders, decide_fence,
+    decide_incremental_alter_configs, decide_rebalance, decide_register, decide_shutdown, decide_sweep,
+    decide_unfence,
 };
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
@@ -18,8 +19,9 @@ use seedlog_core::ids::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, RunId, TopicPartition, Uuid,
 };
 use seedlog_core::peer::AlterPartition;
+use seedlog_core::wire::elect_leaders::ElectLeadersTopic;
 use seedlog_core::wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
-use seedlog_core::wire::{IncrementalAlterConfigsRequest, Str};
+use seedlog_core::wire::{ElectLeadersRequest, IncrementalAlterConfigsRequest, Str};
 
 const NODES: usize = 4;
 const TOPICS: usize = 3;
@@ -484,7 +486,7 @@ impl World {
                 assert_eq!(led.map(|(name, _)| name).collect::<Vec<_>>(), shutdown.leads);
             }
             95 => self.create(1 + usize::from(c % 3), 1 + i32::from(b % 2)),
-            96 if b < 64 => self.write(&decide_preferred(&self.image, &[name, name]).records),
+            96 if b < 64 => self.prefer(name),
             96 if b < 128 && self.image.topic(name.topic_id).is_some() => {
                 self.write(&[MetadataRecord::RemoveTopic { topic_id: name.topic_id }]);
             }
@@ -493,6 +495,15 @@ impl World {
             _ => self.half(node, c),
         }
         self.check();
+    }
+
+    /// An administrator wants the preferred leader back, twice in one request.
+    fn prefer(&mut self, name: TopicPartition) {
+        let Some(topic) = self.image.topic(name.topic_id) else { return };
+        let topic = Str::from(topic.name.as_str());
+        let wanted = ElectLeadersTopic { topic, partitions: vec![name.partition.0; 2] };
+        let request = ElectLeadersRequest { topic_partitions: Some(vec![wanted]), ..Default::default() };
+        self.write(&decide_elect_leaders(&self.image, &request).records);
     }
 
     /// An administrator sets `min.insync.replicas`.

@@ -46,6 +46,8 @@ fn the_apis_are_those_of_kafka_4_3_with_its_exceptions() {
             "23 OffsetForLeaderEpoch 2-4 2-4",
             "32 DescribeConfigs 1-4 1-4",
             "33 AlterConfigs 0-2 0-2",
+            "37 CreatePartitions 0-3 0-3",
+            "43 ElectLeaders 0-2 0-2",
             "44 IncrementalAlterConfigs 0-1 0-1",
             "60 DescribeCluster 0-2 0-2",
             "74 ListConfigResources 0-1 0-1",

@@ -19,6 +19,7 @@
 //! | `fetch orders-0 from=0 wait=500 min-bytes=1` | also `max-bytes=`, `epoch=`, `last-epoch=`, `session=open`, `session=next`, `session=same` |
 //! | `offsets orders-0 latest` | or `earliest`, `max-timestamp`, a time in ms |
 //! | `epoch-end orders-0 epoch=1`, `init-producer` | the end of a leader's epoch; a producer id |
+//! | `grow orders partitions=4 replicas=1,2/2,3`, `elect orders-0 kind=1` | more partitions, with these replicas for the new ones; elections: preferred ones, or of kind 1; without names of all |
 //! | `settings topic orders`, `settings broker 1 key=num.partitions` | what is set, and what is not the default; named ones with everything there is to say |
 //! | `alter topic orders retention.ms=5 delete=segment.ms append=... subtract=...` | single settings; also `only-check=yes` |
 //! | `replace-settings topic orders retention.ms=5`, `resources topic broker` | all settings of a topic; what has settings |
@@ -33,6 +34,7 @@ mod cluster;
 mod disk;
 mod journal;
 mod node;
+mod partitions;
 mod say;
 mod settings;
 mod words;

@@ -1,23 +1,20 @@
 //! Settings: they are described by the broker that is asked, and changed by the controller.
 
-use super::{Broker, Pending, Requester};
+use super::Broker;
+use crate::cluster::decide::check_topic_name;
 use crate::cluster::decide::configs::resource;
-use crate::cluster::decide::{check_topic_name, decide_alter_configs, decide_incremental_alter_configs};
 use crate::errors::ErrorCode;
 use crate::ids::{ConnId, RequestNumber};
 use crate::output::Outputs;
 use crate::settings::{BrokerSetting, SettingSource};
-use crate::wire::alter_configs::AlterConfigsResourceResponse;
 use crate::wire::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::wire::list_config_resources::ConfigResource;
 use crate::wire::{
-    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
-    ListConfigResourcesResponse, Request, Response, Str,
+    DescribeConfigsRequest, DescribeConfigsResponse, ListConfigResourcesRequest, ListConfigResourcesResponse,
+    Response, Str,
 };
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -193,63 +190,6 @@ impl Broker {
         }
         self.reply(conn, number, Response::ListConfigResources(response), out);
     }
-
-    pub(super) fn on_incremental_alter_configs(
-        &mut self,
-        conn: ConnId,
-        number: RequestNumber,
-        version: i16,
-        request: IncrementalAlterConfigsRequest,
-        out: &mut Outputs,
-    ) {
-        if let Some((code, why)) = self.metadata_refusal() {
-            self.reply(conn, number, refuse_incremental(&request, code, why), out);
-        } else if self.controller.is_some() {
-            self.incremental_alter_configs(Requester::Client { conn, number }, &request, out);
-        } else {
-            self.forward(conn, number, version, Request::IncrementalAlterConfigs(request), out);
-        }
-    }
-
-    pub(super) fn on_alter_configs(
-        &mut self,
-        conn: ConnId,
-        number: RequestNumber,
-        version: i16,
-        request: AlterConfigsRequest,
-        out: &mut Outputs,
-    ) {
-        if let Some((code, why)) = self.metadata_refusal() {
-            self.reply(conn, number, refuse_alteration(&request, code, why), out);
-        } else if self.controller.is_some() {
-            self.alter_configs(Requester::Client { conn, number }, &request, out);
-        } else {
-            self.forward(conn, number, version, Request::AlterConfigs(request), out);
-        }
-    }
-
-    /// The controller changes single settings, for a client here or of another broker.
-    pub(super) fn incremental_alter_configs(
-        &mut self,
-        to: Requester,
-        request: &IncrementalAlterConfigsRequest,
-        out: &mut Outputs,
-    ) {
-        let Some(controller) = &self.controller else { return };
-        let decision = decide_incremental_alter_configs(&controller.working, &self.config, request);
-        let offset = self.decide(decision.records, out);
-        let response = Box::new(Response::IncrementalAlterConfigs(decision.response));
-        self.answer_at(offset, Pending::Ready { to, response }, out);
-    }
-
-    /// The controller replaces settings.
-    pub(super) fn alter_configs(&mut self, to: Requester, request: &AlterConfigsRequest, out: &mut Outputs) {
-        let Some(controller) = &self.controller else { return };
-        let decision = decide_alter_configs(&controller.working, &self.config, request);
-        let offset = self.decide(decision.records, out);
-        let response = Box::new(Response::AlterConfigs(decision.response));
-        self.answer_at(offset, Pending::Ready { to, response }, out);
-    }
 }
 
 fn synonym(name: &'static str, value: Option<String>, source: SettingSource) -> DescribeConfigsSynonym {
@@ -289,42 +229,4 @@ fn setting_bytes(setting: &DescribeConfigsResourceResult) -> usize {
     let synonyms = setting.synonyms.iter();
     let synonyms = synonyms.map(|it| it.name.len() + length(&it.value) + SETTING_BYTES / 2).sum::<usize>();
     SETTING_BYTES + setting.name.len() + length(&setting.value) + length(&setting.documentation) + synonyms
-}
-
-/// The answer to a request that the controller would have decided.
-pub(super) fn refuse_incremental(
-    request: &IncrementalAlterConfigsRequest,
-    code: ErrorCode,
-    why: &'static str,
-) -> Response {
-    let resources =
-        request.resources.iter().map(|resource| (resource.resource_type, &resource.resource_name));
-    let responses = refuse_each(resources, code, why);
-    Response::IncrementalAlterConfigs(IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses })
-}
-
-/// The same.
-pub(super) fn refuse_alteration(
-    request: &AlterConfigsRequest,
-    code: ErrorCode,
-    why: &'static str,
-) -> Response {
-    let resources =
-        request.resources.iter().map(|resource| (resource.resource_type, &resource.resource_name));
-    let responses = refuse_each(resources, code, why);
-    Response::AlterConfigs(AlterConfigsResponse { throttle_time_ms: 0, responses })
-}
-
-fn refuse_each<'a>(
-    resources: impl Iterator<Item = (i8, &'a Str)>,
-    code: ErrorCode,
-    why: &'static str,
-) -> Vec<AlterConfigsResourceResponse> {
-    let refused = resources.map(|(resource_type, resource_name)| AlterConfigsResourceResponse {
-        error_code: code.code(),
-        error_message: Some(Str::from_static(why)),
-        resource_type,
-        resource_name: resource_name.detached(),
-    });
-    refused.collect()
 }

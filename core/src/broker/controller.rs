@@ -99,7 +99,7 @@ impl Broker {
 
     fn answer_pending(&mut self, pending: Pending, out: &mut Outputs) {
         match pending {
-            Pending::Ready { to, response } => self.respond(to, *response, out),
+            Pending::Decided { to, response, .. } => self.respond(to, *response, out),
             Pending::Metadata { conn, number, request } => self.describe_for(conn, number, &request, out),
             Pending::Peer { to, peer, body } => self.answer_peer(to, peer, *body, out),
         }
@@ -107,8 +107,11 @@ impl Broker {
 
     fn refuse_pending(&mut self, pending: Pending, code: ErrorCode, out: &mut Outputs) {
         match pending {
-            Pending::Ready { to, response } => {
-                let refused = super::admin::refused(*response, code);
+            // Refusals rest on what is not committed as well: that a topic exists already may be the work of a request that
+            // comes to nothing (SAFETY C1).
+            Pending::Decided { to, request, .. } => {
+                let why = "The controller changed; the request may have been carried out.";
+                let refused = super::decided::refuse(&request, to.version(), code, why);
                 self.respond(to, refused, out);
             }
             Pending::Metadata { conn, number, request } => self.describe_for(conn, number, &request, out),
@@ -119,7 +122,7 @@ impl Broker {
     /// Answers whoever asked, here or through another broker.
     pub(super) fn respond(&mut self, to: Requester, response: crate::wire::Response, out: &mut Outputs) {
         match to {
-            Requester::Client { conn, number } => self.reply(conn, number, response, out),
+            Requester::Client { conn, number, .. } => self.reply(conn, number, response, out),
             Requester::Peer { node, peer, number, version } => {
                 let body = super::forward::encode_reply(number, version, &response);
                 self.answer_peer(node, peer, PeerBody::ForwardReply(body), out);

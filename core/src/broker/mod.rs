@@ -3,10 +3,10 @@
 //! `step` is one match; each arm's work is in the file named after what it is about. Shared here: the journal's progress,
 //! the timers, and what is done once at the end of a step.
 
-mod admin;
 mod configs;
 mod controller;
 mod damage;
+mod decided;
 mod delete_records;
 mod describe_partitions;
 mod fetch;
@@ -21,6 +21,7 @@ mod metadata_log;
 mod offsets;
 mod peers;
 mod produce;
+mod producer_ids;
 mod producers;
 mod quorum;
 mod retention;
@@ -31,7 +32,7 @@ mod waits;
 
 use crate::cluster::image::Image;
 use crate::config::Config;
-use crate::door::{ClientBody, ClientRequest};
+use crate::door::{ClientBody, ClientRequest, ControllerRequest};
 use crate::errors::ErrorCode;
 use crate::fetch::{SessionKey, Sessions};
 use crate::ids::{
@@ -178,7 +179,7 @@ struct Conn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Requester {
     /// A client of this broker.
-    Client { conn: ConnId, number: RequestNumber },
+    Client { conn: ConnId, number: RequestNumber, version: i16 },
     /// A client of another one.
     Peer { node: NodeId, peer: PeerRun, number: u64, version: i16 },
 }
@@ -186,12 +187,21 @@ enum Requester {
 /// An answer that waits for metadata to be committed.
 #[derive(Debug, Clone, PartialEq)]
 enum Pending {
-    /// It is written already.
-    Ready { to: Requester, response: Box<Response> },
+    /// It is written already; the request tells how to refuse it.
+    Decided { to: Requester, request: Box<ControllerRequest>, response: Box<Response> },
     /// Describe topics once those that the request creates are there.
     Metadata { conn: ConnId, number: RequestNumber, request: Box<ClientRequest> },
     /// Another broker is told.
     Peer { to: NodeId, peer: PeerRun, body: Box<PeerBody> },
+}
+
+impl Requester {
+    /// Of the API, as the client speaks it.
+    fn version(self) -> i16 {
+        match self {
+            Self::Client { version, .. } | Self::Peer { version, .. } => version,
+        }
+    }
 }
 
 /// Producer ids that this broker may give out (SAFETY K2).
@@ -366,15 +376,12 @@ impl Broker {
             ClientBody::UnknownApiVersions => {
                 self.on_api_versions(conn, number, 0, ErrorCode::UnsupportedVersion, out);
             }
-            ClientBody::CreateTopics(create) => self.on_create_topics(conn, number, version, create, out),
-            ClientBody::DeleteTopics(delete) => self.on_delete_topics(conn, number, version, delete, out),
+            ClientBody::Controller(request) => {
+                self.on_controller_request(conn, number, version, request, out);
+            }
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
             ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
             ClientBody::DescribeConfigs(describe) => self.on_describe_configs(conn, number, &describe, out),
-            ClientBody::AlterConfigs(alter) => self.on_alter_configs(conn, number, version, alter, out),
-            ClientBody::IncrementalAlterConfigs(alter) => {
-                self.on_incremental_alter_configs(conn, number, version, alter, out);
-            }
             ClientBody::ListConfigResources(list) => {
                 self.on_list_config_resources(conn, number, version, &list, out);
             }

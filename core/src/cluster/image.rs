@@ -303,6 +303,12 @@ impl Image {
 }
 
 impl PartitionImage {
+    /// The replica that is to lead when it can: the first.
+    #[must_use]
+    pub fn preferred(&self) -> NodeId {
+        *self.replicas.first().expect("a partition has a replica")
+    }
+
     /// S13: leader in ISR (or none), ISR and ELR within the replicas and apart.
     pub fn check_invariants(&self) {
         let state = &self.state;

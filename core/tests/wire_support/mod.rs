@@ -6,10 +6,10 @@
 use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader, ResponseHeader,
-    StructSchema, WireError, alter_configs, api_versions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_topic_partitions, fetch, find_coordinator,
-    incremental_alter_configs, init_producer_id, list_config_resources, list_offsets, metadata,
-    offset_for_leader_epoch, produce,
+    StructSchema, WireError, alter_configs, api_versions, create_partitions, create_topics, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_topic_partitions, elect_leaders, fetch,
+    find_coordinator, incremental_alter_configs, init_producer_id, list_config_resources, list_offsets,
+    metadata, offset_for_leader_epoch, produce,
 };
 
 /// One message type, with its type erased.
@@ -85,6 +85,10 @@ pub(crate) fn subjects() -> Vec<Subject> {
         describe_topic_partitions::DescribeTopicPartitionsResponse,
         describe_configs::DescribeConfigsRequest,
         describe_configs::DescribeConfigsResponse,
+        create_partitions::CreatePartitionsRequest,
+        create_partitions::CreatePartitionsResponse,
+        elect_leaders::ElectLeadersRequest,
+        elect_leaders::ElectLeadersResponse,
         alter_configs::AlterConfigsRequest,
         alter_configs::AlterConfigsResponse,
         incremental_alter_configs::IncrementalAlterConfigsRequest,

@@ -76,22 +76,20 @@ impl<L> Held<L> {
 
 fn is_append(body: &ClientBody) -> bool {
     match body {
-        ClientBody::Produce(_) | ClientBody::CreateTopics(_) => true,
+        ClientBody::Produce(_) => true,
+        ClientBody::Controller(request) => request.makes_partitions(),
         // Metadata may create a topic; it is small and must not wait for producers.
         ClientBody::Fetch(_)
         | ClientBody::ListOffsets(_)
         | ClientBody::Metadata(_)
         | ClientBody::ApiVersions
         | ClientBody::UnknownApiVersions
-        | ClientBody::DeleteTopics(_)
         | ClientBody::DeleteRecords(_)
         | ClientBody::InitProducerId(_)
         | ClientBody::FindCoordinator(_)
         | ClientBody::DescribeCluster(_)
         | ClientBody::DescribeTopicPartitions(_)
         | ClientBody::DescribeConfigs(_)
-        | ClientBody::AlterConfigs(_)
-        | ClientBody::IncrementalAlterConfigs(_)
         | ClientBody::ListConfigResources(_)
         | ClientBody::OffsetForLeaderEpoch(_) => false,
     }

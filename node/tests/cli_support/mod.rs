@@ -128,6 +128,8 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::DeleteRecords
         | ApiKey::DescribeConfigs
         | ApiKey::AlterConfigs
+        | ApiKey::CreatePartitions
+        | ApiKey::ElectLeaders
         | ApiKey::IncrementalAlterConfigs
         | ApiKey::ListConfigResources) => panic!("the script must answer {}", other.name()),
     }

@@ -391,6 +391,8 @@ impl Behaviour for Admin {
             | Response::DescribeTopicPartitions(_)
             | Response::DescribeConfigs(_)
             | Response::AlterConfigs(_)
+            | Response::CreatePartitions(_)
+            | Response::ElectLeaders(_)
             | Response::ListConfigResources(_) => {}
         }
         let pause = if self.founded { self.pause_ms } else { 20 };

@@ -2,7 +2,7 @@
 
 use super::node::WALL_START_MS;
 use super::words::Line;
-use super::{Frame, World, settings};
+use super::{Frame, World, partitions, settings};
 use bytes::Bytes;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
@@ -74,6 +74,8 @@ impl World {
             "delete-records" => delete_records(line),
             "epoch-end" => epoch_end(line),
             "describe" => describe(line),
+            "grow" => partitions::grow(line),
+            "elect" => partitions::elect(line),
             "settings" | "alter" | "replace-settings" | "resources" => settings::request(line),
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
@@ -177,7 +179,8 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::DeleteTopics | ApiKey::InitProducerId => 5,
         ApiKey::ApiVersions | ApiKey::OffsetForLeaderEpoch => 4,
         ApiKey::FindCoordinator => 6,
-        ApiKey::DescribeCluster | ApiKey::DeleteRecords | ApiKey::AlterConfigs => 2,
+        ApiKey::CreatePartitions => 3,
+        ApiKey::DescribeCluster | ApiKey::DeleteRecords | ApiKey::ElectLeaders | ApiKey::AlterConfigs => 2,
         ApiKey::DescribeConfigs => 4,
         ApiKey::IncrementalAlterConfigs | ApiKey::ListConfigResources => 1,
         ApiKey::DescribeTopicPartitions => 0,

@@ -1,7 +1,7 @@
 //! What happened, in words: one line a partition, one line a group.
 
 use super::journal::Group;
-use super::settings;
+use super::{partitions, settings};
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
@@ -271,6 +271,8 @@ pub(super) fn response(response: &Response) -> Vec<String> {
             };
             found.coordinators.iter().map(line).collect()
         }
+        Response::CreatePartitions(grown) => partitions::grown(grown),
+        Response::ElectLeaders(elected) => partitions::elected(elected),
         Response::DescribeConfigs(described) => settings::described(described),
         Response::IncrementalAlterConfigs(altered) => settings::altered(&altered.responses),
         Response::AlterConfigs(altered) => settings::altered(&altered.responses),

@@ -5,9 +5,8 @@
 
 use crate::cluster::decide::Decision;
 use crate::cluster::decide::partitions::Draft;
-use crate::cluster::decide::topics::{
-    Refusal, SETTINGS_BYTES_MAX, TOO_MUCH, check_topic_name, min_insync_in_force,
-};
+use crate::cluster::decide::room::{PARTITION_BYTES, Room, partition_bytes};
+use crate::cluster::decide::topics::{Refusal, check_topic_name, min_insync_in_force};
 use crate::cluster::image::{Image, TopicImage};
 use crate::cluster::records::MetadataRecord;
 use crate::cluster::topic_config::{TopicConfig, edit_list, topic_key};
@@ -39,11 +38,6 @@ pub mod resource {
     /// All of them.
     pub const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 }
-
-/// About what a record of a partition takes, without the lists of its replicas.
-const PARTITION_BYTES: usize = 48;
-/// All changes of a request are one entry of the metadata log, which must fit into one message to a peer.
-const ENTRY_BYTES_MAX: usize = 4 << 20;
 
 /// What is to be done to one setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +149,7 @@ fn decide_all(
         *times.entry((one.kind, &**one.name)).or_default() += 1;
     }
     let mut records = Vec::new();
-    let mut room = ENTRY_BYTES_MAX;
+    let mut room = Room::whole();
     let mut answers = Vec::with_capacity(wanted.len());
     for one in &wanted {
         let is_once = times.get(&(one.kind, &**one.name)) == Some(&1);
@@ -189,7 +183,7 @@ fn decide_one(
     image: &Image,
     config: &Config,
     wanted: &Wanted<'_>,
-    room: &mut usize,
+    room: &mut Room,
 ) -> Result<Vec<MetadataRecord>, Refusal> {
     check_form(wanted)?;
     match wanted.kind {
@@ -253,7 +247,7 @@ fn decide_topic(
     image: &Image,
     config: &Config,
     wanted: &Wanted<'_>,
-    room: &mut usize,
+    room: &mut Room,
 ) -> Result<Vec<MetadataRecord>, Refusal> {
     if wanted.name.is_empty() {
         return Err(invalid("Default topic resources are not allowed."));
@@ -273,11 +267,9 @@ fn decide_topic(
         return Ok(Vec::new());
     }
     let changes_min_insync = min_insync_replicas != topic.min_insync_replicas;
-    let bytes = own.bytes() + if changes_min_insync { partition_bytes(topic) } else { PARTITION_BYTES };
-    if own.bytes() > SETTINGS_BYTES_MAX || bytes > *room {
-        return Err((ErrorCode::PolicyViolation, TOO_MUCH.to_string()));
-    }
-    *room -= bytes;
+    let changed = if changes_min_insync { &topic.partitions[..] } else { &[] };
+    let of_each = changed.iter().map(|partition| partition_bytes(partition.replicas.len()));
+    room.take_settings(&own, PARTITION_BYTES + of_each.sum::<usize>())?;
     let mut records = alloc::vec![MetadataRecord::TopicConfig { topic_id, config: own, min_insync_replicas }];
     if changes_min_insync {
         records.extend(new_min_insync(topic_id, topic, min_insync_replicas));
@@ -327,11 +319,4 @@ fn new_min_insync(
         let state = draft.renumbered();
         MetadataRecord::PartitionChange { topic_id, partition: PartitionIndex(index), state }
     })
-}
-
-fn partition_bytes(topic: &TopicImage) -> usize {
-    /// Of a node's id, in each of the lists that it may be in.
-    const NODE_BYTES: usize = 10;
-    let of_each = topic.partitions.iter().map(|it| PARTITION_BYTES + NODE_BYTES * it.replicas.len());
-    of_each.sum()
 }

@@ -10,11 +10,15 @@
 //! Each decision is one entry of the metadata log: it takes effect whole or not at all. What all decisions about partitions
 //! share, who may lead and who stays eligible, is in [`partitions`].
 
+mod assignment;
 pub mod brokers;
 pub mod configs;
+pub mod create_partitions;
+pub mod elections;
 pub mod partitions;
 pub mod placement;
 pub mod producer_ids;
+mod room;
 pub mod topics;
 
 pub use brokers::{
@@ -22,7 +26,9 @@ pub use brokers::{
     decide_sweep, decide_unfence,
 };
 pub use configs::{decide_alter_configs, decide_incremental_alter_configs};
-pub use partitions::{AlterRefusal, decide_alter_partition, decide_preferred, decide_rebalance};
+pub use create_partitions::decide_create_partitions;
+pub use elections::{decide_elect_leaders, decide_rebalance};
+pub use partitions::{AlterRefusal, decide_alter_partition};
 pub use producer_ids::{PRODUCER_ID_BLOCK, decide_producer_ids};
 pub(crate) use topics::{check_topic_name, normalized};
 pub use topics::{decide_create_topics, decide_delete_topics};

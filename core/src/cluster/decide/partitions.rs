@@ -15,7 +15,6 @@
 //! becomes too small joins the ELR, and the ELR is emptied as soon as the watermark may move without it. A replica that
 //! lacks records, or may lack them without saying how many, is in neither.
 
-use crate::cluster::decide::Decision;
 use crate::cluster::decide::brokers::Standing;
 use crate::cluster::image::{Image, PartitionImage, TopicImage};
 use crate::cluster::records::{Doubt, MetadataRecord, PartitionState};
@@ -25,11 +24,6 @@ use crate::peer::AlterPartition;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
-
-/// `leader.imbalance.per.broker.percentage`.
-const IMBALANCE_PERCENT_MAX: usize = 10;
-/// Most leaderships that one rebalance moves (Kafka's MAX_ELECTIONS_PER_IMBALANCE).
-const ELECTIONS_PER_REBALANCE_MAX: usize = 1_000;
 
 /// A partition while a decision is made about it.
 #[derive(Debug, Clone)]
@@ -166,7 +160,7 @@ impl<'a> Draft<'a> {
     }
 
     /// `node` leads instead, being in sync.
-    fn prefer(&mut self, node: NodeId) {
+    pub(crate) fn prefer(&mut self, node: NodeId) {
         self.lead(Candidate::InSync(node));
     }
 
@@ -350,60 +344,6 @@ pub fn decide_alter_partition(
     draft.settle(|node| standing(image, node));
     let TopicPartition { topic_id, partition } = request.partition;
     Ok(alloc::vec![MetadataRecord::PartitionChange { topic_id, partition, state: draft.renumbered() }])
-}
-
-/// Gives leaderships back to preferred leaders (ElectLeaders, KIP-460), where those are in sync. The answer has a code for
-/// each partition, in order.
-#[must_use]
-pub fn decide_preferred(image: &Image, partitions: &[TopicPartition]) -> Decision<Vec<ErrorCode>> {
-    let mut changes = BTreeMap::new();
-    let mut response = Vec::with_capacity(partitions.len());
-    for &partition in partitions {
-        response.push(match prefer(image, partition) {
-            Ok(state) => {
-                changes.insert(partition, state);
-                ErrorCode::None
-            }
-            Err(code) => code,
-        });
-    }
-    Decision { records: change_records(changes), response }
-}
-
-fn prefer(image: &Image, name: TopicPartition) -> Result<PartitionState, ErrorCode> {
-    let topic = image.topic(name.topic_id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let partition = image.partition(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let preferred = *partition.replicas.first().expect("a partition has a replica");
-    if partition.state.leader == Some(preferred) {
-        return Err(ErrorCode::ElectionNotNeeded);
-    }
-    if !partition.state.isr.contains(&preferred) || standing(image, preferred) != Standing::Active {
-        return Err(ErrorCode::PreferredLeaderNotAvailable);
-    }
-    let mut draft = Draft::new(topic, partition);
-    draft.prefer(preferred);
-    Ok(draft.renumbered())
-}
-
-/// Gives leaderships back to brokers that lead clearly less than they are preferred for
-/// (`leader.imbalance.per.broker.percentage`): over a tenth.
-#[must_use]
-pub fn decide_rebalance(image: &Image) -> Vec<MetadataRecord> {
-    let mut preferred_for: BTreeMap<NodeId, (usize, Vec<TopicPartition>)> = BTreeMap::new();
-    for (name, partition) in image.all_partitions() {
-        let preferred = *partition.replicas.first().expect("a partition has a replica");
-        let (all, elsewhere) = preferred_for.entry(preferred).or_default();
-        *all += 1;
-        if partition.state.leader != Some(preferred) {
-            elsewhere.push(name);
-        }
-    }
-    let imbalanced = preferred_for
-        .into_values()
-        .filter(|(all, elsewhere)| elsewhere.len() * 100 > all * IMBALANCE_PERCENT_MAX)
-        .flat_map(|(_, elsewhere)| elsewhere);
-    let changes = imbalanced.filter_map(|name| Some((name, prefer(image, name).ok()?)));
-    change_records(changes.take(ELECTIONS_PER_REBALANCE_MAX).collect())
 }
 
 /// Records for states, in the order of partitions.

@@ -2,13 +2,14 @@
 //! Kafka's words.
 
 use crate::cluster::decide::Decision;
-use crate::cluster::decide::placement::{Place, place};
-use crate::cluster::image::{BrokerImage, Image};
-use crate::cluster::records::{MetadataRecord, PartitionState};
+use crate::cluster::decide::assignment::{check_manual, new_partitions, place_new};
+use crate::cluster::decide::room::{PARTITION_BYTES, Room, partition_bytes};
+use crate::cluster::image::Image;
+use crate::cluster::records::MetadataRecord;
 use crate::cluster::topic_config::TopicConfig;
 use crate::config::Config;
 use crate::errors::ErrorCode;
-use crate::ids::{NodeId, PartitionIndex, Uuid};
+use crate::ids::{NodeId, Uuid};
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult};
 use crate::wire::delete_topics::{DeletableTopicResult, DeleteTopicState};
 use crate::wire::{
@@ -24,12 +25,6 @@ const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Replicas that a topic has without being told, in a cluster that has as many brokers.
 const REPLICATION_FACTOR: usize = 3;
-
-/// All topics of a request are one entry of the metadata log, which must fit into one message to a peer.
-pub(super) const SETTINGS_BYTES_MAX: usize = 1 << 20;
-
-/// What is said of the topics for which there is no room left.
-pub(super) const TOO_MUCH: &str = "One request cannot carry so many settings: send several.";
 
 /// A refusal: Kafka's code and a sentence.
 pub(super) type Refusal = (ErrorCode, String);
@@ -49,7 +44,7 @@ pub fn decide_create_topics(
     }
     let mut room = config.partitions_max.saturating_sub(image.partitions());
     let mut taken = BTreeSet::new();
-    let mut settings_bytes = 0;
+    let mut entry = Room::whole();
     for topic in &request.topics {
         let Some(count) = seen.remove(&*topic.name) else {
             continue; // Answered at its first mention.
@@ -58,11 +53,8 @@ pub fn decide_create_topics(
             Err((ErrorCode::InvalidRequest, "Duplicate topic name.".to_string()))
         } else {
             plan_topic(image, config, topic, room, &taken).and_then(|planned| {
-                let bytes = settings_bytes + planned.config.bytes();
-                if bytes > SETTINGS_BYTES_MAX {
-                    return Err((ErrorCode::PolicyViolation, TOO_MUCH.to_string()));
-                }
-                settings_bytes = bytes;
+                let partitions = planned.assignments.iter().map(|it| partition_bytes(it.len()));
+                entry.take_settings(&planned.config, PARTITION_BYTES + partitions.sum::<usize>())?;
                 Ok(planned)
             })
         };
@@ -112,18 +104,8 @@ impl PlannedTopic {
             config: self.config,
             min_insync_replicas: self.min_insync_replicas,
         });
-        for (index, replicas) in (0..).zip(self.assignments) {
-            let isr: Vec<NodeId> = replicas.iter().copied().filter(|&node| is_active(image, node)).collect();
-            let leader = *isr.first().expect("an assignment has at least one active replica");
-            let state = PartitionState::first(leader, isr);
-            let partition = PartitionIndex(index);
-            records.push(MetadataRecord::Partition { topic_id, partition, replicas, state });
-        }
+        records.extend(new_partitions(image, topic_id, 0, self.assignments));
     }
-}
-
-fn is_active(image: &Image, node: NodeId) -> bool {
-    image.brokers().get(&node).is_some_and(BrokerImage::is_active)
 }
 
 fn plan_topic(
@@ -186,6 +168,7 @@ pub(super) fn min_insync_in_force(
     Ok(min_insync_replicas)
 }
 
+/// Replicas by partition: as the request says, or as placement has it.
 fn plan_assignments(
     image: &Image,
     config: &Config,
@@ -198,38 +181,18 @@ fn plan_assignments(
         let why = "Both an assignment and a number of partitions or a replication factor were given.";
         return Err((ErrorCode::InvalidRequest, why.to_string()));
     }
-    let mut by_index: BTreeMap<i32, &[i32]> = BTreeMap::new();
-    for assignment in &topic.assignments {
-        by_index.insert(assignment.partition_index, &assignment.broker_ids);
-    }
-    let invalid = |why: String| (ErrorCode::InvalidReplicaAssignment, why);
+    let by_index: BTreeMap<i32, &[i32]> =
+        topic.assignments.iter().map(|it| (it.partition_index, &it.broker_ids[..])).collect();
     if by_index.len() != topic.assignments.len() || !by_index.keys().copied().eq((0..).take(by_index.len())) {
-        return Err(invalid(
-            "The partitions of a manual assignment must be numbered from 0 without gaps.".to_string(),
-        ));
+        let why = "The partitions of a manual assignment must be numbered from 0 without gaps.";
+        return Err((ErrorCode::InvalidReplicaAssignment, why.to_string()));
     }
+    check_size(config, by_index.len())?;
     let factor = by_index.first_key_value().map_or(0, |(_, brokers)| brokers.len());
-    let mut assignments = Vec::with_capacity(by_index.len());
-    for (index, brokers) in by_index {
-        let distinct: BTreeSet<i32> = brokers.iter().copied().collect();
-        if brokers.is_empty() || distinct.len() != brokers.len() || brokers.len() != factor {
-            return Err(invalid(format!(
-                "The replicas of partition {index} must be distinct, at least one, and as many as those of the others."
-            )));
-        }
-        if let Some(unknown) = brokers.iter().find(|&&id| !image.brokers().contains_key(&NodeId(id))) {
-            return Err(invalid(format!(
-                "The manual assignment of partition {index} names unknown broker {unknown}."
-            )));
-        }
-        if !brokers.iter().any(|&id| is_active(image, NodeId(id))) {
-            return Err(invalid(format!(
-                "All brokers specified in the manual partition assignment for partition {index} are fenced or in controlled shutdown."
-            )));
-        }
-        assignments.push(brokers.iter().map(|&id| NodeId(id)).collect());
-    }
-    Ok(assignments)
+    (0..)
+        .zip(by_index.values())
+        .map(|(index, brokers)| check_manual(image, index, brokers, Some(factor)))
+        .collect()
 }
 
 fn automatic_assignments(
@@ -238,43 +201,31 @@ fn automatic_assignments(
     topic: &CreatableTopic,
 ) -> Result<Vec<Vec<NodeId>>, Refusal> {
     let partitions = if topic.num_partitions == -1 { config.topic.partitions } else { topic.num_partitions };
-    if partitions < 1 {
-        return Err((
-            ErrorCode::InvalidPartitions,
-            "Number of partitions must be larger than 0.".to_string(),
-        ));
-    }
-    if partitions > config.partitions_per_topic_max {
-        let why = format!("Number of partitions must be at most {}.", config.partitions_per_topic_max);
-        return Err((ErrorCode::InvalidPartitions, why));
-    }
-    let places: Vec<Place<'_>> = image
-        .brokers()
-        .iter()
-        .filter(|(_, broker)| broker.is_active())
-        .map(|(&node, broker)| Place { node, rack: broker.rack.as_deref() })
-        .collect();
+    let Some(partitions) = usize::try_from(partitions).ok().filter(|&partitions| partitions > 0) else {
+        let why = "Number of partitions must be larger than 0.";
+        return Err((ErrorCode::InvalidPartitions, why.to_string()));
+    };
+    check_size(config, partitions)?;
+    let active = image.brokers().values().filter(|broker| broker.is_active()).count();
     let factor = match (topic.replication_factor, config.topic.replication_factor) {
-        (-1, None) => i16::try_from(places.len().min(REPLICATION_FACTOR)).expect("3 at most"),
-        (-1, Some(factor)) | (factor, _) => factor,
+        (-1, None) => Some(active.clamp(1, REPLICATION_FACTOR)),
+        (-1, Some(factor)) | (factor, _) => usize::try_from(factor).ok().filter(|&factor| factor > 0),
     };
-    let refuse = |why: String| Err((ErrorCode::InvalidReplicationFactor, why));
-    if places.is_empty() {
-        return refuse("All brokers are currently fenced.".to_string());
-    }
-    let Some(factor) = usize::try_from(factor).ok().filter(|&factor| factor > 0) else {
-        return refuse("Replication factor must be larger than 0.".to_string());
+    let Some(factor) = factor else {
+        let why = "Replication factor must be larger than 0.";
+        return Err((ErrorCode::InvalidReplicationFactor, why.to_string()));
     };
-    if factor > places.len() {
-        let (active, all) = (places.len(), image.brokers().len());
-        let state = if active == all { "registered" } else { "neither fenced nor in controlled shutdown" };
-        return refuse(format!(
-            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-             reached because only {active} broker(s) are {state}."
-        ));
+    place_new(image, image.partitions(), partitions, factor)
+}
+
+/// A topic has no more than so many partitions.
+pub(super) fn check_size(config: &Config, partitions: usize) -> Result<(), Refusal> {
+    let max = config.partitions_per_topic_max;
+    if usize::try_from(max).is_ok_and(|max| partitions <= max) {
+        Ok(())
+    } else {
+        Err((ErrorCode::InvalidPartitions, format!("Number of partitions must be at most {max}.")))
     }
-    let partitions = usize::try_from(partitions).expect("checked to be positive");
-    Ok(place(&places, image.partitions(), partitions, factor))
 }
 
 fn created(

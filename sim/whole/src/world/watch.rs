@@ -200,6 +200,8 @@ impl World {
                 | Response::DescribeTopicPartitions(_)
                 | Response::DescribeConfigs(_)
                 | Response::AlterConfigs(_)
+                | Response::CreatePartitions(_)
+                | Response::ElectLeaders(_)
                 | Response::IncrementalAlterConfigs(_)
                 | Response::ListConfigResources(_) => {}
             },
