@@ -121,3 +121,8 @@ fn a_snapshot_forgets_a_log_that_was_reset_and_is_empty() {
 fn a_leader_hears_of_a_later_start_before_it_knows_that_to_be_committed() {
     is_clean_with_deletions(1354);
 }
+
+#[test]
+fn a_leader_that_was_paused_counts_a_copy_that_its_disk_has_lost_since() {
+    is_clean_with_deletions(12_843);
+}

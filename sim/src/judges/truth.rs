@@ -181,6 +181,13 @@ impl Truth {
             || is_beyond(&self.image, &self.needed, &self.losers, partition)
     }
 
+    /// A node is in ISR or ELR of a partition, as far as anybody knows the committed metadata.
+    #[must_use]
+    pub fn may_lead(&self, partition: TopicPartition, node: NodeId) -> bool {
+        let held = self.image.partition(partition);
+        held.is_some_and(|held| held.state.isr.contains(&node) || held.state.elr.contains(&node))
+    }
+
     /// A partition's log, which is made if nothing was known of it.
     pub fn log_mut(&mut self, partition: TopicPartition) -> &mut TrueLog {
         let Self { logs, image, losers, needed, .. } = self;
