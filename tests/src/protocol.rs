@@ -1,0 +1,172 @@
+//! The page about the protocol, written from the table of APIs.
+
+use seedlog_core::wire::{APIS, ApiKey};
+
+/// APIs of Kafka 4.3 for brokers that are neither served nor advertised, by key, and why not.
+pub const ABSENT: &[(&[(i16, &str)], &str)] = &[
+    (
+        &[
+            (8, "OffsetCommit"),
+            (9, "OffsetFetch"),
+            (11, "JoinGroup"),
+            (12, "Heartbeat"),
+            (13, "LeaveGroup"),
+            (14, "SyncGroup"),
+            (15, "DescribeGroups"),
+            (16, "ListGroups"),
+            (42, "DeleteGroups"),
+            (47, "OffsetDelete"),
+            (68, "ConsumerGroupHeartbeat"),
+            (69, "ConsumerGroupDescribe"),
+        ],
+        "there are no consumer groups yet: consumers read by partition",
+    ),
+    (
+        &[
+            (24, "AddPartitionsToTxn"),
+            (25, "AddOffsetsToTxn"),
+            (26, "EndTxn"),
+            (27, "WriteTxnMarkers"),
+            (28, "TxnOffsetCommit"),
+            (65, "DescribeTransactions"),
+            (66, "ListTransactions"),
+        ],
+        "there are no transactions yet",
+    ),
+    (
+        &[
+            (17, "SaslHandshake"),
+            (36, "SaslAuthenticate"),
+            (38, "CreateDelegationToken"),
+            (39, "RenewDelegationToken"),
+            (40, "ExpireDelegationToken"),
+            (41, "DescribeDelegationToken"),
+            (50, "DescribeUserScramCredentials"),
+            (51, "AlterUserScramCredentials"),
+        ],
+        "there is no authentication yet",
+    ),
+    (&[(29, "DescribeAcls"), (30, "CreateAcls"), (31, "DeleteAcls")], "there is no authorizer yet"),
+    (&[(48, "DescribeClientQuotas"), (49, "AlterClientQuotas")], "there are no quotas yet"),
+    (&[(34, "AlterReplicaLogDirs"), (35, "DescribeLogDirs")], "a node has one folder"),
+    (
+        &[(45, "AlterPartitionReassignments"), (46, "ListPartitionReassignments")],
+        "replicas stay where they were placed, for now",
+    ),
+    (
+        &[
+            (55, "DescribeQuorum"),
+            (57, "UpdateFeatures"),
+            (61, "DescribeProducers"),
+            (64, "UnregisterBroker"),
+        ],
+        "not there yet",
+    ),
+    (
+        &[(80, "AddRaftVoter"), (81, "RemoveRaftVoter")],
+        "voters change by themselves, or not yet by a command",
+    ),
+    (&[(71, "GetTelemetrySubscriptions"), (72, "PushTelemetry")], "clients' metrics are not taken"),
+    (
+        &[
+            (76, "ShareGroupHeartbeat"),
+            (77, "ShareGroupDescribe"),
+            (78, "ShareFetch"),
+            (79, "ShareAcknowledge"),
+            (83, "InitializeShareGroupState"),
+            (84, "ReadShareGroupState"),
+            (85, "WriteShareGroupState"),
+            (86, "DeleteShareGroupState"),
+            (87, "ReadShareGroupStateSummary"),
+            (90, "DescribeShareGroupOffsets"),
+            (91, "AlterShareGroupOffsets"),
+            (92, "DeleteShareGroupOffsets"),
+        ],
+        "there are no share groups",
+    ),
+    (&[(88, "StreamsGroupHeartbeat"), (89, "StreamsGroupDescribe")], "there are no streams groups"),
+];
+
+/// What is not there of an API that is served, or nothing; and the files of tests that show what is.
+#[must_use]
+pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
+    match api {
+        ApiKey::Produce => (
+            "no transactions",
+            &[
+                "tests/golden/acks.txt",
+                "tests/golden/idempotence.txt",
+                "tests/golden/cluster_min_isr_refusal.txt",
+            ],
+        ),
+        ApiKey::Fetch => (
+            "",
+            &[
+                "tests/golden/fetch_session.txt",
+                "tests/golden/long_poll.txt",
+                "tests/golden/cluster_kip_101_2.txt",
+            ],
+        ),
+        ApiKey::ListOffsets => ("no tiered offsets", &["tests/golden/list_offsets.txt"]),
+        ApiKey::Metadata => ("", &["tests/golden/topics.txt", "tests/golden/cluster_failover.txt"]),
+        ApiKey::FindCoordinator => ("says that there is no coordinator", &["tests/golden/coordinator.txt"]),
+        ApiKey::ApiVersions => ("", &["core/tests/wire_rules.rs", "node/tests/live_node/hostile.rs"]),
+        ApiKey::CreateTopics | ApiKey::DeleteTopics => {
+            ("", &["tests/golden/topics.txt", "core/tests/cluster_topics.rs"])
+        }
+        ApiKey::DeleteRecords => {
+            ("", &["tests/golden/cluster_delete_records.txt", "tests/golden/cluster_delete_records_away.txt"])
+        }
+        ApiKey::InitProducerId => ("no transactional ids", &["tests/golden/idempotence.txt"]),
+        ApiKey::OffsetForLeaderEpoch => ("", &["tests/golden/divergence.txt"]),
+        ApiKey::DescribeConfigs | ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => (
+            "settings of brokers are read when they start",
+            &["tests/golden/settings.txt", "tests/golden/cluster_settings.txt"],
+        ),
+        ApiKey::ListConfigResources => ("", &["tests/golden/settings.txt"]),
+        ApiKey::CreatePartitions => {
+            ("", &["tests/golden/create_partitions.txt", "tests/golden/cluster_create_partitions.txt"])
+        }
+        ApiKey::ElectLeaders => ("no unclean elections", &["tests/golden/cluster_elect_leaders.txt"]),
+        ApiKey::DescribeCluster => ("", &["clients/cluster/cluster.sh"]),
+        ApiKey::DescribeTopicPartitions => ("", &["tests/golden/describe_partitions.txt"]),
+    }
+}
+
+/// The page.
+#[must_use]
+pub fn page() -> String {
+    let mut text = String::from(
+        "# The protocol\n\n\
+         Kafka's APIs as this release serves them. Every message is declared as in Kafka 4.3, in every version: a test holds the\n\
+         declarations against the schemas inside Kafka's jar (`tests/tests/kafka_schemas.rs`). What is not in the first table is not\n\
+         advertised, and a request for it ends the connection, as in Kafka.\n\n\
+         This page is generated: `UPDATE_DOCS=1 cargo test -p seedlog-tests --test protocol_doc`.\n\n\
+         | key | API | advertised | what is not there | shown by |\n|---|---|---|---|---|\n",
+    );
+    for api in APIS {
+        let (absent, tests) = about(api.api_key);
+        let tests: Vec<String> = tests.iter().map(|path| format!("[{}](../{path})", name_of(path))).collect();
+        let (key, name) = (api.api_key.as_i16(), api.api_key.name());
+        let advertised = api.advertised;
+        text += &format!("| {key} | {name} | {advertised} | {absent} | {} |\n", tests.join(", "));
+    }
+    text.push_str(
+        "\nProduce 0 to 2 are advertised and refused, as Kafka does (KAFKA-18659).\n\n\
+         ## Not served\n\n| APIs of Kafka 4.3 | why |\n|---|---|\n",
+    );
+    for (apis, why) in ABSENT {
+        let apis: Vec<String> = apis.iter().map(|(key, name)| format!("{name} {key}")).collect();
+        text += &format!("| {} | {why} |\n", apis.join(", "));
+    }
+    text.push_str(
+        "\nWhat Kafka's brokers and controllers say to each other (Vote, AlterPartition, BrokerHeartbeat and the like) is not served \
+         either:\nnodes of Seedlog speak a protocol of their own.\n",
+    );
+    text
+}
+
+fn name_of(path: &str) -> &str {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split('.').next().unwrap_or(file)
+}
