@@ -6,10 +6,12 @@ use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
     AlterConfigsRequest, ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
+    DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    DescribeUserScramCredentialsRequest, FetchRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody, Str,
+    UpdateFeaturesRequest, WireError, decode_request,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -61,6 +63,20 @@ pub enum ClientBody {
     ListConfigResources(ListConfigResourcesRequest),
     /// Describe the cluster.
     DescribeCluster(DescribeClusterRequest),
+    /// Describe who may do what.
+    DescribeAcls(DescribeAclsRequest),
+    /// Describe the sizes of logs.
+    DescribeLogDirs(DescribeLogDirsRequest),
+    /// Describe quotas.
+    DescribeClientQuotas(DescribeClientQuotasRequest),
+    /// Describe SCRAM credentials.
+    DescribeUserScramCredentials(DescribeUserScramCredentialsRequest),
+    /// Describe the quorum.
+    DescribeQuorum(DescribeQuorumRequest),
+    /// Move the levels of features.
+    UpdateFeatures(UpdateFeaturesRequest),
+    /// Describe the producers of partitions.
+    DescribeProducers(DescribeProducersRequest),
     /// Describe partitions, a page at a time.
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
     /// Find the end of a leader epoch.
@@ -222,6 +238,13 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::IncrementalAlterConfigs(request) => ClientBody::IncrementalAlterConfigs(request),
         Request::ListConfigResources(request) => ClientBody::ListConfigResources(request),
         Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),
+        Request::DescribeAcls(request) => ClientBody::DescribeAcls(request),
+        Request::DescribeLogDirs(request) => ClientBody::DescribeLogDirs(request),
+        Request::DescribeClientQuotas(request) => ClientBody::DescribeClientQuotas(request),
+        Request::DescribeUserScramCredentials(request) => ClientBody::DescribeUserScramCredentials(request),
+        Request::DescribeQuorum(request) => ClientBody::DescribeQuorum(request),
+        Request::UpdateFeatures(request) => ClientBody::UpdateFeatures(request),
+        Request::DescribeProducers(request) => ClientBody::DescribeProducers(request),
         Request::DescribeTopicPartitions(request) => ClientBody::DescribeTopicPartitions(request),
         Request::OffsetForLeaderEpoch(request) => ClientBody::OffsetForLeaderEpoch(request),
     }

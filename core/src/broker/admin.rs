@@ -1,6 +1,7 @@
 //! What clients ask to change: topics, and producer ids of their own.
 
 use super::configs::{refuse_alteration, refuse_incremental};
+use super::describe_quorum::refuse_description;
 use super::{Broker, Pending, Requester};
 use crate::cluster::decide::{decide_create_topics, decide_delete_topics};
 use crate::door::ClientRequest;
@@ -186,6 +187,8 @@ pub(super) fn refuse_request(request: &Request, code: ErrorCode, why: &'static s
         Some(refuse_incremental(request, code, why))
     } else if let Request::AlterConfigs(request) = request {
         Some(refuse_alteration(request, code, why))
+    } else if let Request::DescribeQuorum(_) = request {
+        Some(refuse_description(code, why))
     } else {
         None
     }
@@ -233,6 +236,13 @@ pub(super) fn refused(response: Response, code: ErrorCode) -> Response {
         | Response::FindCoordinator(_)
         | Response::DescribeCluster(_)
         | Response::DescribeTopicPartitions(_)
+        | Response::DescribeAcls(_)
+        | Response::DescribeLogDirs(_)
+        | Response::DescribeClientQuotas(_)
+        | Response::DescribeUserScramCredentials(_)
+        | Response::DescribeQuorum(_)
+        | Response::UpdateFeatures(_)
+        | Response::DescribeProducers(_)
         | Response::DeleteRecords(_)
         | Response::DescribeConfigs(_)
         | Response::ListConfigResources(_)

@@ -145,6 +145,9 @@ impl Broker {
             RequestBody::Known(Request::IncrementalAlterConfigs(request)) => {
                 self.incremental_alter_configs(to, &request, out);
             }
+            RequestBody::Known(Request::DescribeQuorum(request)) => {
+                self.describe_quorum(to, version, &request, out);
+            }
             RequestBody::Known(_)
             | RequestBody::UnknownApiVersions
             | RequestBody::UnknownVersion(_)

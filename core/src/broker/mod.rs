@@ -3,18 +3,23 @@
 //! `step` is one match; each arm's work is in the file named after what it is about. Shared here: the journal's progress,
 //! the timers, and what is done once at the end of a step.
 
+mod access;
 mod admin;
 mod configs;
 mod controller;
 mod damage;
 mod delete_records;
 mod describe_partitions;
+mod describe_producers;
+mod describe_quorum;
+mod features;
 mod fetch;
 mod follow;
 mod forward;
 mod founding;
 mod journal;
 mod lead;
+mod log_dirs;
 mod membership;
 mod metadata;
 mod metadata_log;
@@ -105,6 +110,8 @@ pub struct Broker {
     parts_waits: BTreeMap<WaiterId, PartsWait>,
     sessions: Sessions,
     offsets_waits: BTreeMap<WaiterId, OffsetsWait>,
+    /// Requests that wait for the sizes of logs.
+    log_dirs_waits: BTreeMap<OpId, (ConnId, RequestNumber)>,
     /// Look-ups in the store: which request and which of its parts each is for.
     reads: BTreeMap<OpId, (WaiterId, usize)>,
     drops: BTreeMap<Uuid, Drop>,
@@ -238,6 +245,7 @@ impl Broker {
             Input::PeerLost { node } => self.on_peer_lost(node, out),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
+            Input::LogsMeasured { op, dir } => self.on_logs_measured(op, dir, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
             Input::Damaged { partition, from } => self.on_damaged(partition, from, out),
             Input::DiskFailed { reason } => self.halting = Some(HaltReason::DiskFailed(reason)),
@@ -349,6 +357,7 @@ impl Broker {
         }
         self.producer_ids.waiting.retain(|(waiting, _)| *waiting != conn);
         self.forget_forwards(conn);
+        self.forget_log_dirs(conn);
         // What waits for metadata is answered into nothing: `reply` knows which connections exist.
     }
 
@@ -380,6 +389,21 @@ impl Broker {
             }
             ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
             ClientBody::DeleteRecords(delete) => self.on_delete_records(conn, number, &delete, out),
+            ClientBody::DescribeAcls(_) => self.on_describe_acls(conn, number, out),
+            ClientBody::DescribeLogDirs(dirs) => self.on_describe_log_dirs(conn, number, &dirs, out),
+            ClientBody::DescribeClientQuotas(quotas) => {
+                self.on_describe_client_quotas(conn, number, &quotas, out);
+            }
+            ClientBody::DescribeUserScramCredentials(users) => {
+                self.on_describe_user_scram_credentials(conn, number, &users, out);
+            }
+            ClientBody::DescribeQuorum(quorum) => {
+                self.on_describe_quorum(conn, number, version, quorum, out);
+            }
+            ClientBody::UpdateFeatures(update) => self.on_update_features(conn, number, &update, out),
+            ClientBody::DescribeProducers(describe) => {
+                self.on_describe_producers(conn, number, &describe, out);
+            }
             ClientBody::DescribeTopicPartitions(describe) => {
                 self.on_describe_topic_partitions(conn, number, &describe, out);
             }
@@ -467,6 +491,7 @@ impl Broker {
     fn waiting(&self) -> usize {
         self.parts_waits.len()
             + self.offsets_waits.len()
+            + self.log_dirs_waits.len()
             + self.undecided()
             + self.forwards.len()
             + self.producer_ids.waiting.len()

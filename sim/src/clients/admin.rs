@@ -389,6 +389,13 @@ impl Behaviour for Admin {
             | Response::FindCoordinator(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)
+            | Response::DescribeAcls(_)
+            | Response::DescribeLogDirs(_)
+            | Response::DescribeClientQuotas(_)
+            | Response::DescribeUserScramCredentials(_)
+            | Response::DescribeQuorum(_)
+            | Response::UpdateFeatures(_)
+            | Response::DescribeProducers(_)
             | Response::DescribeConfigs(_)
             | Response::AlterConfigs(_)
             | Response::ListConfigResources(_) => {}

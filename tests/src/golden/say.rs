@@ -1,7 +1,7 @@
 //! What happened, in words: one line a partition, one line a group.
 
 use super::journal::Group;
-use super::settings;
+use super::{described, settings};
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
@@ -275,6 +275,13 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         Response::IncrementalAlterConfigs(altered) => settings::altered(&altered.responses),
         Response::AlterConfigs(altered) => settings::altered(&altered.responses),
         Response::ListConfigResources(list) => settings::listed(list),
+        Response::DescribeQuorum(quorum) => described::quorum_lines(quorum),
+        Response::DescribeLogDirs(dirs) => described::log_dirs_lines(dirs),
+        Response::DescribeProducers(producers) => described::producers_lines(producers),
+        Response::DescribeAcls(acls) => described::acls_lines(acls),
+        Response::DescribeClientQuotas(quotas) => described::quotas_lines(quotas),
+        Response::DescribeUserScramCredentials(users) => described::users_lines(users),
+        Response::UpdateFeatures(updated) => described::features_lines(updated),
         Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
         Response::DescribeTopicPartitions(described) => {
             let mut lines: Vec<String> = described.topics.iter().flat_map(paged_lines).collect();
