@@ -21,6 +21,9 @@ tool() { timeout 60 "${tools[@]}" "$@"; }
 keep_classes() { echo "-XX:ArchiveClassesAtExit=$SCRATCH/$1.classes"; }
 kept_classes() { echo "-XX:SharedArchiveFile=$SCRATCH/$1.classes"; }
 admin() { tool "${keep:-$(kept_classes admin)}" "org.apache.kafka.tools.$1" "${@:2}" --bootstrap-server "$BOOTSTRAP"; }
+# Tools whose command stands behind their options.
+admin_command() { tool "$(kept_classes admin)" "org.apache.kafka.tools.$1" --bootstrap-server "$BOOTSTRAP" "${@:2}"; }
+configs() { tool "$(kept_classes admin)" kafka.admin.ConfigCommand "$@" --bootstrap-server "$BOOTSTRAP"; }
 producer=(org.apache.kafka.tools.ConsoleProducer --bootstrap-server "$BOOTSTRAP")
 consumer=(org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$BOOTSTRAP")
 
@@ -91,6 +94,53 @@ Offset:3	three'
   contains "beyond the end" "$(admin DeleteRecordsCommand --offset-json-file "$SCRATCH/ask.json" 2>&1)" "OffsetOutOfRangeException"
   ask -1
   contains "all" "$(admin DeleteRecordsCommand --offset-json-file "$SCRATCH/ask.json")" "low_watermark: 4"
+}
+
+# The node is alone: it leads the quorum, has no follower, and no listener for one.
+quorum() {
+  local said replicas
+  said=$(admin_command MetadataQuorumCommand describe --status)
+  contains "the status" "$said" "LeaderId:               1"
+  contains "the status" "$said" "MaxFollowerLag:         0"
+  contains "the voters" "$said" 'CurrentVoters:          [{"id": 1, "directoryId": "'
+  contains "the observers" "$said" "CurrentObservers:       []"
+  replicas=$(admin_command MetadataQuorumCommand describe --replication)
+  [[ "$replicas" =~ $'\n'1\ .*$'\t'0\ .*Leader ]] || { echo "$replicas"; return 1; }
+}
+
+# One of the topic's partitions has records.
+log_dirs() {
+  local said
+  said=$(admin LogDirsCommand --describe --topic-list console)
+  [[ "$said" =~ \"partition\":\"console-0\",\"size\":[0-9]+,\"offsetLag\":0,\"isFuture\":false ]] || { echo "$said"; return 1; }
+  [[ "$said" =~ \"size\":[1-9] ]] || { echo "all logs are empty: $said"; return 1; }
+  contains "the folder" "$said" "\"error\":null,\"logDir\":\"/"
+  contains "another topic" "$(admin LogDirsCommand --describe --topic-list nowhere)" '"partitions":[]'
+}
+
+# The console producer's one, which wrote four records.
+producers() {
+  local partition
+  partition=$(admin GetOffsetShell --topic console | sed -n 's/^console:\([0-2]\):4$/\1/p')
+  [[ "$(admin_command TransactionsCommand describe-producers --topic console --partition "$partition")" =~ $'\n'[0-9]+\ *$'\t'0\ *$'\t'-1\ *$'\t'3\  ]]
+}
+
+# There is nothing to find, and no tool fails where Kafka's own answer would not make it.
+access() {
+  contains "the ACLs" "$(admin AclCommand --list 2>&1)" "No Authorizer is configured"
+  same "the users" "$(configs --describe --entity-type users)" ""
+  same "the quotas of clients" "$(configs --describe --entity-type clients)" ""
+  same "the quotas of addresses" "$(configs --describe --entity-type ips)" ""
+}
+
+features() {
+  same "the features" "$(admin_command FeatureCommand describe)" ""
+  local said
+  if said=$(admin_command FeatureCommand upgrade --feature share.version=1 2>&1); then
+    echo "a feature that is not there was moved: $said"
+    return 1
+  fi
+  contains "the refusal" "$said" "this cluster has no features with levels"
 }
 
 delete() {
@@ -209,6 +259,11 @@ check "offsets: of each partition" offsets
 describe
 check "cluster: its id" cluster_id
 check "console: keys, headers, nulls; from the earliest and from an offset" console
+check "log dirs: sizes of logs" log_dirs
 check "records: delete up to an offset, and all" delete_records
+check "quorum: status and replication" quorum
+check "producers: what a partition knows of one" producers
+check "access: no ACLs, no quotas, no SCRAM users" access
+check "features: none, and none can be moved" features
 check "topics: delete" delete
 across_crashes

@@ -6,10 +6,12 @@ use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
     AlterConfigsRequest, ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest,
-    ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
-    InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody, Str, WireError, decode_request,
+    DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest,
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, Request, RequestBody, Str, UpdateFeaturesRequest, WireError, decode_request,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -41,7 +43,7 @@ pub enum ClientBody {
     ApiVersions,
     /// The same, in a version that is not served: the answer is of version 0 and says so (KIP-511).
     UnknownApiVersions,
-    /// What the controller decides.
+    /// What the controller decides or knows.
     Controller(ControllerRequest),
     /// Move the start of logs.
     DeleteRecords(DeleteRecordsRequest),
@@ -55,6 +57,18 @@ pub enum ClientBody {
     ListConfigResources(ListConfigResourcesRequest),
     /// Describe the cluster.
     DescribeCluster(DescribeClusterRequest),
+    /// Describe who may do what.
+    DescribeAcls(DescribeAclsRequest),
+    /// Describe the sizes of logs.
+    DescribeLogDirs(DescribeLogDirsRequest),
+    /// Describe quotas.
+    DescribeClientQuotas(DescribeClientQuotasRequest),
+    /// Describe SCRAM credentials.
+    DescribeUserScramCredentials(DescribeUserScramCredentialsRequest),
+    /// Move the levels of features.
+    UpdateFeatures(UpdateFeaturesRequest),
+    /// Describe the producers of partitions.
+    DescribeProducers(DescribeProducersRequest),
     /// Describe partitions, a page at a time.
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
     /// Find the end of a leader epoch.
@@ -64,7 +78,7 @@ pub enum ClientBody {
 /// Writes the enum over what the controller decides, and its way to and from single requests.
 macro_rules! controller_requests {
     ($($(#[$doc:meta])* $api:ident($request:ident),)+) => {
-        /// What only the controller decides: brokers pass it on (SAFETY K2).
+        /// What only the controller decides or knows: brokers pass it on (SAFETY K2).
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum ControllerRequest {
             $($(#[$doc])* $api($request),)+
@@ -111,6 +125,8 @@ controller_requests! {
     AlterConfigs(AlterConfigsRequest),
     /// Change single settings of something.
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    /// Say who votes, and how far everybody is.
+    DescribeQuorum(DescribeQuorumRequest),
 }
 
 impl ControllerRequest {
@@ -278,6 +294,13 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::DescribeConfigs(request) => ClientBody::DescribeConfigs(request),
         Request::ListConfigResources(request) => ClientBody::ListConfigResources(request),
         Request::DescribeCluster(request) => ClientBody::DescribeCluster(request),
+        Request::DescribeAcls(request) => ClientBody::DescribeAcls(request),
+        Request::DescribeLogDirs(request) => ClientBody::DescribeLogDirs(request),
+        Request::DescribeClientQuotas(request) => ClientBody::DescribeClientQuotas(request),
+        Request::DescribeUserScramCredentials(request) => ClientBody::DescribeUserScramCredentials(request),
+        Request::DescribeQuorum(request) => request.into(),
+        Request::UpdateFeatures(request) => ClientBody::UpdateFeatures(request),
+        Request::DescribeProducers(request) => ClientBody::DescribeProducers(request),
         Request::DescribeTopicPartitions(request) => ClientBody::DescribeTopicPartitions(request),
         Request::OffsetForLeaderEpoch(request) => ClientBody::OffsetForLeaderEpoch(request),
     }

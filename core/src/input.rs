@@ -67,6 +67,13 @@ pub enum Input {
         /// What was found.
         result: ReadResult,
     },
+    /// The sizes of logs are known.
+    LogsMeasured {
+        /// The operation, as in [`crate::output::Output::MeasureLogs`].
+        op: OpId,
+        /// Where they are, and how large.
+        dir: LogDir,
+    },
     /// A store command ended.
     StoreDone {
         /// The operation, as in [`crate::output::Output::Store`].
@@ -102,6 +109,19 @@ pub enum Input {
     Wake,
     /// Stop in order.
     Stop,
+}
+
+/// The folder that holds a node's logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDir {
+    /// Its absolute path.
+    pub path: String,
+    /// Size of the file system that it is on, in bytes; `None` if that cannot be read.
+    pub total_bytes: Option<u64>,
+    /// What may still be written there, in bytes.
+    pub usable_bytes: Option<u64>,
+    /// The logs that were asked for: the bytes of all their batches.
+    pub sizes: Vec<(TopicPartition, u64)>,
 }
 
 /// The outcome of a look-up in the store.

@@ -74,6 +74,13 @@ pub enum Output {
         /// What is kept.
         retention: Retention,
     },
+    /// Look how large logs are, and how much room there is beside them, and report with `LogsMeasured`.
+    MeasureLogs {
+        /// The operation.
+        op: OpId,
+        /// The logs.
+        partitions: Vec<TopicPartition>,
+    },
     /// Do something to the store and report with `StoreDone`.
     Store {
         /// The operation.

@@ -60,6 +60,20 @@ fn through_theirs(message: &str, body: &Bytes, version: i16) -> Option<Bytes> {
         IncrementalAlterConfigsResponse,
         ListConfigResourcesRequest,
         ListConfigResourcesResponse,
+        DescribeAclsRequest,
+        DescribeAclsResponse,
+        DescribeLogDirsRequest,
+        DescribeLogDirsResponse,
+        DescribeClientQuotasRequest,
+        DescribeClientQuotasResponse,
+        DescribeUserScramCredentialsRequest,
+        DescribeUserScramCredentialsResponse,
+        DescribeQuorumRequest,
+        DescribeQuorumResponse,
+        UpdateFeaturesRequest,
+        UpdateFeaturesResponse,
+        DescribeProducersRequest,
+        DescribeProducersResponse,
         OffsetForLeaderEpochRequest,
         OffsetForLeaderEpochResponse,
     )
@@ -93,7 +107,13 @@ fn both_read_and_write_the_same_bytes_in_every_version() {
     unknown.dedup();
     assert_eq!(
         unknown,
-        [("ListOffsetsRequest", 11), ("ListOffsetsResponse", 11), ("InitProducerIdRequest", 6)],
+        [
+            ("ListOffsetsRequest", 11),
+            ("ListOffsetsResponse", 11),
+            ("InitProducerIdRequest", 6),
+            ("DescribeLogDirsRequest", 5),
+            ("DescribeLogDirsResponse", 5)
+        ],
         "what kafka-protocol 0.18 lags behind"
     );
 }

@@ -67,7 +67,7 @@ kinds! {
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
-pub const INPUTS: [&str; 15] = [
+pub const INPUTS: [&str; 16] = [
     "conn-opened",
     "request",
     "conn-closed",
@@ -83,6 +83,7 @@ pub const INPUTS: [&str; 15] = [
     "peer-lost",
     "damaged",
     "voters",
+    "logs",
 ];
 
 /// What stands for an input in events: an index of [`INPUTS`].
@@ -104,6 +105,7 @@ pub fn input_number(input: &Input) -> u64 {
         Input::PeerLost { .. } => 12,
         Input::Damaged { .. } => 13,
         Input::ChangeVoters { .. } => 14,
+        Input::LogsMeasured { .. } => 15,
     }
 }
 

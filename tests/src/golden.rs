@@ -23,14 +23,18 @@
 //! | `settings topic orders`, `settings broker 1 key=num.partitions` | what is set, and what is not the default; named ones with everything there is to say |
 //! | `alter topic orders retention.ms=5 delete=segment.ms append=... subtract=...` | single settings; also `only-check=yes` |
 //! | `replace-settings topic orders retention.ms=5`, `resources topic broker` | all settings of a topic; what has settings |
+//! | `quorum`, `quorum orders-0`, `log-dirs`, `log-dirs orders-0`, `producers orders-0` | who copies the metadata; how large logs are; who wrote them |
+//! | `acls`, `quotas user/any ip/default client-id/NAME`, `scram-users ann`, `update-features metadata.version=1` | what there is none of |
 //! | `disconnect` | the connection ends |
 //!
 //! A scenario of several nodes begins with `nodes 3`; its commands are in [`Cluster`]'s file.
 //!
-//! A request is sent by `client` over a connection of its own, or by another: `reader: fetch orders-0 from=0`.
+//! A request is sent by `client` over a connection of its own, or by another: `reader: fetch orders-0 from=0`. Its version is the
+//! latest in which topics go by name, or `version=N`.
 
 mod ask;
 mod cluster;
+mod described;
 mod disk;
 mod journal;
 mod node;

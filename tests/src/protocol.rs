@@ -41,27 +41,18 @@ pub const ABSENT: &[(&[(i16, &str)], &str)] = &[
             (39, "RenewDelegationToken"),
             (40, "ExpireDelegationToken"),
             (41, "DescribeDelegationToken"),
-            (50, "DescribeUserScramCredentials"),
             (51, "AlterUserScramCredentials"),
         ],
         "there is no authentication yet",
     ),
-    (&[(29, "DescribeAcls"), (30, "CreateAcls"), (31, "DeleteAcls")], "there is no authorizer yet"),
-    (&[(48, "DescribeClientQuotas"), (49, "AlterClientQuotas")], "there are no quotas yet"),
-    (&[(34, "AlterReplicaLogDirs"), (35, "DescribeLogDirs")], "a node has one folder"),
+    (&[(30, "CreateAcls"), (31, "DeleteAcls")], "there is no authorizer yet"),
+    (&[(49, "AlterClientQuotas")], "there are no quotas yet"),
+    (&[(34, "AlterReplicaLogDirs")], "a node has one folder"),
     (
         &[(45, "AlterPartitionReassignments"), (46, "ListPartitionReassignments")],
         "replicas stay where they were placed, for now",
     ),
-    (
-        &[
-            (55, "DescribeQuorum"),
-            (57, "UpdateFeatures"),
-            (61, "DescribeProducers"),
-            (64, "UnregisterBroker"),
-        ],
-        "not there yet",
-    ),
+    (&[(64, "UnregisterBroker")], "not there yet"),
     (
         &[(80, "AddRaftVoter"), (81, "RemoveRaftVoter")],
         "voters change by themselves, or not yet by a command",
@@ -124,6 +115,17 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
             &["tests/golden/settings.txt", "tests/golden/cluster_settings.txt"],
         ),
         ApiKey::ListConfigResources => ("", &["tests/golden/settings.txt"]),
+        ApiKey::DescribeAcls => ("says that there is no authorizer", &["tests/golden/no_access_rules.txt"]),
+        ApiKey::DescribeClientQuotas => ("there are no quotas", &["tests/golden/no_access_rules.txt"]),
+        ApiKey::DescribeUserScramCredentials => {
+            ("there are no credentials", &["tests/golden/no_access_rules.txt"])
+        }
+        ApiKey::UpdateFeatures => ("there is no feature with levels", &["tests/golden/no_access_rules.txt"]),
+        ApiKey::DescribeLogDirs => ("", &["tests/golden/log_dirs.txt", "node/tests/store_suite/looks.rs"]),
+        ApiKey::DescribeProducers => {
+            ("", &["tests/golden/producers.txt", "tests/golden/cluster_producers.txt"])
+        }
+        ApiKey::DescribeQuorum => ("", &["tests/golden/cluster_quorum.txt"]),
         ApiKey::CreatePartitions => {
             ("", &["tests/golden/create_partitions.txt", "tests/golden/cluster_create_partitions.txt"])
         }

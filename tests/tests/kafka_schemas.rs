@@ -192,6 +192,7 @@ fn type_of(kind: &Kind) -> (String, Option<&'static StructSchema>) {
         Kind::Int64 => plain("int64"),
         Kind::Uint16 => plain("uint16"),
         Kind::Uint32 => plain("uint32"),
+        Kind::Float64 => plain("float64"),
         Kind::Uuid => plain("uuid"),
         Kind::String => plain("string"),
         Kind::Bytes => plain("bytes"),

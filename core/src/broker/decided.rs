@@ -1,6 +1,7 @@
-//! Requests that only the controller decides (SAFETY K2): any broker takes them, the controller's answer leaves once what it
+//! Requests that only the controller decides or knows the answer of (SAFETY K2): any broker takes them, the controller's answer leaves once what it
 //! rests on is committed (SAFETY C1).
 
+use super::describe_quorum::refuse_description;
 use super::{Broker, Pending, Requester};
 use crate::cluster::decide::{
     Decision, decide_alter_configs, decide_create_partitions, decide_create_topics, decide_delete_topics,
@@ -79,6 +80,7 @@ impl Broker {
             ControllerRequest::IncrementalAlterConfigs(request) => {
                 answered(decide_incremental_alter_configs(image, config, request))
             }
+            ControllerRequest::DescribeQuorum(request) => return self.describe_quorum(to, request, out),
         };
         let offset = self.decide(records, out);
         let (request, response) = (Box::new(request), Box::new(response));
@@ -128,6 +130,7 @@ pub(super) fn refuse(
             let responses = refuse_resources(resources, code, why);
             IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses }.into()
         }
+        ControllerRequest::DescribeQuorum(_) => refuse_description(code, why).into(),
     }
 }
 

@@ -3,18 +3,23 @@
 //! `step` is one match; each arm's work is in the file named after what it is about. Shared here: the journal's progress,
 //! the timers, and what is done once at the end of a step.
 
+mod access;
 mod configs;
 mod controller;
 mod damage;
 mod decided;
 mod delete_records;
 mod describe_partitions;
+mod describe_producers;
+mod describe_quorum;
+mod features;
 mod fetch;
 mod follow;
 mod forward;
 mod founding;
 mod journal;
 mod lead;
+mod log_dirs;
 mod membership;
 mod metadata;
 mod metadata_log;
@@ -106,6 +111,8 @@ pub struct Broker {
     parts_waits: BTreeMap<WaiterId, PartsWait>,
     sessions: Sessions,
     offsets_waits: BTreeMap<WaiterId, OffsetsWait>,
+    /// Requests that wait for the sizes of logs.
+    log_dirs_waits: BTreeMap<OpId, (ConnId, RequestNumber)>,
     /// Look-ups in the store: which request and which of its parts each is for.
     reads: BTreeMap<OpId, (WaiterId, usize)>,
     drops: BTreeMap<Uuid, Drop>,
@@ -248,6 +255,7 @@ impl Broker {
             Input::PeerLost { node } => self.on_peer_lost(node, out),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
+            Input::LogsMeasured { op, dir } => self.on_logs_measured(op, dir, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
             Input::Damaged { partition, from } => self.on_damaged(partition, from, out),
             Input::DiskFailed { reason } => self.halting = Some(HaltReason::DiskFailed(reason)),
@@ -359,6 +367,7 @@ impl Broker {
         }
         self.producer_ids.waiting.retain(|(waiting, _)| *waiting != conn);
         self.forget_forwards(conn);
+        self.forget_log_dirs(conn);
         // What waits for metadata is answered into nothing: `reply` knows which connections exist.
     }
 
@@ -387,6 +396,18 @@ impl Broker {
             }
             ClientBody::DescribeCluster(describe) => self.on_describe_cluster(conn, number, &describe, out),
             ClientBody::DeleteRecords(delete) => self.on_delete_records(conn, number, &delete, out),
+            ClientBody::DescribeAcls(_) => self.on_describe_acls(conn, number, out),
+            ClientBody::DescribeLogDirs(dirs) => self.on_describe_log_dirs(conn, number, &dirs, out),
+            ClientBody::DescribeClientQuotas(quotas) => {
+                self.on_describe_client_quotas(conn, number, &quotas, out);
+            }
+            ClientBody::DescribeUserScramCredentials(users) => {
+                self.on_describe_user_scram_credentials(conn, number, &users, out);
+            }
+            ClientBody::UpdateFeatures(update) => self.on_update_features(conn, number, &update, out),
+            ClientBody::DescribeProducers(describe) => {
+                self.on_describe_producers(conn, number, &describe, out);
+            }
             ClientBody::DescribeTopicPartitions(describe) => {
                 self.on_describe_topic_partitions(conn, number, &describe, out);
             }
@@ -474,6 +495,7 @@ impl Broker {
     fn waiting(&self) -> usize {
         self.parts_waits.len()
             + self.offsets_waits.len()
+            + self.log_dirs_waits.len()
             + self.undecided()
             + self.forwards.len()
             + self.producer_ids.waiting.len()

@@ -80,6 +80,7 @@ impl Broker {
             retention: RetentionRound::default(),
             sessions: Sessions::default(),
             offsets_waits: BTreeMap::new(),
+            log_dirs_waits: BTreeMap::new(),
             reads: BTreeMap::new(),
             drops: drops.collect(),
             drop_ops: BTreeMap::new(),

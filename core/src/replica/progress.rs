@@ -28,6 +28,8 @@ pub struct PeerRun {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     link: Option<Link>,
+    /// When it was first known to this leader.
+    known_at: MonoMs,
     /// The furthest that it acknowledged to this leader, in any session (SAFETY R5).
     acked_max: Offset,
     /// It had everything that the leader had then; `None` once it was found to have lost something.
@@ -77,7 +79,7 @@ impl Progress {
     /// A follower that has no session yet, as of a moment when it counts as caught up.
     #[must_use]
     pub fn new(now: MonoMs) -> Self {
-        Self { link: None, acked_max: Offset::ZERO, caught_up_at: Some(now), mark: None }
+        Self { link: None, known_at: now, acked_max: Offset::ZERO, caught_up_at: Some(now), mark: None }
     }
 
     /// Whether an attempt to open a session comes after the one that is known of the same run.
@@ -255,6 +257,12 @@ impl Progress {
     #[must_use]
     pub fn heard_at(&self) -> Option<MonoMs> {
         self.link.as_ref().map(|link| link.heard_at)
+    }
+
+    /// When it had everything that the leader had then, if that was seen: [`Progress::new`] only takes it for granted.
+    #[must_use]
+    pub fn was_caught_up_at(&self) -> Option<MonoMs> {
+        self.caught_up_at.filter(|at| *at > self.known_at)
     }
 
     /// It keeps up: within `lag_ms` it had everything that the leader had then.

@@ -3,7 +3,7 @@
 
 use crate::{
     ids::Uuid,
-    wire::{Chain, Decoder, Encoder, Kind, Records, Str, StructSchema, VersionRange, WireError},
+    wire::{Chain, Decoder, Encoder, Float64, Kind, Records, Str, StructSchema, VersionRange, WireError},
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -117,6 +117,23 @@ macro_rules! number_fields {
 }
 
 number_fields!(Int8 i8, Int16 i16, Int32 i32, Int64 i64, Uint16 u16, Uint32 u32);
+
+impl Field for Float64 {
+    const KIND: Kind = Kind::Float64;
+
+    fn size_min(_version: i16, _flexible: bool) -> usize {
+        size_of::<Self>()
+    }
+
+    fn decode(input: &mut Decoder) -> Result<Self, WireError> {
+        input.array().map(f64::from_be_bytes).map(Self::from)
+    }
+
+    fn encode(&self, out: &mut Encoder) -> Result<(), WireError> {
+        out.put_slice(&self.get().to_be_bytes());
+        Ok(())
+    }
+}
 
 impl Field for bool {
     const KIND: Kind = Kind::Bool;

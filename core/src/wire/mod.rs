@@ -25,9 +25,15 @@ pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
+pub mod describe_user_scram_credentials;
 pub mod elect_leaders;
 pub mod fetch;
 pub mod find_coordinator;
@@ -39,6 +45,7 @@ pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod update_features;
 
 pub use alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -47,9 +54,17 @@ pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use decoder::{Decoder, TaggedFields};
 pub use delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
+pub use describe_client_quotas::{DescribeClientQuotasRequest, DescribeClientQuotasResponse};
 pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+pub use describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+pub use describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+pub use describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 pub use describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+pub use describe_user_scram_credentials::{
+    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
+};
 pub use elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 pub use encoder::{Chain, Encoder};
 pub use error::WireError;
@@ -66,7 +81,8 @@ pub use offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEp
 pub use produce::{ProduceRequest, ProduceResponse};
 pub use schema::{DefaultValue, FieldSchema, Kind, StructSchema, VersionRange};
 pub use seedlog_wire_derive::Wire;
-pub use types::{Records, Str};
+pub use types::{Float64, Records, Str};
+pub use update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 
 use bytes::Bytes;
 
@@ -218,12 +234,19 @@ apis! {
     DeleteRecords DeleteRecordsRequest DeleteRecordsResponse, advertised 0 - 2, served from 0;
     InitProducerId InitProducerIdRequest InitProducerIdResponse, advertised 0 - 5, served from 0;
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse, advertised 2 - 4, served from 2;
+    DescribeAcls DescribeAclsRequest DescribeAclsResponse, advertised 1 - 3, served from 1;
     DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse, advertised 1 - 4, served from 1;
     AlterConfigs AlterConfigsRequest AlterConfigsResponse, advertised 0 - 2, served from 0;
+    DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse, advertised 1 - 5, served from 1;
     CreatePartitions CreatePartitionsRequest CreatePartitionsResponse, advertised 0 - 3, served from 0;
     ElectLeaders ElectLeadersRequest ElectLeadersResponse, advertised 0 - 2, served from 0;
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse, advertised 0 - 1, served from 0;
+    DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse, advertised 0 - 1, served from 0;
+    DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse, advertised 0 - 0, served from 0;
+    DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse, advertised 0 - 2, served from 0;
+    UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse, advertised 0 - 2, served from 0;
     DescribeCluster DescribeClusterRequest DescribeClusterResponse, advertised 0 - 2, served from 0;
+    DescribeProducers DescribeProducersRequest DescribeProducersResponse, advertised 0 - 0, served from 0;
     ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse, advertised 0 - 1, served from 0;
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse, advertised 0 - 0, served from 0;
 }

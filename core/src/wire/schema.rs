@@ -84,6 +84,8 @@ pub enum Kind {
     Uint16,
     /// Four bytes, unsigned.
     Uint32,
+    /// Eight bytes, IEEE 754, big endian.
+    Float64,
     /// Sixteen bytes.
     Uuid,
     /// UTF-8 with a length.

@@ -200,6 +200,24 @@ pub(super) fn concat(pieces: &[Bytes], len: usize) -> Bytes {
     }
 }
 
+/// A number of 64 bits with a fraction. Two are equal if their bits are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Float64(u64);
+
+impl Float64 {
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl From<f64> for Float64 {
+    fn from(number: f64) -> Self {
+        Self(number.to_bits())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

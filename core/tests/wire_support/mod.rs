@@ -7,9 +7,11 @@ use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader, ResponseHeader,
     StructSchema, WireError, alter_configs, api_versions, create_partitions, create_topics, delete_records,
-    delete_topics, describe_cluster, describe_configs, describe_topic_partitions, elect_leaders, fetch,
-    find_coordinator, incremental_alter_configs, init_producer_id, list_config_resources, list_offsets,
-    metadata, offset_for_leader_epoch, produce,
+    delete_topics, describe_acls, describe_client_quotas, describe_cluster, describe_configs,
+    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions,
+    describe_user_scram_credentials, elect_leaders, fetch, find_coordinator, incremental_alter_configs,
+    init_producer_id, list_config_resources, list_offsets, metadata, offset_for_leader_epoch, produce,
+    update_features,
 };
 
 /// One message type, with its type erased.
@@ -95,6 +97,20 @@ pub(crate) fn subjects() -> Vec<Subject> {
         incremental_alter_configs::IncrementalAlterConfigsResponse,
         list_config_resources::ListConfigResourcesRequest,
         list_config_resources::ListConfigResourcesResponse,
+        describe_acls::DescribeAclsRequest,
+        describe_acls::DescribeAclsResponse,
+        describe_log_dirs::DescribeLogDirsRequest,
+        describe_log_dirs::DescribeLogDirsResponse,
+        describe_client_quotas::DescribeClientQuotasRequest,
+        describe_client_quotas::DescribeClientQuotasResponse,
+        describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
+        describe_user_scram_credentials::DescribeUserScramCredentialsResponse,
+        describe_quorum::DescribeQuorumRequest,
+        describe_quorum::DescribeQuorumResponse,
+        update_features::UpdateFeaturesRequest,
+        update_features::UpdateFeaturesResponse,
+        describe_producers::DescribeProducersRequest,
+        describe_producers::DescribeProducersResponse,
         offset_for_leader_epoch::OffsetForLeaderEpochRequest,
         offset_for_leader_epoch::OffsetForLeaderEpochResponse,
     ];
@@ -242,6 +258,7 @@ impl Writer<'_> {
             | Kind::Int64
             | Kind::Uint16
             | Kind::Uint32
+            | Kind::Float64
             | Kind::Uuid => panic!("{kind:?} cannot be null"),
         }
     }
@@ -255,7 +272,7 @@ impl Writer<'_> {
             Kind::Int8 => self.number(1),
             Kind::Int16 | Kind::Uint16 => self.number(2),
             Kind::Int32 | Kind::Uint32 => self.number(4),
-            Kind::Int64 => self.number(8),
+            Kind::Int64 | Kind::Float64 => self.number(8),
             Kind::Uuid => self.number(16),
             Kind::String => {
                 let text = self.text();
@@ -291,7 +308,8 @@ impl Writer<'_> {
                     Kind::Int16 | Kind::Uint16 => 2,
                     Kind::Int32 | Kind::Uint32 => 4,
                     Kind::Int64 => 8,
-                    Kind::Uuid
+                    Kind::Float64
+                    | Kind::Uuid
                     | Kind::String
                     | Kind::Bytes
                     | Kind::Records
@@ -306,7 +324,7 @@ impl Writer<'_> {
                 Kind::Bool | Kind::Int8 => self.out.push(0),
                 Kind::Int16 | Kind::Uint16 => self.out.extend([0; 2]),
                 Kind::Int32 | Kind::Uint32 => self.out.extend([0; 4]),
-                Kind::Int64 => self.out.extend([0; 8]),
+                Kind::Int64 | Kind::Float64 => self.out.extend([0; 8]),
                 Kind::Uuid => self.out.extend([0; 16]),
                 Kind::String => self.length(0, 2),
                 Kind::Bytes | Kind::Records | Kind::Array(_) => self.length(0, 4),

@@ -89,6 +89,12 @@ fn is_append(body: &ClientBody) -> bool {
         | ClientBody::FindCoordinator(_)
         | ClientBody::DescribeCluster(_)
         | ClientBody::DescribeTopicPartitions(_)
+        | ClientBody::DescribeAcls(_)
+        | ClientBody::DescribeLogDirs(_)
+        | ClientBody::DescribeClientQuotas(_)
+        | ClientBody::DescribeUserScramCredentials(_)
+        | ClientBody::UpdateFeatures(_)
+        | ClientBody::DescribeProducers(_)
         | ClientBody::DescribeConfigs(_)
         | ClientBody::ListConfigResources(_)
         | ClientBody::OffsetForLeaderEpoch(_) => false,

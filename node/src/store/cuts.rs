@@ -136,6 +136,11 @@ impl Cuts {
         self.take_front(partition, table)
     }
 
+    /// Where a log starts.
+    pub(super) fn start_of(&self, partition: TopicPartition) -> Offset {
+        self.starts.get(&partition).copied().unwrap_or_default()
+    }
+
     /// Takes the segments from the table that lie before the log's start.
     fn take_front(&mut self, partition: TopicPartition, table: &mut SegmentTable) -> Vec<Offset> {
         let Some(&start) = self.starts.get(&partition) else { return Vec::new() };

@@ -57,6 +57,15 @@ pub struct DirEntry {
     pub bytes: u64,
 }
 
+/// A file system's size, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// As a whole.
+    pub total_bytes: u64,
+    /// Left for us.
+    pub free_bytes: u64,
+}
+
 /// The result of a submitted operation, when it comes.
 #[derive(Debug)]
 pub struct Completion<T>(oneshot::Receiver<io::Result<T>>);
@@ -144,8 +153,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn remove(&self, lane: Lane, path: &Path) -> Completion<()>;
     /// Removes a folder with all it holds; one that does not exist is success.
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()>;
-    /// Room left for us on the folder's file system, in bytes.
-    fn free_bytes(&self, lane: Lane, dir: &Path) -> Completion<u64>;
+    /// How large the folder's file system is, and what is left of it for us.
+    fn room(&self, lane: Lane, dir: &Path) -> Completion<Room>;
     /// Runs work of the processor where it holds up no one but the lane: checksums and decompression.
     fn run<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> Completion<T>;
 }

@@ -5,7 +5,7 @@
 
 use super::Store;
 use super::StoreEvent;
-use super::disk::{Disk, Lane, is_out_of_space};
+use super::disk::{Disk, Lane, Room, is_out_of_space};
 use super::error::StoreError;
 use super::folder::{SNAPSHOT, replace};
 use super::journal::{Prepared, SPACE_RETRY};
@@ -14,7 +14,7 @@ use super::segment::{Segment, SegmentTable, parse_partition_dir};
 use super::segments::{Round, RoundError, Written};
 use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::ids::{Lsn, OpId, TopicPartition, Uuid};
-use seedlog_core::input::ReadResult;
+use seedlog_core::input::{LogDir, ReadResult};
 use seedlog_core::journal::format::seal;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -42,7 +42,8 @@ pub(super) enum Done<F> {
     Dropped { op: OpId, result: io::Result<()> },
     Cut(io::Result<Vec<(TopicPartition, Segment)>>),
     Removed { op: Option<OpId> },
-    Space(io::Result<u64>),
+    Space(io::Result<Room>),
+    Measured { op: OpId, sizes: Vec<(TopicPartition, u64)>, room: io::Result<Room> },
 }
 
 /// What is under way and what waits.
@@ -201,6 +202,7 @@ impl<D: Disk> Store<D> {
             }
             Done::Removed { op: None } => {}
             Done::Space(result) => self.on_space(result),
+            Done::Measured { op, sizes, room } => self.on_measured(op, sizes, room),
         }
     }
 
@@ -251,22 +253,38 @@ impl<D: Disk> Store<D> {
     /// Asks how much room there is.
     pub(super) fn look_for_space(&mut self) {
         if !std::mem::replace(&mut self.duties.looking_for_space, true) {
-            let free = self.disk.free_bytes(Lane::Prepare, &self.options.log_dir);
-            self.tasks.push(Box::pin(async move { Done::Space(free.await) }));
+            let room = self.disk.room(Lane::Prepare, &self.options.log_dir);
+            self.tasks.push(Box::pin(async move { Done::Space(room.await) }));
         }
     }
 
-    fn on_space(&mut self, result: io::Result<u64>) {
+    fn on_space(&mut self, result: io::Result<Room>) {
         self.duties.looking_for_space = false;
         let is_full = self.journal.is_full() || self.duties.segments_full;
         self.duties.space_at = Some(Instant::now() + if is_full { SPACE_RETRY } else { SPACE_LOOK });
         match result {
-            Ok(free) if !is_full => {
-                self.report_space(free.saturating_add(self.journal.reserve_bytes()));
+            Ok(room) if !is_full => {
+                self.report_space(room.free_bytes.saturating_add(self.journal.reserve_bytes()));
             }
             Ok(_) => self.report_space(0),
             Err(error) => tracing::warn!("the room on the disk cannot be read: {error}"),
         }
+    }
+
+    /// The sizes were taken when they were asked for; the room is that of now.
+    fn on_measured(&mut self, op: OpId, sizes: Vec<(TopicPartition, u64)>, room: io::Result<Room>) {
+        if let Err(error) = &room {
+            tracing::warn!("the room on the disk cannot be read: {error}");
+        }
+        let log_dir = &self.options.log_dir;
+        let path = std::path::absolute(log_dir).unwrap_or_else(|_| log_dir.clone());
+        let dir = LogDir {
+            path: path.to_string_lossy().into_owned(),
+            total_bytes: room.as_ref().ok().map(|room| room.total_bytes),
+            usable_bytes: room.as_ref().ok().map(|room| room.free_bytes),
+            sizes,
+        };
+        self.events.push_back(StoreEvent::LogsMeasured { op, dir });
     }
 
     fn report_space(&mut self, free_bytes: u64) {

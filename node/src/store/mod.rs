@@ -46,7 +46,7 @@ pub use recovery::OpenReport;
 
 use bytes::Bytes;
 use cuts::Cuts;
-use disk::Disk;
+use disk::{Disk, Lane};
 use duties::{Duties, Task};
 use index::Index;
 use journal::{Journal, Progress};
@@ -55,7 +55,7 @@ use look::LookUp;
 use reader::SegmentFiles;
 use rot::Rot;
 use seedlog_core::ids::{Lsn, Offset, OpId, TopicPartition};
-use seedlog_core::input::ReadResult;
+use seedlog_core::input::{LogDir, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::log::{Retention, SegmentAge};
 use seedlog_core::output::{Extent, Look, StoreCommand};
@@ -86,6 +86,13 @@ pub enum StoreEvent {
         op: OpId,
         /// What was found.
         result: ReadResult,
+    },
+    /// The sizes of logs are known.
+    LogsMeasured {
+        /// The operation.
+        op: OpId,
+        /// Where they are, and how large.
+        dir: LogDir,
     },
     /// A command ended.
     StoreDone {
@@ -264,6 +271,22 @@ impl<D: Disk> Store<D> {
             None => ReadResult::NotFound,
         };
         self.events.push_back(StoreEvent::ReadDone { op, result });
+    }
+
+    /// Looks how large logs are: what their segments hold, and what is on its way there. Ends with [`StoreEvent::LogsMeasured`].
+    pub fn measure(&mut self, op: OpId, partitions: &[TopicPartition]) {
+        let sizes = partitions.iter().map(|&partition| {
+            let segments = self.segments.get(&partition).map_or(&[][..], Vec::as_slice);
+            // What lies before the start may still be in memory.
+            let from = segment::end_of(segments).max(self.cuts.start_of(partition));
+            let behind = self.index.behind(partition, from);
+            let bytes = segments.iter().map(|segment| segment.bytes).sum::<u64>()
+                + behind.map(|batch| u64::from(batch.bytes)).sum::<u64>();
+            (partition, bytes)
+        });
+        let sizes = sizes.collect();
+        let room = self.disk.room(Lane::Prepare, &self.options.log_dir);
+        self.tasks.push(Box::pin(async move { duties::Done::Measured { op, sizes, room: room.await } }));
     }
 
     /// Carries out a command; ends with [`StoreEvent::StoreDone`].

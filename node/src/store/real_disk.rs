@@ -3,7 +3,7 @@
 //! Threads exist here and nowhere else in the store. Dropping the last handle lets the queues run dry and ends the threads,
 //! so that nothing is written behind the back of whoever opens the folder next.
 
-use super::disk::{Completion, DirEntry, Disk, Lane, Open, Then, completion};
+use super::disk::{Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -299,11 +299,14 @@ impl Disk for RealDisk {
         self.submit(lane, move || gone(fs::remove_dir_all(path)))
     }
 
-    fn free_bytes(&self, lane: Lane, dir: &Path) -> Completion<u64> {
+    fn room(&self, lane: Lane, dir: &Path) -> Completion<Room> {
         let dir = dir.to_owned();
         self.submit(lane, move || {
             let stat = rustix::fs::statvfs(&dir)?;
-            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+            Ok(Room {
+                total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+                free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            })
         })
     }
 

@@ -125,6 +125,13 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::FindCoordinator
         | ApiKey::DescribeCluster
         | ApiKey::DescribeTopicPartitions
+        | ApiKey::DescribeAcls
+        | ApiKey::DescribeLogDirs
+        | ApiKey::DescribeClientQuotas
+        | ApiKey::DescribeUserScramCredentials
+        | ApiKey::DescribeQuorum
+        | ApiKey::UpdateFeatures
+        | ApiKey::DescribeProducers
         | ApiKey::DeleteRecords
         | ApiKey::DescribeConfigs
         | ApiKey::AlterConfigs

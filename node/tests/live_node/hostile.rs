@@ -9,10 +9,12 @@ use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     APIS, AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeTopicPartitionsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
-    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Records, Request, Response, Str,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeUserScramCredentialsRequest,
+    ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Records, Request, Response, Str, UpdateFeaturesRequest,
     decode_response, encode_request,
 };
 
@@ -59,6 +61,13 @@ fn request(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
         ApiKey::DescribeCluster => DescribeClusterRequest::default().into(),
         ApiKey::DeleteRecords => DeleteRecordsRequest::default().into(),
         ApiKey::DescribeTopicPartitions => DescribeTopicPartitionsRequest::default().into(),
+        ApiKey::DescribeAcls => DescribeAclsRequest::default().into(),
+        ApiKey::DescribeLogDirs => DescribeLogDirsRequest::default().into(),
+        ApiKey::DescribeClientQuotas => DescribeClientQuotasRequest::default().into(),
+        ApiKey::DescribeUserScramCredentials => DescribeUserScramCredentialsRequest::default().into(),
+        ApiKey::DescribeQuorum => DescribeQuorumRequest::default().into(),
+        ApiKey::UpdateFeatures => UpdateFeaturesRequest::default().into(),
+        ApiKey::DescribeProducers => DescribeProducersRequest::default().into(),
         ApiKey::DescribeConfigs => DescribeConfigsRequest::default().into(),
         ApiKey::AlterConfigs => AlterConfigsRequest::default().into(),
         ApiKey::CreatePartitions => CreatePartitionsRequest::default().into(),

@@ -1,7 +1,7 @@
 //! A disk that passes everything on to another one, until it is told to fail.
 
 use bytes::Bytes;
-use seedlog::store::disk::{Completion, DirEntry, Disk, Lane, Open, Then, completion};
+use seedlog::store::disk::{Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
 use seedlog::store::real_disk::{RealDisk, RealFile};
 use std::io;
 use std::path::Path;
@@ -134,8 +134,8 @@ impl Disk for FaultyDisk {
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()> {
         self.inner.remove_dir(lane, path)
     }
-    fn free_bytes(&self, lane: Lane, dir: &Path) -> Completion<u64> {
-        self.inner.free_bytes(lane, dir)
+    fn room(&self, lane: Lane, dir: &Path) -> Completion<Room> {
+        self.inner.room(lane, dir)
     }
     fn run<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> Completion<T> {
         self.inner.run(lane, work)

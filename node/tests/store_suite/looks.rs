@@ -179,3 +179,62 @@ fn a_deleted_topic_goes_and_one_that_nobody_knows_is_set_aside() {
         drop(store);
     });
 }
+
+/// What the store says of two logs, and that it says where they are.
+async fn measured<D: Disk>(node: &mut Node<D>, dir: &std::path::Path) -> Vec<u64> {
+    let op = node.op();
+    node.store.measure(op, &[partition(1, 0), partition(1, 1), partition(9, 9)]);
+    let StoreEvent::LogsMeasured { dir: found, .. } = node.done(op).await else { panic!("it was measured") };
+    assert_eq!(found.path, dir.to_string_lossy());
+    let (total, usable) = (found.total_bytes.expect("it is known"), found.usable_bytes.expect("so is this"));
+    assert!(0 < usable && usable <= total, "{usable} of {total}");
+    assert_eq!(found.sizes[2], (partition(9, 9), 0), "a log that is not there has no bytes");
+    found.sizes[..2].iter().map(|(_, bytes)| *bytes).collect()
+}
+
+fn modelled(model: &Model) -> Vec<u64> {
+    let bytes = |index| model.partitions[&partition(1, index)].iter().map(|batch| batch.bytes.len() as u64);
+    (0..2).map(|index| bytes(index).sum()).collect()
+}
+
+#[test]
+fn the_size_of_a_log_is_that_of_its_batches_wherever_they_are() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut options = options(dir.path());
+        options.tail_cache_bytes = 0;
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 2);
+        assert_eq!(measured(&mut node, dir.path()).await, [0, 0]);
+        for round in 0..50 {
+            node.append(partition(1, 0), 1 + round % 3, 300 + round, round % 30 == 0);
+            node.append(partition(1, 1), 1, 400, false);
+        }
+        let before_write = measured(&mut node, dir.path()).await;
+        assert_eq!(before_write, modelled(&node.model));
+        assert!(before_write.iter().all(|&bytes| bytes > 15_000));
+        node.sync().await;
+        node.take_snapshot().await;
+        assert_eq!(measured(&mut node, dir.path()).await, modelled(&node.model), "all is in segments");
+        for index in [0, 1, 0] {
+            node.append(partition(1, index), 2, 500, false);
+        }
+        node.sync().await;
+        assert_eq!(measured(&mut node, dir.path()).await, modelled(&node.model), "some is in the journal");
+        // All that is left of the second log is its last batch, of the first one nothing: also what is still in memory counts no more.
+        let (of_first, of_second) = (node.end(partition(1, 0)), node.boundaries(partition(1, 1)));
+        node.move_start(partition(1, 0), of_first);
+        node.move_start(partition(1, 1), of_second[of_second.len() - 2]);
+        node.sync().await;
+        let left = measured(&mut node, dir.path()).await;
+        assert_eq!(left[0], 0);
+        assert!(left[1] > 1_000 && left[1] < 1_200, "two records of 500 bytes: {}", left[1]);
+        let model = {
+            node.store.close().await.expect("it closes");
+            node.model
+        };
+        let mut node = open_when_free(&options, real_disk(true), model).await;
+        assert_eq!(measured(&mut node, dir.path()).await, left, "it was read back");
+    });
+}

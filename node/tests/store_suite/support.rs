@@ -316,6 +316,7 @@ impl<D: Disk> Node<D> {
                 StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
                 other @ (StoreEvent::ReadDone { .. }
                 | StoreEvent::StoreDone { .. }
+                | StoreEvent::LogsMeasured { .. }
                 | StoreEvent::Damaged { .. }
                 | StoreEvent::Space { .. }) => {
                     others.push(other);
@@ -330,7 +331,9 @@ impl<D: Disk> Node<D> {
         loop {
             let event = self.store.next_event().await;
             match &event {
-                StoreEvent::ReadDone { op: done, .. } | StoreEvent::StoreDone { op: done, .. }
+                StoreEvent::ReadDone { op: done, .. }
+                | StoreEvent::StoreDone { op: done, .. }
+                | StoreEvent::LogsMeasured { op: done, .. }
                     if *done == op =>
                 {
                     return event;
@@ -339,6 +342,7 @@ impl<D: Disk> Node<D> {
                 StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
                 StoreEvent::ReadDone { .. }
                 | StoreEvent::StoreDone { .. }
+                | StoreEvent::LogsMeasured { .. }
                 | StoreEvent::Damaged { .. }
                 | StoreEvent::Space { .. } => {}
             }
@@ -354,6 +358,7 @@ impl<D: Disk> Node<D> {
                     StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
                     StoreEvent::ReadDone { .. }
                     | StoreEvent::StoreDone { .. }
+                    | StoreEvent::LogsMeasured { .. }
                     | StoreEvent::Damaged { .. }
                     | StoreEvent::Space { .. } => {}
                 }

@@ -115,6 +115,7 @@ impl World {
                 self.queue.push(self.now_us + late + 20, What::Look { node: at, life, id });
             }
             Output::FindExpired { .. } => unreachable!("logs are kept for ever here"),
+            Output::MeasureLogs { .. } => unreachable!("no client here asks for the sizes of logs"),
             Output::Store { op, command } => self.on_command(at, op, command),
             Output::Halt { reason } => self.on_halt(at, &reason),
         }

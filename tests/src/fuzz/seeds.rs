@@ -22,7 +22,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
 }
 
 /// A story in which every API is asked that a scenario can ask.
-const STORY: [&str; 18] = [
+const STORY: [&str; 26] = [
     "start",
     "create orders partitions=2 message.timestamp.type=CreateTime",
     "create no/slash",
@@ -39,6 +39,14 @@ const STORY: [&str; 18] = [
     "replace-settings topic orders retention.bytes=-1",
     "settings topic orders key=retention.bytes,segment.ms",
     "resources topic broker",
+    "quorum",
+    "quorum orders-0 version=0",
+    "log-dirs",
+    "producers orders-0 payments-0",
+    "acls",
+    "quotas user/any client-id/default",
+    "scram-users ann",
+    "update-features metadata.version=1",
     "delete orders",
     "stop",
 ];

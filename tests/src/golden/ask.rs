@@ -2,7 +2,7 @@
 
 use super::node::WALL_START_MS;
 use super::words::Line;
-use super::{Frame, World, partitions, settings};
+use super::{Frame, World, described, partitions, settings};
 use bytes::Bytes;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
@@ -29,9 +29,11 @@ impl World {
     /// Sends a request and lets the broker answer, or not.
     pub(super) fn ask(&mut self, line: &mut Line) -> Result<(), String> {
         self.process()?;
+        let version = line.take("version").map(|version| super::words::number(&version)).transpose()?;
         let request = self.request(line)?;
         let conn = self.connect(&line.client)?;
-        let (api, version) = (request.api_key(), version_of(request.api_key()));
+        let api = request.api_key();
+        let version = version.unwrap_or_else(|| version_of(api));
         let name = line.client.clone();
         let client = self.process()?.clients.get_mut(&name).ok_or("the connection is gone")?;
         let number = client.send(&line.verb, api, version);
@@ -77,6 +79,9 @@ impl World {
             "grow" => partitions::grow(line),
             "elect" => partitions::elect(line),
             "settings" | "alter" | "replace-settings" | "resources" => settings::request(line),
+            "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "scram-users" | "update-features" => {
+                described::request(line)
+            }
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())
@@ -183,7 +188,13 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::DescribeCluster | ApiKey::DeleteRecords | ApiKey::ElectLeaders | ApiKey::AlterConfigs => 2,
         ApiKey::DescribeConfigs => 4,
         ApiKey::IncrementalAlterConfigs | ApiKey::ListConfigResources => 1,
-        ApiKey::DescribeTopicPartitions => 0,
+        ApiKey::DescribeQuorum | ApiKey::UpdateFeatures => 2,
+        ApiKey::DescribeLogDirs => 5,
+        ApiKey::DescribeAcls => 3,
+        ApiKey::DescribeClientQuotas => 1,
+        ApiKey::DescribeTopicPartitions
+        | ApiKey::DescribeProducers
+        | ApiKey::DescribeUserScramCredentials => 0,
     }
 }
 

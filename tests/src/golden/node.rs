@@ -8,7 +8,7 @@ use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{ConnId, ListenerId, Offset, RequestNumber, TopicPartition, Uuid};
-use seedlog_core::input::{Input, ReadResult};
+use seedlog_core::input::{Input, LogDir, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::journal::scan::payload_is_intact;
 use seedlog_core::log::{Retention, SegmentAge};
@@ -265,6 +265,10 @@ impl World {
                 let result = process.find_expired(&self.disk, partition, up_to, &retention);
                 process.inputs.push_back(Input::ReadDone { op, result });
             }
+            Output::MeasureLogs { op, partitions } => {
+                let dir = process.measure(&partitions);
+                process.inputs.push_back(Input::LogsMeasured { op, dir });
+            }
             Output::Store { op, command } => {
                 let result = match command {
                     StoreCommand::Drop { .. } => Ok(()),
@@ -505,6 +509,25 @@ impl Process {
         match retention.start(&segments, rest) {
             Some(offset) => ReadResult::Found { offset, timestamp_ms: -1 },
             None => ReadResult::NotFound,
+        }
+    }
+
+    /// Every log's batches as they were given out, from its start on.
+    fn measure(&self, partitions: &[TopicPartition]) -> LogDir {
+        let bytes = |partition| {
+            let replica = self.broker.replicas().get(partition).expect("the broker asks for what it has");
+            let start = replica.log().start();
+            let places = self.index.get(partition).into_iter().flatten();
+            let places = places.filter(
+                |place| matches!(&place.0.entry, Entry::Append(append) if append.next_offset() > start),
+            );
+            places.map(|place| u64::from(place.0.entry.payload_bytes())).sum()
+        };
+        LogDir {
+            path: "/logs".to_owned(),
+            total_bytes: Some(1 << 40),
+            usable_bytes: Some(1 << 30),
+            sizes: partitions.iter().map(|partition| (*partition, bytes(partition))).collect(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What happened, in words: one line a partition, one line a group.
 
 use super::journal::Group;
-use super::{partitions, settings};
+use super::{described, partitions, settings};
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
@@ -21,7 +21,7 @@ use seedlog_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsets
 use seedlog_core::wire::metadata::{MetadataResponsePartition, MetadataResponseTopic};
 use seedlog_core::wire::offset_for_leader_epoch::{EpochEndOffset, OffsetForLeaderTopicResult};
 use seedlog_core::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
-use seedlog_core::wire::{FetchResponse, Records, Response, Str};
+use seedlog_core::wire::{DescribeTopicPartitionsResponse, FetchResponse, Records, Response, Str};
 use std::collections::BTreeMap;
 
 /// The partition by its topic's name.
@@ -264,29 +264,35 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         }
         Response::DeleteRecords(deleted) => deleted.topics.iter().flat_map(deleted_lines).collect(),
         Response::Metadata(metadata) => metadata.topics.iter().flat_map(described_lines).collect(),
-        Response::FindCoordinator(found) => {
-            let line = |one: &Coordinator| {
-                let said = format!("node {}", one.node_id);
-                format!("{}: {}", one.key, or_error(one.error_code, one.error_message.as_ref(), said))
-            };
-            found.coordinators.iter().map(line).collect()
-        }
+        Response::FindCoordinator(found) => found.coordinators.iter().map(coordinator_line).collect(),
         Response::CreatePartitions(grown) => partitions::grown(grown),
         Response::ElectLeaders(elected) => partitions::elected(elected),
         Response::DescribeConfigs(described) => settings::described(described),
         Response::IncrementalAlterConfigs(altered) => settings::altered(&altered.responses),
         Response::AlterConfigs(altered) => settings::altered(&altered.responses),
         Response::ListConfigResources(list) => settings::listed(list),
+        Response::DescribeQuorum(quorum) => described::quorum_lines(quorum),
+        Response::DescribeLogDirs(dirs) => described::log_dirs_lines(dirs),
+        Response::DescribeProducers(producers) => described::producers_lines(producers),
+        Response::DescribeAcls(acls) => described::acls_lines(acls),
+        Response::DescribeClientQuotas(quotas) => described::quotas_lines(quotas),
+        Response::DescribeUserScramCredentials(users) => described::users_lines(users),
+        Response::UpdateFeatures(updated) => described::features_lines(updated),
         Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
-        Response::DescribeTopicPartitions(described) => {
-            let mut lines: Vec<String> = described.topics.iter().flat_map(paged_lines).collect();
-            let next = described.next_cursor.as_ref();
-            lines.extend(
-                next.map(|next| format!("more from {}-{} on", next.topic_name, next.partition_index)),
-            );
-            lines
-        }
+        Response::DescribeTopicPartitions(described) => page(described),
     }
+}
+
+fn coordinator_line(one: &Coordinator) -> String {
+    let said = format!("node {}", one.node_id);
+    format!("{}: {}", one.key, or_error(one.error_code, one.error_message.as_ref(), said))
+}
+
+fn page(described: &DescribeTopicPartitionsResponse) -> Vec<String> {
+    let mut lines: Vec<String> = described.topics.iter().flat_map(paged_lines).collect();
+    let next = described.next_cursor.as_ref();
+    lines.extend(next.map(|next| format!("more from {}-{} on", next.topic_name, next.partition_index)));
+    lines
 }
 
 fn deleted_lines(topic: &DeleteRecordsTopicResult) -> Vec<String> {

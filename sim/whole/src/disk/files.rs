@@ -1,6 +1,6 @@
 //! A file system on the bare world's disk: folders are names that end in a slash.
 
-use seedlog::store::disk::{DirEntry, Open};
+use seedlog::store::disk::{DirEntry, Open, Room};
 use seedlog_core::ids::Lsn;
 use seedlog_core::journal::format::GroupPrefix;
 use seedlog_sim::disk::{Disk, Inode, PowerCut, folder_of};
@@ -65,6 +65,12 @@ impl Files {
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         if self.full { 0 } else { FREE_BYTES.saturating_sub(self.disk.used_bytes()) }
+    }
+
+    /// Its size, and what is free of it.
+    #[must_use]
+    pub fn room_left(&self) -> Room {
+        Room { total_bytes: FREE_BYTES, free_bytes: self.free_bytes() }
     }
 
     pub(super) fn has_dir(&self, dir: &str) -> bool {

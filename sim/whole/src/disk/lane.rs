@@ -3,7 +3,7 @@
 use super::SimFile;
 use super::files::{Files, GroupSeen};
 use bytes::Bytes;
-use seedlog::store::disk::{Completer, DirEntry, Lane, Open};
+use seedlog::store::disk::{Completer, DirEntry, Lane, Open, Room};
 use seedlog_core::journal::format::GroupPrefix;
 use seedlog_sim::disk::{Inode, SECTOR_BYTES};
 use seedlog_sim::hash::hash64;
@@ -34,7 +34,7 @@ pub(crate) enum Op {
     Open { name: String, how: Open, done: Done<SimFile> },
     Read { inode: Inode, position: u64, bytes: usize, done: Done<Bytes> },
     Length { inode: Inode, done: Done<u64> },
-    Free { done: Done<u64> },
+    Room { done: Done<Room> },
     Run { work: Box<dyn FnOnce() + Send> },
 }
 
@@ -102,7 +102,7 @@ impl Op {
                 Finished::new(done, files.read(inode, position, bytes).map(Bytes::from))
             }
             Self::Length { inode, done } => Finished::new(done, Ok(files.disk.content(inode).len() as u64)),
-            Self::Free { done } => Finished::new(done, Ok(files.free_bytes())),
+            Self::Room { done } => Finished::new(done, Ok(files.room_left())),
             Self::Run { work } => Finished(work),
         }
     }
@@ -117,7 +117,7 @@ impl Op {
             Self::Unit { work: Work::Sync { .. } | Work::SyncDir { .. } | Work::SyncAll, .. } => (300, 2_500),
             Self::Read { .. } => (500, 2_000),
             Self::Unit { .. } | Self::List { .. } | Self::Open { .. } => (800, 1_500),
-            Self::Length { .. } | Self::Free { .. } | Self::Run { .. } => (950, 1_200),
+            Self::Length { .. } | Self::Room { .. } | Self::Run { .. } => (950, 1_200),
         };
         if rng.chance(at_once) { 0 } else { rng.range(1_000, slow_us) }
     }
@@ -323,7 +323,7 @@ impl Lanes {
             | Op::List { .. }
             | Op::Open { .. }
             | Op::Length { .. }
-            | Op::Free { .. }
+            | Op::Room { .. }
             | Op::Run { .. }) => Some(other.carry_out(files)),
         }
     }
@@ -386,7 +386,7 @@ impl Lanes {
                     other @ (Op::List { .. }
                     | Op::Open { .. }
                     | Op::Length { .. }
-                    | Op::Free { .. }
+                    | Op::Room { .. }
                     | Op::Run { .. }),
                 ) => self.unheard.push(Box::new(other)),
                 None => {}

@@ -24,7 +24,7 @@ use crate::world::Shared;
 use bytes::Bytes;
 use files::name_of;
 use lane::Work;
-use seedlog::store::disk::{Completion, DirEntry, Disk, Lane, Open, Then, completion};
+use seedlog::store::disk::{Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
 use seedlog_sim::disk::Inode;
 use std::fmt;
 use std::io;
@@ -177,8 +177,8 @@ impl Disk for SimDisk {
         self.submit(lane, |done| Op::unit(Work::RemoveDir { dir: name_of(path) }, done))
     }
 
-    fn free_bytes(&self, lane: Lane, _dir: &Path) -> Completion<u64> {
-        self.submit(lane, |done| Op::Free { done })
+    fn room(&self, lane: Lane, _dir: &Path) -> Completion<Room> {
+        self.submit(lane, |done| Op::Room { done })
     }
 
     fn run<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> Completion<T> {

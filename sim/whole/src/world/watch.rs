@@ -198,6 +198,13 @@ impl World {
                 | Response::OffsetForLeaderEpoch(_)
                 | Response::DescribeCluster(_)
                 | Response::DescribeTopicPartitions(_)
+                | Response::DescribeAcls(_)
+                | Response::DescribeLogDirs(_)
+                | Response::DescribeClientQuotas(_)
+                | Response::DescribeUserScramCredentials(_)
+                | Response::DescribeQuorum(_)
+                | Response::UpdateFeatures(_)
+                | Response::DescribeProducers(_)
                 | Response::DescribeConfigs(_)
                 | Response::AlterConfigs(_)
                 | Response::CreatePartitions(_)
@@ -218,6 +225,7 @@ impl World {
             | Output::Close { .. }
             | Output::Read { .. }
             | Output::FindExpired { .. }
+            | Output::MeasureLogs { .. }
             | Output::Halt { .. } => {}
         }
     }
