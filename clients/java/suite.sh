@@ -130,7 +130,6 @@ access() {
   contains "the ACLs" "$(admin AclCommand --list 2>&1)" "No Authorizer is configured"
   same "the users" "$(configs --describe --entity-type users)" ""
   same "the quotas of clients" "$(configs --describe --entity-type clients)" ""
-  same "the quotas of addresses" "$(configs --describe --entity-type ips)" ""
 }
 
 features() {
