@@ -27,6 +27,7 @@ fn help_of_every_command() {
         ("node", &["node"]),
         ("cluster", &["cluster"]),
         ("cluster_describe", &["cluster", "describe"]),
+        ("cluster_health", &["cluster", "health"]),
         ("topic", &["topic"]),
         ("topic_create", &["topic", "create"]),
         ("topic_list", &["topic", "list"]),
@@ -96,6 +97,7 @@ fn a_broker_that_is_not_there_is_code_1_and_one_sentence() {
     let refused = io::Error::from(Errno::CONNREFUSED);
     for args in [
         &["topic", "list"][..],
+        &["cluster", "health", "--request-timeout-ms", "200"],
         &["topic", "create", "--topic", "a", "--request-timeout-ms", "200"],
         &["produce", "--topic", "a", "--value", "v", "--delivery-timeout-ms", "200"],
         &["consume", "--topic", "a"],

@@ -9,6 +9,7 @@ mod config;
 mod consume;
 mod demo;
 mod dev;
+mod health;
 mod input;
 mod json;
 mod local;
@@ -38,7 +39,7 @@ struct Cli {
 enum Command {
     /// Run a node.
     Node(NodeArgs),
-    /// Show the nodes of a cluster.
+    /// Show the nodes of a cluster, and whether it is healthy.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// Create, list, describe and delete topics.
