@@ -37,6 +37,9 @@ fn help_of_every_command() {
         ("config_describe", &["config", "describe"]),
         ("config_alter", &["config", "alter"]),
         ("config_explain", &["config", "explain"]),
+        ("log", &["log"]),
+        ("log_dump", &["log", "dump"]),
+        ("log_verify", &["log", "verify"]),
         ("produce", &["produce"]),
         ("consume", &["consume"]),
         ("dev", &["dev"]),
@@ -74,6 +77,9 @@ fn wrong_usage_is_code_2_and_says_what_to_do() {
         &["topic", "list", "--brokers", "a:1,:2"],
         &["node", "--log-format", "xml"],
         &["completions", "tcsh"],
+        &["log", "dump"],
+        &["log", "verify", "--from", "3"],
+        &["log", "dump", "x", "--max", "0"],
         &["topics"],
     ];
     let mut all = String::new();

@@ -4,15 +4,18 @@
 //! 0 done, 1 failed, 2 wrong usage, 3 done but what was found is unhealthy. Everything is printed through `output`; what
 //! talks to brokers is in `client`.
 
+mod batch;
 mod cluster;
 mod config;
 mod consume;
 mod demo;
 mod dev;
+mod dump;
 mod health;
 mod input;
 mod json;
 mod local;
+mod log;
 mod node;
 mod output;
 mod produce;
@@ -52,6 +55,9 @@ enum Command {
     Produce(Box<produce::ProduceArgs>),
     /// Read records from a topic.
     Consume(consume::ConsumeArgs),
+    /// Look into the folder of a stopped node: print what is there, check every checksum.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Run a cluster on this machine to try things on, until Ctrl-C.
     Dev(dev::DevArgs),
     /// Run a cluster, kill the node that leads while records are written, restart it, and count what is left.
@@ -88,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => block_on(config::run(&command, &mut output)),
         Command::Produce(args) => block_on(produce::run(&args, &mut output)),
         Command::Consume(args) => block_on(consume::run(&args, &mut output)),
+        Command::Log(command) => block_on(log::run(&command, &mut output)),
         Command::Dev(args) => block_on(dev::run(&args, &mut output)),
         Command::Demo(args) => block_on(demo::run(&args, &mut output)),
         Command::Version { json } => version(json, &mut output),
