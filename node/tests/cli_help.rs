@@ -40,6 +40,8 @@ fn help_of_every_command() {
         ("log", &["log"]),
         ("log_dump", &["log", "dump"]),
         ("log_verify", &["log", "verify"]),
+        ("proto", &["proto"]),
+        ("proto_decode", &["proto", "decode"]),
         ("produce", &["produce"]),
         ("consume", &["consume"]),
         ("dev", &["dev"]),
@@ -80,6 +82,10 @@ fn wrong_usage_is_code_2_and_says_what_to_do() {
         &["log", "dump"],
         &["log", "verify", "--from", "3"],
         &["log", "dump", "x", "--max", "0"],
+        &["proto", "decode", "00120"],
+        &["proto", "decode", "00 1x"],
+        &["proto", "decode", "00", "--response", "Metadat:1"],
+        &["proto", "decode", "00", "--response", "Metadata:99"],
         &["topics"],
     ];
     let mut all = String::new();

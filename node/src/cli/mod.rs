@@ -19,6 +19,7 @@ mod log;
 mod node;
 mod output;
 mod produce;
+mod proto;
 mod remote;
 mod topic;
 mod verdict;
@@ -58,6 +59,9 @@ enum Command {
     /// Look into the folder of a stopped node: print what is there, check every checksum.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Read frames of Kafka's protocol.
+    #[command(subcommand)]
+    Proto(proto::ProtoCommand),
     /// Run a cluster on this machine to try things on, until Ctrl-C.
     Dev(dev::DevArgs),
     /// Run a cluster, kill the node that leads while records are written, restart it, and count what is left.
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => block_on(produce::run(&args, &mut output)),
         Command::Consume(args) => block_on(consume::run(&args, &mut output)),
         Command::Log(command) => block_on(log::run(&command, &mut output)),
+        Command::Proto(command) => proto::run(&command, &mut output),
         Command::Dev(args) => block_on(dev::run(&args, &mut output)),
         Command::Demo(args) => block_on(demo::run(&args, &mut output)),
         Command::Version { json } => version(json, &mut output),

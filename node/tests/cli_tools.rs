@@ -1,0 +1,73 @@
+//! Commands that need no broker: frames as named fields.
+
+#![expect(clippy::unwrap_used, reason = "a helper fails as its test does")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use seedlog_core::wire::{MetadataRequest, Str, encode_request};
+use serde_json::Value;
+
+fn seedlog(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seedlog"));
+    command.args(args).env_clear().env("COLUMNS", "100").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = seedlog(args).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), stderr)
+}
+
+/// A Metadata request of version 12 for one topic, with its length.
+fn metadata_request() -> String {
+    use seedlog_core::wire::metadata::MetadataRequestTopic;
+    let topic = MetadataRequestTopic { name: Some(Str::from("orders")), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+    let frame = encode_request(12, 7, Some(&Str::from("me")), &request.into()).unwrap().to_bytes();
+    frame.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn frames_are_named_fields() {
+    let hex = metadata_request();
+    let mut all = String::new();
+    let shown = [
+        &["proto", "decode", &hex][..],
+        &["proto", "decode", &hex, "--json"],
+        &["proto", "decode", &hex[8..60]],
+        &["proto", "decode", "0012 0004 00000001 ffff 00"],
+        &["proto", "decode", "03e7 0000 00000001 ffff"],
+        &["proto", "decode", "0003 0063 00000001 ffff"],
+        // ApiVersions in version 3: one API, and an unknown tagged field.
+        &[
+            "proto",
+            "decode",
+            "--response",
+            "ApiVersions:3",
+            "00000009 0000 02 0003 0000 000c 00 00000000 01 63 02 beef",
+        ],
+        &["proto", "decode", "--response", "3:12", "00000009 00 00000000 02 00000001", "--json"],
+        &["proto", "decode", "--response", "Metadata:0", "00000063 00000000 00000000 ff"],
+    ];
+    for args in shown {
+        let (code, stdout, stderr) = run(args);
+        all += &format!("$ seedlog {}\n{stdout}{stderr}exit code {code}\n\n", args.join(" "));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_frame_comes_from_standard_input_too() {
+    let mut child =
+        seedlog(&["proto", "decode", "--json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let hex = metadata_request();
+    let lines: Vec<&str> = hex.as_bytes().chunks(16).map(|line| str::from_utf8(line).unwrap()).collect();
+    child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let frame: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(frame["body"]["topics"][0]["name"], "orders");
+    assert_eq!(frame["error"], Value::Null);
+}
