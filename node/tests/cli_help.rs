@@ -42,6 +42,7 @@ fn help_of_every_command() {
         ("log_verify", &["log", "verify"]),
         ("proto", &["proto"]),
         ("proto_decode", &["proto", "decode"]),
+        ("doctor", &["doctor"]),
         ("produce", &["produce"]),
         ("consume", &["consume"]),
         ("dev", &["dev"]),

@@ -1,12 +1,14 @@
-//! Commands that need no broker: frames as named fields.
+//! Commands that need no broker: frames as named fields, and the machine's fitness.
 
 #![expect(clippy::unwrap_used, reason = "a helper fails as its test does")]
 
+use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use seedlog_core::wire::{MetadataRequest, Str, encode_request};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn seedlog(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seedlog"));
@@ -70,4 +72,54 @@ fn a_frame_comes_from_standard_input_too() {
     let frame: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(frame["body"]["topics"][0]["name"], "orders");
     assert_eq!(frame["error"], Value::Null);
+}
+
+#[test]
+fn a_machine_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let config = folder.path().join("server.properties");
+    let text =
+        format!("log.dirs={}\nlisteners=PLAINTEXT://127.0.0.1:0\nadmin.listener=off\n", data.display());
+    fs::write(&config, text).unwrap();
+    let args = ["doctor", "--config", config.to_str().unwrap()];
+    let (_, stdout, stderr) = run(&[&args[..], &["--json"]].concat());
+    let diagnosis: Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}{stderr}"));
+    let checks = diagnosis["checks"].as_array().unwrap();
+    let names: Vec<&str> = checks.iter().map(|check| check["check"].as_str().unwrap()).collect();
+    for name in [
+        "config",
+        "descriptors",
+        "clock",
+        "clock_sync",
+        "folder",
+        "free_bytes",
+        "file_system",
+        "sync",
+        "direct_io",
+        "port",
+        "advertised",
+        "memory",
+        "swap",
+    ] {
+        assert!(names.contains(&name), "{name} is missing in {names:?}");
+    }
+    let of = |name: &str| checks.iter().find(|check| check["check"] == name).unwrap();
+    assert_eq!((&of("port")["state"], &of("folder")["state"]), (&json!("ok"), &json!("ok")));
+    assert!(of("sync")["found"].as_str().unwrap().contains("in the median"));
+    assert!(checks.iter().all(|check| check["then"].is_string() != (check["state"] == "ok")), "{diagnosis}");
+    assert!(!data.exists(), "nothing is created");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing is left behind");
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listeners = format!("listeners=PLAINTEXT://{}", taken.local_addr().unwrap());
+    let (code, stdout, stderr) = run(&[&args[..], &["--override", &listeners]].concat());
+    assert_eq!(code, 3, "{stdout}");
+    assert!(stdout.contains("fail  port") && stdout.contains("next: stop what listens there"), "{stdout}");
+    assert!(stderr.contains("failed"), "{stderr}");
+    fs::write(&data, "a file").unwrap();
+    let (code, stdout, _) = run(&args);
+    assert!(code == 3 && stdout.contains("is no folder"), "{stdout}");
+    let (code, stdout, _) = run(&["doctor", "--override", "node.idd=7"]);
+    assert!(code == 3 && stdout.contains("fail  config") && stdout.contains("ok    clock"), "{stdout}");
 }

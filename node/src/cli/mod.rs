@@ -10,6 +10,7 @@ mod config;
 mod consume;
 mod demo;
 mod dev;
+mod doctor;
 mod dump;
 mod health;
 mod input;
@@ -62,6 +63,8 @@ enum Command {
     /// Read frames of Kafka's protocol.
     #[command(subcommand)]
     Proto(proto::ProtoCommand),
+    /// Check whether this machine is fit for a node: limits, clock, disk, ports, memory. Ends with code 3 if it is not.
+    Doctor(doctor::DoctorArgs),
     /// Run a cluster on this machine to try things on, until Ctrl-C.
     Dev(dev::DevArgs),
     /// Run a cluster, kill the node that leads while records are written, restart it, and count what is left.
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Consume(args) => block_on(consume::run(&args, &mut output)),
         Command::Log(command) => block_on(log::run(&command, &mut output)),
         Command::Proto(command) => proto::run(&command, &mut output),
+        Command::Doctor(args) => doctor::run(&args, &mut output),
         Command::Dev(args) => block_on(dev::run(&args, &mut output)),
         Command::Demo(args) => block_on(demo::run(&args, &mut output)),
         Command::Version { json } => version(json, &mut output),
