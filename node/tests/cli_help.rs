@@ -43,6 +43,7 @@ fn help_of_every_command() {
         ("proto", &["proto"]),
         ("proto_decode", &["proto", "decode"]),
         ("doctor", &["doctor"]),
+        ("man", &["man"]),
         ("produce", &["produce"]),
         ("consume", &["consume"]),
         ("dev", &["dev"]),

@@ -1,4 +1,4 @@
-//! Commands that need no broker: frames as named fields, and the machine's fitness.
+//! Commands that need no broker: frames as named fields, the machine's fitness, completions and manual pages.
 
 #![expect(clippy::unwrap_used, reason = "a helper fails as its test does")]
 
@@ -122,4 +122,54 @@ fn a_machine_is_looked_at() {
     assert!(code == 3 && stdout.contains("is no folder"), "{stdout}");
     let (code, stdout, _) = run(&["doctor", "--override", "node.idd=7"]);
     assert!(code == 3 && stdout.contains("fail  config") && stdout.contains("ok    clock"), "{stdout}");
+}
+
+#[test]
+fn the_completion_for_bash_is_bash_and_names_the_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("seedlog.bash");
+    let (code, text, _) = run(&["completions", "bash"]);
+    assert_eq!(code, 0);
+    fs::write(&script, &text).unwrap();
+    let checked = Command::new("bash").arg("-n").arg(&script).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let commands =
+        "node cluster topic config produce consume log proto doctor dev demo version man completions";
+    for shell in ["bash", "zsh", "fish"] {
+        let (_, text, _) = run(&["completions", shell]);
+        for command in commands.split(' ').chain(["health", "verify", "decode"]) {
+            assert!(text.contains(command), "{shell} does not know {command}");
+        }
+    }
+    // What a person gets who presses Tab.
+    let ask = format!(
+        "source {}; COMP_WORDS=(seedlog cluster h); COMP_CWORD=2; _seedlog seedlog h cluster; echo \"${{COMPREPLY[@]}}\"",
+        script.display()
+    );
+    let offered = Command::new("bash").args(["-c", &ask]).output().unwrap();
+    let offered = String::from_utf8(offered.stdout).unwrap();
+    assert!(offered.split_whitespace().any(|word| word == "health"), "{offered}");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("man1");
+    let (code, stdout, stderr) = run(&["man", "--dir", dir.to_str().unwrap()]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("man -l"), "{stdout}");
+    for (page, word) in [
+        ("seedlog.1", "doctor"),
+        ("seedlog-cluster-health.1", "bootstrap"),
+        ("seedlog-log-verify.1", "FOLDER"),
+        ("seedlog-topic-create.1", "partitions"),
+    ] {
+        let text = fs::read_to_string(dir.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains(".TH ") && text.contains(word), "{page}: {text}");
+    }
+    let (code, page, _) = run(&["man"]);
+    assert!(code == 0 && page == fs::read_to_string(dir.join("seedlog.1")).unwrap());
+    fs::write(folder.path().join("file"), "").unwrap();
+    let (code, _, stderr) = run(&["man", "--dir", folder.path().join("file").to_str().unwrap()]);
+    assert!(code == 1 && stderr.contains("file"), "{stderr}");
 }

@@ -25,6 +25,7 @@ mod remote;
 mod topic;
 mod verdict;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -75,6 +76,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the manual page of this program, or write those of all commands into a folder.
+    Man {
+        /// Where to write the pages, such as /usr/local/share/man/man1; without it the page of this program is printed
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print a script that completes commands and flags in a shell.
     Completions {
         /// The shell.
@@ -107,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => block_on(dev::run(&args, &mut output)),
         Command::Demo(args) => block_on(demo::run(&args, &mut output)),
         Command::Version { json } => version(json, &mut output),
+        Command::Man { dir } => man(dir.as_deref(), &mut output),
         Command::Completions { shell } => completions(shell, &mut output),
     };
     output.end(result)
@@ -127,6 +135,24 @@ fn version(json: bool, output: &mut Output) -> CliResult {
         return output.json(&serde_json::json!({ "name": "seedlog", "version": version }));
     }
     output.line(&format!("seedlog {version}"))
+}
+
+fn man(dir: Option<&Path>, output: &mut Output) -> CliResult {
+    let failed = |what: &dyn std::fmt::Display, source| output::CliError::io(what, source);
+    let Some(dir) = dir else {
+        let mut page = Vec::new();
+        let written = clap_mangen::Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page);
+        written.map_err(|error| failed(&"cannot write the page", error))?;
+        output.bytes(&page)?;
+        return output.flush();
+    };
+    std::fs::create_dir_all(dir).map_err(|error| failed(&dir.display(), error))?;
+    clap_mangen::generate_to(Cli::command(), dir).map_err(|error| failed(&dir.display(), error))?;
+    output.line(&format!(
+        "wrote the pages to {}; read one with `man -l {}`",
+        dir.display(),
+        dir.join("seedlog.1").display()
+    ))
 }
 
 fn completions(shell: Shell, output: &mut Output) -> CliResult {
