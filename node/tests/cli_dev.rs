@@ -208,6 +208,82 @@ fn wait_for(mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// What `seedlog cluster health` finds, by exit code, kind of finding and the brokers it names.
+fn health(servers: &str) -> (i32, Vec<(String, Vec<i64>)>) {
+    let output = seedlog(&["cluster", "health", "-b", servers, "--json"]).output().expect("it runs");
+    let health: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    let code = output.status.code().expect("it ends by itself");
+    assert_eq!(health["healthy"], code == 0, "{health}");
+    let findings = health["findings"].as_array().expect("a list").iter().map(|finding| {
+        let brokers = finding["brokers"].as_array().into_iter().flatten().filter_map(Value::as_i64);
+        (finding["finding"].as_str().expect("a word").to_owned(), brokers.collect())
+    });
+    (code, findings.collect())
+}
+
+#[test]
+fn a_healthy_node_is_one_line() {
+    let dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let servers = dev.bootstrap().to_owned();
+    ok(&["topic", "create", "-b", &servers, "--topic", "t", "--partitions", "2"]);
+    let told = ok(&["cluster", "health", "-b", &servers]);
+    assert!(told.starts_with("healthy  cluster ") && told.lines().count() == 1, "{told}");
+    assert!(told.ends_with("brokers 1  topics 1  partitions 2\n"), "{told}");
+    assert_eq!(health(&servers), (0, vec![]));
+    dev.signal(Signal::INT);
+    assert!(dev.end().status.success());
+}
+
+#[test]
+fn what_is_wrong_with_a_cluster_is_named() {
+    let dev = Dev::start(&["--nodes", "3", "--port", "0"]);
+    let servers = dev.bootstrap().to_owned();
+    ok(&["topic", "create", "-b", &servers, "--topic", "t", "--partitions", "3"]);
+    wait_for(|| health(&servers) == (0, vec![]));
+
+    let processes: Vec<i32> = dev
+        .lines
+        .iter()
+        .filter_map(|line| line.split_once("  process ")?.1.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(processes.len(), 3);
+    let kill = |node: usize| {
+        let process = Pid::from_raw(processes[node - 1]).expect("a process");
+        kill_process(process, Signal::KILL).expect("it runs");
+    };
+    kill(3);
+    // Until the controller misses it, it is a broker that does not answer.
+    wait_for(|| health(&servers).1.first().is_some_and(|(kind, of)| kind == "broker_fenced" && *of == [3]));
+    let (code, findings) = health(&servers);
+    assert_eq!(code, 3);
+    let of =
+        |kind: &str| findings.iter().find(|(found, _)| found == kind).map(|(_, brokers)| brokers.clone());
+    assert_eq!(of("partition_under_replicated"), Some(vec![3]), "{findings:?}");
+    assert_eq!(of("replica_offline"), Some(vec![3]), "{findings:?}");
+    assert_eq!(of("no_controller"), None, "{findings:?}");
+    let output = seedlog(&["cluster", "health", "-b", &servers]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        told.contains("error    broker 3 (127.0.0.1:") && told.contains("is fenced and does not answer"),
+        "{told}"
+    );
+    assert!(told.contains("3 partitions under-replicated: t-0, t-1, t-2"), "{told}");
+    assert!(told.contains("         next: start"), "{told}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && said.contains("the cluster is not healthy"), "{said}");
+
+    kill(2);
+    // A controller that was cut off from its majority notices after an election timeout.
+    let finds = |kind: &str, of: &[i64]| {
+        let (code, findings) = health(&servers);
+        code == 3 && findings.iter().any(|(found, brokers)| found == kind && brokers == of)
+    };
+    assert!(finds("broker_unreachable", &[2]), "nobody is left who could fence it");
+    wait_for(|| finds("no_controller", &[]));
+    dev.signal(Signal::INT);
+    dev.end();
+}
+
 #[test]
 fn no_node_outlives_the_command_that_started_it() {
     let mut dev = Dev::start(&["--nodes", "1", "--port", "0"]);

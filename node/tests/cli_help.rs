@@ -27,6 +27,7 @@ fn help_of_every_command() {
         ("node", &["node"]),
         ("cluster", &["cluster"]),
         ("cluster_describe", &["cluster", "describe"]),
+        ("cluster_health", &["cluster", "health"]),
         ("topic", &["topic"]),
         ("topic_create", &["topic", "create"]),
         ("topic_list", &["topic", "list"]),
@@ -36,6 +37,13 @@ fn help_of_every_command() {
         ("config_describe", &["config", "describe"]),
         ("config_alter", &["config", "alter"]),
         ("config_explain", &["config", "explain"]),
+        ("log", &["log"]),
+        ("log_dump", &["log", "dump"]),
+        ("log_verify", &["log", "verify"]),
+        ("proto", &["proto"]),
+        ("proto_decode", &["proto", "decode"]),
+        ("doctor", &["doctor"]),
+        ("man", &["man"]),
         ("produce", &["produce"]),
         ("consume", &["consume"]),
         ("dev", &["dev"]),
@@ -73,6 +81,13 @@ fn wrong_usage_is_code_2_and_says_what_to_do() {
         &["topic", "list", "--brokers", "a:1,:2"],
         &["node", "--log-format", "xml"],
         &["completions", "tcsh"],
+        &["log", "dump"],
+        &["log", "verify", "--from", "3"],
+        &["log", "dump", "x", "--max", "0"],
+        &["proto", "decode", "00120"],
+        &["proto", "decode", "00 1x"],
+        &["proto", "decode", "00", "--response", "Metadat:1"],
+        &["proto", "decode", "00", "--response", "Metadata:99"],
         &["topics"],
     ];
     let mut all = String::new();
@@ -96,6 +111,7 @@ fn a_broker_that_is_not_there_is_code_1_and_one_sentence() {
     let refused = io::Error::from(Errno::CONNREFUSED);
     for args in [
         &["topic", "list"][..],
+        &["cluster", "health", "--request-timeout-ms", "200"],
         &["topic", "create", "--topic", "a", "--request-timeout-ms", "200"],
         &["produce", "--topic", "a", "--value", "v", "--delivery-timeout-ms", "200"],
         &["consume", "--topic", "a"],

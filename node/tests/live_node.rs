@@ -12,6 +12,8 @@ mod damage;
 mod everyday;
 #[path = "live_node/hostile.rs"]
 mod hostile;
+#[path = "live_node/inspect.rs"]
+mod inspect;
 #[path = "live_node/refusals.rs"]
 mod refusals;
 #[path = "live_node/retention.rs"]

@@ -229,6 +229,12 @@ impl Decoder {
         self.flexible
     }
 
+    /// The bytes read so far: where in the frame the next value begins.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     /// The bytes not yet read.
     #[must_use]
     pub fn remaining(&self) -> usize {

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::health::{self, HealthArgs};
 use super::output::{CliError, CliResult, Output};
 use super::remote::RemoteArgs;
 use super::topic::table;
@@ -12,6 +13,8 @@ use crate::client::admin;
 pub(super) enum ClusterCommand {
     /// Show the brokers: where they are, and whether they are fit to lead.
     Describe(DescribeArgs),
+    /// Say what is wrong and what to do about it: brokers, the controller, leaders, replicas. Ends with code 3 if anything is.
+    Health(HealthArgs),
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +47,7 @@ struct Broker {
 pub(super) async fn run(command: &ClusterCommand, output: &mut Output) -> CliResult {
     match command {
         ClusterCommand::Describe(args) => describe(args, output).await,
+        ClusterCommand::Health(args) => health::run(args, output).await,
     }
 }
 
@@ -88,6 +92,6 @@ async fn describe(args: &DescribeArgs, output: &mut Output) -> CliResult {
     Ok(())
 }
 
-fn endpoint(host: &str, port: i32) -> String {
+pub(super) fn endpoint(host: &str, port: i32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -82,7 +82,7 @@ fn introduce(nodes: &[LocalNode], folder: &Folder, output: &mut Output) -> CliRe
     output.line(&format!("bootstrap server: {servers}"))?;
     output.line("")?;
     for line in [
-        format!("seedlog cluster describe --bootstrap-server {servers}"),
+        format!("seedlog cluster health --bootstrap-server {servers}"),
         format!("seedlog produce --bootstrap-server {servers} --topic greetings"),
         format!("seedlog consume --bootstrap-server {servers} --topic greetings --from-beginning"),
         format!("kcat -b {servers} -P -t greetings"),

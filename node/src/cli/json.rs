@@ -30,6 +30,13 @@ impl<'a> From<&'a [u8]> for JsonBytes<'a> {
 pub(super) struct JsonRecord<'a> {
     topic: &'a str,
     partition: i32,
+    #[serde(flatten)]
+    record: JsonRecordBody<'a>,
+}
+
+/// A record without the place of its partition.
+#[derive(Debug, Serialize)]
+pub(super) struct JsonRecordBody<'a> {
     offset: i64,
     timestamp: Option<i64>,
     timestamp_type: &'static str,
@@ -46,13 +53,17 @@ struct JsonHeader<'a> {
 
 impl<'a> JsonRecord<'a> {
     pub(super) fn new(topic: &'a str, partition: i32, kind: TimestampType, record: &Record<'a>) -> Self {
+        Self { topic, partition, record: JsonRecordBody::new(kind, record) }
+    }
+}
+
+impl<'a> JsonRecordBody<'a> {
+    pub(super) fn new(kind: TimestampType, record: &Record<'a>) -> Self {
         let header = |(key, value): (&'a [u8], Option<&'a [u8]>)| JsonHeader {
             key: key.into(),
             value: value.map(JsonBytes::from),
         };
         Self {
-            topic,
-            partition,
             offset: record.offset.0,
             timestamp: Some(record.timestamp).filter(|&timestamp| timestamp >= 0),
             timestamp_type: match kind {
@@ -63,6 +74,26 @@ impl<'a> JsonRecord<'a> {
             value: record.value.map(JsonBytes::from),
             headers: record.headers.map(header).collect(),
         }
+    }
+
+    /// On one line.
+    pub(super) fn text(&self) -> String {
+        let shown = |bytes: &Option<JsonBytes<'_>>| match bytes {
+            Some(JsonBytes::Text(text)) => format!("{text:?}"),
+            Some(JsonBytes::Binary { base64 }) => format!("base64:{base64}"),
+            None => "null".to_owned(),
+        };
+        let time = self.timestamp.map_or_else(|| "none".to_owned(), super::batch::time);
+        let (offset, key, value) = (self.offset, shown(&self.key), shown(&self.value));
+        let mut text = format!("offset {offset}  time {time}  key {key}  value {value}");
+        for header in &self.headers {
+            let name = match &header.key {
+                JsonBytes::Text(text) => (*text).to_owned(),
+                JsonBytes::Binary { base64 } => format!("base64:{base64}"),
+            };
+            text.push_str(&format!("  header {name}={}", shown(&header.value)));
+        }
+        text
     }
 }
 

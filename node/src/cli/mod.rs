@@ -4,21 +4,28 @@
 //! 0 done, 1 failed, 2 wrong usage, 3 done but what was found is unhealthy. Everything is printed through `output`; what
 //! talks to brokers is in `client`.
 
+mod batch;
 mod cluster;
 mod config;
 mod consume;
 mod demo;
 mod dev;
+mod doctor;
+mod dump;
+mod health;
 mod input;
 mod json;
 mod local;
+mod log;
 mod node;
 mod output;
 mod produce;
+mod proto;
 mod remote;
 mod topic;
 mod verdict;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -38,7 +45,7 @@ struct Cli {
 enum Command {
     /// Run a node.
     Node(NodeArgs),
-    /// Show the nodes of a cluster.
+    /// Show the nodes of a cluster, and whether it is healthy.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// Create, list, describe and delete topics.
@@ -51,6 +58,14 @@ enum Command {
     Produce(Box<produce::ProduceArgs>),
     /// Read records from a topic.
     Consume(consume::ConsumeArgs),
+    /// Look into the folder of a stopped node: print what is there, check every checksum.
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Read frames of Kafka's protocol.
+    #[command(subcommand)]
+    Proto(proto::ProtoCommand),
+    /// Check whether this machine is fit for a node: limits, clock, disk, ports, memory. Ends with code 3 if it is not.
+    Doctor(doctor::DoctorArgs),
     /// Run a cluster on this machine to try things on, until Ctrl-C.
     Dev(dev::DevArgs),
     /// Run a cluster, kill the node that leads while records are written, restart it, and count what is left.
@@ -60,6 +75,12 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Print the manual page of this program, or write those of all commands into a folder.
+    Man {
+        /// Where to write the pages, such as /usr/local/share/man/man1; without it the page of this program is printed
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
     /// Print a script that completes commands and flags in a shell.
     Completions {
@@ -87,9 +108,13 @@ pub fn main() -> ExitCode {
         Command::Config(command) => block_on(config::run(&command, &mut output)),
         Command::Produce(args) => block_on(produce::run(&args, &mut output)),
         Command::Consume(args) => block_on(consume::run(&args, &mut output)),
+        Command::Log(command) => block_on(log::run(&command, &mut output)),
+        Command::Proto(command) => proto::run(&command, &mut output),
+        Command::Doctor(args) => doctor::run(&args, &mut output),
         Command::Dev(args) => block_on(dev::run(&args, &mut output)),
         Command::Demo(args) => block_on(demo::run(&args, &mut output)),
         Command::Version { json } => version(json, &mut output),
+        Command::Man { dir } => man(dir.as_deref(), &mut output),
         Command::Completions { shell } => completions(shell, &mut output),
     };
     output.end(result)
@@ -110,6 +135,24 @@ fn version(json: bool, output: &mut Output) -> CliResult {
         return output.json(&serde_json::json!({ "name": "seedlog", "version": version }));
     }
     output.line(&format!("seedlog {version}"))
+}
+
+fn man(dir: Option<&Path>, output: &mut Output) -> CliResult {
+    let failed = |what: &dyn std::fmt::Display, source| output::CliError::io(what, source);
+    let Some(dir) = dir else {
+        let mut page = Vec::new();
+        let written = clap_mangen::Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page);
+        written.map_err(|error| failed(&"cannot write the page", error))?;
+        output.bytes(&page)?;
+        return output.flush();
+    };
+    std::fs::create_dir_all(dir).map_err(|error| failed(&dir.display(), error))?;
+    clap_mangen::generate_to(Cli::command(), dir).map_err(|error| failed(&dir.display(), error))?;
+    output.line(&format!(
+        "wrote the pages to {}; read one with `man -l {}`",
+        dir.display(),
+        dir.join("seedlog.1").display()
+    ))
 }
 
 fn completions(shell: Shell, output: &mut Output) -> CliResult {

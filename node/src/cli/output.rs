@@ -84,6 +84,11 @@ impl Output {
         writeln!(self.out, "{text}").and_then(|()| self.out.flush()).map_err(stdout_failed)
     }
 
+    /// One of many lines: flush afterwards.
+    pub(super) fn unflushed(&mut self, text: &str) -> CliResult {
+        writeln!(self.out, "{text}").map_err(stdout_failed)
+    }
+
     /// One JSON value on a line of its own.
     pub(super) fn json(&mut self, value: &impl Serialize) -> CliResult {
         self.json_unflushed(value)?;

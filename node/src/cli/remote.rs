@@ -36,6 +36,11 @@ impl RemoteArgs {
         Ok(Cluster::new(parse_addresses(&self.bootstrap_server)?, options))
     }
 
+    /// The brokers as they were named.
+    pub(super) fn servers(&self) -> &str {
+        &self.bootstrap_server
+    }
+
     /// How long one answer may take.
     pub(super) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)

@@ -322,7 +322,7 @@ fn state(partition: &DescribedPartition) -> &'static str {
     }
 }
 
-async fn all_topics(cluster: &Cluster) -> CliResult<Vec<TopicView>> {
+pub(super) async fn all_topics(cluster: &Cluster) -> CliResult<Vec<TopicView>> {
     let response = cluster.metadata(None, false).await?;
     let mut topics = Vec::with_capacity(response.topics.len());
     for name in response.topics.iter().filter_map(|topic| topic.name.as_ref()) {

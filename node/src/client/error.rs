@@ -133,6 +133,24 @@ impl ClientError {
         if let Self::Broker { code, .. } = self { ErrorCode::from_code(*code) } else { None }
     }
 
+    /// What went wrong without the advice that a command gives: for who has better advice.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Connect { reason, .. } | Self::Closed { reason, .. } | Self::Protocol { reason, .. } => {
+                reason.clone()
+            }
+            Self::Address { .. }
+            | Self::Timeout { .. }
+            | Self::NoCommonVersion { .. }
+            | Self::Unwritable(_)
+            | Self::Broker { .. }
+            | Self::Corrupt { .. }
+            | Self::NoPartition { .. }
+            | Self::DeliveryTimeout { .. } => self.to_string(),
+        }
+    }
+
     /// Whether the same request may succeed later, perhaps at another broker.
     #[must_use]
     pub fn is_transient(&self) -> bool {

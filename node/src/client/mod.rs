@@ -1,9 +1,9 @@
 //! A small Kafka client for the command line: internal, no promise to anybody outside this repository.
 //!
 //! ```text
-//!   cli ──► producer ─┐
-//!       ──► consumer ─┼──► cluster (who leads what, retries) ──► connection (one socket, pipelined)
-//!       ──► admin, configs ┘
+//!   cli ──► producer ───────────────┐
+//!       ──► consumer ───────────────┼──► cluster (who leads what, retries) ──► connection (one socket, pipelined)
+//!       ──► admin, configs, health ─┘
 //! ```
 //!
 //! It trusts no broker: whatever bytes come back, the outcome is an error with a sentence, never a panic, and memory stays
@@ -15,6 +15,7 @@ pub mod configs;
 mod connection;
 mod consumer;
 mod error;
+pub mod health;
 mod lane;
 mod partitioner;
 mod producer;

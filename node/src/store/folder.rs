@@ -12,8 +12,8 @@ use std::path::Path;
 
 /// Version of `meta.properties`. The first one named the cluster as well.
 const META_VERSION: u32 = 2;
-const META: &str = "meta.properties";
-const LOCK: &str = ".lock";
+pub(super) const META: &str = "meta.properties";
+pub(super) const LOCK: &str = ".lock";
 /// The file of the snapshot.
 pub(super) const SNAPSHOT: &str = "snapshot";
 
@@ -92,7 +92,7 @@ fn format_meta(identity: Identity) -> String {
     )
 }
 
-fn parse_meta(path: &Path, text: &[u8]) -> Result<Identity, StoreError> {
+pub(super) fn parse_meta(path: &Path, text: &[u8]) -> Result<Identity, StoreError> {
     let bad = |what| StoreError::BadMeta { path: path.to_owned(), what };
     let text = std::str::from_utf8(text).map_err(|_| bad("it is not text"))?;
     let value = |key: &str| {

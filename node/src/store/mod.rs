@@ -15,7 +15,8 @@
 //!
 //! * [`disk`], [`real_disk`]: the disk; * [`buffers`]: memory of groups; * [`journal`]: the writer; * [`recovery`], [`folder`]:
 //!   opening; * [`index`]: what is not only in segments; * [`segment`], [`segments`], [`reader`]: segments as numbers, written,
-//!   read; * [`lease`], [`look`]: reading; * [`duties`]: rounds, snapshots and drops; * [`cuts`]: logs that lose their tails.
+//!   read; * [`lease`], [`look`]: reading; * [`duties`]: rounds, snapshots and drops; * [`cuts`]: logs that lose their tails;
+//!   * [`inspect`]: a folder looked at while no node uses it.
 
 pub mod buffers;
 mod cuts;
@@ -24,6 +25,8 @@ mod duties;
 mod error;
 mod folder;
 mod index;
+#[cfg(not(madsim))]
+pub mod inspect;
 mod journal;
 mod lease;
 mod look;

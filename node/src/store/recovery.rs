@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ pub(super) async fn open<D: Disk>(
     salt: u64,
 ) -> Result<Opened<D::File>, StoreError> {
     let dir = &options.log_dir;
-    let (snapshot, segments) = read_snapshot(disk, options)?;
+    let (snapshot, segments) = read_snapshot(disk, dir)?;
     let through = snapshot.as_ref().map_or(Lsn::ZERO, |snapshot| snapshot.through);
     let entries = disk.list(Lane::Background, dir).await;
     let entries = entries.map_err(StoreError::disk("cannot list", dir))?;
@@ -130,11 +130,11 @@ pub(super) async fn open<D: Disk>(
     Ok(Opened { start, index, segments, cuts, recovered, report, through })
 }
 
-fn read_snapshot<D: Disk>(
+pub(super) fn read_snapshot<D: Disk>(
     disk: &D,
-    options: &StoreOptions,
+    dir: &Path,
 ) -> Result<(Option<Snapshot>, SegmentTable), StoreError> {
-    let path = options.log_dir.join(SNAPSHOT);
+    let path = dir.join(SNAPSHOT);
     let mut bytes = Vec::new();
     match disk.read_now(&path, &mut bytes) {
         Ok(()) => {}
@@ -149,9 +149,9 @@ fn read_snapshot<D: Disk>(
 }
 
 /// Journal files, one in memory at a time.
-struct Source<'a, D> {
+pub(super) struct Source<'a, D> {
     disk: &'a D,
-    dir: &'a PathBuf,
+    dir: &'a Path,
     files: &'a BTreeMap<u64, u64>,
     /// The file read last. Shared, so that a visitor can look into the file that is being replayed.
     content: Rc<RefCell<Rc<Vec<u8>>>>,
@@ -159,7 +159,7 @@ struct Source<'a, D> {
 }
 
 impl<'a, D: Disk> Source<'a, D> {
-    fn new(disk: &'a D, dir: &'a PathBuf, files: &'a BTreeMap<u64, u64>) -> Self {
+    pub(super) fn new(disk: &'a D, dir: &'a Path, files: &'a BTreeMap<u64, u64>) -> Self {
         Self { disk, dir, files, content: Rc::default(), loaded: None }
     }
 }
@@ -351,7 +351,7 @@ fn index_journal<D: Disk>(
 }
 
 /// A log ends behind its segments: they take only what a recovery can never cut.
-fn check_segments(segments: &SegmentTable, recovered: &Recovered) -> Result<(), StoreError> {
+pub(super) fn check_segments(segments: &SegmentTable, recovered: &Recovered) -> Result<(), StoreError> {
     for (&partition, of_partition) in segments {
         let Some(held) = recovered.partitions.get(&partition) else { continue };
         let (end, log) = (end_of(of_partition), held.log.end());
