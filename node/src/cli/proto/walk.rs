@@ -6,7 +6,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use seedlog_core::ids::Uuid;
 use seedlog_core::records::Batches;
-use seedlog_core::wire::{Decoder, Field, FieldSchema, Kind, StructSchema, WireError};
+use seedlog_core::wire::{Decoder, Field, FieldSchema, Float64, Kind, StructSchema, WireError};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
@@ -159,6 +159,7 @@ impl Walk {
             Kind::Int64 => i64::decode(&mut self.input).map(Value::Number),
             Kind::Uint16 => u16::decode(&mut self.input).map(|it| Value::Number(it.into())),
             Kind::Uint32 => u32::decode(&mut self.input).map(|it| Value::Number(it.into())),
+            Kind::Float64 => Float64::decode(&mut self.input).map(|it| Value::Text(it.get().to_string())),
             Kind::Uuid => Uuid::decode(&mut self.input).map(|it| Value::Text(it.to_string())),
             Kind::String => {
                 let text = self.input.str();
