@@ -31,7 +31,8 @@ impl World {
         self.process()?;
         let request = self.request(line)?;
         let conn = self.connect(&line.client)?;
-        let (api, version) = (request.api_key(), version_of(request.api_key()));
+        let api = request.api_key();
+        let version = line.take_number("version", version_of(api))?;
         let name = line.client.clone();
         let client = self.process()?.clients.get_mut(&name).ok_or("the connection is gone")?;
         let number = client.send(&line.verb, api, version);
