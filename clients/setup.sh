@@ -41,9 +41,14 @@ python_folder() {
 
 setup_java() {
   has java || return 0
-  [ -z "${KAFKA_HOME:-}" ] || return 0
-  has mvn || return 0
-  "$here/java/get-kafka.sh" "$cache/kafka"
+  if [ -z "${KAFKA_HOME:-}" ]; then
+    has mvn || return 0
+    "$here/java/get-kafka.sh" "$cache/kafka"
+  fi
+  has javac || return 0
+  if [ ! "$cache/java/Clients.class" -nt "$here/java/Clients.java" ]; then
+    javac -encoding UTF-8 -d "$cache/java" -cp "${KAFKA_HOME:-$cache/kafka}/libs/*" "$here/java/Clients.java"
+  fi
 }
 
 setup_go() {

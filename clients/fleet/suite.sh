@@ -34,6 +34,8 @@ find_clients() {
   if [ -x "${go[0]}" ]; then client go franz-go sarama kafka-go; else missing "franz-go, sarama, kafka-go" "see setup.sh"; fi
   kafkajs=(node "$here/../kafkajs/main.js")
   if [ -f "$CACHE/kafkajs/complete" ]; then client kafkajs kafkajs; else missing "kafkajs" "see setup.sh"; fi
+  jvm=(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx192m -Xlog:disable -cp "$CACHE/java:${KAFKA_HOME:-$CACHE/kafka}/libs/*" Clients)
+  if [ -f "$CACHE/java/Clients.class" ]; then client jvm java; else missing "java" "see setup.sh"; fi
 }
 
 # wide_topic: as many partitions as one asks a cluster for at once.
