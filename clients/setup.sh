@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh [kcat|java|go|python|kafkajs]...: installs what the suites need and what is not there yet; without a name for all of them.
+# setup.sh [kcat|java|go|python|kafkajs|rust]...: installs what the suites need and what is not there yet; without a name for all of them.
 #
 # kcat comes from the system's packages, everything else into .cache. A language that is not installed (java with mvn, go,
-# python3, node with npm) is named and left to its owner; run.sh says what it cannot run.
+# python3, node with npm, cargo) is named and left to its owner; run.sh says what it cannot run.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -68,10 +68,15 @@ setup_kafkajs() {
   cp "$here/kafkajs/package-lock.json" "$cache/kafkajs/complete"
 }
 
-[ $# -gt 0 ] || set -- kcat java go python kafkajs
+setup_rust() {
+  has cargo || return 0
+  (cd "$here/rust" && CARGO_TARGET_DIR=$cache/rust cargo build -q --locked)
+}
+
+[ $# -gt 0 ] || set -- kcat java go python kafkajs rust
 for suite in "$@"; do
   case $suite in
-    kcat | java | go | python | kafkajs) "setup_$suite" ;;
-    *) echo "usage: setup.sh [kcat|java|go|python|kafkajs]..." >&2; exit 2 ;;
+    kcat | java | go | python | kafkajs | rust) "setup_$suite" ;;
+    *) echo "usage: setup.sh [kcat|java|go|python|kafkajs|rust]..." >&2; exit 2 ;;
   esac
 done

@@ -36,6 +36,8 @@ find_clients() {
   if [ -f "$CACHE/kafkajs/complete" ]; then client kafkajs kafkajs; else missing "kafkajs" "see setup.sh"; fi
   jvm=(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx192m -Xlog:disable -cp "$CACHE/java:${KAFKA_HOME:-$CACHE/kafka}/libs/*" Clients)
   if [ -f "$CACHE/java/Clients.class" ]; then client jvm java; else missing "java" "see setup.sh"; fi
+  rust=("$CACHE/rust/debug/seedlog-clients")
+  if [ -x "${rust[0]}" ]; then client rust rskafka; else missing "rskafka" "see setup.sh"; fi
 }
 
 # wide_topic: as many partitions as one asks a cluster for at once.
