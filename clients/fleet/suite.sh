@@ -159,6 +159,7 @@ if ! command -v kcat > /dev/null; then
   exit 0
 fi
 find_clients
+[ ${#names[@]} -gt 0 ] || exit 0
 wide
 configure
 start_all
