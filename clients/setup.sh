@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh [kcat|java|go]...: installs what the suites need and what is not there yet; without a name for all of them.
+# setup.sh [kcat|java|go|python|kafkajs|rust]...: installs what the suites need and what is not there yet; without a name for all of them.
 #
-# kcat comes from the system's packages, librdkafka's bindings, Kafka's jars and franz-go into .cache. A language that is not
-# installed (java with mvn, go, python3) is named and left to its owner; run.sh says what it cannot run.
+# kcat comes from the system's packages, everything else into .cache. A language that is not installed (java with mvn, go,
+# python3, node with npm, cargo) is named and left to its owner; run.sh says what it cannot run.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,21 +21,34 @@ setup_kcat() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends kcat
   fi
   has kcat || true
+  python_folder venv requirements.txt
+}
+
+setup_python() {
+  python_folder venv-pure pure-requirements.txt
+}
+
+# python_folder NAME REQUIREMENTS: a folder of Python packages.
+python_folder() {
   has python3 || return 0
   # The copy of the requirements is written last: with it the folder is complete.
-  if ! cmp -s "$here/python/requirements.txt" "$cache/venv/requirements.txt"; then
-    rm -rf "$cache/venv"
-    python3 -m venv "$cache/venv"
-    "$cache/venv/bin/pip" install -q --only-binary :all: -r "$here/python/requirements.txt"
-    cp "$here/python/requirements.txt" "$cache/venv/requirements.txt"
-  fi
+  cmp -s "$here/python/$2" "$cache/$1/requirements.txt" && return 0
+  rm -rf "${cache:?}/$1"
+  python3 -m venv "$cache/$1"
+  "$cache/$1/bin/pip" install -q --only-binary :all: -r "$here/python/$2"
+  cp "$here/python/$2" "$cache/$1/requirements.txt"
 }
 
 setup_java() {
   has java || return 0
-  [ -z "${KAFKA_HOME:-}" ] || return 0
-  has mvn || return 0
-  "$here/java/get-kafka.sh" "$cache/kafka"
+  if [ -z "${KAFKA_HOME:-}" ]; then
+    has mvn || return 0
+    "$here/java/get-kafka.sh" "$cache/kafka"
+  fi
+  has javac || return 0
+  if [ ! "$cache/java/Clients.class" -nt "$here/java/Clients.java" ]; then
+    javac -encoding UTF-8 -d "$cache/java" -cp "${KAFKA_HOME:-$cache/kafka}/libs/*" "$here/java/Clients.java"
+  fi
 }
 
 setup_go() {
@@ -43,10 +56,27 @@ setup_go() {
   (cd "$here/go" && go build -o "$cache/go/clients" .)
 }
 
-[ $# -gt 0 ] || set -- kcat java go
+setup_kafkajs() {
+  has node || return 0
+  has npm || return 0
+  # As above.
+  cmp -s "$here/kafkajs/package-lock.json" "$cache/kafkajs/complete" && return 0
+  rm -rf "$cache/kafkajs"
+  mkdir "$cache/kafkajs"
+  cp "$here/kafkajs/package.json" "$here/kafkajs/package-lock.json" "$cache/kafkajs/"
+  (cd "$cache/kafkajs" && npm ci --silent --ignore-scripts --no-audit --no-fund)
+  cp "$here/kafkajs/package-lock.json" "$cache/kafkajs/complete"
+}
+
+setup_rust() {
+  has cargo || return 0
+  (cd "$here/rust" && CARGO_TARGET_DIR=$cache/rust cargo build -q --locked)
+}
+
+[ $# -gt 0 ] || set -- kcat java go python kafkajs rust
 for suite in "$@"; do
   case $suite in
-    kcat | java | go) "setup_$suite" ;;
-    *) echo "usage: setup.sh [kcat|java|go]..." >&2; exit 2 ;;
+    kcat | java | go | python | kafkajs | rust) "setup_$suite" ;;
+    *) echo "usage: setup.sh [kcat|java|go|python|kafkajs|rust]..." >&2; exit 2 ;;
   esac
 done

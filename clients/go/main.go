@@ -1,7 +1,9 @@
-// Seedlog's suite for franz-go: what this client does against a broker, case by case.
+// Seedlog's suite for clients in Go, franz-go, sarama and kafka-go: what each does against a broker, case by case.
 //
 //	go run . cases   every case that needs a running broker only
 //	go run . crash   producers across SIGKILL: $CRASH_HOOK kills the broker and starts it again
+//	go run . wide TOPIC PARTITIONS   a topic with very many partitions, which exists
+//	go run . history LIBRARY TOPIC HISTORY STOP   writes and reads until the file STOP is there; see history.go
 //	go run . codecs TOPIC   which codecs the batches of a topic have, for the other suites
 //
 // The broker is $BOOTSTRAP. Each case is one line: "pass NAME", "FAIL NAME: why". The exit code is 1 when a case failed.
@@ -13,6 +15,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -21,20 +24,31 @@ import (
 var (
 	bootstrap = os.Getenv("BOOTSTRAP")
 	// Names of one run do not meet those of an earlier run against the same broker.
-	run    = fmt.Sprintf("go-%x", time.Now().UnixNano()&0xffffffffff)
-	failed = false
+	run   = fmt.Sprintf("go-%x", time.Now().UnixNano()&0xffffffffff)
+	suite = "go"
+	// Cases of several libraries run at once.
+	reporting sync.Mutex
+	failed    = false
 )
 
 func main() {
 	if bootstrap == "" || len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: BOOTSTRAP=host:port clients cases|crash|codecs TOPIC")
+		fmt.Fprintln(os.Stderr, "usage: BOOTSTRAP=host:port clients cases|crash|wide|history|codecs ...")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
 	case "cases":
 		runCases()
+		runOthers()
 	case "crash":
 		runCrash()
+	case "wide":
+		runWide(os.Args[2], os.Args[3])
+	case "history":
+		if err := runHistory(os.Args[2], os.Args[3], os.Args[4], os.Args[5]); err != nil {
+			fmt.Println(err)
+			failed = true
+		}
 	case "codecs":
 		printCodecs(os.Args[2])
 	default:
@@ -48,21 +62,26 @@ func main() {
 
 // report prints the line of one case. Notes are told with a pass.
 func report(name string, err error, notes ...string) {
+	reporting.Lock()
+	defer reporting.Unlock()
 	if err != nil {
 		failed = true
-		fmt.Printf("FAIL go: %s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " | "))
+		fmt.Printf("FAIL %s: %s: %s\n", suite, name, strings.ReplaceAll(err.Error(), "\n", " | "))
 		return
 	}
 	if len(notes) > 0 {
 		name += " (" + strings.Join(notes, "; ") + ")"
 	}
-	fmt.Printf("pass go: %s\n", name)
+	fmt.Printf("pass %s: %s\n", suite, name)
 }
+
+// seeds is the nodes' addresses.
+func seeds() []string { return strings.Split(bootstrap, ",") }
 
 // newClient connects with what every case wants; $KGO_DEBUG=1 logs everything that the client does.
 func newClient(opts ...kgo.Opt) *kgo.Client {
 	all := []kgo.Opt{
-		kgo.SeedBrokers(bootstrap),
+		kgo.SeedBrokers(seeds()...),
 		kgo.RetryTimeout(20 * time.Second),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Kafka's command line tools, then its console producers across SIGKILL. See lib.sh for what is given; run by run.sh.
+# Kafka's Java client, its command line tools, then its console producers across SIGKILL. See lib.sh for what is given; run by
+# run.sh.
 #
 # KAFKA_HOME names a folder whose libs/ has Kafka's jars; without it those of get-kafka.sh are taken.
 suite=java
@@ -253,6 +254,14 @@ judge_tail() {
   same_file "what was seen" tail "$SCRATCH/lines"
 }
 
+# Each case of the client says its own line.
+client() {
+  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs"
+  java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -Xlog:disable -cp "$CACHE/java:$libs/*" Clients cases 2> "$SCRATCH/client.log" ||
+    [ $? = 1 ] || fail "client: it ends in order" "$(tail -n 3 "$SCRATCH/client.log" | tr '\n' ' ')"
+}
+
+if [ -f "$CACHE/java/Clients.class" ]; then client; else missing "client" "it is not compiled: see setup.sh"; fi
 check "topics: create, refuse a second, list" create_and_list
 check "offsets: of each partition" offsets
 describe

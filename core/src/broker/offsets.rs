@@ -235,13 +235,22 @@ pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
 }
 
-/// Clients before version 4 know no leader epochs, and the codec refuses to drop one silently (KIP-320).
+/// Clients before version 4 know no leader epochs, and the codec refuses to drop one silently (KIP-320). Those before version 5
+/// know no `OFFSET_NOT_AVAILABLE`: they are told what they ask again upon (KIP-207).
 fn for_version(mut response: ListOffsetsResponse, version: i16) -> Response {
     /// From here on answers name the epoch of an offset.
     const EPOCHS_FROM: i16 = 4;
+    /// From here on a leader that does not know yet what is committed says so.
+    const OFFSET_NOT_AVAILABLE_FROM: i16 = 5;
     if version < EPOCHS_FROM {
         let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
         partitions.for_each(|partition| partition.leader_epoch = -1);
+    }
+    if version < OFFSET_NOT_AVAILABLE_FROM {
+        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions
+            .filter(|partition| partition.error_code == ErrorCode::OffsetNotAvailable.code())
+            .for_each(|partition| partition.error_code = ErrorCode::LeaderNotAvailable.code());
     }
     Response::ListOffsets(response)
 }
