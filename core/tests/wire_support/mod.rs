@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 use seedlog_core::wire::{
-    APIS, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader, ResponseHeader,
-    StructSchema, WireError, alter_configs, api_versions, create_partitions, create_topics, delete_records,
-    delete_topics, describe_acls, describe_client_quotas, describe_cluster, describe_configs,
+    APIS, ApiSupport, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader,
+    ResponseHeader, StructSchema, WireError, alter_configs, api_versions, create_partitions, create_topics,
+    delete_records, delete_topics, describe_acls, describe_client_quotas, describe_cluster, describe_configs,
     describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions,
     describe_user_scram_credentials, elect_leaders, fetch, find_coordinator, incremental_alter_configs,
     init_producer_id, list_config_resources, list_offsets, metadata, offset_for_leader_epoch, produce,
@@ -42,78 +42,60 @@ fn recode<M: Message>(body: Bytes, from: i16, to: i16) -> Result<Bytes, WireErro
     Ok(M::from_bytes(body, from)?.to_chain(to)?.to_bytes())
 }
 
+fn subject<M: Message>(name: &'static str) -> Subject {
+    let names =
+        |api: &&ApiSupport| [api.request.schema.name, api.response.schema.name].contains(&M::SCHEMA.name);
+    Subject {
+        name,
+        key: APIS.iter().find(names).map(|api| api.api_key.as_i16()),
+        described: Described::of::<M>(),
+        read: read::<M>,
+        recode: recode::<M>,
+    }
+}
+
 /// All requests, responses and headers.
 pub(crate) fn subjects() -> Vec<Subject> {
     macro_rules! subjects {
-        ($($type:ty),+ $(,)?) => {
-            vec![$(Subject {
-                name: stringify!($type),
-                key: APIS
-                    .iter()
-                    .find(|api| [api.request.schema.name, api.response.schema.name].contains(&<$type as seedlog_core::wire::Wire>::SCHEMA.name))
-                    .map(|api| api.api_key.as_i16()),
-                described: Described::of::<$type>(),
-                read: read::<$type>,
-                recode: recode::<$type>,
-            }),+]
+        ($($module:ident $request:ident $response:ident;)+) => {
+            vec![
+                subject::<RequestHeader>("RequestHeader"),
+                subject::<ResponseHeader>("ResponseHeader"),
+                $(
+                    subject::<$module::$request>(stringify!($request)),
+                    subject::<$module::$response>(stringify!($response)),
+                )+
+            ]
         };
     }
-    let subjects = subjects![
-        RequestHeader,
-        ResponseHeader,
-        produce::ProduceRequest,
-        produce::ProduceResponse,
-        fetch::FetchRequest,
-        fetch::FetchResponse,
-        list_offsets::ListOffsetsRequest,
-        list_offsets::ListOffsetsResponse,
-        metadata::MetadataRequest,
-        metadata::MetadataResponse,
-        api_versions::ApiVersionsRequest,
-        api_versions::ApiVersionsResponse,
-        create_topics::CreateTopicsRequest,
-        create_topics::CreateTopicsResponse,
-        delete_topics::DeleteTopicsRequest,
-        delete_topics::DeleteTopicsResponse,
-        delete_records::DeleteRecordsRequest,
-        delete_records::DeleteRecordsResponse,
-        find_coordinator::FindCoordinatorRequest,
-        find_coordinator::FindCoordinatorResponse,
-        init_producer_id::InitProducerIdRequest,
-        init_producer_id::InitProducerIdResponse,
-        describe_cluster::DescribeClusterRequest,
-        describe_cluster::DescribeClusterResponse,
-        describe_topic_partitions::DescribeTopicPartitionsRequest,
-        describe_topic_partitions::DescribeTopicPartitionsResponse,
-        describe_configs::DescribeConfigsRequest,
-        describe_configs::DescribeConfigsResponse,
-        create_partitions::CreatePartitionsRequest,
-        create_partitions::CreatePartitionsResponse,
-        elect_leaders::ElectLeadersRequest,
-        elect_leaders::ElectLeadersResponse,
-        alter_configs::AlterConfigsRequest,
-        alter_configs::AlterConfigsResponse,
-        incremental_alter_configs::IncrementalAlterConfigsRequest,
-        incremental_alter_configs::IncrementalAlterConfigsResponse,
-        list_config_resources::ListConfigResourcesRequest,
-        list_config_resources::ListConfigResourcesResponse,
-        describe_acls::DescribeAclsRequest,
-        describe_acls::DescribeAclsResponse,
-        describe_log_dirs::DescribeLogDirsRequest,
-        describe_log_dirs::DescribeLogDirsResponse,
-        describe_client_quotas::DescribeClientQuotasRequest,
-        describe_client_quotas::DescribeClientQuotasResponse,
-        describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
-        describe_user_scram_credentials::DescribeUserScramCredentialsResponse,
-        describe_quorum::DescribeQuorumRequest,
-        describe_quorum::DescribeQuorumResponse,
-        update_features::UpdateFeaturesRequest,
-        update_features::UpdateFeaturesResponse,
-        describe_producers::DescribeProducersRequest,
-        describe_producers::DescribeProducersResponse,
-        offset_for_leader_epoch::OffsetForLeaderEpochRequest,
-        offset_for_leader_epoch::OffsetForLeaderEpochResponse,
-    ];
+    let subjects = subjects! {
+        produce ProduceRequest ProduceResponse;
+        fetch FetchRequest FetchResponse;
+        list_offsets ListOffsetsRequest ListOffsetsResponse;
+        metadata MetadataRequest MetadataResponse;
+        api_versions ApiVersionsRequest ApiVersionsResponse;
+        create_topics CreateTopicsRequest CreateTopicsResponse;
+        delete_topics DeleteTopicsRequest DeleteTopicsResponse;
+        delete_records DeleteRecordsRequest DeleteRecordsResponse;
+        find_coordinator FindCoordinatorRequest FindCoordinatorResponse;
+        init_producer_id InitProducerIdRequest InitProducerIdResponse;
+        describe_cluster DescribeClusterRequest DescribeClusterResponse;
+        describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+        describe_configs DescribeConfigsRequest DescribeConfigsResponse;
+        create_partitions CreatePartitionsRequest CreatePartitionsResponse;
+        elect_leaders ElectLeadersRequest ElectLeadersResponse;
+        alter_configs AlterConfigsRequest AlterConfigsResponse;
+        incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+        list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse;
+        describe_acls DescribeAclsRequest DescribeAclsResponse;
+        describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse;
+        describe_client_quotas DescribeClientQuotasRequest DescribeClientQuotasResponse;
+        describe_user_scram_credentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
+        describe_quorum DescribeQuorumRequest DescribeQuorumResponse;
+        update_features UpdateFeaturesRequest UpdateFeaturesResponse;
+        describe_producers DescribeProducersRequest DescribeProducersResponse;
+        offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+    };
     assert_eq!(subjects.len(), 2 + 2 * APIS.len(), "every API is here");
     subjects
 }
