@@ -16,7 +16,7 @@
 //! | `disk-full`, `disk-has-room` | what the driver tells of free room |
 //! | `create orders partitions=2 message.timestamp.type=LogAppendTime`, `delete orders`, `metadata orders`, `metadata orders auto-create=yes` | topics |
 //! | `produce orders-0 'a' 'b' orders-1 'x'*2000 acks=all producer=0 epoch=0 seq=0` | one batch for each partition; also `timeout=500`, `at=10000`, `crc=wrong` |
-//! | `fetch orders-0 from=0 wait=500 min-bytes=1` | also `max-bytes=`, `epoch=`, `last-epoch=`, `session=open`, `session=next`, `session=same` |
+//! | `fetch orders-0 from=0 wait=500 min-bytes=1` | also `max-bytes=`, `epoch=`, `last-epoch=`, `replica=`, `session=open`, `session=next`, `session=same` |
 //! | `offsets orders-0 latest` | or `earliest`, `max-timestamp`, a time in ms; `version=1` asks as an older client, as with every request |
 //! | `epoch-end orders-0 epoch=1`, `init-producer` | the end of a leader's epoch; a producer id |
 //! | `grow orders partitions=4 replicas=1,2/2,3`, `elect orders-0 kind=1` | more partitions, with these replicas for the new ones; elections: preferred ones, or of kind 1; without names of all |

@@ -88,6 +88,7 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
                 "tests/golden/acks.txt",
                 "tests/golden/idempotence.txt",
                 "tests/golden/cluster_min_isr_refusal.txt",
+                "tests/golden/cluster_leader_hints.txt",
             ],
         ),
         ApiKey::Fetch => (
@@ -96,6 +97,7 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
                 "tests/golden/fetch_session.txt",
                 "tests/golden/long_poll.txt",
                 "tests/golden/cluster_kip_101_2.txt",
+                "tests/golden/cluster_leader_hints.txt",
             ],
         ),
         ApiKey::ListOffsets => ("no tiered offsets", &["tests/golden/list_offsets.txt"]),

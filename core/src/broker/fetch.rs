@@ -61,6 +61,7 @@ impl Broker {
         let waiting = Waiting {
             conn,
             number,
+            version,
             bytes_min: u64::try_from(request.min_bytes).unwrap_or(0),
             bytes_max: u32::try_from(request.max_bytes).unwrap_or(0).min(self.config.fetch_bytes_max),
             deadline: self.now.mono + u64::try_from(request.max_wait_ms).unwrap_or(0),
@@ -282,8 +283,9 @@ impl Broker {
         if key.is_one_shot() {
             self.sessions.remove(key);
         }
-        let response =
+        let mut response =
             FetchResponse { session_id: key.wire_id(), responses: answer.topics, ..FetchResponse::default() };
+        self.hint_in_fetch(waiting.conn, waiting.version, &mut response);
         let reply = Reply {
             response: Response::Fetch(response),
             fills: answer.fills,

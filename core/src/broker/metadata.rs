@@ -170,7 +170,7 @@ impl Broker {
     }
 
     /// Where a broker listens, for a client that came through the listener of `conn`.
-    fn listener_of(
+    pub(super) fn listener_of(
         &self,
         conn: ConnId,
         node: NodeId,

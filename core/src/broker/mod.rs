@@ -19,6 +19,7 @@ mod forward;
 mod founding;
 mod journal;
 mod lead;
+mod leader_hints;
 mod log_dirs;
 mod membership;
 mod metadata;

@@ -74,7 +74,8 @@ impl Broker {
             return;
         }
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
-        self.wait_for_parts(conn, number, (Answer::Produce(response), parts), request.timeout_ms, out);
+        let answer = Answer::Produce { version, response };
+        self.wait_for_parts(conn, number, (answer, parts), request.timeout_ms, out);
     }
 
     /// acks=0: nobody is told of an error, so Kafka closes the connection; the client then looks for the reason.

@@ -26,7 +26,11 @@ pub(super) struct PartsWait {
 /// The answer as it is once every part is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    Produce(ProduceResponse),
+    Produce {
+        /// Of the request.
+        version: i16,
+        response: ProduceResponse,
+    },
     DeleteRecords(DeleteRecordsResponse),
 }
 
@@ -72,7 +76,7 @@ impl Broker {
             }
         }
         if wait.open == 0 {
-            self.reply(wait.conn, wait.number, wait.answer.into(), out);
+            self.reply_to_wait(wait, out);
             return;
         }
         if let Some(conn) = self.conns.get_mut(&wait.conn) {
@@ -136,7 +140,18 @@ impl Broker {
         if let Some(conn) = self.conns.get_mut(&wait.conn) {
             conn.waiters.remove(&id);
         }
-        self.reply(wait.conn, wait.number, wait.answer.into(), out);
+        self.reply_to_wait(wait, out);
+    }
+
+    fn reply_to_wait(&mut self, wait: PartsWait, out: &mut Outputs) {
+        let response = match wait.answer {
+            Answer::Produce { version, mut response } => {
+                self.hint_in_produce(wait.conn, version, &mut response);
+                Response::Produce(response)
+            }
+            Answer::DeleteRecords(response) => Response::DeleteRecords(response),
+        };
+        self.reply(wait.conn, wait.number, response, out);
     }
 
     /// Its connection is gone: what was done stays, nobody is told.
@@ -164,7 +179,7 @@ impl PartsWait {
 impl Answer {
     fn fail(&mut self, (topic, partition): (usize, usize), code: ErrorCode) {
         match self {
-            Self::Produce(response) => {
+            Self::Produce { response, .. } => {
                 let part = &mut response.responses[topic].partition_responses[partition];
                 *part = refused_response(part.index, code, None);
             }
@@ -176,19 +191,10 @@ impl Answer {
 
     fn set_low_watermark(&mut self, (topic, partition): (usize, usize), low_watermark: Offset) {
         match self {
-            Self::Produce(_) => unreachable!("records that are written wait for no deletion"),
+            Self::Produce { .. } => unreachable!("records that are written wait for no deletion"),
             Self::DeleteRecords(response) => {
                 response.topics[topic].partitions[partition].low_watermark = low_watermark.0;
             }
-        }
-    }
-}
-
-impl From<Answer> for Response {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Answer::Produce(response) => Self::Produce(response),
-            Answer::DeleteRecords(response) => Self::DeleteRecords(response),
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Waiting {
     pub conn: ConnId,
     /// Which request it answers.
     pub number: RequestNumber,
+    /// The request's version.
+    pub version: i16,
     /// Bytes that are worth an answer.
     pub bytes_min: u64,
     /// Bytes that the answer may have.

@@ -146,9 +146,15 @@ impl World {
             let topic = Str::from(topic);
             match topics.iter_mut().find(|known| known.topic == topic) {
                 Some(known) => known.partitions.push(wanted),
-                None => topics.push(FetchTopic { topic, partitions: vec![wanted], ..Default::default() }),
+                None => {
+                    // Versions that go by id take this one, older ones the name.
+                    let named = self.process()?.broker.image().topic_named(&topic);
+                    let topic_id = named.map(|(topic_id, _)| topic_id).unwrap_or_default();
+                    topics.push(FetchTopic { topic, topic_id, partitions: vec![wanted] });
+                }
             }
         }
+        let replica_id = line.take_number("replica", -1)?;
         let (session_id, session_epoch) = match line.take("session").as_deref() {
             None => (0, -1),
             Some("open") => (0, 0),
@@ -163,6 +169,7 @@ impl World {
             }
         };
         let request = FetchRequest {
+            replica_id,
             max_wait_ms: line.take_number("wait", 0)?,
             min_bytes: line.take_number("min-bytes", 1)?,
             max_bytes: line.take_number("max-bytes", 1 << 20)?,

@@ -221,12 +221,12 @@ pub(super) fn logs(broker: &Broker) -> Vec<String> {
 pub(super) fn response(response: &Response) -> Vec<String> {
     match response {
         Response::Produce(produced) => {
+            let endpoints = produced.node_endpoints.iter();
+            let endpoints: Vec<_> =
+                endpoints.map(|it| (it.node_id, format!("{}:{}", it.host, it.port))).collect();
             let parts = |topic: &TopicProduceResponse| {
-                topic
-                    .partition_responses
-                    .iter()
-                    .map(|part| produced_line(&topic.name, part))
-                    .collect::<Vec<_>>()
+                let parts = topic.partition_responses.iter();
+                parts.map(|part| produced_line(&topic.name, part, &endpoints)).collect::<Vec<_>>()
             };
             produced.responses.iter().flat_map(parts).collect()
         }
@@ -326,10 +326,25 @@ fn paged_lines(topic: &DescribeTopicPartitionsResponseTopic) -> Vec<String> {
     topic.partitions.iter().map(line).collect()
 }
 
-fn produced_line(topic: &str, part: &PartitionProduceResponse) -> String {
+fn produced_line(topic: &str, part: &PartitionProduceResponse, endpoints: &[(i32, String)]) -> String {
     let time = known(", time ", part.log_append_time_ms);
     let said = format!("offset {}{time}", part.base_offset);
-    format!("{topic}-{}: {}", part.index, or_error(part.error_code, part.error_message.as_ref(), said))
+    let leader = hint(part.current_leader.leader_id, part.current_leader.leader_epoch, endpoints);
+    format!(
+        "{topic}-{}: {}{leader}",
+        part.index,
+        or_error(part.error_code, part.error_message.as_ref(), said)
+    )
+}
+
+/// Whom a refusal names instead, and where that broker listens (KIP-951).
+fn hint(leader_id: i32, epoch: i32, endpoints: &[(i32, String)]) -> String {
+    let place = endpoints.iter().find(|(node, _)| *node == leader_id).map(|(_, place)| place);
+    match (leader_id, place) {
+        (-1, _) => String::new(),
+        (_, Some(place)) => format!("; {leader_id} leads, epoch {epoch}, at {place}"),
+        (_, None) => format!("; {leader_id} leads, epoch {epoch}"),
+    }
 }
 
 fn offset_line(topic: &str, part: &ListOffsetsPartitionResponse) -> String {
@@ -362,21 +377,28 @@ fn fetched_lines(fetched: &FetchResponse) -> Vec<String> {
     if fetched.error_code != 0 {
         return vec![or_error(fetched.error_code, None, String::new())];
     }
+    let endpoints = fetched.node_endpoints.iter();
+    let endpoints: Vec<_> = endpoints.map(|it| (it.node_id, format!("{}:{}", it.host, it.port))).collect();
     let topics = fetched.responses.iter();
     let said: Vec<String> = topics
         .flat_map(|topic| {
-            topic
-                .partitions
-                .iter()
-                .map(|data| format!("{}-{}: {}", topic.topic, data.partition_index, fetched_part(data)))
+            // By id there is no name.
+            let name = if topic.topic.is_empty() { "?" } else { &*topic.topic };
+            let parts = topic.partitions.iter();
+            let line = |data: &PartitionData| {
+                format!("{name}-{}: {}", data.partition_index, fetched_part(data, &endpoints))
+            };
+            parts.map(line).collect::<Vec<_>>()
         })
         .collect();
     if said.is_empty() { vec!["nothing new".to_owned()] } else { said }
 }
 
-fn fetched_part(data: &PartitionData) -> String {
+fn fetched_part(data: &PartitionData, endpoints: &[(i32, String)]) -> String {
     if data.error_code != 0 {
-        return or_error(data.error_code, None, String::new());
+        let leader = &data.current_leader;
+        let error = or_error(data.error_code, None, String::new());
+        return error + &hint(leader.leader_id, leader.leader_epoch, endpoints);
     }
     if data.diverging_epoch.epoch >= 0 {
         let end = &data.diverging_epoch;
