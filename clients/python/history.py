@@ -112,7 +112,7 @@ class Writer:
         self.acked += 1
         offset = message.offset()
         # A producer whose batch was there already may not be told where.
-        place = {"offset": offset} if offset >= 0 else {}
+        place = {} if offset is None or offset < 0 else {"offset": offset}
         self.history.write(self.process, "ok", "send", [record | place])
 
 
