@@ -2,7 +2,8 @@
 
 use crate::ids::{NodeId, Uuid};
 use crate::settings::BrokerSetting;
-use alloc::string::String;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// A listener as clients are told of it.
@@ -76,6 +77,11 @@ pub struct Config {
     pub listeners: Vec<AdvertisedListener>,
     /// Where other nodes reach this one; `None` for a node that has no others.
     pub peer_listener: Option<AdvertisedListener>,
+    /// What that listener is called: `controller.listener.names`.
+    pub peer_listener_name: String,
+    /// Where the nodes of `controller.quorum.voters` listen for others. What brokers register is newer; of a voter that is no
+    /// broker nothing else tells.
+    pub voter_listeners: BTreeMap<NodeId, AdvertisedListener>,
     /// `flush`.
     pub flush: FlushMode,
     /// Defaults for topics.
@@ -196,6 +202,8 @@ impl Config {
             rack: None,
             listeners: alloc::vec![listener],
             peer_listener: None,
+            peer_listener_name: "CONTROLLER".to_string(),
+            voter_listeners: BTreeMap::new(),
             flush: FlushMode::Always,
             topic: TopicDefaults {
                 partitions: 1,

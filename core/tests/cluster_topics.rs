@@ -1,16 +1,17 @@
 //! CreateTopics and DeleteTopics as the controller decides them: Kafka's codes, and our defaults.
 
-use seedlog_core::cluster::decide::{decide_create_topics, decide_delete_topics};
+use seedlog_core::cluster::decide::{decide_create_partitions, decide_create_topics, decide_delete_topics};
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::config::{AdvertisedListener, Config};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, RunId, Uuid};
+use seedlog_core::wire::create_partitions::CreatePartitionsTopic;
 use seedlog_core::wire::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
 };
 use seedlog_core::wire::delete_topics::DeleteTopicState;
-use seedlog_core::wire::{CreateTopicsRequest, DeleteTopicsRequest, Str};
+use seedlog_core::wire::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, Str};
 
 const ID: Uuid = Uuid([5; 16]);
 
@@ -226,4 +227,42 @@ fn a_topic_is_deleted_by_name_or_by_id() {
             ErrorCode::InvalidRequest
         ]
     );
+}
+
+#[test]
+fn a_request_writes_no_more_than_a_peer_takes_at_a_time() {
+    let mut image = image(7);
+    let names: Vec<String> = (0..4).map(|number| format!("t{number}")).collect();
+    let wide = names.iter().map(|name| topic(name, 20_000, 7)).collect();
+    let request = CreateTopicsRequest { topics: wide, timeout_ms: 1000, validate_only: false };
+    let mut ids = 0;
+    let decision = decide_create_topics(&image, &config(), &request, || {
+        ids += 1;
+        Uuid([ids; 16])
+    });
+    let codes: Vec<i16> = decision.response.topics.iter().map(|topic| topic.error_code).collect();
+    let too_much = ErrorCode::PolicyViolation.code();
+    assert_eq!(codes, [0, too_much, too_much, too_much]);
+    assert!(MetadataRecord::encode(&decision.records).len() <= 4 << 20);
+
+    for number in 1..4 {
+        let narrow = Uuid([number + 100; 16]);
+        let request = CreateTopicsRequest {
+            topics: vec![topic(&names[usize::from(number)], 1, 7)],
+            timeout_ms: 1000,
+            validate_only: false,
+        };
+        let decision = decide_create_topics(&image, &config(), &request, || narrow);
+        image.replay(image.end(), &decision.records);
+    }
+    let grown = names[1..].iter().map(|name| CreatePartitionsTopic {
+        name: Str::from(name.as_str()),
+        count: 20_000,
+        assignments: None,
+    });
+    let request = CreatePartitionsRequest { topics: grown.collect(), timeout_ms: 1000, validate_only: false };
+    let decision = decide_create_partitions(&image, &config(), &request);
+    let codes: Vec<i16> = decision.response.results.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [0, too_much, too_much]);
+    assert!(MetadataRecord::encode(&decision.records).len() <= 4 << 20);
 }

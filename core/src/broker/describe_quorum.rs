@@ -3,18 +3,16 @@
 
 use super::{Broker, Requester};
 use crate::cluster::records::Voter;
+use crate::config::AdvertisedListener;
 use crate::errors::ErrorCode;
 use crate::ids::{NodeId, Uuid};
 use crate::output::Outputs;
 use crate::quorum::QuorumLeader;
 use crate::time::MonoMs;
-use crate::wire::describe_quorum::{Listener, Node, PartitionData, ReplicaState, TopicData};
+use crate::wire::describe_quorum::{Listener, METADATA_TOPIC, Node, PartitionData, ReplicaState, TopicData};
 use crate::wire::{DescribeQuorumRequest, DescribeQuorumResponse, Response, Str};
-use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Kafka's name of the metadata log, which has one partition.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 /// From this version on there are directories and listeners (KIP-853).
 const DIRECTORIES_FROM: i16 = 2;
 
@@ -109,31 +107,22 @@ impl Broker {
     }
 
     fn describe_voter(&self, node: NodeId) -> Node {
-        let name = self.config.setting("controller.listener.names").and_then(|names| names.value.as_deref());
-        let name = name.and_then(|names| names.split(',').next()).map_or("", str::trim);
-        let listener = self.voter_address(node).map(|(host, port)| Listener {
-            name: Str::from(name),
-            host: host.into(),
-            port,
+        let listener = self.voter_listener(node).map(|listener| Listener {
+            name: self.config.peer_listener_name.as_str().into(),
+            host: listener.host.into(),
+            port: listener.port,
         });
         Node { node_id: node.0, listeners: listener.into_iter().collect() }
     }
 
-    /// Where a voter listens for other nodes: as it registered, or as `controller.quorum.voters` says, because a node that is no
-    /// broker does not register. A cluster of one listens nowhere.
-    fn voter_address(&self, node: NodeId) -> Option<(String, u16)> {
-        if node == self.config.node_id {
-            return self.config.peer_listener.clone().map(|listener| (listener.host, listener.port));
-        }
-        let registered = self.committed.brokers().get(&node).and_then(|broker| broker.peer_listener.clone());
-        registered.or_else(|| {
-            let voters = self.config.setting("controller.quorum.voters")?.value.as_deref()?;
-            voters.split(',').find_map(|voter| {
-                let (id, address) = voter.trim().split_once('@')?;
-                let (host, port) = address.rsplit_once(':')?;
-                (id.parse() == Ok(node.0)).then_some((String::from(host), port.parse().ok()?))
-            })
-        })
+    /// Where a voter listens for other nodes: as it registered, or as it is configured. A cluster of one listens nowhere.
+    fn voter_listener(&self, node: NodeId) -> Option<AdvertisedListener> {
+        let own = self.config.peer_listener.clone().filter(|_| node == self.config.node_id);
+        let registered = || {
+            let (host, port) = self.committed.brokers().get(&node)?.peer_listener.clone()?;
+            Some(AdvertisedListener { host, port })
+        };
+        own.or_else(registered).or_else(|| self.config.voter_listeners.get(&node).cloned())
     }
 }
 

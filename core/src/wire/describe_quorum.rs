@@ -5,6 +5,9 @@ use crate::ids::Uuid;
 use crate::wire::{Str, Wire};
 use alloc::vec::Vec;
 
+/// Kafka's name of the metadata log, which has one partition.
+pub const METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// Asks for the state of the quorum. API key 55.
 #[derive(Debug, Clone, PartialEq, Eq, Wire)]
 #[wire(key = 55, versions = "0-2", flexible = "0+")]

@@ -22,8 +22,6 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 const BROKERS_AT_ONCE: usize = 32;
 /// Partitions that a finding names on a screen; JSON has all of them.
 const NAMED_MAX: usize = 6;
-/// What the controller is asked about where there is no topic. No topic needs to have this name.
-const ANY_TOPIC: &str = "health";
 
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
@@ -135,8 +133,7 @@ async fn look(cluster: &Cluster, described: &DescribeClusterResponse, patience: 
     let brokers = look_at_brokers(described, patience).await;
     let topics = all_topics(cluster).await?;
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    let any = names.first().copied().unwrap_or(ANY_TOPIC);
-    let controller = health::ask_controller(cluster, any, patience).await.err().map(|e| e.to_string());
+    let controller = health::ask_controller(cluster, patience).await.err().map(|e| e.to_string());
     let min_insync = health::min_insync_replicas(cluster, &names).await.map_err(|error| error.to_string());
     Ok(View { brokers, controller, topics, min_insync })
 }

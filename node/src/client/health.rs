@@ -7,12 +7,9 @@ use std::time::Duration;
 use seedlog_core::cluster::decide::configs::resource;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::wire::describe_configs::DescribeConfigsResource;
-use seedlog_core::wire::incremental_alter_configs::AlterConfigsResource;
-use seedlog_core::wire::{
-    ApiKey, DescribeConfigsRequest, IncrementalAlterConfigsRequest, Request, Response, Str,
-};
+use seedlog_core::wire::describe_quorum::{METADATA_TOPIC, PartitionRequest, TopicRequest};
+use seedlog_core::wire::{ApiKey, DescribeConfigsRequest, DescribeQuorumRequest, Request, Response, Str};
 
-use super::admin::left_out;
 use super::cluster::Cluster;
 use super::connection::{Connection, ConnectionOptions, unexpected};
 use super::error::{ClientError, Result};
@@ -31,32 +28,26 @@ pub async fn reach(address: &str, patience: Duration) -> Result<()> {
     Connection::open(address, options).await.map(drop)
 }
 
-/// Whether a controller decides: a change of no setting of `topic` is asked for, only to be checked. Brokers hand that on to
-/// the controller, which answers what it has seen committed. What the controller says of the topic does not matter.
+/// Whether there is an active controller: brokers hand a question about the quorum on to it, and nobody else answers that.
 ///
 /// # Errors
-/// NOT_CONTROLLER or REQUEST_TIMED_OUT where no controller decides; otherwise whatever keeps the broker from answering.
-pub async fn ask_controller(cluster: &Cluster, topic: &str, patience: Duration) -> Result<()> {
+/// NOT_CONTROLLER or REQUEST_TIMED_OUT where there is none; otherwise whatever keeps the broker from answering.
+pub async fn ask_controller(cluster: &Cluster, patience: Duration) -> Result<()> {
     let connection = cluster.any().await?;
-    let version = connection.version_of(ApiKey::IncrementalAlterConfigs, i16::MAX)?;
-    let resource = AlterConfigsResource {
-        resource_type: resource::TOPIC,
-        resource_name: Str::from(topic),
-        configs: Vec::new(),
-    };
-    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: true };
+    let version = connection.version_of(ApiKey::DescribeQuorum, i16::MAX)?;
+    let partitions = vec![PartitionRequest { partition_index: 0 }];
+    let topics = vec![TopicRequest { topic_name: Str::from_static(METADATA_TOPIC), partitions }];
+    let request = DescribeQuorumRequest { topics };
     let response = connection.call_version(Request::from(request), version, patience).await?;
-    let Response::IncrementalAlterConfigs(response) = response else {
-        return Err(unexpected(connection.address(), ApiKey::IncrementalAlterConfigs));
+    let Response::DescribeQuorum(response) = response else {
+        return Err(unexpected(connection.address(), ApiKey::DescribeQuorum));
     };
-    let Some(result) = response.responses.first() else {
-        return Err(left_out(connection.address(), ApiKey::IncrementalAlterConfigs));
-    };
-    match ErrorCode::from_code(result.error_code) {
+    let message = response.error_message.as_deref();
+    match ErrorCode::from_code(response.error_code) {
         Some(ErrorCode::NotController | ErrorCode::RequestTimedOut) => {
-            let message = result.error_message.as_deref();
-            ClientError::check(result.error_code, message, || "the controller".to_owned())
+            ClientError::check(response.error_code, message, || "the controller".to_owned())
         }
+        // What else it may say, a controller has said.
         Some(_) | None => Ok(()),
     }
 }

@@ -378,6 +378,15 @@ fn core_config(
         admits_voters: cluster.admits_voters,
         timings: timings(cluster),
         peer_listener: peer,
+        peer_listener_name: match &cluster.peer_listener {
+            Some(listener) => listener.bind.name.clone(),
+            None => defaults.peer_listener_name.clone(),
+        },
+        voter_listeners: cluster
+            .voters
+            .iter()
+            .map(|(&id, (host, port))| (NodeId(id), AdvertisedListener { host: host.clone(), port: *port }))
+            .collect(),
         rack: config.rack.clone(),
         listeners,
         flush: flush_mode(config.flush),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode};
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::ids::{ConnId, ListenerId, Offset, RequestNumber, TopicPartition, Uuid};
+use seedlog_core::ids::{ConnId, ListenerId, NodeId, Offset, RequestNumber, TopicPartition, Uuid};
 use seedlog_core::input::{Input, LogDir, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::journal::scan::payload_is_intact;
@@ -109,6 +109,10 @@ impl World {
         config.settings = super::settings::of_broker();
         config.cluster_id = Some(Uuid(*b"golden---cluster"));
         config.voters.clone_from(&self.voters);
+        if self.voters.len() > 1 {
+            let listener = |node: &NodeId| AdvertisedListener { host: format!("node-{node}"), port: 9093 };
+            config.voter_listeners = self.voters.iter().map(|node| (*node, listener(node))).collect();
+        }
         config.admits_voters = self.joins;
         if let Some(expiration_ms) = self.expiration_ms {
             config.producer_id_expiration_ms = expiration_ms;
