@@ -5,13 +5,14 @@ use crate::errors::ErrorCode;
 use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
-    AlterConfigsRequest, ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
-    DescribeTopicPartitionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListConfigResourcesRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, Request, RequestBody, Str, UpdateFeaturesRequest, WireError, decode_request,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
+    DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request,
+    RequestBody, Str, UpdateFeaturesRequest, WireError, decode_request,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -125,6 +126,10 @@ controller_requests! {
     AlterConfigs(AlterConfigsRequest),
     /// Change single settings of something.
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    /// Move partitions to other brokers.
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    /// List the partitions that move.
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
     /// Say who votes, and how far everybody is.
     DescribeQuorum(DescribeQuorumRequest),
 }
@@ -281,6 +286,8 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::DeleteTopics(request) => request.into(),
         Request::CreatePartitions(request) => request.into(),
         Request::ElectLeaders(request) => request.into(),
+        Request::AlterPartitionReassignments(request) => request.into(),
+        Request::ListPartitionReassignments(request) => request.into(),
         Request::AlterConfigs(request) => request.into(),
         Request::IncrementalAlterConfigs(request) => request.into(),
         Request::Produce(request) => ClientBody::Produce(check_produce(request, version)),

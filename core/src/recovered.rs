@@ -420,6 +420,7 @@ impl Recovered {
             | MetadataRecord::BrokerState { .. }
             | MetadataRecord::Partition { .. }
             | MetadataRecord::PartitionChange { .. }
+            | MetadataRecord::Reassignment { .. }
             | MetadataRecord::RemoveTopic { .. }
             | MetadataRecord::ProducerIds { .. }
             | MetadataRecord::TopicConfig { .. } => None,

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use seedlog_core::cluster::decide::configs::resource;
 use seedlog_core::cluster::decide::{
-    Registration, decide_alter_partition, decide_elect_leaders, decide_fence,
-    decide_incremental_alter_configs, decide_rebalance, decide_register, decide_shutdown, decide_sweep,
-    decide_unfence,
+    Registration, decide_alter_partition, decide_alter_partition_reassignments, decide_elect_leaders,
+    decide_fence, decide_incremental_alter_configs, decide_rebalance, decide_register, decide_shutdown,
+    decide_sweep, decide_unfence,
 };
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
@@ -19,9 +19,12 @@ use seedlog_core::ids::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, RunId, TopicPartition, Uuid,
 };
 use seedlog_core::peer::AlterPartition;
+use seedlog_core::wire::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 use seedlog_core::wire::elect_leaders::ElectLeadersTopic;
 use seedlog_core::wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
-use seedlog_core::wire::{ElectLeadersRequest, IncrementalAlterConfigsRequest, Str};
+use seedlog_core::wire::{
+    AlterPartitionReassignmentsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, Str,
+};
 
 const NODES: usize = 4;
 const TOPICS: usize = 3;
@@ -326,8 +329,13 @@ impl World {
                 lead.proposed.clear();
             }
         }
+        // A copy that moved elsewhere is let go of (KIP-455).
         let view = &this.view;
-        this.leads.retain(|name, _| view.partition(*name).is_some());
+        let is_held = |name: &TopicPartition| {
+            view.partition(*name).is_some_and(|partition| partition.replicas().contains(&node))
+        };
+        this.leads.retain(|name, _| is_held(name));
+        this.logs.retain(|name, _| is_held(name));
     }
 
     fn append(&mut self, at: usize, name: TopicPartition, count: u8) {
@@ -350,7 +358,8 @@ impl World {
         let Some(lead) = leader.leads.get_mut(&name) else { return };
         let known = self.nodes[to].view.partition(name);
         let agrees = known.is_some_and(|partition| {
-            partition.replicas.contains(&follower) && partition.state.leader_epoch == lead.state.leader_epoch
+            partition.replicas().contains(&follower)
+                && partition.state.leader_epoch == lead.state.leader_epoch
         });
         if !agrees
             || leader.view.brokers().get(&follower).map(|broker| broker.epoch)
@@ -374,6 +383,10 @@ impl World {
             return;
         }
         let Some(lead) = this.leads.get_mut(&name) else { return };
+        let unclean_epoch = self.image.partition(name).and_then(|partition| partition.state.unclean_epoch);
+        if unclean_epoch > Some(lead.state.leader_epoch) {
+            return; // What an older leader commits from here on may be lost: whoever leads may lack it, and it is marked.
+        }
         let topic = this.view.topic(name.topic_id).expect("who leads it knows it");
         let min_insync = count(topic.min_insync_replicas);
         if lead.state.isr.len() < min_insync {
@@ -406,7 +419,7 @@ impl World {
         let partition = this.view.partition(name).expect("who leads it knows it");
         let is_kept = |node: NodeId| keep >> node.0 & 1 == 1;
         let wanted: Vec<(NodeId, BrokerEpoch)> = partition
-            .replicas
+            .replicas()
             .iter()
             .copied()
             .filter(|&node| {
@@ -491,7 +504,9 @@ impl World {
                 self.write(&[MetadataRecord::RemoveTopic { topic_id: name.topic_id }]);
             }
             96 => self.write(&decide_rebalance(&self.image)),
-            97 | 98 => self.change_min_insync(name, i32::from(c % 3) + 1),
+            97 => self.change_min_insync(name, i32::from(c % 3) + 1),
+            98 if a < 40 => self.reassign(name, None),
+            98 => self.reassign(name, Some((b / 8, c))),
             _ => self.half(node, c),
         }
         self.check();
@@ -506,11 +521,41 @@ impl World {
         self.write(&decide_elect_leaders(&self.image, &request).records);
     }
 
+    /// An administrator moves a partition to the nodes whose bits are set, from a node on, or takes a move back. What else is
+    /// wrong with it is refused, and changes nothing.
+    fn reassign(&mut self, name: TopicPartition, target: Option<(u8, u8)>) {
+        let Some(topic) = self.image.topic(name.topic_id) else { return };
+        let (topic_name, min_insync) = (Str::from(topic.name.as_str()), count(topic.min_insync_replicas));
+        let replicas = target.map(|(bits, first)| {
+            let from_first = (0..NODES).map(|step| (usize::from(first) + step) % NODES);
+            from_first.filter(|at| bits >> at & 1 == 1).map(|at| id(at).0).collect::<Vec<i32>>()
+        });
+        let partition =
+            ReassignablePartition { partition_index: name.partition.0, replicas: replicas.clone() };
+        let topics = vec![ReassignableTopic { name: topic_name, partitions: vec![partition] }];
+        let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
+        let decision = decide_alter_partition_reassignments(&self.image, &request);
+        let before = self.image.partition(name).expect("it is there").clone();
+        self.write(&decision.records);
+        let after = self.image.partition(name).expect("it is there");
+        if decision.response.responses[0].partitions[0].error_code != 0 {
+            assert_eq!(*after, before, "a refusal changes nothing");
+            return;
+        }
+        let goes_to: Vec<i32> = after.assignment.target().iter().map(|node| node.0).collect();
+        match replicas {
+            Some(replicas) => assert_eq!(goes_to, replicas),
+            None => assert_eq!(after.replicas(), before.assignment.origin()),
+        }
+        let dropped = before.state.isr.iter().filter(|node| !after.replicas().contains(node)).count();
+        assert!(dropped == 0 || after.state.isr.len() >= min_insync, "what is committed keeps its copies");
+    }
+
     /// An administrator sets `min.insync.replicas`.
     fn change_min_insync(&mut self, name: TopicPartition, value: i32) {
         let Some(topic) = self.image.topic(name.topic_id) else { return };
         let least = if self.failures == Failures::OneHidden { 2 } else { 1 };
-        let replicas = topic.partitions[0].replicas.len();
+        let replicas = topic.partitions[0].assignment.target().len();
         let value = value.clamp(least, i32::try_from(replicas).expect("replicas are few").max(least));
         let is_raised = value > topic.min_insync_replicas;
         let request = IncrementalAlterConfigsRequest {

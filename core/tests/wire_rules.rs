@@ -51,6 +51,8 @@ fn the_apis_are_those_of_kafka_4_3_with_its_exceptions() {
             "37 CreatePartitions 0-3 0-3",
             "43 ElectLeaders 0-2 0-2",
             "44 IncrementalAlterConfigs 0-1 0-1",
+            "45 AlterPartitionReassignments 0-1 0-1",
+            "46 ListPartitionReassignments 0 0",
             "48 DescribeClientQuotas 0-1 0-1",
             "50 DescribeUserScramCredentials 0 0",
             "55 DescribeQuorum 0-2 0-2",

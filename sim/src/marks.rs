@@ -100,6 +100,9 @@ marks! {
     StartWithinBatch "a log's start fell within a batch";
     ResetAboveZero "a log began anew above offset 0";
     StartTakenOver "a leader took over a later start from a follower";
+    PartitionMoved "a partition moved to other brokers";
+    MoveTakenBack "a move of a partition was taken back";
+    CopyLetGo "a broker let its copy of a partition go";
     FolderReturned "a folder came back under an id that another one had by then";
 }
 

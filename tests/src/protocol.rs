@@ -48,10 +48,6 @@ pub const ABSENT: &[(&[(i16, &str)], &str)] = &[
     (&[(30, "CreateAcls"), (31, "DeleteAcls")], "there is no authorizer yet"),
     (&[(49, "AlterClientQuotas")], "there are no quotas yet"),
     (&[(34, "AlterReplicaLogDirs")], "a node has one folder"),
-    (
-        &[(45, "AlterPartitionReassignments"), (46, "ListPartitionReassignments")],
-        "replicas stay where they were placed, for now",
-    ),
     (&[(64, "UnregisterBroker")], "not there yet"),
     (
         &[(80, "AddRaftVoter"), (81, "RemoveRaftVoter")],
@@ -132,6 +128,9 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
             ("", &["tests/golden/create_partitions.txt", "tests/golden/cluster_create_partitions.txt"])
         }
         ApiKey::ElectLeaders => ("no unclean elections", &["tests/golden/cluster_elect_leaders.txt"]),
+        ApiKey::AlterPartitionReassignments | ApiKey::ListPartitionReassignments => {
+            ("", &["tests/golden/cluster_reassignment.txt", "tests/golden/cluster_reassignment_refused.txt"])
+        }
         ApiKey::DescribeCluster => ("", &["clients/cluster/cluster.sh"]),
         ApiKey::DescribeTopicPartitions => ("", &["tests/golden/describe_partitions.txt"]),
     }

@@ -4,8 +4,9 @@
 use super::describe_quorum::refuse_description;
 use super::{Broker, Pending, Requester};
 use crate::cluster::decide::{
-    Decision, decide_alter_configs, decide_create_partitions, decide_create_topics, decide_delete_topics,
-    decide_elect_leaders, decide_incremental_alter_configs,
+    Decision, decide_alter_configs, decide_alter_partition_reassignments, decide_create_partitions,
+    decide_create_topics, decide_delete_topics, decide_elect_leaders, decide_incremental_alter_configs,
+    list_partition_reassignments,
 };
 use crate::cluster::records::MetadataRecord;
 use crate::door::{ClientRequest, ControllerRequest};
@@ -18,9 +19,10 @@ use crate::wire::create_topics::CreatableTopicResult;
 use crate::wire::delete_topics::DeletableTopicResult;
 use crate::wire::elect_leaders::{ElectionPartitionResult, ReplicaElectionResult};
 use crate::wire::{
-    AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
-    CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersRequest,
-    ElectLeadersResponse, IncrementalAlterConfigsResponse, Response, Str,
+    AlterConfigsResponse, AlterPartitionReassignmentsResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, ElectLeadersRequest, ElectLeadersResponse, IncrementalAlterConfigsResponse,
+    ListPartitionReassignmentsResponse, Response, Str,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -74,6 +76,12 @@ impl Broker {
                 answered(decide_create_partitions(image, config, request))
             }
             ControllerRequest::ElectLeaders(request) => answered(decide_elect_leaders(image, request)),
+            ControllerRequest::AlterPartitionReassignments(request) => {
+                answered(decide_alter_partition_reassignments(image, request))
+            }
+            ControllerRequest::ListPartitionReassignments(request) => {
+                (Vec::new(), list_partition_reassignments(image, request).into())
+            }
             ControllerRequest::AlterConfigs(request) => {
                 answered(decide_alter_configs(image, config, request))
             }
@@ -120,6 +128,19 @@ pub(super) fn refuse(
         ControllerRequest::DeleteTopics(request) => refuse_deletion(request, code, why).into(),
         ControllerRequest::CreatePartitions(request) => refuse_partitions(request, code, why).into(),
         ControllerRequest::ElectLeaders(request) => refuse_elections(request, version, code, why).into(),
+        ControllerRequest::AlterPartitionReassignments(request) => AlterPartitionReassignmentsResponse {
+            allow_replication_factor_change: request.allow_replication_factor_change,
+            error_code: code.code(),
+            error_message: Some(Str::from_static(why)),
+            ..AlterPartitionReassignmentsResponse::default()
+        }
+        .into(),
+        ControllerRequest::ListPartitionReassignments(_) => ListPartitionReassignmentsResponse {
+            error_code: code.code(),
+            error_message: Some(Str::from_static(why)),
+            ..ListPartitionReassignmentsResponse::default()
+        }
+        .into(),
         ControllerRequest::AlterConfigs(request) => {
             let resources = request.resources.iter().map(|it| (it.resource_type, &it.resource_name));
             let responses = refuse_resources(resources, code, why);

@@ -109,7 +109,7 @@ impl Broker {
             partition_index,
             leader_id: state.leader.map_or(-1, |node| node.0),
             leader_epoch: state.leader_epoch.0,
-            replica_nodes: numbers(&partition.replicas),
+            replica_nodes: numbers(partition.replicas()),
             isr_nodes: numbers(&state.isr),
             eligible_leader_replicas: Some(numbers(&state.elr)),
             last_known_elr: Some(state.last_known.iter().map(|node| node.0).collect()),
@@ -121,7 +121,7 @@ impl Broker {
     pub(super) fn offline_replicas(&self, partition: &PartitionImage) -> Vec<i32> {
         let brokers = self.committed.brokers();
         let is_offline = |node: &&NodeId| brokers.get(node).is_none_or(|broker| broker.fenced);
-        partition.replicas.iter().filter(is_offline).map(|node| node.0).collect()
+        partition.replicas().iter().filter(is_offline).map(|node| node.0).collect()
     }
 }
 

@@ -250,7 +250,7 @@ impl Broker {
 
     /// A leader agrees with what this log holds: it is in doubt no longer (SAFETY J4). Should it hold less than was
     /// acknowledged, the leader takes it out of the ISR.
-    fn trust(&mut self, partition: TopicPartition, out: &mut Outputs) {
+    pub(super) fn trust(&mut self, partition: TopicPartition, out: &mut Outputs) {
         if self.doubtful.remove(&partition) {
             self.journal(crate::journal::Entry::Trusted { partition }, out);
         }

@@ -19,6 +19,7 @@ use crate::recovered::RecoveredPartition;
 use crate::replica::Replica;
 use crate::time::MonoMs;
 use alloc::collections::BTreeSet;
+use alloc::collections::btree_map::Entry as Slot;
 use alloc::vec::Vec;
 
 /// What the cluster knows of this run.
@@ -188,7 +189,8 @@ impl Broker {
         for record in records {
             match record {
                 MetadataRecord::Partition { topic_id, partition, .. }
-                | MetadataRecord::PartitionChange { topic_id, partition, .. } => {
+                | MetadataRecord::PartitionChange { topic_id, partition, .. }
+                | MetadataRecord::Reassignment { topic_id, partition, .. } => {
                     touched.insert(TopicPartition { topic_id: *topic_id, partition: *partition });
                 }
                 MetadataRecord::RegisterBroker { node_id, .. } => {
@@ -245,6 +247,7 @@ impl Broker {
                 | MetadataRecord::TopicConfig { .. }
                 | MetadataRecord::Partition { .. }
                 | MetadataRecord::PartitionChange { .. }
+                | MetadataRecord::Reassignment { .. }
                 | MetadataRecord::RemoveTopic { .. } => {}
             }
         }
@@ -258,7 +261,7 @@ impl Broker {
             return;
         }
         self.membership.broker_epoch = epoch;
-        touched.extend(self.committed.held_by(self.config.node_id).map(|(partition, _)| partition));
+        touched.extend(self.concerned());
         if epoch.is_some() {
             self.membership.answered_at = self.now.mono;
             self.arm_producer_expiry();
@@ -313,8 +316,7 @@ impl Broker {
             let partitions = last.map_or(0, |last| usize::try_from(last.partition.0).unwrap_or(0) + 1);
             self.on_topic_removed(topic_id, partitions, out);
         }
-        let mut touched: BTreeSet<TopicPartition> =
-            self.committed.held_by(self.config.node_id).map(|(partition, _)| partition).collect();
+        let mut touched = self.concerned();
         self.on_own_state(&mut touched, out);
         for partition in touched {
             self.assume_role(partition, out);
@@ -329,17 +331,24 @@ impl Broker {
         }
     }
 
+    /// The partitions that this node is to hold, and those that it holds.
+    fn concerned(&self) -> BTreeSet<TopicPartition> {
+        let held = self.committed.held_by(self.config.node_id).map(|(partition, _)| partition);
+        held.chain(self.replicas.keys().copied()).collect()
+    }
+
     /// Becomes what the committed metadata says this node is for a partition.
     pub(super) fn assume_role(&mut self, partition: TopicPartition, out: &mut Outputs) {
         let me = self.config.node_id;
         let Some(image) = self.committed.partition(partition) else { return };
-        if !image.replicas.contains(&me) {
-            return;
-        }
         let state = image.state.clone();
-        let replicas = image.replicas.clone();
-        let replica =
-            self.replicas.entry(partition).or_insert_with(|| Replica::new(RecoveredPartition::default()));
+        let replicas = image.replicas().to_vec();
+        let is_held = replicas.contains(&me);
+        let replica = match self.replicas.entry(partition) {
+            Slot::Occupied(held) => held.into_mut(),
+            Slot::Vacant(free) if is_held => free.insert(Replica::new(RecoveredPartition::default())),
+            Slot::Vacant(_) => return,
+        };
         if self.membership.broker_epoch.is_none() {
             if replica.leader().is_some() || replica.session().is_some() {
                 self.step_down(partition, out);
@@ -347,6 +356,10 @@ impl Broker {
                     replica.idle(state.leader_epoch);
                 }
             }
+            return;
+        }
+        if !is_held {
+            self.let_go(partition, out);
             return;
         }
         let is_led_already = replica.leader().is_some_and(|leader| leader.epoch == state.leader_epoch)
@@ -361,7 +374,14 @@ impl Broker {
         if follows_already {
             return;
         }
-        self.step_down(partition, out);
+        let may_lead = replica.damage().is_none() && self.phase == Phase::Running;
+        let leads_on = replica.leader().is_some() && state.leader == Some(me) && may_lead;
+        if leads_on {
+            // In a new epoch, with other followers: who waits here goes on waiting.
+            self.close_sessions(partition);
+        } else {
+            self.step_down(partition, out);
+        }
         let min_insync = self.min_insync(partition);
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         match state.leader {
@@ -369,7 +389,7 @@ impl Broker {
                 replica.follow(leader, state.leader_epoch);
                 self.open_session(partition, out);
             }
-            Some(_) if replica.damage().is_none() && self.phase == Phase::Running => {
+            Some(_) if may_lead => {
                 let now = self.now.mono;
                 let entry = replica.lead(partition, now, (me, &replicas), &state, min_insync);
                 self.journal(entry, out);
@@ -433,6 +453,23 @@ impl Broker {
         }
     }
 
+    /// The partition moved elsewhere (KIP-455), and its new replicas have what was acknowledged: this copy goes. Only a
+    /// registered run knows that: an image from before may not show yet that the partition came here.
+    fn let_go(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        if !self.is_writable() {
+            return;
+        }
+        self.step_down(partition, out);
+        let Some(mut replica) = self.replicas.remove(&partition) else { return };
+        if replica.log().end() > Offset::ZERO || replica.damage().is_some() {
+            let entry = replica.reset(partition, Offset::ZERO, Vec::new());
+            self.journal(entry, out);
+        }
+        self.with_producers.remove(&partition);
+        self.trust(partition, out);
+        self.moved.push(partition);
+    }
+
     fn on_topic_removed(&mut self, topic_id: Uuid, partitions: usize, out: &mut Outputs) {
         let partitions = i32::try_from(partitions).expect("partitions are numbered by i32");
         let mut held = false;
@@ -466,9 +503,17 @@ impl Broker {
         while let Some(records) = self.quorum.log.records_at(at) {
             at = at.plus(1);
             for record in records {
-                if let MetadataRecord::Partition { topic_id, partition, replicas, .. } = record
-                    && replicas.contains(&me)
-                {
+                let (name, replicas) = match &record {
+                    MetadataRecord::Partition { topic_id, partition, replicas, .. } => {
+                        ((*topic_id, *partition), replicas.as_slice())
+                    }
+                    MetadataRecord::Reassignment { topic_id, partition, assignment, .. } => {
+                        ((*topic_id, *partition), assignment.replicas())
+                    }
+                    _ => continue,
+                };
+                if replicas.contains(&me) {
+                    let (topic_id, partition) = name;
                     held.insert(TopicPartition { topic_id, partition });
                 }
             }

@@ -149,7 +149,7 @@ impl Broker {
                 leader_id: state.leader.map_or(-1, |node| node.0),
                 leader_epoch: state.leader_epoch.0,
                 isr_nodes: numbers(&state.isr),
-                replica_nodes: numbers(&partition.replicas),
+                replica_nodes: numbers(partition.replicas()),
                 offline_replicas: self.offline_replicas(partition),
             }
         });

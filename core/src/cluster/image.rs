@@ -1,5 +1,6 @@
 //! The cluster as the metadata log describes it up to some offset.
 
+use crate::cluster::assignment::Assignment;
 use crate::cluster::decide::normalized;
 use crate::cluster::records::{MetadataRecord, PartitionState, Voter};
 use crate::cluster::topic_config::TopicConfig;
@@ -44,8 +45,8 @@ impl BrokerImage {
 /// A partition's assignment and state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionImage {
-    /// Brokers that hold it, the preferred leader first.
-    pub replicas: Vec<NodeId>,
+    /// Brokers that hold it.
+    pub assignment: Assignment,
     /// Who leads it and who may.
     pub state: PartitionState,
 }
@@ -121,6 +122,20 @@ impl Image {
         }
     }
 
+    fn change_partition(
+        &mut self,
+        topic_id: Uuid,
+        partition: PartitionIndex,
+        state: &PartitionState,
+    ) -> &mut PartitionImage {
+        let topic = self.topics.get_mut(&topic_id).expect("a partition that changes exists");
+        let held = topic.partitions.get_mut(partition.0 as usize).expect("so does its index");
+        assert!(state.partition_epoch > held.state.partition_epoch, "partition epochs grow (S11)");
+        assert!(state.leader_epoch >= held.state.leader_epoch, "leader epochs do not go back (S11)");
+        held.state = state.clone();
+        held
+    }
+
     fn replay_record(&mut self, record: &MetadataRecord) {
         match record {
             MetadataRecord::LeaderChange { leader, epoch } => {
@@ -170,15 +185,15 @@ impl Image {
             MetadataRecord::Partition { topic_id, partition, replicas, state } => {
                 let topic = self.topics.get_mut(topic_id).expect("a partition's record follows its topic's");
                 assert!(topic.partitions.len() == partition.0 as usize, "partitions come in order");
-                topic.partitions.push(PartitionImage { replicas: replicas.clone(), state: state.clone() });
+                let assignment = Assignment::settled(replicas.clone());
+                topic.partitions.push(PartitionImage { assignment, state: state.clone() });
                 self.partitions += 1;
             }
             MetadataRecord::PartitionChange { topic_id, partition, state } => {
-                let topic = self.topics.get_mut(topic_id).expect("a partition that changes exists");
-                let held = topic.partitions.get_mut(partition.0 as usize).expect("so does its index");
-                assert!(state.partition_epoch > held.state.partition_epoch, "partition epochs grow (S11)");
-                assert!(state.leader_epoch >= held.state.leader_epoch, "leader epochs do not go back (S11)");
-                held.state = state.clone();
+                self.change_partition(*topic_id, *partition, state);
+            }
+            MetadataRecord::Reassignment { topic_id, partition, assignment, state } => {
+                self.change_partition(*topic_id, *partition, state).assignment = assignment.clone();
             }
             MetadataRecord::RemoveTopic { topic_id } => self.remove_topic(*topic_id),
             MetadataRecord::ProducerIds { next, .. } => {
@@ -284,7 +299,7 @@ impl Image {
 
     /// Partitions that a broker holds.
     pub fn held_by(&self, node: NodeId) -> impl Iterator<Item = (TopicPartition, &PartitionImage)> {
-        self.all_partitions().filter(move |(_, partition)| partition.replicas.contains(&node))
+        self.all_partitions().filter(move |(_, partition)| partition.replicas().contains(&node))
     }
 
     /// What must hold of every image; O(topics).
@@ -303,18 +318,25 @@ impl Image {
 }
 
 impl PartitionImage {
+    /// Brokers that hold it, the preferred leader first.
+    #[must_use]
+    pub fn replicas(&self) -> &[NodeId] {
+        self.assignment.replicas()
+    }
+
     /// The replica that is to lead when it can: the first.
     #[must_use]
     pub fn preferred(&self) -> NodeId {
-        *self.replicas.first().expect("a partition has a replica")
+        *self.replicas().first().expect("a partition has a replica")
     }
 
     /// S13: leader in ISR (or none), ISR and ELR within the replicas and apart.
     pub fn check_invariants(&self) {
-        let state = &self.state;
+        let (state, replicas) = (&self.state, self.replicas());
+        self.assignment.check_invariants();
         assert!(state.leader.is_none_or(|leader| state.isr.contains(&leader)), "the leader is in sync");
-        assert!(state.isr.iter().all(|node| self.replicas.contains(node)), "the ISR are replicas");
-        assert!(state.elr.iter().all(|node| self.replicas.contains(node)), "the ELR are replicas");
+        assert!(state.isr.iter().all(|node| replicas.contains(node)), "the ISR are replicas");
+        assert!(state.elr.iter().all(|node| replicas.contains(node)), "the ELR are replicas");
         assert!(state.elr.iter().all(|node| !state.isr.contains(node)), "ISR and ELR are apart");
         assert!(state.doubts.iter().all(|doubt| state.elr.contains(&doubt.node)), "only the ELR have doubts");
         let is_held = !state.isr.is_empty() || !state.elr.is_empty();

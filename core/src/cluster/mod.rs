@@ -4,6 +4,7 @@
 //! applies a record and answers nothing. The controller works on one copy of the image, in which its own records show at
 //! once; brokers act on another, in which only committed records show (SAFETY Q3).
 
+pub mod assignment;
 pub mod decide;
 pub mod image;
 pub mod records;

@@ -2,6 +2,7 @@
 //!
 //! One entry of the log is a list of records that take effect together: a decision is in the metadata whole or not at all.
 
+use crate::cluster::assignment::Assignment;
 use crate::cluster::topic_config::TopicConfig;
 use crate::ids::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId, Uuid,
@@ -10,8 +11,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Version of the encoding of all records. Format 3 has one kind of record more, and topics' settings in their second form.
-const FORMAT: u8 = 3;
+/// Version of the encoding of all records. Format 3 has one kind of record more, and topics' settings in their second form;
+/// format 4 one kind more.
+const FORMAT: u8 = 4;
 /// The oldest one that is read: of what is in it, all is still written alike or known by its first byte.
 const FORMAT_MIN: u8 = 2;
 
@@ -175,6 +177,18 @@ pub enum MetadataRecord {
         config: TopicConfig,
         /// `min.insync.replicas` as it is in force.
         min_insync_replicas: i32,
+    },
+    /// A partition's replicas change (KIP-455). Whoever leads from here on does so in a new leader epoch: what leader and
+    /// followers said to each other before counts no more (SAFETY R1).
+    Reassignment {
+        /// The topic.
+        topic_id: Uuid,
+        /// Its index.
+        partition: PartitionIndex,
+        /// The replicas from here on.
+        assignment: Assignment,
+        /// The state from here on.
+        state: PartitionState,
     },
 }
 

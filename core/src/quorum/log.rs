@@ -150,6 +150,7 @@ impl MetadataLog {
                 | MetadataRecord::Topic { .. }
                 | MetadataRecord::Partition { .. }
                 | MetadataRecord::PartitionChange { .. }
+                | MetadataRecord::Reassignment { .. }
                 | MetadataRecord::RemoveTopic { .. }
                 | MetadataRecord::ProducerIds { .. }
                 | MetadataRecord::TopicConfig { .. } => None,

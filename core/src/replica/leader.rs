@@ -63,6 +63,13 @@ impl Leader {
         }
     }
 
+    /// Those who wait for the same node in its last epoch wait for it in this one: what they wait for is in the same log.
+    pub(super) fn take_over_waiters(&mut self, before: &mut Self) {
+        self.committed_waiters.append(&mut before.committed_waiters);
+        self.durable_waiters.append(&mut before.durable_waiters);
+        self.deleted_waiters.append(&mut before.deleted_waiters);
+    }
+
     /// A newer state of the same leader epoch is committed.
     pub fn on_state(&mut self, state: &PartitionState, min_insync: usize) {
         assert!(state.leader_epoch == self.epoch, "another epoch is another leader");

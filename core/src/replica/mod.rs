@@ -126,7 +126,8 @@ impl Replica {
         Self { log, durable, durable_start, high_watermark, epoch: None, role: Role::Idle, damage }
     }
 
-    /// Becomes leader. Gives out the journal entry that says so, which precedes every append (SAFETY R6).
+    /// Becomes leader, or goes on as one in a new epoch, with those who wait. Gives out the journal entry that says so, which
+    /// precedes every append (SAFETY R6).
     pub fn lead(
         &mut self,
         partition: TopicPartition,
@@ -146,7 +147,11 @@ impl Replica {
         self.epoch = Some(epoch);
         self.log.begin_epoch(epoch);
         let start = self.log.end();
-        self.role = Role::Leader(Leader::new(now, me, state, replicas, start, min_insync));
+        let mut leader = Leader::new(now, me, state, replicas, start, min_insync);
+        if let Role::Leader(before) = &mut self.role {
+            leader.take_over_waiters(before);
+        }
+        self.role = Role::Leader(leader);
         Entry::EpochStart { partition, epoch, start }
     }
 

@@ -20,6 +20,7 @@ mod schema;
 mod types;
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
@@ -42,12 +43,16 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod list_config_resources;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod update_features;
 
 pub use alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+pub use alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
@@ -76,6 +81,9 @@ pub use incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalA
 pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 pub use list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+pub use list_partition_reassignments::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
 pub use metadata::{MetadataRequest, MetadataResponse};
 pub use offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 pub use produce::{ProduceRequest, ProduceResponse};
@@ -241,6 +249,8 @@ apis! {
     CreatePartitions CreatePartitionsRequest CreatePartitionsResponse, advertised 0 - 3, served from 0;
     ElectLeaders ElectLeadersRequest ElectLeadersResponse, advertised 0 - 2, served from 0;
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse, advertised 0 - 1, served from 0;
+    AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse, advertised 0 - 1, served from 0;
+    ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse, advertised 0 - 0, served from 0;
     DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse, advertised 0 - 1, served from 0;
     DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse, advertised 0 - 0, served from 0;
     DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse, advertised 0 - 2, served from 0;

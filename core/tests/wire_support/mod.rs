@@ -85,6 +85,8 @@ pub(crate) fn subjects() -> Vec<Subject> {
         create_partitions CreatePartitionsRequest CreatePartitionsResponse;
         elect_leaders ElectLeadersRequest ElectLeadersResponse;
         alter_configs AlterConfigsRequest AlterConfigsResponse;
+        alter_partition_reassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
+        list_partition_reassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
         incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
         list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse;
         describe_acls DescribeAclsRequest DescribeAclsResponse;

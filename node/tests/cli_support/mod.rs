@@ -137,6 +137,8 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::AlterConfigs
         | ApiKey::CreatePartitions
         | ApiKey::ElectLeaders
+        | ApiKey::AlterPartitionReassignments
+        | ApiKey::ListPartitionReassignments
         | ApiKey::IncrementalAlterConfigs
         | ApiKey::ListConfigResources) => panic!("the script must answer {}", other.name()),
     }

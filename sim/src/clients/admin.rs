@@ -400,6 +400,8 @@ impl Behaviour for Admin {
             | Response::AlterConfigs(_)
             | Response::CreatePartitions(_)
             | Response::ElectLeaders(_)
+            | Response::AlterPartitionReassignments(_)
+            | Response::ListPartitionReassignments(_)
             | Response::ListConfigResources(_) => {}
         }
         let pause = if self.founded { self.pause_ms } else { 20 };

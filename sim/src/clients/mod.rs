@@ -3,13 +3,14 @@
 //! by Metadata, as real ones do.
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
-//!   there is; * [`catalog`]: what a client knows of topics.
+//!   there is; * [`mover`] moves partitions between brokers; * [`catalog`]: what a client knows of topics.
 
 pub mod admin;
 mod alterer;
 pub mod catalog;
 mod deletes;
 mod lane;
+pub mod mover;
 mod offsets;
 pub mod producer;
 pub mod reader;
@@ -22,6 +23,7 @@ use crate::plan::{ClientPlan, Plan, Role};
 use crate::rng::Stream;
 use crate::trace::{Event, Kind, NOWHERE, Trace};
 use admin::Admin;
+use mover::Mover;
 use producer::Producer;
 use reader::Reader;
 use seedlog_core::wire::{Request, Response};
@@ -117,6 +119,8 @@ pub enum Actor {
     Reader(Box<Reader>),
     /// Creates, deletes, asks.
     Admin(Box<Admin>),
+    /// Moves partitions.
+    Mover(Box<Mover>),
 }
 
 impl Actor {
@@ -144,6 +148,9 @@ impl Actor {
                 let what = (*operations, *alters, run.deletes_per_mille);
                 Self::Admin(Box::new(Admin::new(what, plan.pause_ms, cluster)))
             }
+            Role::Mover { operations } => {
+                Self::Mover(Box::new(Mover::new(*operations, plan.pause_ms, &cluster.topics)))
+            }
         }
     }
 
@@ -153,6 +160,7 @@ impl Actor {
             Self::Producer(producer) => producer.as_mut(),
             Self::Reader(reader) => reader.as_mut(),
             Self::Admin(admin) => admin.as_mut(),
+            Self::Mover(mover) => mover.as_mut(),
         }
     }
 
@@ -163,6 +171,7 @@ impl Actor {
             Self::Producer(producer) => producer.as_ref(),
             Self::Reader(reader) => reader.as_ref(),
             Self::Admin(admin) => admin.as_ref(),
+            Self::Mover(mover) => mover.as_ref(),
         }
     }
 }

@@ -199,8 +199,7 @@ pub fn check_deleted(
             if log.is_beyond {
                 continue;
             }
-            let replicas =
-                image.partition(partition).map(|held| held.replicas.as_slice()).unwrap_or_default();
+            let replicas = image.partition(partition).map(|held| held.replicas()).unwrap_or_default();
             for node in replicas {
                 let Some(known) = image.brokers().get(node).filter(|known| !known.fenced) else { continue };
                 let Some(machine) = machine_with(folders, *node, known.incarnation) else { continue };

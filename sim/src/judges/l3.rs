@@ -20,7 +20,7 @@ pub fn check_all<'a>(
         if !is_owed(partition) || truth.is_beyond(partition) {
             continue;
         }
-        let copies = held.replicas.iter().map(|&node| (node, log_of(node, partition)));
+        let copies = held.replicas().iter().map(|&node| (node, log_of(node, partition)));
         check(held, copies).map_err(|(judge, says)| (judge, format!("{partition}: {says}")))?;
     }
     Ok(())
@@ -38,11 +38,14 @@ pub fn check<'a>(
     let Some(leader) = state.leader else {
         return Err((Judge::L3, format!("nobody leads; ISR {:?}, ELR {:?}", state.isr, state.elr)));
     };
-    if state.isr.len() < held.replicas.len() {
+    if state.isr.len() < held.replicas().len() {
         return Err((
             Judge::L2,
-            format!("the ISR is {:?} of {:?}, led by {leader}", state.isr, held.replicas),
+            format!("the ISR is {:?} of {:?}, led by {leader}", state.isr, held.replicas()),
         ));
+    }
+    if held.assignment.is_moving() {
+        return Err((Judge::L2, format!("it moves still: {:?}", held.assignment)));
     }
     let Some((first, one)) = copies.next() else { return Ok(()) };
     let start = |log: Option<&NodeLog>| log.map_or(Offset::ZERO, NodeLog::start);
@@ -81,6 +84,7 @@ mod tests {
     use super::*;
     use crate::judges::oracle::Oracle;
     use crate::judges::oracle::tests::{append, begin, oracle, partition, reset};
+    use seedlog_core::cluster::assignment::Assignment;
     use seedlog_core::cluster::records::PartitionState;
 
     #[test]
@@ -88,7 +92,7 @@ mod tests {
         let replicas = vec![NodeId(1), NodeId(2)];
         let (whole, short) = (oracle(3), oracle(2));
         let check = |state: PartitionState, other| {
-            let held = PartitionImage { replicas: replicas.clone(), state };
+            let held = PartitionImage { assignment: Assignment::settled(replicas.clone()), state };
             let copies = [(NodeId(1), whole.logs.get(&partition())), (NodeId(2), other)];
             check(&held, copies.into_iter()).map_err(|(judge, _)| judge)
         };
@@ -105,7 +109,7 @@ mod tests {
     fn unequal_starts_are_found_and_what_is_deleted_is_not_compared() {
         let replicas = vec![NodeId(1), NodeId(2)];
         let state = PartitionState::first(NodeId(1), replicas.clone());
-        let held = PartitionImage { replicas, state };
+        let held = PartitionImage { assignment: Assignment::settled(replicas), state };
         let check = |one: &Oracle, other: &Oracle| {
             let copies = [(NodeId(1), one.logs.get(&partition())), (NodeId(2), other.logs.get(&partition()))];
             check(&held, copies.into_iter())

@@ -80,7 +80,7 @@ pub fn check_produced<'a>(
     let held = image.partition(partition).filter(|_| acks == -1);
     let needed = held.map(|held| {
         let needed = truth.needed.get(&partition.topic_id).copied().unwrap_or(1);
-        let lost = held.replicas.iter().filter(|node| truth.losers.contains(node)).count();
+        let lost = held.replicas().iter().filter(|node| truth.losers.contains(node)).count();
         usize::try_from(needed).unwrap_or(1).saturating_sub(lost)
     });
     let said = match needed {

@@ -15,7 +15,7 @@ pub fn check(image: &Image, partition: TopicPartition) -> Result<(), String> {
     if let Some(leader) = state.leader.filter(|leader| !state.isr.contains(leader)) {
         return wrong(format!("leader {leader} is not in the ISR {:?}", state.isr));
     }
-    if let Some(other) = state.isr.iter().chain(&state.elr).find(|node| !held.replicas.contains(node)) {
+    if let Some(other) = state.isr.iter().chain(&state.elr).find(|node| !held.replicas().contains(node)) {
         return wrong(format!("{other} is in ISR or ELR and no replica"));
     }
     if let Some(both) = state.isr.iter().find(|node| state.elr.contains(node)) {

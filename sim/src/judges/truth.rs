@@ -211,7 +211,9 @@ impl Truth {
     pub fn elections(&self, records: &[MetadataRecord]) -> (bool, bool) {
         let mut elected = (false, false);
         for record in records {
-            if let MetadataRecord::PartitionChange { topic_id, partition, state } = record {
+            if let MetadataRecord::PartitionChange { topic_id, partition, state }
+            | MetadataRecord::Reassignment { topic_id, partition, state, .. } = record
+            {
                 let name = TopicPartition { topic_id: *topic_id, partition: *partition };
                 let Some(before) = self.image.partition(name).map(|held| &held.state) else { continue };
                 let is_new = state.leader != before.leader;
@@ -220,6 +222,22 @@ impl Truth {
             }
         }
         elected
+    }
+
+    /// What an entry is about to do to partitions that move: one arrives, or goes back.
+    #[must_use]
+    pub fn moves(&self, records: &[MetadataRecord]) -> (bool, bool) {
+        let mut ended = (false, false);
+        for record in records {
+            if let MetadataRecord::Reassignment { topic_id, partition, assignment, .. } = record {
+                let name = TopicPartition { topic_id: *topic_id, partition: *partition };
+                let Some(before) = self.image.partition(name).map(|held| &held.assignment) else { continue };
+                let ends = before.is_moving() && !assignment.is_moving();
+                ended.0 |= ends && assignment.replicas() == before.target();
+                ended.1 |= ends && assignment.replicas() == before.origin();
+            }
+        }
+        ended
     }
 
     /// The next entry of the metadata is committed. Gives back the partitions that it is about.
@@ -246,7 +264,8 @@ impl Truth {
                     }
                 }
                 MetadataRecord::Partition { topic_id, partition, .. }
-                | MetadataRecord::PartitionChange { topic_id, partition, .. } => {
+                | MetadataRecord::PartitionChange { topic_id, partition, .. }
+                | MetadataRecord::Reassignment { topic_id, partition, .. } => {
                     touched.push(TopicPartition { topic_id: *topic_id, partition: *partition });
                 }
                 MetadataRecord::LeaderChange { .. }
@@ -307,7 +326,7 @@ fn is_beyond(
 ) -> bool {
     let Some(held) = image.partition(partition) else { return false };
     let needed = needed.get(&partition.topic_id).copied().unwrap_or(1);
-    let lost = held.replicas.iter().filter(|node| losers.contains(node)).count();
+    let lost = held.replicas().iter().filter(|node| losers.contains(node)).count();
     lost > 0 && i32::try_from(lost).unwrap_or(i32::MAX) >= needed
 }
 

@@ -69,10 +69,10 @@ impl Witness<'_> {
         }
     }
 
-    /// The node writes an entry.
+    /// The node writes an entry, in a step that left its broker like this.
     #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
-    pub fn on_entry(&mut self, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>) {
-        self.judge_entry(entry);
+    pub fn on_entry(&mut self, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>, broker: Option<&Broker>) {
+        self.judge_entry(entry, broker);
         let mut shadow = None;
         if let (Some(partition), Some((header, bytes))) = (partition_of(entry), batch) {
             match self.truth.log_mut(partition).named.name(header, bytes) {
@@ -111,11 +111,14 @@ impl Witness<'_> {
         }
     }
 
-    fn judge_entry(&mut self, entry: &Entry) {
+    fn judge_entry(&mut self, entry: &Entry, broker: Option<&Broker>) {
         match entry {
             Entry::Cut { partition, to } => {
                 let had = self.judge_cut(*partition, *to);
                 self.mark_if(&[(Mark::FollowerCut, had)]);
+            }
+            Entry::Reset { partition, start: Offset::ZERO, .. } if self.is_let_go(*partition, broker) => {
+                self.marks.hit(Mark::CopyLetGo);
             }
             Entry::Reset { partition, start, .. } => {
                 self.judge_cut(*partition, *start);
@@ -170,6 +173,17 @@ impl Witness<'_> {
     }
 
     /// Gives back whether anything is cut off.
+    /// Its replicas are others by the committed metadata that the node knows, which nobody else may have seen yet; or they were,
+    /// and the node is about to become one anew.
+    fn is_let_go(&self, partition: TopicPartition, broker: Option<&Broker>) -> bool {
+        let image = broker.map_or(&self.truth.image, Broker::image);
+        image.partition(partition).is_some_and(|held| {
+            let (assignment, me) = (&held.assignment, self.who.1.node_id);
+            !assignment.replicas().contains(&me)
+                || assignment.adding().contains(&me) && !held.state.isr.contains(&me)
+        })
+    }
+
     fn judge_cut(&mut self, partition: TopicPartition, to: Offset) -> bool {
         let truth = self.truth.log_mut(partition);
         let log = self.oracle.logs.entry(partition).or_default();
@@ -269,6 +283,8 @@ impl Witness<'_> {
         let decoded = MetadataRecord::decode(&held.records).unwrap_or_default();
         let (of_elr, unclean) = self.truth.elections(&decoded);
         self.mark_if(&[(Mark::ElrElected, of_elr), (Mark::UncleanElected, unclean)]);
+        let (arrived, went_back) = self.truth.moves(&decoded);
+        self.mark_if(&[(Mark::PartitionMoved, arrived), (Mark::MoveTakenBack, went_back)]);
         match self.truth.commit(held.epoch, &held.records) {
             Ok(touched) => {
                 self.oracle.metadata.matched = next + 1;
@@ -288,7 +304,7 @@ impl Witness<'_> {
 
     fn mark_state(&mut self, partition: TopicPartition) {
         let Some(held) = self.truth.image.partition(partition) else { return };
-        let alone = held.replicas.len() > 1 && held.state.isr.len() == 1;
+        let alone = held.replicas().len() > 1 && held.state.isr.len() == 1;
         let (has_elr, doubts) = (!held.state.elr.is_empty(), !held.state.doubts.is_empty());
         self.mark_if(&[(Mark::IsrOfOne, alone), (Mark::HasElr, has_elr), (Mark::DoubtsInMetadata, doubts)]);
     }

@@ -55,6 +55,7 @@ impl Plan {
         };
         super::voters::draw(&mut plan);
         plan.deletes_per_mille = draw_deletes(scenario, seed);
+        plan.clients.extend(draw_mover(&plan));
         plan
     }
 }
@@ -66,6 +67,18 @@ fn draw_deletes(scenario: Scenario, seed: u64) -> u64 {
         Scenario::Standard | Scenario::Alone if rng.chance(350) => rng.pick(&[100, 300, 600]),
         Scenario::Standard | Scenario::Alone | Scenario::Quorum => 0,
     }
+}
+
+/// In some runs only, from a stream of its own, like deletes.
+fn draw_mover(plan: &Plan) -> Option<ClientPlan> {
+    let mut rng = Stream::new(plan.seed, Purpose::Moves, 0);
+    if plan.scenario != Scenario::Standard || plan.nodes.len() == 1 || !rng.chance(300) {
+        return None;
+    }
+    let operations = rng.pick(&[5, 20, 60]);
+    let pause_ms = (plan.duration_ms * 7 / 10 / operations).max(1);
+    let node = u32::try_from(rng.index(plan.nodes.len())).unwrap_or(0);
+    Some(ClientPlan { node, pause_ms, breaks_every: rng.pick(&[0, 0, 10]), role: Role::Mover { operations } })
 }
 
 fn draw_cluster(rng: &mut Stream, count: u32) -> ClusterPlan {

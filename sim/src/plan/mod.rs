@@ -215,6 +215,11 @@ pub enum Role {
         #[serde(default, skip_serializing_if = "core::ops::Not::not")]
         alters: bool,
     },
+    /// Moves partitions between brokers, takes moves back, has leaders elected.
+    Mover {
+        /// Operations in all.
+        operations: u64,
+    },
 }
 
 #[cfg(test)]

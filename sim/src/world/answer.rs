@@ -55,6 +55,8 @@ impl World {
             | Response::AlterConfigs(_)
             | Response::CreatePartitions(_)
             | Response::ElectLeaders(_)
+            | Response::AlterPartitionReassignments(_)
+            | Response::ListPartitionReassignments(_)
             | Response::IncrementalAlterConfigs(_)
             | Response::ListConfigResources(_) => {}
         }

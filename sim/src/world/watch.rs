@@ -80,7 +80,7 @@ impl World {
                 if assembly::is_taken_over(&self.nodes, at, entry) {
                     self.mark(Mark::StartTakenOver);
                 }
-                self.witness(at, |witness, _| witness.on_entry(entry, batch.as_ref()));
+                self.witness(at, |witness, broker| witness.on_entry(entry, batch.as_ref(), broker));
             }
         }
     }

@@ -78,6 +78,8 @@ impl World {
             "describe" => describe(line),
             "grow" => partitions::grow(line),
             "elect" => partitions::elect(line),
+            "move" => partitions::reassign(line),
+            "moving" => partitions::list_moving(line),
             "settings" | "alter" | "replace-settings" | "resources" => settings::request(line),
             "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "scram-users" | "update-features" => {
                 described::request(line)
@@ -194,13 +196,16 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::CreatePartitions => 3,
         ApiKey::DescribeCluster | ApiKey::DeleteRecords | ApiKey::ElectLeaders | ApiKey::AlterConfigs => 2,
         ApiKey::DescribeConfigs => 4,
-        ApiKey::IncrementalAlterConfigs | ApiKey::ListConfigResources => 1,
+        ApiKey::IncrementalAlterConfigs
+        | ApiKey::ListConfigResources
+        | ApiKey::AlterPartitionReassignments => 1,
         ApiKey::DescribeQuorum | ApiKey::UpdateFeatures => 2,
         ApiKey::DescribeLogDirs => 5,
         ApiKey::DescribeAcls => 3,
         ApiKey::DescribeClientQuotas => 1,
         ApiKey::DescribeTopicPartitions
         | ApiKey::DescribeProducers
+        | ApiKey::ListPartitionReassignments
         | ApiKey::DescribeUserScramCredentials => 0,
     }
 }

@@ -104,6 +104,10 @@ fn metadata(record: &MetadataRecord) -> String {
         MetadataRecord::PartitionChange { partition, state, .. } => {
             format!("partition {partition}: {}", state_words(state))
         }
+        MetadataRecord::Reassignment { partition, assignment, state, .. } => {
+            let replicas: Vec<String> = assignment.replicas().iter().map(ToString::to_string).collect();
+            format!("partition {partition}: replicas {}, {}", replicas.join(" "), state_words(state))
+        }
         MetadataRecord::RemoveTopic { .. } => "a topic is removed".to_owned(),
         MetadataRecord::ProducerIds { next, .. } => format!("producer ids up to {next}"),
         MetadataRecord::TopicConfig { config, .. } => {
@@ -267,6 +271,8 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         Response::FindCoordinator(found) => found.coordinators.iter().map(coordinator_line).collect(),
         Response::CreatePartitions(grown) => partitions::grown(grown),
         Response::ElectLeaders(elected) => partitions::elected(elected),
+        Response::AlterPartitionReassignments(moved) => partitions::reassigned(moved),
+        Response::ListPartitionReassignments(moving) => partitions::moving(moving),
         Response::DescribeConfigs(described) => settings::described(described),
         Response::IncrementalAlterConfigs(altered) => settings::altered(&altered.responses),
         Response::AlterConfigs(altered) => settings::altered(&altered.responses),

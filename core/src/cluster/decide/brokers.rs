@@ -15,9 +15,9 @@
 //! Doubt ends when the replica is in the ISR again: a leader has seen it catch up, or it was elected as the longest of all.
 //! When nobody is left, the partition has no leader: nothing is ever served that may lack what was acknowledged.
 
-use crate::cluster::decide::partitions::{Draft, change_records, standing};
+use crate::cluster::decide::partitions::{Change, Draft, change_records, standing};
 use crate::cluster::image::{BrokerImage, Image, PartitionImage};
-use crate::cluster::records::{Doubt, MetadataRecord, PartitionState};
+use crate::cluster::records::{Doubt, MetadataRecord};
 use crate::errors::ErrorCode;
 use crate::ids::{BrokerEpoch, LeaderEpoch, NodeId, Offset, RunId, TopicPartition, Uuid};
 use crate::museum::exhibit;
@@ -177,7 +177,7 @@ fn come_back(
     image: &Image,
     registration: &Registration,
     held_of: &dyn Fn(&TopicPartition) -> Held,
-) -> BTreeMap<TopicPartition, PartitionState> {
+) -> BTreeMap<TopicPartition, Change> {
     let node = registration.node_id;
     let mut changes = BTreeMap::new();
     for (name, partition) in image.held_by(node) {
@@ -202,8 +202,8 @@ fn come_back(
             Held::Doubtful(doubt) => draft.doubt(doubt),
         }
         draft.settle(|other| if other == node { Standing::Active } else { standing(image, other) });
-        if let Some(state) = draft.changed() {
-            changes.insert(name, state);
+        if let Some(change) = draft.changed() {
+            changes.insert(name, change);
         }
     }
     changes
@@ -224,8 +224,8 @@ pub fn decide_lost(image: &Image, node: NodeId, lost: &[TopicPartition]) -> Vec<
         }
         draft.forget(node);
         draft.settle(|other| standing(image, other));
-        if let Some(state) = draft.changed() {
-            changes.insert(name, state);
+        if let Some(change) = draft.changed() {
+            changes.insert(name, change);
         }
     }
     change_records(changes)
@@ -294,10 +294,10 @@ pub fn decide_shutdown(image: &Image, node: NodeId) -> Shutdown {
     let changes = settled(image, node, stands);
     let (mut leads, mut may_stop) = (Vec::new(), true);
     for (name, partition) in image.held_by(node) {
-        let state = changes.get(&name).unwrap_or(&partition.state);
+        let state = changes.get(&name).map_or(&partition.state, |change| &change.state);
         if state.leader == Some(node) {
             leads.push(name);
-            may_stop &= !partition.replicas.iter().any(|&other| stands(other) == Standing::Active);
+            may_stop &= !partition.replicas().iter().any(|&other| stands(other) == Standing::Active);
         }
     }
     records.extend(change_records(changes));
@@ -315,7 +315,7 @@ fn settled(
     image: &Image,
     node: NodeId,
     stands: impl Fn(NodeId) -> Standing,
-) -> BTreeMap<TopicPartition, PartitionState> {
+) -> BTreeMap<TopicPartition, Change> {
     settle_each(image, image.held_by(node), stands)
 }
 
@@ -323,14 +323,14 @@ fn settle_each<'a>(
     image: &Image,
     partitions: impl Iterator<Item = (TopicPartition, &'a PartitionImage)>,
     stands: impl Fn(NodeId) -> Standing,
-) -> BTreeMap<TopicPartition, PartitionState> {
+) -> BTreeMap<TopicPartition, Change> {
     let mut changes = BTreeMap::new();
     for (name, partition) in partitions {
         let topic = image.topic(name.topic_id).expect("a partition has a topic");
         let mut draft = Draft::new(topic, partition);
         draft.settle(&stands);
-        if let Some(state) = draft.changed() {
-            changes.insert(name, state);
+        if let Some(change) = draft.changed() {
+            changes.insert(name, change);
         }
     }
     changes

@@ -4,7 +4,7 @@
 //! when they start and not changed from here.
 
 use crate::cluster::decide::Decision;
-use crate::cluster::decide::partitions::Draft;
+use crate::cluster::decide::partitions::{Draft, standing};
 use crate::cluster::decide::room::{PARTITION_BYTES, Room, partition_bytes};
 use crate::cluster::decide::topics::{Refusal, check_topic_name, min_insync_in_force};
 use crate::cluster::image::{Image, TopicImage};
@@ -12,7 +12,7 @@ use crate::cluster::records::MetadataRecord;
 use crate::cluster::topic_config::{TopicConfig, edit_list, topic_key};
 use crate::config::Config;
 use crate::errors::ErrorCode;
-use crate::ids::{PartitionIndex, Uuid};
+use crate::ids::{PartitionIndex, TopicPartition, Uuid};
 use crate::wire::alter_configs::AlterConfigsResourceResponse;
 use crate::wire::{
     AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest,
@@ -232,7 +232,8 @@ fn refuse_broker(image: &Image, wanted: &Wanted<'_>) -> Result<(), Refusal> {
             return Err((ErrorCode::BrokerIdNotRegistered, why));
         }
     }
-    if wanted.changes.is_empty() {
+    // Nothing is set, so whatever is deleted is gone: tools clear the throttles of a reassignment that way.
+    if wanted.changes.iter().all(|change| Operation::of(change.operation) == Some(Operation::Delete)) {
         return Ok(());
     }
     let names: Vec<&str> = wanted.changes.iter().map(|change| change.name).collect();
@@ -261,18 +262,19 @@ fn decide_topic(
         let why = format!("The topic '{}' does not exist.", wanted.name);
         return Err((ErrorCode::UnknownTopicOrPartition, why));
     };
-    let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+    let replicas =
+        topic.partitions.iter().map(|partition| partition.assignment.target().len()).min().unwrap_or(0);
     let min_insync_replicas = min_insync_in_force(&own, config, replicas)?;
     if own == topic.config && min_insync_replicas == topic.min_insync_replicas {
         return Ok(Vec::new());
     }
     let changes_min_insync = min_insync_replicas != topic.min_insync_replicas;
     let changed = if changes_min_insync { &topic.partitions[..] } else { &[] };
-    let of_each = changed.iter().map(|partition| partition_bytes(partition.replicas.len()));
+    let of_each = changed.iter().map(|partition| partition_bytes(partition.replicas().len()));
     room.take_settings(&own, PARTITION_BYTES + of_each.sum::<usize>())?;
     let mut records = alloc::vec![MetadataRecord::TopicConfig { topic_id, config: own, min_insync_replicas }];
     if changes_min_insync {
-        records.extend(new_min_insync(topic_id, topic, min_insync_replicas));
+        records.extend(new_min_insync(image, topic_id, topic, min_insync_replicas));
     }
     Ok(records)
 }
@@ -306,17 +308,18 @@ fn changed(wanted: &Wanted<'_>, held: BTreeMap<String, String>) -> Result<BTreeM
 }
 
 /// SAFETY R3: an ELR that the new value does not keep safe is cleared in the same entry, and every partition gets a new
-/// partition epoch, from which on its leader goes by the new value.
-fn new_min_insync(
+/// partition epoch, from which on its leader goes by the new value. A reassignment that waited for the value is done.
+fn new_min_insync<'a>(
+    image: &'a Image,
     topic_id: Uuid,
-    topic: &TopicImage,
+    topic: &'a TopicImage,
     min_insync_replicas: i32,
-) -> impl Iterator<Item = MetadataRecord> + '_ {
+) -> impl Iterator<Item = MetadataRecord> + 'a {
     assert!(min_insync_replicas != topic.min_insync_replicas, "only a change has consequences");
     (0..).zip(&topic.partitions).map(move |(index, partition)| {
         let mut draft = Draft::new(topic, partition);
         draft.on_min_insync_changed(min_insync_replicas);
-        let state = draft.renumbered();
-        MetadataRecord::PartitionChange { topic_id, partition: PartitionIndex(index), state }
+        draft.settle(|node| standing(image, node));
+        draft.renumbered().record(TopicPartition { topic_id, partition: PartitionIndex(index) })
     })
 }

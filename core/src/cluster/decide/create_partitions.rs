@@ -98,7 +98,7 @@ fn decide_one(
         let why = format!("This broker holds at most {} partitions.", config.partitions_max);
         return Err((ErrorCode::PolicyViolation, why));
     }
-    let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
+    let factor = topic.partitions.first().map_or(1, |partition| partition.assignment.target().len());
     let assignments = match &wanted.assignments {
         Some(given) if given.len() != new => {
             let why = format!(

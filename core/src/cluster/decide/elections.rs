@@ -1,12 +1,12 @@
 //! Elections that are asked for (ElectLeaders, KIP-183, KIP-460), and the controller's own rebalance. Leaders that fail are
 //! replaced where brokers are.
 
-use crate::cluster::decide::partitions::{Draft, change_records, standing};
+use crate::cluster::decide::partitions::{Change, Draft, change_records, standing};
 use crate::cluster::decide::room::{Room, partition_bytes};
 use crate::cluster::decide::topics::Refusal;
 use crate::cluster::decide::{Decision, brokers::Standing};
 use crate::cluster::image::{Image, PartitionImage, TopicImage};
-use crate::cluster::records::{MetadataRecord, PartitionState};
+use crate::cluster::records::MetadataRecord;
 use crate::errors::ErrorCode;
 use crate::ids::{PartitionIndex, TopicPartition};
 use crate::wire::elect_leaders::{ElectionPartitionResult, ReplicaElectionResult};
@@ -64,7 +64,7 @@ struct Elections<'a> {
     image: &'a Image,
     kind: Kind,
     room: Room,
-    changes: BTreeMap<TopicPartition, PartitionState>,
+    changes: BTreeMap<TopicPartition, Change>,
 }
 
 impl Elections<'_> {
@@ -103,7 +103,7 @@ impl Elections<'_> {
     fn elect(&mut self, name: TopicPartition) -> Result<(), Refusal> {
         let topic = self.image.topic(name.topic_id).expect("the partition was found");
         let partition = self.image.partition(name).expect("the partition was found");
-        let state = match self.kind {
+        let change = match self.kind {
             Kind::Preferred => prefer(self.image, topic, partition)?,
             Kind::Unclean if partition.state.leader.is_some() => return Err(not_needed()),
             Kind::Unclean => {
@@ -113,8 +113,8 @@ impl Elections<'_> {
             }
         };
         if !self.changes.contains_key(&name) {
-            self.room.take(partition_bytes(partition.replicas.len()))?;
-            self.changes.insert(name, state);
+            self.room.take(partition_bytes(partition.replicas().len()))?;
+            self.changes.insert(name, change);
         }
         Ok(())
     }
@@ -132,8 +132,8 @@ fn not_needed() -> Refusal {
     (ErrorCode::ElectionNotNeeded, "Leader election not needed for topic partition.".to_string())
 }
 
-/// The state in which the preferred replica leads.
-fn prefer(image: &Image, topic: &TopicImage, partition: &PartitionImage) -> Result<PartitionState, Refusal> {
+/// The preferred replica leads.
+fn prefer(image: &Image, topic: &TopicImage, partition: &PartitionImage) -> Result<Change, Refusal> {
     let preferred = partition.preferred();
     if partition.state.leader == Some(preferred) {
         return Err(not_needed());

@@ -18,6 +18,7 @@ pub mod elections;
 pub mod partitions;
 pub mod placement;
 pub mod producer_ids;
+pub mod reassignments;
 mod room;
 pub mod topics;
 
@@ -30,6 +31,7 @@ pub use create_partitions::decide_create_partitions;
 pub use elections::{decide_elect_leaders, decide_rebalance};
 pub use partitions::{AlterRefusal, decide_alter_partition};
 pub use producer_ids::{PRODUCER_ID_BLOCK, decide_producer_ids};
+pub use reassignments::{decide_alter_partition_reassignments, list_partition_reassignments};
 pub(crate) use topics::{check_topic_name, normalized};
 pub use topics::{decide_create_topics, decide_delete_topics};
 

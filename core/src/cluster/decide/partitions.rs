@@ -14,7 +14,11 @@
 //! than `min.insync.replicas`, and when it last moved they were in the ISR (SAFETY R3). So whoever leaves an ISR that
 //! becomes too small joins the ELR, and the ELR is emptied as soon as the watermark may move without it. A replica that
 //! lacks records, or may lack them without saying how many, is in neither.
+//!
+//! Replicas that move (KIP-455) join the ISR like any other. Once all that are to come are in it, the others go; nobody that is
+//! counted on is let go of while fewer than `min.insync.replicas` would be left in sync.
 
+use crate::cluster::assignment::Assignment;
 use crate::cluster::decide::brokers::Standing;
 use crate::cluster::image::{Image, PartitionImage, TopicImage};
 use crate::cluster::records::{Doubt, MetadataRecord, PartitionState};
@@ -28,10 +32,30 @@ use core::fmt;
 /// A partition while a decision is made about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft<'a> {
-    replicas: &'a [NodeId],
+    held: &'a Assignment,
+    /// The assignment that takes the place of the one that is held.
+    reassigned: Option<Assignment>,
     min_insync: usize,
     before: PartitionState,
     state: PartitionState,
+}
+
+/// What becomes of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// The assignment, where that changes too.
+    assignment: Option<Assignment>,
+    /// The state from here on.
+    pub(crate) state: PartitionState,
+}
+
+/// A replica that is let go of is counted on: fewer than `min.insync.replicas` others are in sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooFewInSync {
+    /// How many are.
+    pub(crate) others: usize,
+    /// How many it takes.
+    pub(crate) min_insync: usize,
 }
 
 /// Who is to lead, and why he may.
@@ -56,7 +80,8 @@ impl<'a> Draft<'a> {
     /// A draft over a partition as earlier records of the same entry leave it.
     pub(crate) fn over(topic: &TopicImage, partition: &'a PartitionImage, before: PartitionState) -> Self {
         Self {
-            replicas: &partition.replicas,
+            held: &partition.assignment,
+            reassigned: None,
             min_insync: usize::try_from(topic.min_insync_replicas)
                 .expect("min.insync.replicas is 1 at least"),
             state: before.clone(),
@@ -73,9 +98,10 @@ impl<'a> Draft<'a> {
     /// `min.insync.replicas` stay eligible, unless they are among the `incomplete`.
     pub(crate) fn set_isr(&mut self, isr: &[NodeId], incomplete: &[NodeId]) {
         let old = core::mem::take(&mut self.state);
+        let replicas = self.reassigned.as_ref().unwrap_or(self.held).replicas();
         let was_member = |node: &NodeId| old.isr.contains(node) || old.elr.contains(node);
         let in_order = |keep: &dyn Fn(&NodeId) -> bool| -> Vec<NodeId> {
-            self.replicas.iter().copied().filter(|node| keep(node)).collect()
+            replicas.iter().copied().filter(|node| keep(node)).collect()
         };
         let elr = if isr.len() >= self.min_insync {
             Vec::new()
@@ -86,6 +112,41 @@ impl<'a> Draft<'a> {
         let doubts = old.doubts.into_iter().filter(|doubt| elr.contains(&doubt.node)).collect();
         let last_known = old.last_known.filter(|_| isr.is_empty() && elr.is_empty());
         self.state = PartitionState { isr, elr, doubts, last_known, ..old };
+    }
+
+    fn assignment(&self) -> &Assignment {
+        self.reassigned.as_ref().unwrap_or(self.held)
+    }
+
+    /// Other brokers hold the partition from here on. Those that are let go of are no members any more: what was committed
+    /// stays on `min.insync.replicas` disks all the same. The caller settles.
+    pub(crate) fn reassign(&mut self, assignment: Assignment) -> Result<(), TooFewInSync> {
+        let stays = |node: &NodeId| assignment.replicas().contains(node);
+        let is_counted_on = |node: NodeId| self.is_member(node) || self.state.last_known == Some(node);
+        let goes = self.assignment().replicas().iter().filter(|node| !stays(node));
+        let isr: Vec<NodeId> = self.state.isr.iter().copied().filter(stays).collect();
+        if goes.copied().any(is_counted_on) && isr.len() < self.min_insync {
+            return Err(TooFewInSync { others: isr.len(), min_insync: self.min_insync });
+        }
+        self.reassigned = Some(assignment);
+        self.set_isr(&isr, &[]);
+        Ok(())
+    }
+
+    /// A reassignment is done as soon as all that it adds are in sync, and nobody leads in vain. Whether it is.
+    fn arrive(&mut self, standing: impl Fn(NodeId) -> Standing) -> bool {
+        let assignment = self.assignment();
+        let isr = &self.state.isr;
+        if !assignment.is_moving() || !assignment.adding().iter().all(|node| isr.contains(node)) {
+            return false;
+        }
+        let target = assignment.target();
+        let leader = self.state.leader.filter(|leader| isr.contains(leader));
+        let stays_led = leader.is_none_or(|leader| target.contains(&leader));
+        let mut in_sync = target.iter().filter(|node| isr.contains(node));
+        // Not as long as too few of the target are in sync.
+        (stays_led || in_sync.any(|&node| standing(node) == Standing::Active))
+            && self.reassign(Assignment::settled(target)).is_ok()
     }
 
     /// Members leave the ISR; they have what was committed so far.
@@ -139,6 +200,14 @@ impl<'a> Draft<'a> {
     /// hands over, and who may lead does.
     pub(crate) fn settle(&mut self, standing: impl Fn(NodeId) -> Standing) {
         self.leave_isr(|node| standing(node) == Standing::Fenced);
+        self.arrive(&standing);
+        self.elect(&standing);
+        if self.arrive(&standing) {
+            self.elect(&standing); // Who was elected was the last that it waited for.
+        }
+    }
+
+    fn elect(&mut self, standing: impl Fn(NodeId) -> Standing) {
         match self.candidate(|node| standing(node) == Standing::Active) {
             Some(candidate) => {
                 self.lead(candidate);
@@ -223,20 +292,36 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The state that is to be written, if anything changed.
-    pub(crate) fn changed(self) -> Option<PartitionState> {
-        (self.state != self.before).then(|| self.renumbered())
+    /// What is to be written, if anything changed.
+    pub(crate) fn changed(self) -> Option<Change> {
+        (self.state != self.before || self.reassigned.is_some()).then(|| self.renumbered())
     }
 
     /// The state under the next partition epoch, even if nothing else changed.
-    pub(crate) fn renumbered(self) -> PartitionState {
+    pub(crate) fn renumbered(mut self) -> Change {
         assert!(self.state.partition_epoch == self.before.partition_epoch, "a draft is numbered once");
         assert!(
             self.state.leader.is_none_or(|leader| self.state.isr.contains(&leader)),
             "the leader is in sync"
         );
-        let partition_epoch = PartitionEpoch(self.before.partition_epoch.0 + 1);
-        PartitionState { partition_epoch, ..self.state }
+        let leads_on = self.before.leader.is_some() && self.state.leader_epoch == self.before.leader_epoch;
+        if self.reassigned.is_some() && leads_on {
+            // What a replica said before it went must not be taken for what it says when it is back (SAFETY R1).
+            self.state.leader_epoch.0 += 1;
+        }
+        self.state.partition_epoch = PartitionEpoch(self.before.partition_epoch.0 + 1);
+        Change { assignment: self.reassigned, state: self.state }
+    }
+}
+
+impl Change {
+    /// The record that says so.
+    pub(crate) fn record(self, TopicPartition { topic_id, partition }: TopicPartition) -> MetadataRecord {
+        let state = self.state;
+        match self.assignment {
+            Some(assignment) => MetadataRecord::Reassignment { topic_id, partition, assignment, state },
+            None => MetadataRecord::PartitionChange { topic_id, partition, state },
+        }
     }
 }
 
@@ -326,7 +411,7 @@ pub fn decide_alter_partition(
         return Err(AlterRefusal::StalePartitionEpoch);
     }
     let isr: BTreeSet<NodeId> = request.isr.iter().map(|&(node, _)| node).collect();
-    let are_replicas = isr.iter().all(|node| partition.replicas.contains(node));
+    let are_replicas = isr.iter().all(|node| partition.replicas().contains(node));
     let lost_one = request.lost.iter().any(|node| isr.contains(node));
     if isr.len() != request.isr.len() || !isr.contains(&from) || !are_replicas || lost_one {
         return Err(AlterRefusal::InvalidIsr);
@@ -342,18 +427,12 @@ pub fn decide_alter_partition(
     let isr: Vec<NodeId> = isr.into_iter().collect();
     draft.set_isr(&isr, &request.lost);
     draft.settle(|node| standing(image, node));
-    let TopicPartition { topic_id, partition } = request.partition;
-    Ok(alloc::vec![MetadataRecord::PartitionChange { topic_id, partition, state: draft.renumbered() }])
+    Ok(alloc::vec![draft.renumbered().record(request.partition)])
 }
 
-/// Records for states, in the order of partitions.
-pub(crate) fn change_records(changes: BTreeMap<TopicPartition, PartitionState>) -> Vec<MetadataRecord> {
-    let record = |(TopicPartition { topic_id, partition }, state)| MetadataRecord::PartitionChange {
-        topic_id,
-        partition,
-        state,
-    };
-    changes.into_iter().map(record).collect()
+/// Records for changes, in the order of partitions.
+pub(crate) fn change_records(changes: BTreeMap<TopicPartition, Change>) -> Vec<MetadataRecord> {
+    changes.into_iter().map(|(partition, change)| change.record(partition)).collect()
 }
 
 /// How a broker stands in an image.

@@ -209,6 +209,8 @@ impl World {
                 | Response::AlterConfigs(_)
                 | Response::CreatePartitions(_)
                 | Response::ElectLeaders(_)
+                | Response::AlterPartitionReassignments(_)
+                | Response::ListPartitionReassignments(_)
                 | Response::IncrementalAlterConfigs(_)
                 | Response::ListConfigResources(_) => {}
             },
@@ -278,7 +280,7 @@ impl World {
                 if assembly::is_taken_over(&self.machines, at, entry) {
                     self.mark(Mark::StartTakenOver);
                 }
-                self.witness(at, |witness| witness.on_entry(entry, batch.as_ref()));
+                self.witness(at, |witness| witness.on_entry(entry, batch.as_ref(), Some(broker)));
             }
         }
         for sight in &sights {
