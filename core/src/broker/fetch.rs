@@ -19,6 +19,8 @@ const BY_ID_FROM: i16 = 13;
 /// The epoch of a request that opens a session, and of one that closes it or does without (KIP-227).
 const OPENS: i32 = 0;
 const WITHOUT: i32 = -1;
+/// The replica id of a consumer that compares replicas (kafka-replica-verification): followers answer it too (SAFETY K4).
+const DEBUGGING_CONSUMER: i32 = -2;
 
 /// What can be said of a partition.
 enum Say {
@@ -109,15 +111,23 @@ impl Broker {
                 self.sessions.forget(key, &part_key);
             }
         }
+        let ids = [request.replica_id, request.replica_state.replica_id];
+        let any_replica = ids.contains(&DEBUGGING_CONSUMER);
         for topic in &request.topics {
             for wanted in &topic.partitions {
-                self.want(key, topic.topic_id, &topic.topic, wanted);
+                self.want(key, (topic.topic_id, &topic.topic), wanted, any_replica);
             }
         }
         Ok(key)
     }
 
-    fn want(&mut self, key: SessionKey, topic_id: Uuid, name: &Str, wanted: &FetchPartition) {
+    fn want(
+        &mut self,
+        key: SessionKey,
+        (topic_id, name): (Uuid, &Str),
+        wanted: &FetchPartition,
+        any_replica: bool,
+    ) {
         // Outlives the request: a slice would keep its whole frame in memory.
         let part_key = PartKey { topic_id, name: name.detached(), index: wanted.partition };
         let mut part = Part::new(
@@ -127,6 +137,7 @@ impl Broker {
         );
         part.current_leader_epoch = known_epoch(wanted.current_leader_epoch);
         part.last_fetched_epoch = known_epoch(wanted.last_fetched_epoch);
+        part.any_replica = any_replica;
         let full = self.sessions.session_mut(key).is_some_and(|session| {
             session.parts.len() >= self.config.fetch_session_partitions_max
                 && !session.parts.contains_key(&part_key)
@@ -212,7 +223,7 @@ impl Broker {
     }
 
     fn say_of(&self, partition: TopicPartition, part: &Part) -> Result<Say, ErrorCode> {
-        let replica = self.leader_of(partition)?;
+        let replica = if part.any_replica { self.replica_of(partition)? } else { self.leader_of(partition)? };
         Self::check_epoch(replica, part.current_leader_epoch)?;
         let high_watermark = replica.high_watermark();
         let log = replica.log();

@@ -531,6 +531,12 @@ impl Broker {
 
     /// The leader of a partition, or why this node cannot answer for it.
     fn leader_of(&self, partition: TopicPartition) -> Result<&Replica, ErrorCode> {
+        let replica = self.replica_of(partition)?;
+        replica.leader().map(|_| replica).ok_or(ErrorCode::NotLeaderOrFollower)
+    }
+
+    /// This node's copy of a partition, or why there is none to look at.
+    fn replica_of(&self, partition: TopicPartition) -> Result<&Replica, ErrorCode> {
         if self.committed.partition(partition).is_none() {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
@@ -538,7 +544,7 @@ impl Broker {
         if replica.damage().is_some() {
             return Err(ErrorCode::KafkaStorageError);
         }
-        replica.leader().map(|_| replica).ok_or(ErrorCode::NotLeaderOrFollower)
+        Ok(replica)
     }
 
     /// KIP-320: a client that knows an older epoch is fenced, one that knows a newer one is ahead of us.

@@ -19,6 +19,8 @@ pub struct Part {
     pub current_leader_epoch: Option<LeaderEpoch>,
     /// The epoch of the last record that the reader has.
     pub last_fetched_epoch: Option<LeaderEpoch>,
+    /// Any replica may answer, not the leader alone.
+    pub any_replica: bool,
     /// The high watermark that the reader was told.
     pub told_high_watermark: Option<Offset>,
     /// The log start that the reader was told.
@@ -39,6 +41,7 @@ impl Part {
             bytes_max,
             current_leader_epoch: None,
             last_fetched_epoch: None,
+            any_replica: false,
             told_high_watermark: None,
             told_log_start: None,
             counted: (0, 0),
