@@ -118,7 +118,9 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
         ApiKey::DescribeUserScramCredentials => {
             ("there are no credentials", &["tests/golden/no_access_rules.txt"])
         }
-        ApiKey::UpdateFeatures => ("there is no feature with levels", &["tests/golden/no_access_rules.txt"]),
+        ApiKey::UpdateFeatures => {
+            ("metadata.version is what the release has", &["tests/golden/no_access_rules.txt"])
+        }
         ApiKey::DescribeLogDirs => ("", &["tests/golden/log_dirs.txt", "node/tests/store_suite/looks.rs"]),
         ApiKey::DescribeProducers => {
             ("", &["tests/golden/producers.txt", "tests/golden/cluster_producers.txt"])

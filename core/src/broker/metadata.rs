@@ -1,6 +1,6 @@
 //! What is said of topics and brokers: Metadata, DescribeCluster, FindCoordinator, ApiVersions.
 
-use super::Broker;
+use super::{Broker, features};
 use crate::cluster::decide::check_topic_name;
 use crate::cluster::image::TopicImage;
 use crate::config::AdvertisedListener;
@@ -17,9 +17,11 @@ use crate::wire::{
     APIS, ApiKey, ApiVersionsResponse, CreateTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
     FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse, Response, Str,
 };
-
 use alloc::string::ToString;
 use alloc::vec::Vec;
+
+/// ApiVersions tells features from this version on.
+const FEATURES_FROM: i16 = 3;
 
 impl Broker {
     pub(super) fn on_metadata(
@@ -301,13 +303,17 @@ impl Broker {
             min_version: api.advertised.min,
             max_version: api.advertised.max,
         });
-        let response = ApiVersionsResponse {
+        let mut response = ApiVersionsResponse {
             error_code: error.code(),
             api_keys: api_keys.collect(),
-            // No feature is advertised before it works (SAFETY K3); the epoch is the metadata's offset.
-            finalized_features_epoch: if version >= 3 { self.committed.end().0 } else { -1 },
             ..ApiVersionsResponse::default()
         };
+        if version >= FEATURES_FROM && error == ErrorCode::None {
+            // No feature is advertised before it works (SAFETY K3); the epoch is the metadata's offset.
+            response.finalized_features_epoch = self.committed.end().0;
+            response.supported_features = features::supported();
+            response.finalized_features = features::finalized();
+        }
         self.reply(conn, number, Response::ApiVersions(response), out);
     }
 }

@@ -5,7 +5,7 @@
 use super::node_log::NodeLog;
 use super::oracle::ShadowBatch;
 use super::truth::Truth;
-use seedlog_core::ids::{Lsn, Offset, TopicPartition};
+use seedlog_core::ids::{Lsn, NodeId, Offset, TopicPartition};
 
 /// A copy's log, and what is on its platter.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +40,17 @@ pub fn check_ack<'a>(
     if !own.has(&held.batch) {
         return Err(format!("offset {base} is acknowledged before its group is on the platter"));
     }
-    let Some((copies, needed)) = all else { return Ok(()) };
-    let count = copies.filter(|copy| copy.has(&held.batch)).count();
+    all.map_or(Ok(()), |(copies, needed)| check_copies(copies, needed, &held.batch))
+}
+
+fn check_copies<'a>(
+    copies: impl Iterator<Item = Copy<'a>>,
+    needed: usize,
+    batch: &ShadowBatch,
+) -> Result<(), String> {
+    let count = copies.filter(|copy| copy.has(batch)).count();
     if count < needed {
+        let base = batch.header.base_offset;
         return Err(format!(
             "offset {base} is acknowledged with {count} durable copies, {needed} are promised"
         ));
@@ -53,7 +61,9 @@ pub fn check_ack<'a>(
 /// What is acknowledged to a producer.
 #[derive(Debug, Clone, Copy)]
 pub struct Acked<'a> {
-    /// The copy of the node that answers.
+    /// The node that answers.
+    pub node: NodeId,
+    /// Its copy.
     pub own: Copy<'a>,
     /// Bits were flipped under it.
     pub is_hit: bool,
@@ -74,7 +84,7 @@ pub fn check_produced<'a>(
     acked: Acked<'_>,
     copies: impl Iterator<Item = Copy<'a>>,
 ) -> Result<(), String> {
-    let Acked { own, is_hit, partition, base, acks } = acked;
+    let Acked { node, own, is_hit, partition, base, acks } = acked;
     let is_beyond = truth.is_beyond(partition);
     let image = &truth.image;
     let held = image.partition(partition).filter(|_| acks == -1);
@@ -83,8 +93,14 @@ pub fn check_produced<'a>(
         let lost = held.replicas().iter().filter(|node| truth.losers.contains(node)).count();
         usize::try_from(needed).unwrap_or(1).saturating_sub(lost)
     });
+    // It was acknowledged here, and other parts of the request were waited for: meanwhile the partition moved elsewhere.
+    let is_out = image.partition(partition).is_some_and(|held| !held.state.isr.contains(&node));
+    let has_moved = is_out && own.log.is_none_or(|log| log.at(base).is_none());
+    let committed = truth.logs.get(&partition).and_then(|log| log.at(base)).filter(|_| has_moved);
     let said = match needed {
         _ if is_beyond || is_hit => Ok(()),
+        Some(needed) if let Some(held) = committed => check_copies(copies, needed, &held.batch),
+        None if has_moved => Ok(()),
         Some(needed) => check_ack(own, Some((copies, needed)), base),
         None => check_ack(own, None::<(std::iter::Empty<Copy<'_>>, usize)>, base),
     };

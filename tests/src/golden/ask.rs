@@ -81,9 +81,8 @@ impl World {
             "move" => partitions::reassign(line),
             "moving" => partitions::list_moving(line),
             "settings" | "alter" | "replace-settings" | "resources" => settings::request(line),
-            "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "scram-users" | "update-features" => {
-                described::request(line)
-            }
+            "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "features" | "scram-users"
+            | "update-features" => described::request(line),
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())

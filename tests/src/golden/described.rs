@@ -10,10 +10,11 @@ use seedlog_core::wire::describe_quorum::{self, PartitionData, PartitionRequest,
 use seedlog_core::wire::describe_user_scram_credentials::UserName;
 use seedlog_core::wire::update_features::FeatureUpdateKey;
 use seedlog_core::wire::{
-    DescribeAclsRequest, DescribeAclsResponse, DescribeClientQuotasRequest, DescribeClientQuotasResponse,
-    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest, DescribeProducersResponse,
-    DescribeQuorumRequest, DescribeQuorumResponse, DescribeUserScramCredentialsRequest,
-    DescribeUserScramCredentialsResponse, Request, Str, UpdateFeaturesRequest, UpdateFeaturesResponse,
+    ApiVersionsRequest, ApiVersionsResponse, DescribeAclsRequest, DescribeAclsResponse,
+    DescribeClientQuotasRequest, DescribeClientQuotasResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, DescribeProducersRequest, DescribeProducersResponse, DescribeQuorumRequest,
+    DescribeQuorumResponse, DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
+    Request, Str, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 
 pub(super) fn request(line: &mut Line) -> Result<Request, String> {
@@ -23,12 +24,13 @@ pub(super) fn request(line: &mut Line) -> Result<Request, String> {
         "producers" => producers(line),
         "acls" => Ok(DescribeAclsRequest::default().into()),
         "quotas" => quotas(line),
+        "features" => Ok(ApiVersionsRequest::default().into()),
         "scram-users" => {
             let names = std::iter::from_fn(|| line.next_plain());
             let users: Vec<UserName> = names.map(|name| UserName { name: Str::from(name) }).collect();
             Ok(DescribeUserScramCredentialsRequest { users: Some(users) }.into())
         }
-        _ => features(line),
+        _ => update_features(line),
     }
 }
 
@@ -88,7 +90,7 @@ fn quotas(line: &mut Line) -> Result<Request, String> {
 }
 
 /// `update-features metadata.version=30 only-check=yes`.
-fn features(line: &mut Line) -> Result<Request, String> {
+fn update_features(line: &mut Line) -> Result<Request, String> {
     let update = |(feature, level): (String, String)| {
         let max_version_level = number(&level)?;
         Ok(FeatureUpdateKey { feature: Str::from(feature), max_version_level, ..Default::default() })
@@ -220,4 +222,16 @@ pub(super) fn features_lines(updated: &UpdateFeaturesResponse) -> Vec<String> {
         )
     }));
     lines
+}
+
+/// The features of an ApiVersions response.
+pub(super) fn features(said: &ApiVersionsResponse) -> Vec<String> {
+    let supported = said.supported_features.iter();
+    let supported =
+        supported.map(|it| format!("{} can be {} to {}", it.name, it.min_version, it.max_version));
+    let finalized = said.finalized_features.iter();
+    let finalized =
+        finalized.map(|it| format!("{} is {} to {}", it.name, it.min_version_level, it.max_version_level));
+    let epoch = format!("as of {}", said.finalized_features_epoch);
+    std::iter::once(epoch).chain(supported).chain(finalized).collect()
 }

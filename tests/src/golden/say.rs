@@ -284,7 +284,8 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         Response::DescribeClientQuotas(quotas) => described::quotas_lines(quotas),
         Response::DescribeUserScramCredentials(users) => described::users_lines(users),
         Response::UpdateFeatures(updated) => described::features_lines(updated),
-        Response::ApiVersions(_) | Response::DescribeCluster(_) => vec!["answered".to_owned()],
+        Response::ApiVersions(said) => described::features(said),
+        Response::DescribeCluster(_) => vec!["answered".to_owned()],
         Response::DescribeTopicPartitions(described) => page(described),
     }
 }

@@ -415,7 +415,8 @@ impl World {
                 let own = machines[at].copy_of(partition);
                 // A duplicate may be acknowledged after a bit of its group was flipped.
                 let is_hit = !machines[at].oracle.flips.is_empty();
-                let acked = Acked { own, is_hit, partition, base: Offset(part.base_offset), acks };
+                let base = Offset(part.base_offset);
+                let acked = Acked { node: machines[at].voter().node_id, own, is_hit, partition, base, acks };
                 let said = s12::check_produced(&mut self.truth, acked, copies);
                 self.hear(Judge::S12, at, said);
             }
