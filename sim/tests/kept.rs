@@ -126,3 +126,23 @@ fn a_leader_hears_of_a_later_start_before_it_knows_that_to_be_committed() {
 fn a_leader_that_was_paused_counts_a_copy_that_its_disk_has_lost_since() {
     is_clean_with_deletions(12_843);
 }
+
+fn is_clean_with_moves(seed: u64) {
+    let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None, "seed {seed}");
+}
+
+#[test]
+fn a_copy_is_let_go_of_before_its_journal_tells_anybody_that_the_move_is_committed() {
+    is_clean_with_moves(7);
+}
+
+#[test]
+fn a_produce_is_answered_after_one_of_its_partitions_moved_elsewhere() {
+    is_clean_with_moves(91);
+}
+
+#[test]
+fn a_leader_counts_a_copy_that_was_let_go_of_when_its_partition_moved() {
+    is_clean_with_moves(1007);
+}

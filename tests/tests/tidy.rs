@@ -204,6 +204,24 @@ fn the_produce_path_in_the_readme_is_the_one_in_the_code() {
 }
 
 #[track_caller]
+#[test]
+fn every_link_in_the_docs_leads_somewhere() {
+    let mut pages = files("docs", &|name| name.ends_with(".md"));
+    pages.extend(["README.md", "clients/README.md"].map(str::to_owned));
+    let mut wrong = Vec::new();
+    for page in pages {
+        let folder = Path::new(&page).parent().map_or_else(root, |folder| root().join(folder));
+        for (number, line) in (1..).zip(read(&page).lines()) {
+            let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            let missing = links.filter(|link| !link.starts_with("http") && !link.starts_with('#'));
+            for link in missing.filter(|link| !folder.join(link.split('#').next().unwrap_or(link)).exists()) {
+                wrong.push(format!("{page}:{number}: {link} is not there"));
+            }
+        }
+    }
+    none(&wrong);
+}
+
 fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }

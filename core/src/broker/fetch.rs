@@ -206,16 +206,13 @@ impl Broker {
 
     /// What can be said of a partition of a session, and what the partition stands for.
     fn say(&mut self, key: SessionKey, part_key: &PartKey) -> (Say, Option<TopicPartition>) {
-        let Some(part) =
-            self.sessions.session_mut(key).and_then(|session| session.parts.get(part_key)).cloned()
-        else {
-            return (Say::Nothing, None);
-        };
+        let Some(session) = self.sessions.session_mut(key) else { return (Say::Nothing, None) };
+        let by_id = session.by_id;
+        let Some(part) = session.parts.get(part_key).cloned() else { return (Say::Nothing, None) };
         // A name stands for the topic it was resolved to until that is gone (KIP-516 for readers that know no ids).
         let still = part.partition.filter(|partition| self.committed.topic(partition.topic_id).is_some());
         let Some(partition) = still.or_else(|| self.resolve_part(part_key)) else {
-            let by_name = part_key.topic_id == Uuid::ZERO;
-            let code = if by_name { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::UnknownTopicId };
+            let code = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
             return (Say::Error(code), None);
         };
         let say = self.say_of(partition, &part).unwrap_or_else(Say::Error);

@@ -74,6 +74,10 @@ pub fn check_backed(
         if truth.losers.contains(&node_id) && !truth.may_lead(partition, node_id) {
             continue;
         }
+        // It had it too, and the partition has moved elsewhere since (seed 1,007).
+        if !truth.is_replica(partition, node_id) {
+            continue;
+        }
         let Some(machine) = machine_with(folders, node_id, incarnation) else { continue };
         let folder = &mut folders[machine];
         if folder.has_dropped(partition) {

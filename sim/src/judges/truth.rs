@@ -188,6 +188,12 @@ impl Truth {
         held.is_some_and(|held| held.state.isr.contains(&node) || held.state.elr.contains(&node))
     }
 
+    /// A node holds a partition, as far as anybody knows the committed metadata.
+    #[must_use]
+    pub fn is_replica(&self, partition: TopicPartition, node: NodeId) -> bool {
+        self.image.partition(partition).is_some_and(|held| held.replicas().contains(&node))
+    }
+
     /// A partition's log, which is made if nothing was known of it.
     pub fn log_mut(&mut self, partition: TopicPartition) -> &mut TrueLog {
         let Self { logs, image, losers, needed, .. } = self;

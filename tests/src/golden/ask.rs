@@ -7,7 +7,7 @@ use bytes::Bytes;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
 use seedlog_core::input::Input;
-use seedlog_core::records::BatchBuilder;
+use seedlog_core::records::{BatchBuilder, Compression};
 use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use seedlog_core::wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use seedlog_core::wire::describe_topic_partitions::{Cursor, TopicRequest};
@@ -106,13 +106,19 @@ impl World {
         let producer = ProducerId(line.take_number("producer", -1)?);
         let (epoch, sequence) = (line.take_number("epoch", -1)?, line.take_number("seq", -1)?);
         let is_corrupt = line.take("crc").is_some();
+        let codec = match line.take("codec").as_deref() {
+            None => Compression::None,
+            Some("zstd") => Compression::Zstd,
+            Some(codec) => return Err(format!("codec={codec}")),
+        };
         let mut topic_data: Vec<TopicProduceData> = Vec::new();
         while let Some((topic, index)) = line.next_partition()? {
             let mut batch = BatchBuilder::new().producer(producer, ProducerEpoch(epoch), sequence);
             while let Some(value) = line.next_value() {
                 batch.add(timestamp, None, Some(&value), &[]);
             }
-            let mut bytes = batch.finish().to_vec();
+            // The broker takes compressed records as they are.
+            let mut bytes = batch.finish_with(codec, <[u8]>::to_vec).to_vec();
             if is_corrupt && let Some(last) = bytes.last_mut() {
                 *last ^= 1;
             }
@@ -165,6 +171,7 @@ impl World {
                 match word {
                     "next" => (id, next),
                     "same" => (id, next - 1),
+                    "unknown" => (id + 1, next),
                     _ => return Err(format!("session={word}")),
                 }
             }
