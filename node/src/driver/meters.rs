@@ -1,8 +1,10 @@
-//! What the driver counts: appends at once, everything that is cheap to ask for once a second while there is something to
-//! do. Labels are topics' names, of which the registry keeps a bounded number.
+//! What the driver counts as it happens, and what it looks at when somebody scrapes. Labels are topics' names, of which the
+//! registry keeps a bounded number.
 
+use super::census::Census;
 use crate::budget::Budget;
-use crate::metrics::{DiskWrite, MemoryPart, Metrics, RequestMetrics, TopicMetrics};
+use crate::metrics::survey::{StoreState, Survey};
+use crate::metrics::{MemoryPart, Metrics, RecentTimes, RequestMetrics, TopicMetrics, consumers_name};
 use crate::net;
 use crate::store::disk::Disk;
 use crate::store::{self, Store};
@@ -16,7 +18,8 @@ use seedlog_core::wire::ApiKey;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const PUBLISH_INTERVAL_MS: u64 = 1_000;
+/// Quantiles are of the last one or two such times.
+const TIMES_WINDOW_MS: u64 = 60_000;
 
 /// The driver's counters.
 #[derive(Debug)]
@@ -24,11 +27,11 @@ pub struct Meters {
     metrics: Metrics,
     budget: Budget,
     topics: BTreeMap<Uuid, (String, TopicMetrics)>,
-    requests: BTreeMap<ApiKey, RequestMetrics>,
-    due: Option<MonoMs>,
-    journal_bytes: u64,
-    segment_bytes: u64,
-    groups: u64,
+    requests: BTreeMap<ApiKey, (RequestMetrics, RecentTimes)>,
+    /// When the windows of times began.
+    window_from: MonoMs,
+    replicated_bytes: u64,
+    census: Option<Census>,
 }
 
 impl Meters {
@@ -39,10 +42,9 @@ impl Meters {
             budget,
             topics: BTreeMap::new(),
             requests: BTreeMap::new(),
-            due: None,
-            journal_bytes: 0,
-            segment_bytes: 0,
-            groups: 0,
+            window_from: MonoMs::default(),
+            replicated_bytes: 0,
+            census: None,
         }
     }
 
@@ -54,16 +56,16 @@ impl Meters {
         self.metrics.connection_closed();
     }
 
-    /// Something happens: numbers will have changed.
-    pub(super) fn touch(&mut self, mono: MonoMs) {
-        if self.due.is_none() {
-            self.due = Some(mono + PUBLISH_INTERVAL_MS);
-        }
-    }
-
-    /// An entry goes to the journal.
-    pub(super) fn journaled(&mut self, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>, broker: &Broker) {
+    /// An entry goes to the journal. `is_copy`: it comes from another node, which counted its records.
+    pub(super) fn journaled(
+        &mut self,
+        entry: &Entry,
+        batch: Option<&(BatchHeader, Bytes)>,
+        is_copy: bool,
+        broker: &Broker,
+    ) {
         match (entry, batch) {
+            (Entry::Append(_), Some((_, bytes))) if is_copy => self.replicated_bytes += bytes.len() as u64,
             (Entry::Append(append), Some((header, bytes))) => {
                 let topic_id = append.partition.topic_id;
                 let records = u64::try_from(header.record_count).unwrap_or(0);
@@ -101,7 +103,10 @@ impl Meters {
     /// A request was answered, so long after it was read.
     pub(super) fn answered(&mut self, api: ApiKey, took: Duration) {
         let metrics = &self.metrics;
-        self.requests.entry(api).or_insert_with(|| metrics.request(api.name())).answered(took);
+        let new = || (metrics.request(api.name()), RecentTimes::new());
+        let (counters, times) = self.requests.entry(api).or_insert_with(new);
+        counters.answered(took);
+        times.observe(took);
     }
 
     /// The bytes that the lease gives will count as its topic's.
@@ -114,40 +119,69 @@ impl Meters {
         CountedLease { lease, topic: self.topic(topic_id, broker).cloned() }
     }
 
-    /// When [`Meters::publish_if_due`] wants to be called.
-    pub(super) fn due(&self) -> Option<MonoMs> {
-        self.due
+    /// Somebody scrapes.
+    pub(super) fn begin_survey(&mut self, broker: &Broker) {
+        if self.census.is_none() {
+            self.census = self.metrics.take_wish().map(|wish| Census::new(wish, broker));
+        }
     }
 
-    /// Copies what others count.
-    pub(super) fn publish_if_due<D: Disk>(&mut self, mono: MonoMs, store: &Store<D>, broker: &Broker) {
-        if self.due.is_none_or(|due| due > mono) {
+    /// A look is under way: [`Meters::survey`] wants to be called again.
+    pub(super) fn is_surveying(&self) -> bool {
+        self.census.is_some()
+    }
+
+    /// Looks at a little more of what is asked for, and gives it away when that was all.
+    pub(super) fn survey<D: Disk>(
+        &mut self,
+        mono: MonoMs,
+        store: &Store<D>,
+        disk_is_full: bool,
+        broker: &Broker,
+    ) {
+        if !self.census.as_mut().is_some_and(|census| census.advance(broker)) {
             return;
         }
-        self.due = None;
-        let counters = store.counters();
-        // The registry counts a group at a time; the bytes of all since the last time go with the first of them.
-        let groups = counters.groups - self.groups;
-        for at in 0..groups {
-            let bytes = if at == 0 { counters.journal_bytes - self.journal_bytes } else { 0 };
-            self.metrics.journal_group_written(bytes);
+        let Some(census) = self.census.take() else { return };
+        let survey = Survey {
+            store: store_state(store, disk_is_full),
+            memory: self.memory(store),
+            replicated_bytes: self.replicated_bytes,
+            request_ms: self.request_ms(),
+            ..census.finish(broker)
+        };
+        self.metrics.surveyed(survey);
+        if mono - self.window_from >= TIMES_WINDOW_MS {
+            self.window_from = mono;
+            for (_, times) in self.requests.values_mut() {
+                times.rotate();
+            }
         }
-        self.metrics.disk_written(DiskWrite::Segments, counters.segment_bytes - self.segment_bytes);
-        (self.groups, self.journal_bytes) = (counters.groups, counters.journal_bytes);
-        self.segment_bytes = counters.segment_bytes;
-        let replicas = broker.replicas();
-        let led = replicas.values().filter(|replica| replica.damage().is_none()).count();
-        self.metrics.set_partitions(replicas.len(), led, 0);
-        self.metrics.set_active_controller(broker.is_serving());
+        // Whoever came in the meantime.
+        self.begin_survey(broker);
+    }
+
+    fn memory<D: Disk>(&self, store: &Store<D>) -> Vec<(MemoryPart, u64)> {
         let (_, buffers) = store.cache_bytes();
-        self.metrics.memory_used(MemoryPart::TailCache).set(value(buffers as u64));
-        for (part, used) in [
+        vec![
+            (MemoryPart::TailCache, buffers as u64),
             (MemoryPart::Requests, self.budget.requests.used_bytes()),
             (MemoryPart::Replies, self.budget.replies.used_bytes()),
             (MemoryPart::Peers, self.budget.peers.used_bytes()),
-        ] {
-            self.metrics.memory_used(part).set(value(used));
+        ]
+    }
+
+    fn request_ms(&self) -> Vec<(&'static str, Vec<(&'static str, f64)>)> {
+        let mut shown = Vec::new();
+        for (api, (_, times)) in &self.requests {
+            let quantiles = times.quantiles_ms();
+            if let Some(name) = consumers_name(api.name()) {
+                shown.push((name, quantiles.clone()));
+            }
+            shown.push((api.name(), quantiles));
         }
+        shown.retain(|(_, quantiles)| !quantiles.is_empty());
+        shown
     }
 
     fn topic(&mut self, topic_id: Uuid, broker: &Broker) -> Option<&TopicMetrics> {
@@ -177,8 +211,20 @@ impl<D: Disk> net::Lease for CountedLease<D> {
     }
 }
 
-fn value(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+fn store_state<D: Disk>(store: &Store<D>, disk_is_full: bool) -> StoreState {
+    let counters = store.counters();
+    StoreState {
+        groups: counters.groups,
+        entries: counters.entries,
+        written_bytes: counters.journal_bytes,
+        segment_bytes: counters.segment_bytes,
+        snapshots: counters.snapshots,
+        damaged_batches: counters.damaged_batches,
+        journal_bytes: store.journal_file_bytes(),
+        unsegmented_bytes: store.unsegmented_bytes(),
+        holds_appends: store.is_full(),
+        disk_is_full,
+    }
 }
 
 /// The time that a sync of the journal took goes into the histogram as it happens.

@@ -1,0 +1,175 @@
+//! What a node tells of itself in numbers, against what was really done to it.
+
+use super::support::{Node, Place, http, wait_for};
+use seedlog::metrics::table::{ALL, Kind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A line: its name with the labels as they stand there.
+type Lines = BTreeMap<String, f64>;
+
+/// Reads the OpenMetrics text format, strictly.
+fn parse(text: &str) -> Lines {
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let body = &text[..text.len() - "# EOF\n".len()];
+    let (mut lines, mut families) = (Lines::new(), BTreeSet::new());
+    let mut family = ("", Kind::Gauge);
+    let mut helped = "";
+    for line in body.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').unwrap();
+            assert!(!words.is_empty() && families.insert(name), "{line}");
+            helped = name;
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(name, helped, "{line}");
+            let definition = ALL.iter().find(|definition| definition.name == name);
+            let definition = definition.unwrap_or_else(|| panic!("{name} is not in the table"));
+            assert_eq!(definition.kind.name(), kind, "{line}");
+            family = (name, definition.kind);
+        } else {
+            let (shown, value) = line.rsplit_once(' ').unwrap();
+            let name = shown.split('{').next().unwrap();
+            let suffixes: &[&str] = match family.1 {
+                Kind::Counter => &["_total"],
+                Kind::Gauge => &[""],
+                Kind::Histogram => &["_bucket", "_sum", "_count"],
+                Kind::Info => &["_info"],
+            };
+            let suffix =
+                name.strip_prefix(family.0).unwrap_or_else(|| panic!("{line} is not of {}", family.0));
+            assert!(suffixes.contains(&suffix), "{line}");
+            if let Some(labels) = shown.strip_prefix(&format!("{name}{{")) {
+                let labels = labels.strip_suffix('}').unwrap().split("\",");
+                for label in labels {
+                    let (key, value) = label.split_once("=\"").unwrap();
+                    assert!(!key.is_empty() && !value.contains('\\'), "{line}");
+                }
+            }
+            let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
+            assert_eq!(lines.insert(shown.to_owned(), value), None, "{line} stands there twice");
+        }
+    }
+    lines
+}
+
+fn scrape(node: &Node, query: &str) -> Lines {
+    let admin = node.logged("admin port open")["address"].as_str().unwrap().to_owned();
+    let (status, text) = http(&admin, &format!("/metrics{query}"));
+    assert_eq!(status, 200, "{text}");
+    parse(&text)
+}
+
+fn check(lines: &Lines, expected: &[(&str, f64)]) {
+    for &(line, value) in expected {
+        assert_eq!(lines.get(line), Some(&value), "{line} in {lines:#?}");
+    }
+}
+
+/// After four records to two partitions of three, with another topic beside them.
+const EXPECTED: &[(&str, f64)] = &[
+    ("kafka_server_brokertopicmetrics_messagesin_total", 4.0),
+    ("kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"}", 4.0),
+    ("kafka_server_brokertopicmetrics_replicationbytesin_total", 0.0),
+    ("kafka_server_replicamanager_partitioncount", 4.0),
+    ("kafka_server_replicamanager_leadercount", 4.0),
+    ("kafka_server_replicamanager_underreplicatedpartitions", 0.0),
+    ("kafka_server_replicamanager_underminisrpartitioncount", 0.0),
+    ("kafka_server_replicamanager_atminisrpartitioncount", 4.0),
+    ("kafka_server_replicamanager_offlinereplicacount", 0.0),
+    ("kafka_controller_kafkacontroller_activecontrollercount", 1.0),
+    ("kafka_controller_kafkacontroller_offlinepartitionscount", 0.0),
+    ("kafka_controller_kafkacontroller_preferredreplicaimbalancecount", 0.0),
+    ("kafka_controller_kafkacontroller_globaltopiccount", 2.0),
+    ("kafka_controller_kafkacontroller_globalpartitioncount", 4.0),
+    ("kafka_controller_kafkacontroller_activebrokercount", 1.0),
+    ("kafka_controller_kafkacontroller_fencedbrokercount", 0.0),
+    ("kafka_brokers", 1.0),
+    ("kafka_topic_partition_current_offset{topic=\"t\",partition=\"0\"}", 1.0),
+    ("kafka_topic_partition_current_offset{topic=\"t\",partition=\"1\"}", 0.0),
+    ("kafka_topic_partition_current_offset{topic=\"t\",partition=\"2\"}", 3.0),
+    ("kafka_topic_partition_oldest_offset{topic=\"t\",partition=\"2\"}", 0.0),
+    ("kafka_topic_partition_replicas{topic=\"t\",partition=\"2\"}", 1.0),
+    ("kafka_topic_partition_in_sync_replica{topic=\"t\",partition=\"2\"}", 1.0),
+    ("kafka_topic_partition_leader_is_preferred{topic=\"t\",partition=\"2\"}", 1.0),
+    ("kafka_topic_partition_under_replicated_partition{topic=\"t\",partition=\"2\"}", 0.0),
+    ("kafka_topic_partition_current_offset{topic=\"idle\",partition=\"0\"}", 0.0),
+    ("seedlog_serving", 1.0),
+    ("seedlog_quorum_voters", 1.0),
+    ("seedlog_appends_held", 0.0),
+    ("seedlog_disk_full", 0.0),
+    ("seedlog_partitions_left_out", 0.0),
+];
+
+#[test]
+fn numbers_are_those_of_what_was_done() {
+    let place = Place::new().with("admin.listener", "127.0.0.1:0");
+    let mut node = place.start();
+    node.ok(&["topic", "create", "--topic", "t", "--partitions", "3"]);
+    node.ok(&["topic", "create", "--topic", "idle"]);
+    let before = scrape(&node, "");
+    check(
+        &before,
+        &[("kafka_topic_partitions{topic=\"t\"}", 3.0), ("kafka_topic_partitions{topic=\"idle\"}", 1.0)],
+    );
+    node.produce(&["--topic", "t", "--partition", "2"], b"a\nbb\nccc\n");
+    node.produce(&["--topic", "t", "--partition", "0"], b"d\n");
+    node.read("t", 4);
+    let lines = scrape(&node, "?detail=partition");
+    check(&lines, EXPECTED);
+    let of = |name: &str| lines[name];
+    // A batch has 61 bytes before its records, and a record seven around its value.
+    let produced = of("kafka_server_brokertopicmetrics_bytesin_total{topic=\"t\"}");
+    assert!((2.0 * 61.0 + 7.0 + 4.0 * 7.0..1000.0).contains(&produced), "{produced}");
+    assert!(
+        of("kafka_server_brokertopicmetrics_bytesout_total{topic=\"t\"}") >= produced,
+        "all of it was read"
+    );
+    assert!(of("kafka_network_requestmetrics_requests_total{request=\"Produce\"}") >= 2.0);
+    assert_eq!(
+        of("kafka_network_requestmetrics_requests_total{request=\"Fetch\"}"),
+        of("kafka_network_requestmetrics_requests_total{request=\"FetchConsumer\"}")
+    );
+    assert!(of("kafka_network_requestmetrics_totaltimems{request=\"Produce\",quantile=\"0.99\"}") > 0.0);
+    assert_eq!(of("seedlog_quorum_leader"), of("kafka_topic_partition_leader{topic=\"t\",partition=\"2\"}"));
+    assert_eq!(of("seedlog_quorum_committed_offset"), of("seedlog_quorum_log_end_offset"));
+    assert!(of("seedlog_journal_entries_total") > before["seedlog_journal_entries_total"]);
+    assert!(of("seedlog_journal_bytes") > 0.0);
+
+    let shown: BTreeSet<&str> = lines.keys().map(|line| line.split('{').next().unwrap()).collect();
+    let told: Vec<String> = ALL.iter().flat_map(|definition| definition.samples()).collect();
+    let missing: Vec<&String> = told.iter().filter(|name| !shown.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "in the table, and not shown by a node: {missing:?}");
+
+    node.ok(&["topic", "delete", "--topic", "idle"]);
+    wait_for("deleted topic in the numbers", || {
+        let lines = scrape(&node, "?detail=partition");
+        let is_gone = lines["kafka_server_replicamanager_partitioncount"] == 3.0;
+        is_gone.then(|| assert!(!lines.keys().any(|line| line.contains("idle")), "{lines:#?}"))
+    });
+    node.is_sound();
+    node.stop();
+}
+
+#[test]
+fn lines_of_partitions_are_there_only_when_asked_for_and_many_are_no_trouble() {
+    let place = Place::new().with("admin.listener", "127.0.0.1:0");
+    let mut node = place.start();
+    node.ok(&["topic", "create", "--topic", "wide", "--partitions", "1500"]);
+    let lines = scrape(&node, "");
+    check(
+        &lines,
+        &[
+            ("kafka_server_replicamanager_partitioncount", 1500.0),
+            ("kafka_controller_kafkacontroller_globaltopiccount", 1.0),
+            ("kafka_topic_partitions{topic=\"wide\"}", 1500.0),
+        ],
+    );
+    assert!(!lines.keys().any(|line| line.contains("partition=")), "only when asked for");
+    let lines = scrape(&node, "?detail=partition");
+    let count = lines.keys().filter(|line| line.starts_with("kafka_topic_partition_current_offset{")).count();
+    assert_eq!(count, 1500);
+    let admin = node.logged("admin port open")["address"].as_str().unwrap().to_owned();
+    assert_eq!(http(&admin, "/metrics?detail=everything").0, 400);
+    node.is_sound();
+    node.stop();
+}
