@@ -212,7 +212,10 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 self.meters.opened();
                 Input::ConnOpened { conn, listener, peer: peer.to_string() }
             }
-            Event::Request { conn, number, request } => Input::Request { conn, number, request: *request },
+            Event::Request { conn, number, request } => {
+                self.meters.asked(&request.body, &self.broker);
+                Input::Request { conn, number, request: *request }
+            }
             Event::Closed { conn } => {
                 self.conns.remove(&conn);
                 self.meters.closed();
@@ -338,13 +341,14 @@ impl<E: Env, D: Disk> Driver<E, D> {
         // A connection may have ended while its request was decided.
         let Some(outbox) = self.conns.get(&conn) else { return };
         let answer = reply.map(|reply| {
+            let topics = self.meters.replied(&reply.response, &self.broker);
             let leases = reply.fills.iter().map(|fill| {
                 // What others have on their disks is committed, and may still be on its way to this one's.
                 let lease = match &self.cluster {
                     Some(_) => self.store.lease_ahead(&fill.extent),
                     None => self.store.lease(&fill.extent),
                 };
-                self.meters.counted(lease, fill.extent.partition.topic_id, &self.broker)
+                CountedLease::new(lease, topics.get(fill.topic).cloned().flatten())
             });
             let leases = leases.collect();
             Answer { reply, leases }

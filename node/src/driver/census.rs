@@ -132,6 +132,7 @@ impl Census {
         Survey {
             number: self.wish.number,
             is_serving: broker.is_serving(),
+            counts: broker.counts(),
             replicas: self.replicas,
             cluster: broker.config().roles.controller.then_some(self.cluster),
             quorum: QuorumState {

@@ -10,11 +10,13 @@ use crate::store::disk::Disk;
 use crate::store::{self, Store};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
-use seedlog_core::ids::Uuid;
+use seedlog_core::door::ClientBody;
+use seedlog_core::errors::ErrorCode;
+use seedlog_core::ids::{Offset, Uuid};
 use seedlog_core::journal::Entry;
 use seedlog_core::records::BatchHeader;
 use seedlog_core::time::MonoMs;
-use seedlog_core::wire::ApiKey;
+use seedlog_core::wire::{ApiKey, ProduceResponse, Response};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub struct Meters {
     window_from: MonoMs,
     replicated_bytes: u64,
     census: Option<Census>,
+    /// The end of the metadata when topics that are gone were forgotten last.
+    pruned_at: Offset,
 }
 
 impl Meters {
@@ -45,6 +49,7 @@ impl Meters {
             window_from: MonoMs::default(),
             replicated_bytes: 0,
             census: None,
+            pruned_at: Offset::ZERO,
         }
     }
 
@@ -74,7 +79,9 @@ impl Meters {
                 }
             }
             (Entry::Dropped { topic_id }, _) => {
-                if let Some((name, _)) = self.topics.remove(topic_id) {
+                if let Some((name, _)) = self.topics.remove(topic_id)
+                    && broker.image().topic_named(&name).is_none()
+                {
                     self.metrics.forget_topic(&name);
                 }
             }
@@ -109,14 +116,39 @@ impl Meters {
         times.observe(took);
     }
 
-    /// The bytes that the lease gives will count as its topic's.
-    pub(super) fn counted<D: Disk>(
-        &mut self,
-        lease: store::Lease<D>,
-        topic_id: Uuid,
-        broker: &Broker,
-    ) -> CountedLease<D> {
-        CountedLease { lease, topic: self.topic(topic_id, broker).cloned() }
+    /// A client asks for something.
+    pub(super) fn asked(&mut self, request: &ClientBody, broker: &Broker) {
+        let ClientBody::Produce(produce) = request else { return };
+        for asked in &produce.topics {
+            if let Some(topic) = self.topic_called(asked.topic_id, &asked.name, broker) {
+                topic.produce_asked(asked.partitions.len() as u64);
+            }
+        }
+    }
+
+    /// A client is answered; its bytes are still to be read. Gives the counters of the topics in the answer to a Fetch.
+    pub(super) fn replied(&mut self, response: &Response, broker: &Broker) -> Vec<Option<TopicMetrics>> {
+        if let Response::Produce(produce) = response {
+            self.produced(produce, broker);
+        }
+        let Response::Fetch(fetched) = response else { return Vec::new() };
+        let told = fetched.responses.iter().map(|told| {
+            let topic = self.topic_called(told.topic_id, &told.topic, broker)?;
+            topic.fetch_answered(told.partitions.len() as u64);
+            Some(topic.clone())
+        });
+        told.collect()
+    }
+
+    fn produced(&mut self, produce: &ProduceResponse, broker: &Broker) {
+        for told in &produce.responses {
+            let failed = told.partition_responses.iter().filter(|part| is_failure(part.error_code)).count();
+            if failed > 0
+                && let Some(topic) = self.topic_called(told.topic_id, &told.name, broker)
+            {
+                topic.produce_failed(failed as u64);
+            }
+        }
     }
 
     /// Somebody scrapes.
@@ -157,8 +189,26 @@ impl Meters {
                 times.rotate();
             }
         }
+        self.prune(broker);
         // Whoever came in the meantime.
         self.begin_survey(broker);
+    }
+
+    /// Forgets topics that are gone. Those that had records here were forgotten with them.
+    fn prune(&mut self, broker: &Broker) {
+        let image = broker.image();
+        if std::mem::replace(&mut self.pruned_at, image.end()) == image.end() {
+            return;
+        }
+        let metrics = &self.metrics;
+        self.topics.retain(|&topic_id, (name, _)| {
+            let is_there = image.topic(topic_id).is_some();
+            // Its name may be another topic's by now.
+            if !is_there && image.topic_named(name).is_none() {
+                metrics.forget_topic(name);
+            }
+            is_there
+        });
     }
 
     fn memory<D: Disk>(&self, store: &Store<D>) -> Vec<(MemoryPart, u64)> {
@@ -184,6 +234,12 @@ impl Meters {
         shown
     }
 
+    /// The topic that a request names, by its id or else by its name (KIP-516).
+    fn topic_called(&mut self, topic_id: Uuid, name: &str, broker: &Broker) -> Option<&TopicMetrics> {
+        let topic_id = if topic_id == Uuid::ZERO { broker.image().topic_named(name)?.0 } else { topic_id };
+        self.topic(topic_id, broker)
+    }
+
     fn topic(&mut self, topic_id: Uuid, broker: &Broker) -> Option<&TopicMetrics> {
         if !self.topics.contains_key(&topic_id) {
             let name = broker.image().topic(topic_id)?.name.clone();
@@ -194,11 +250,38 @@ impl Meters {
     }
 }
 
+/// What Kafka calls a failed produce request: nothing that clients get over by themselves, or that the batch itself is to
+/// blame for.
+fn is_failure(error_code: i16) -> bool {
+    let code = ErrorCode::from_code(error_code);
+    !matches!(
+        code,
+        Some(
+            ErrorCode::None
+                | ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::NotLeaderOrFollower
+                | ErrorCode::MessageTooLarge
+                | ErrorCode::RecordListTooLarge
+                | ErrorCode::CorruptMessage
+                | ErrorCode::KafkaStorageError
+                | ErrorCode::RequestTimedOut
+                | ErrorCode::NotEnoughReplicasAfterAppend
+        )
+    )
+}
+
 /// A claim on record bytes that counts what it gives.
 #[derive(Debug)]
 pub struct CountedLease<D: Disk> {
     lease: store::Lease<D>,
     topic: Option<TopicMetrics>,
+}
+
+impl<D: Disk> CountedLease<D> {
+    pub(super) fn new(lease: store::Lease<D>, topic: Option<TopicMetrics>) -> Self {
+        Self { lease, topic }
+    }
 }
 
 impl<D: Disk> net::Lease for CountedLease<D> {

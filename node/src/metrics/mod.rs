@@ -88,19 +88,22 @@ impl MemoryPart {
     }
 }
 
-/// Three counters of a topic, or of all topics.
-#[derive(Debug, Clone)]
+/// The counters of a topic, or of all topics.
+#[derive(Debug)]
 struct Traffic {
     messages_in: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
+    produce_requests: Counter,
+    failed_produce_requests: Counter,
+    fetch_requests: Counter,
 }
 
 /// The counters of one topic. What they count is counted for all topics as well.
 #[derive(Debug, Clone)]
 pub struct TopicMetrics {
-    own: Traffic,
-    all: Traffic,
+    own: Arc<Traffic>,
+    all: Arc<Traffic>,
 }
 
 impl TopicMetrics {
@@ -110,6 +113,24 @@ impl TopicMetrics {
             traffic.messages_in.inc_by(records);
             traffic.bytes_in.inc_by(bytes);
         }
+    }
+
+    /// A producer sent batches to so many partitions.
+    pub fn produce_asked(&self, partitions: u64) {
+        self.own.produce_requests.inc_by(partitions);
+        self.all.produce_requests.inc_by(partitions);
+    }
+
+    /// So many of those failed.
+    pub fn produce_failed(&self, partitions: u64) {
+        self.own.failed_produce_requests.inc_by(partitions);
+        self.all.failed_produce_requests.inc_by(partitions);
+    }
+
+    /// A consumer is told of so many partitions.
+    pub fn fetch_answered(&self, partitions: u64) {
+        self.own.fetch_requests.inc_by(partitions);
+        self.all.fetch_requests.inc_by(partitions);
     }
 
     /// Record bytes went to a consumer.
@@ -169,9 +190,9 @@ struct Inner {
     registry: Registry,
     desk: Desk,
     topics_known: Mutex<BTreeSet<String>>,
-    messages_in: Family<TopicLabel, Counter>,
-    bytes_in: Family<TopicLabel, Counter>,
-    bytes_out: Family<TopicLabel, Counter>,
+    traffic: TrafficFamilies,
+    /// Of all topics.
+    all_traffic: Arc<Traffic>,
     requests: Family<RequestLabel, Counter>,
     request_seconds: Family<RequestLabel, Histogram>,
     journal_sync_seconds: Histogram,
@@ -181,6 +202,41 @@ struct Inner {
     peers: PeerMetrics,
 }
 
+/// The counters of topics, by topic.
+#[derive(Debug, Clone, Default)]
+struct TrafficFamilies {
+    messages_in: Family<TopicLabel, Counter>,
+    bytes_in: Family<TopicLabel, Counter>,
+    bytes_out: Family<TopicLabel, Counter>,
+    produce_requests: Family<TopicLabel, Counter>,
+    failed_produce_requests: Family<TopicLabel, Counter>,
+    fetch_requests: Family<TopicLabel, Counter>,
+}
+
+impl TrafficFamilies {
+    fn all(&self) -> [(&'static Definition, &Family<TopicLabel, Counter>); 6] {
+        [
+            (&table::MESSAGES_IN, &self.messages_in),
+            (&table::BYTES_IN, &self.bytes_in),
+            (&table::BYTES_OUT, &self.bytes_out),
+            (&table::PRODUCE_REQUESTS, &self.produce_requests),
+            (&table::FAILED_PRODUCE_REQUESTS, &self.failed_produce_requests),
+            (&table::FETCH_REQUESTS, &self.fetch_requests),
+        ]
+    }
+
+    fn of(&self, label: &TopicLabel) -> Arc<Traffic> {
+        Arc::new(Traffic {
+            messages_in: self.messages_in.get_or_create_owned(label),
+            bytes_in: self.bytes_in.get_or_create_owned(label),
+            bytes_out: self.bytes_out.get_or_create_owned(label),
+            produce_requests: self.produce_requests.get_or_create_owned(label),
+            failed_produce_requests: self.failed_produce_requests.get_or_create_owned(label),
+            fetch_requests: self.fetch_requests.get_or_create_owned(label),
+        })
+    }
+}
+
 /// Everything that one node counts; a clone counts into the same numbers.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Inner>);
@@ -188,13 +244,13 @@ pub struct Metrics(Arc<Inner>);
 impl Metrics {
     /// All counters at zero.
     pub fn new() -> Self {
+        let traffic = TrafficFamilies::default();
         let mut inner = Inner {
             registry: Registry::default(),
             desk: Desk::new(),
             topics_known: Mutex::default(),
-            messages_in: Family::default(),
-            bytes_in: Family::default(),
-            bytes_out: Family::default(),
+            all_traffic: traffic.of(&TopicLabel(None)),
+            traffic,
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
             journal_sync_seconds: seconds(),
@@ -213,7 +269,7 @@ impl Metrics {
         let room = known.len() < TOPIC_LABELS_MAX;
         let own = known.contains(name) || (room && known.insert(name.to_owned()));
         let label = TopicLabel(Some(if own { name } else { OTHER_TOPICS }.to_owned()));
-        TopicMetrics { own: self.0.traffic(&label), all: self.0.traffic(&TopicLabel(None)) }
+        TopicMetrics { own: self.0.traffic.of(&label), all: Arc::clone(&self.0.all_traffic) }
     }
 
     /// A topic was deleted: its lines go, and its place is free.
@@ -221,7 +277,7 @@ impl Metrics {
         let mut known = self.0.topics_known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.remove(name) {
             let label = TopicLabel(Some(name.to_owned()));
-            for family in [&self.0.messages_in, &self.0.bytes_in, &self.0.bytes_out] {
+            for (_, family) in self.0.traffic.all() {
                 family.remove(&label);
             }
         }
@@ -313,18 +369,11 @@ impl Default for Metrics {
 }
 
 impl Inner {
-    fn traffic(&self, label: &TopicLabel) -> Traffic {
-        Traffic {
-            messages_in: self.messages_in.get_or_create_owned(label),
-            bytes_in: self.bytes_in.get_or_create_owned(label),
-            bytes_out: self.bytes_out.get_or_create_owned(label),
-        }
-    }
-
     fn register(&mut self) {
-        self.add(&table::MESSAGES_IN, self.messages_in.clone());
-        self.add(&table::BYTES_IN, self.bytes_in.clone());
-        self.add(&table::BYTES_OUT, self.bytes_out.clone());
+        let traffic = self.traffic.clone();
+        for (definition, family) in traffic.all() {
+            self.add(definition, family.clone());
+        }
         self.add(&table::REQUESTS, self.requests.clone());
         self.add(&table::BUILD, Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         self.add(&table::REQUEST_SECONDS, self.request_seconds.clone());

@@ -1,6 +1,7 @@
 //! What is not counted as it happens but looked at when somebody asks: partitions, the quorum, the store. A scrape asks, the
 //! driver looks a little at a time between its other work, and the scrape shows what was found.
 
+use seedlog_core::broker::Counts;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -136,6 +137,8 @@ pub struct Survey {
     pub memory: Vec<(super::MemoryPart, u64)>,
     /// Bytes copied from leaders.
     pub replicated_bytes: u64,
+    /// What the broker counts.
+    pub counts: Counts,
     /// Quantiles of recent times in ms, by request.
     pub request_ms: Vec<(&'static str, Vec<(&'static str, f64)>)>,
     /// The topics, for the active controller and for details.

@@ -122,6 +122,20 @@ definitions! {
         .by(TOPIC).worry("near what the disks or the network of a node can do");
     BYTES_OUT = counter("kafka_server_brokertopicmetrics_bytesout", "bytes", "Record bytes to consumers")
         .by(TOPIC).worry("far above what comes in times the number of consumers: somebody reads all over again");
+    BYTES_REJECTED = counter("kafka_server_brokertopicmetrics_bytesrejected", "bytes",
+        "Bytes of batches that are larger than max.message.bytes, of all topics")
+        .worry("growing: a producer's max.request.size is larger than what the topic takes");
+    PRODUCE_REQUESTS = counter("kafka_server_brokertopicmetrics_totalproducerequests", "partitions in requests",
+        "Partitions that producers sent batches to, request by request")
+        .by(TOPIC);
+    FAILED_PRODUCE_REQUESTS = counter("kafka_server_brokertopicmetrics_failedproducerequests", "partitions in requests",
+        "Those of them that failed. As for Kafka these are no failures: another broker leads, the topic is unknown or deleted, \
+         the batch is too large or corrupt, the disk failed, waiting for acks=all took too long")
+        .by(TOPIC).worry("growing: not enough replicas in sync, or batches that make no sense");
+    FETCH_REQUESTS = counter("kafka_server_brokertopicmetrics_totalfetchrequests", "partitions in requests",
+        "Partitions that consumers were told of, request by request. In a fetch session those without news are not told of, and \
+         not counted, which Kafka does")
+        .by(TOPIC);
     REPLICATION_BYTES_IN = counter(
         "kafka_server_brokertopicmetrics_replicationbytesin", "bytes",
         "Record bytes that this node copied from the leaders of its partitions",
@@ -150,6 +164,11 @@ definitions! {
     OFFLINE_REPLICAS = gauge("kafka_server_replicamanager_offlinereplicacount", "partitions",
         "Partitions whose replica on this node is damaged and not served")
         .worry("above 0: the node's log says which records are concerned");
+    ISR_SHRINKS = counter("kafka_server_replicamanager_isrshrinks", "times",
+        "Times that a partition led here lost a replica from those in sync")
+        .worry("growing while all nodes are up: a follower is too slow, or cut off");
+    ISR_EXPANDS = counter("kafka_server_replicamanager_isrexpands", "times",
+        "Times that a replica of a partition led here came back in sync");
     ACTIVE_CONTROLLER = gauge("kafka_controller_kafkacontroller_activecontrollercount", "nodes",
         "1 on the node that is the active controller")
         .shown(Shown::ByControllers).worry("a sum over all nodes that is not 1 for longer than an election");

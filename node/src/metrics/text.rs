@@ -53,7 +53,10 @@ impl Text<'_> {
     fn broker(&mut self, survey: &Survey) -> std::fmt::Result {
         let replicas = &survey.replicas;
         for (definition, value) in [
+            (&table::BYTES_REJECTED, survey.counts.rejected_bytes),
             (&table::REPLICATION_BYTES_IN, survey.replicated_bytes),
+            (&table::ISR_SHRINKS, survey.counts.isr_shrinks),
+            (&table::ISR_EXPANDS, survey.counts.isr_expands),
             (&table::PARTITIONS, replicas.here),
             (&table::LEADERS, replicas.led),
             (&table::UNDER_REPLICATED, replicas.under_replicated),

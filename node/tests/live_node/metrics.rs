@@ -3,6 +3,8 @@
 use super::support::{Node, Place, http, wait_for};
 use seedlog::metrics::table::{ALL, Kind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::thread;
 
 /// A line: its name with the labels as they stand there.
 type Lines = BTreeMap<String, f64>;
@@ -70,6 +72,12 @@ const EXPECTED: &[(&str, f64)] = &[
     ("kafka_server_brokertopicmetrics_messagesin_total", 4.0),
     ("kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"}", 4.0),
     ("kafka_server_brokertopicmetrics_replicationbytesin_total", 0.0),
+    ("kafka_server_brokertopicmetrics_bytesrejected_total", 0.0),
+    ("kafka_server_brokertopicmetrics_totalproducerequests_total", 2.0),
+    ("kafka_server_brokertopicmetrics_totalproducerequests_total{topic=\"t\"}", 2.0),
+    ("kafka_server_brokertopicmetrics_failedproducerequests_total", 0.0),
+    ("kafka_server_replicamanager_isrshrinks_total", 0.0),
+    ("kafka_server_replicamanager_isrexpands_total", 0.0),
     ("kafka_server_replicamanager_partitioncount", 4.0),
     ("kafka_server_replicamanager_leadercount", 4.0),
     ("kafka_server_replicamanager_underreplicatedpartitions", 0.0),
@@ -124,7 +132,11 @@ fn numbers_are_those_of_what_was_done() {
         of("kafka_server_brokertopicmetrics_bytesout_total{topic=\"t\"}") >= produced,
         "all of it was read"
     );
-    assert!(of("kafka_network_requestmetrics_requests_total{request=\"Produce\"}") >= 2.0);
+    assert!(
+        of("kafka_server_brokertopicmetrics_totalfetchrequests_total{topic=\"t\"}") >= 3.0,
+        "each was read"
+    );
+    assert_eq!(of("kafka_network_requestmetrics_requests_total{request=\"Produce\"}"), 2.0);
     assert_eq!(
         of("kafka_network_requestmetrics_requests_total{request=\"Fetch\"}"),
         of("kafka_network_requestmetrics_requests_total{request=\"FetchConsumer\"}")
@@ -172,4 +184,89 @@ fn lines_of_partitions_are_there_only_when_asked_for_and_many_are_no_trouble() {
     assert_eq!(http(&admin, "/metrics?detail=everything").0, 400);
     node.is_sound();
     node.stop();
+}
+
+fn free_ports() -> Vec<u16> {
+    let bound: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    bound.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+/// Places of a cluster of three.
+fn three() -> Vec<Place> {
+    let ports = free_ports();
+    let voter = |(at, port): (usize, &u16)| format!("{}@127.0.0.1:{port}", at + 1);
+    let voters: Vec<String> = ports.iter().enumerate().map(voter).collect();
+    let place = |(at, port): (usize, &u16)| {
+        Place::new()
+            .with("admin.listener", "127.0.0.1:0")
+            .with("node.id", &(at + 1).to_string())
+            .with("process.roles", "broker,controller")
+            .with("controller.listener.names", "CONTROLLER")
+            .with("controller.quorum.voters", &voters.join(","))
+            .with("listeners", &format!("PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:{port}"))
+    };
+    ports.iter().enumerate().map(place).collect()
+}
+
+/// The sum of a line over those nodes that show it, and how many these are.
+fn sum(lines: &[Lines], line: &str) -> (f64, usize) {
+    let shown: Vec<f64> = lines.iter().filter_map(|lines| lines.get(line)).copied().collect();
+    (shown.iter().sum(), shown.len())
+}
+
+#[test]
+fn sums_over_nodes_are_right_while_one_is_away_and_after_it_is_back() {
+    let places = three();
+    let mut nodes: Vec<Node> = thread::scope(|scope| {
+        let starting: Vec<_> =
+            places.iter().map(|place| scope.spawn(|| place.start_with(1).may_complain())).collect();
+        starting.into_iter().map(|starting| starting.join().unwrap()).collect()
+    });
+    nodes[0].ok(&["topic", "create", "--topic", "t", "--partitions", "6", "--replication-factor", "3"]);
+    nodes[0].produce(&["--topic", "t"], b"a\nb\nc\nd\ne\n");
+    let all = |nodes: &[Node]| -> Vec<Lines> {
+        nodes.iter().map(|node| scrape(node, "?detail=partition")).collect()
+    };
+    let lines = wait_for("copies on all nodes", || {
+        let lines = all(&nodes);
+        let bytes = sum(&lines, "kafka_server_brokertopicmetrics_bytesin_total").0;
+        (sum(&lines, "kafka_server_brokertopicmetrics_replicationbytesin_total").0 >= 2.0 * bytes)
+            .then_some(lines)
+    });
+    for (line, expected) in [
+        ("kafka_server_brokertopicmetrics_messagesin_total", (5.0, 3)),
+        ("kafka_server_replicamanager_partitioncount", (18.0, 3)),
+        ("kafka_server_replicamanager_leadercount", (6.0, 3)),
+        ("kafka_server_replicamanager_underreplicatedpartitions", (0.0, 3)),
+        ("kafka_controller_kafkacontroller_activecontrollercount", (1.0, 3)),
+        ("kafka_controller_kafkacontroller_activebrokercount", (9.0, 3)),
+        ("kafka_brokers", (3.0, 1)),
+        ("kafka_topic_partitions{topic=\"t\"}", (6.0, 1)),
+        ("seedlog_peers_connected", (6.0, 3)),
+    ] {
+        assert_eq!(sum(&lines, line), expected, "{line}");
+    }
+    for partition in 0..6 {
+        let line = format!("kafka_topic_partition_in_sync_replica{{topic=\"t\",partition=\"{partition}\"}}");
+        assert_eq!(sum(&lines, &line), (3.0, 1), "each partition is shown by its leader alone");
+    }
+
+    nodes.pop().unwrap().kill();
+    wait_for("all partitions under-replicated, in the numbers of who is left", || {
+        let lines = all(&nodes);
+        let away = sum(&lines, "kafka_server_replicamanager_underreplicatedpartitions") == (6.0, 2)
+            && sum(&lines, "kafka_server_replicamanager_leadercount") == (6.0, 2)
+            && sum(&lines, "kafka_controller_kafkacontroller_fencedbrokercount") == (2.0, 2)
+            && sum(&lines, "kafka_brokers") == (2.0, 1)
+            && sum(&lines, "kafka_server_replicamanager_isrshrinks_total").0 > 0.0;
+        away.then_some(())
+    });
+    nodes.push(places[2].start_with(1).may_complain());
+    wait_for("all partitions in sync again, in the numbers", || {
+        let lines = all(&nodes);
+        let back = sum(&lines, "kafka_server_replicamanager_underreplicatedpartitions") == (0.0, 3)
+            && sum(&lines, "kafka_brokers") == (3.0, 1)
+            && sum(&lines, "kafka_server_replicamanager_isrexpands_total").0 > 0.0;
+        back.then_some(())
+    });
 }
