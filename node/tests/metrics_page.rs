@@ -35,6 +35,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
          or by the leader of the partition.",
     ),
     ("The node itself", "seedlog_", "In base units: seconds, bytes, totals."),
+    ("The process", "process_", "As Prometheus' own clients have them; on Linux."),
 ];
 
 fn root() -> PathBuf {

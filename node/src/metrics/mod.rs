@@ -5,6 +5,7 @@
 //! Handles are cheap to clone and to touch (an atomic each, a short lock for histograms). Take those of a topic, a
 //! request or a part once and keep them: finding them takes a lock.
 
+mod process;
 pub mod survey;
 pub mod table;
 mod text;
@@ -357,6 +358,7 @@ impl Metrics {
         if let Some(survey) = survey {
             text::write_survey(&mut text, survey, details)?;
         }
+        text::write_process(&mut text, &process::numbers())?;
         encode_eof(&mut text)?;
         Ok(text)
     }

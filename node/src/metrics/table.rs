@@ -271,6 +271,15 @@ definitions! {
         .worry("behind other nodes' for long: this one acts on old metadata");
     QUORUM_END = gauge("seedlog_quorum_log_end_offset", "offset", "End of the metadata log on this node")
         .worry("ahead of seedlog_quorum_committed_offset for long: no majority of the voters is there");
+    PROCESS_CPU = counter("process_cpu_seconds", "seconds", "CPU time of the process, user and system")
+        .worry("one core's worth: the broker itself is one thread");
+    PROCESS_MEMORY = gauge("process_resident_memory_bytes", "bytes", "Memory of the process that is in RAM")
+        .worry("above memory.budget.bytes by far, or near what the machine has");
+    PROCESS_FDS = gauge("process_open_fds", "descriptors", "Open descriptors")
+        .worry("near process_max_fds: connections will be refused");
+    PROCESS_FDS_MAX = gauge("process_max_fds", "descriptors", "How many there may be, where that is limited");
+    PROCESS_START = gauge("process_start_time_seconds", "seconds since 1970", "When the process began")
+        .worry("jumping: it is being started again and again");
     PARTITIONS_LEFT_OUT = gauge("seedlog_partitions_left_out", "partitions",
         "Partitions that ?detail=partition does not show, because there are too many")
         .shown(Shown::PerPartition).worry("above 0: do not sum what is per partition");

@@ -18,6 +18,12 @@ pub(super) fn write_survey(out: &mut String, survey: &Survey, details: bool) -> 
     Ok(())
 }
 
+/// Writes numbers of the process.
+pub(super) fn write_process(out: &mut String, numbers: &[(&'static Definition, f64)]) -> std::fmt::Result {
+    let mut text = Text { out };
+    numbers.iter().try_for_each(|(definition, value)| text.single(definition, value))
+}
+
 struct Text<'a> {
     out: &'a mut String,
 }

@@ -1,10 +1,11 @@
 //! What a node tells of itself in numbers, against what was really done to it.
 
-use super::support::{Node, Place, http, wait_for};
+use super::support::{Node, PATIENCE, Place, http, wait_for};
 use seedlog::metrics::table::{ALL, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A line: its name with the labels as they stand there.
 type Lines = BTreeMap<String, f64>;
@@ -147,6 +148,14 @@ fn numbers_are_those_of_what_was_done() {
     assert!(of("seedlog_journal_entries_total") > before["seedlog_journal_entries_total"]);
     assert!(of("seedlog_journal_bytes") > 0.0);
 
+    let cpu = of("process_cpu_seconds_total");
+    assert!((0.0..PATIENCE.as_secs_f64()).contains(&cpu), "{cpu}");
+    assert!(of("process_open_fds") > 3.0 && of("process_open_fds") < of("process_max_fds"));
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+        - of("process_start_time_seconds");
+    // The kernel knows the second in which it began, not more.
+    assert!((-1.5..PATIENCE.as_secs_f64()).contains(&age), "{age}");
+
     let shown: BTreeSet<&str> = lines.keys().map(|line| line.split('{').next().unwrap()).collect();
     let told: Vec<String> = ALL.iter().flat_map(|definition| definition.samples()).collect();
     let missing: Vec<&String> = told.iter().filter(|name| !shown.contains(name.as_str())).collect();
@@ -182,6 +191,28 @@ fn lines_of_partitions_are_there_only_when_asked_for_and_many_are_no_trouble() {
     assert_eq!(count, 1500);
     let admin = node.logged("admin port open")["address"].as_str().unwrap().to_owned();
     assert_eq!(http(&admin, "/metrics?detail=everything").0, 400);
+    node.is_sound();
+    node.stop();
+}
+
+#[test]
+fn what_is_refused_is_counted_where_kafka_counts_it() {
+    let place = Place::new().with("admin.listener", "127.0.0.1:0");
+    let mut node = place.start();
+    node.ok(&["topic", "create", "--topic", "small", "--config", "max.message.bytes=100"]);
+    node.refuses(1, &["produce", "--topic", "small", "--value", &"v".repeat(200)]);
+    let lines = scrape(&node, "");
+    // 61 bytes before the record, and 10 or less around its value.
+    let bytes = lines["kafka_server_brokertopicmetrics_bytesrejected_total"];
+    assert!((261.0..=271.0).contains(&bytes), "{bytes}");
+    check(
+        &lines,
+        &[
+            ("kafka_server_brokertopicmetrics_totalproducerequests_total{topic=\"small\"}", 1.0),
+            ("kafka_server_brokertopicmetrics_failedproducerequests_total{topic=\"small\"}", 0.0),
+            ("kafka_server_brokertopicmetrics_messagesin_total{topic=\"small\"}", 0.0),
+        ],
+    );
     node.is_sound();
     node.stop();
 }
@@ -251,20 +282,36 @@ fn sums_over_nodes_are_right_while_one_is_away_and_after_it_is_back() {
         assert_eq!(sum(&lines, &line), (3.0, 1), "each partition is shown by its leader alone");
     }
 
+    nodes[0].ok(&[
+        "topic",
+        "create",
+        "--topic",
+        "strict",
+        "--replication-factor",
+        "3",
+        "--config",
+        "min.insync.replicas=3",
+    ]);
     nodes.pop().unwrap().kill();
     wait_for("all partitions under-replicated, in the numbers of who is left", || {
         let lines = all(&nodes);
-        let away = sum(&lines, "kafka_server_replicamanager_underreplicatedpartitions") == (6.0, 2)
-            && sum(&lines, "kafka_server_replicamanager_leadercount") == (6.0, 2)
+        let away = sum(&lines, "kafka_server_replicamanager_underreplicatedpartitions") == (7.0, 2)
+            && sum(&lines, "kafka_server_replicamanager_underminisrpartitioncount") == (1.0, 2)
+            && sum(&lines, "kafka_server_replicamanager_leadercount") == (7.0, 2)
             && sum(&lines, "kafka_controller_kafkacontroller_fencedbrokercount") == (2.0, 2)
             && sum(&lines, "kafka_brokers") == (2.0, 1)
             && sum(&lines, "kafka_server_replicamanager_isrshrinks_total").0 > 0.0;
         away.then_some(())
     });
+    nodes[0].refuses(1, &["produce", "--topic", "strict", "--value", "v", "--delivery-timeout-ms", "1000"]);
+    let lines = all(&nodes);
+    let failed = "kafka_server_brokertopicmetrics_failedproducerequests_total{topic=\"strict\"}";
+    assert!(sum(&lines, failed).0 >= 1.0, "not enough replicas: {lines:#?}");
     nodes.push(places[2].start_with(1).may_complain());
     wait_for("all partitions in sync again, in the numbers", || {
         let lines = all(&nodes);
         let back = sum(&lines, "kafka_server_replicamanager_underreplicatedpartitions") == (0.0, 3)
+            && sum(&lines, "kafka_server_replicamanager_underminisrpartitioncount") == (0.0, 3)
             && sum(&lines, "kafka_brokers") == (3.0, 1)
             && sum(&lines, "kafka_server_replicamanager_isrexpands_total").0 > 0.0;
         back.then_some(())
