@@ -12,6 +12,7 @@
 //! (SAFETY J7). What a reply refers to is leased when the reply is taken (SAFETY R8). Nothing here looks at a record.
 
 mod alarm;
+mod census;
 mod held;
 mod meters;
 mod peers;
@@ -136,10 +137,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     let input = self.input_of(event);
                     self.step(now, input)
                 }
-                Woken::Inbox => {
-                    self.meters.touch(now.mono);
-                    batch.drain(..).find_map(|event| self.on_event(now, event))
-                }
+                Woken::Inbox => batch.drain(..).find_map(|event| self.on_event(now, event)),
                 Woken::Alarm => None,
             };
             let halted = halted.or_else(|| self.on_due(now)).or_else(|| self.release_held(now));
@@ -150,14 +148,15 @@ impl<E: Env, D: Disk> Driver<E, D> {
             if let Some(cluster) = &mut self.cluster {
                 cluster.refresh(&self.broker);
             }
-            self.meters.publish_if_due(now.mono, &self.store, &self.broker);
+            self.meters.survey(now.mono, &self.store, self.disk_is_full, &self.broker);
         }
     }
 
     /// Waits for something to do. The store comes first: its events make room and release replies.
     async fn wait(&mut self, batch: &mut Vec<Event<CountedLease<D>>>) -> Woken {
         let wake_at = self.broker.wake_at().map(|(at, _)| at);
-        let next = [wake_at, self.meters.due()].into_iter().flatten().min();
+        // What others wait for comes first; in between there is time to look at some more.
+        let next = if self.meters.is_surveying() { Some(MonoMs::default()) } else { wake_at };
         self.alarm.set(next, || self.env.now().mono);
         tokio::select! {
             biased;
@@ -213,7 +212,10 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 self.meters.opened();
                 Input::ConnOpened { conn, listener, peer: peer.to_string() }
             }
-            Event::Request { conn, number, request } => Input::Request { conn, number, request: *request },
+            Event::Request { conn, number, request } => {
+                self.meters.asked(&request.body, &self.broker);
+                Input::Request { conn, number, request: *request }
+            }
             Event::Closed { conn } => {
                 self.conns.remove(&conn);
                 self.meters.closed();
@@ -232,6 +234,10 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 let halted = self.step(now, Input::Peer { message, batches });
                 drop(permit);
                 return halted;
+            }
+            Event::Survey => {
+                self.meters.begin_survey(&self.broker);
+                return None;
             }
             Event::Stop => {
                 info!("stopping");
@@ -265,13 +271,15 @@ impl<E: Env, D: Disk> Driver<E, D> {
     /// One step and all its consequences, in order.
     fn step(&mut self, now: Now, input: Input) -> Option<HaltReason> {
         let mut outputs = std::mem::take(&mut self.outputs);
+        // What a peer makes a log take is a copy of what its leader has.
+        let is_copy = matches!(input, Input::Peer { .. });
         self.env.watch(Seen::Input(&input));
         self.broker.step(now, input, &mut outputs);
         self.env.watch(Seen::Decided(&self.broker, &outputs));
         let mut halted = None;
         for output in outputs.drain(..) {
             self.env.watch(Seen::Output(&self.broker, &output));
-            if let Some(reason) = self.carry_out(output) {
+            if let Some(reason) = self.carry_out(output, is_copy) {
                 halted = Some(reason);
             }
         }
@@ -300,10 +308,10 @@ impl<E: Env, D: Disk> Driver<E, D> {
         }
     }
 
-    fn carry_out(&mut self, output: Output) -> Option<HaltReason> {
+    fn carry_out(&mut self, output: Output, is_copy: bool) -> Option<HaltReason> {
         match output {
             Output::Journal { entry, batch } => {
-                self.meters.journaled(&entry, batch.as_ref(), &self.broker);
+                self.meters.journaled(&entry, batch.as_ref(), is_copy, &self.broker);
                 self.store.push(&entry, batch.as_ref().map(|(header, bytes)| (header, bytes)));
             }
             Output::Reply { conn, number, response } => self.reply(conn, number, response),
@@ -333,13 +341,14 @@ impl<E: Env, D: Disk> Driver<E, D> {
         // A connection may have ended while its request was decided.
         let Some(outbox) = self.conns.get(&conn) else { return };
         let answer = reply.map(|reply| {
+            let topics = self.meters.replied(&reply.response, &self.broker);
             let leases = reply.fills.iter().map(|fill| {
                 // What others have on their disks is committed, and may still be on its way to this one's.
                 let lease = match &self.cluster {
                     Some(_) => self.store.lease_ahead(&fill.extent),
                     None => self.store.lease(&fill.extent),
                 };
-                self.meters.counted(lease, fill.extent.partition.topic_id, &self.broker)
+                CountedLease::new(lease, topics.get(fill.topic).cloned().flatten())
             });
             let leases = leases.collect();
             Answer { reply, leases }
@@ -359,7 +368,13 @@ impl<E: Env, D: Disk> Driver<E, D> {
                     Some(Event::Closed { conn }) => {
                         self.conns.remove(&conn);
                     }
-                    Some(Event::Opened { .. } | Event::Request { .. } | Event::Peer(_) | Event::Stop) => {}
+                    Some(
+                        Event::Opened { .. }
+                        | Event::Request { .. }
+                        | Event::Peer(_)
+                        | Event::Survey
+                        | Event::Stop,
+                    ) => {}
                     None => return,
                 }
             }

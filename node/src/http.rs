@@ -2,12 +2,13 @@
 //! [`Health`] and [`Metrics`] and changes nothing. It asks for no password, so it binds to loopback only.
 
 use crate::metrics::{CONTENT_TYPE, Metrics};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::json;
 use std::future::Future;
 use std::io;
@@ -204,8 +205,20 @@ async fn ready(State(shown): State<Shown>) -> Response {
         .into_response()
 }
 
-async fn metrics_text(State(shown): State<Shown>) -> Response {
-    match shown.metrics.encode() {
+/// What may stand behind `/metrics?`.
+#[derive(Deserialize)]
+struct MetricsQuery {
+    detail: Option<MetricsDetail>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum MetricsDetail {
+    Partition,
+}
+
+async fn metrics_text(State(shown): State<Shown>, Query(query): Query<MetricsQuery>) -> Response {
+    match shown.metrics.scrape(query.detail.is_some()).await {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             let text = format!("the metrics cannot be written: {error}\n");

@@ -14,6 +14,8 @@ mod everyday;
 mod hostile;
 #[path = "live_node/inspect.rs"]
 mod inspect;
+#[path = "live_node/metrics.rs"]
+mod metrics;
 #[path = "live_node/refusals.rs"]
 mod refusals;
 #[path = "live_node/retention.rs"]

@@ -418,6 +418,7 @@ impl Broker {
             return;
         };
         if state.partition_epoch > leader.partition_epoch {
+            self.counts.on_isr(leader.isr().len(), state.isr.len());
             leader.on_state(state, min_insync);
             self.proposing.remove(&partition);
             self.advance_watermark(partition, out);

@@ -6,6 +6,7 @@
 mod access;
 mod configs;
 mod controller;
+mod counts;
 mod damage;
 mod decided;
 mod delete_records;
@@ -35,6 +36,8 @@ mod startup;
 mod timers;
 mod voters;
 mod waits;
+
+pub use counts::Counts;
 
 use crate::cluster::image::Image;
 use crate::config::Config;
@@ -122,6 +125,7 @@ pub struct Broker {
     next_number: u64,
     snapshot_op: Option<OpId>,
     disk_is_full: bool,
+    counts: Counts,
     /// Why the broker ends with this step.
     halting: Option<HaltReason>,
     /// Partitions whose high watermark moved in this step.
@@ -343,6 +347,12 @@ impl Broker {
     #[must_use]
     pub fn replicas(&self) -> &BTreeMap<TopicPartition, Replica> {
         &self.replicas
+    }
+
+    /// What it counted since it started.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// The configuration.

@@ -132,6 +132,7 @@ impl Broker {
             .as_ref()
             .map_err(|refused| Refusal { code: refused.code(), message: Some(refused.to_string().into()) })?;
         if batch.header.batch_bytes > settings.message_bytes_max {
+            self.counts.rejected_bytes += u64::from(batch.header.batch_bytes);
             return Err(ErrorCode::MessageTooLarge.into());
         }
         if batch.header.is_transactional() {

@@ -5,7 +5,7 @@ use super::journal::{Deferred, JournalProgress};
 use super::membership::Membership;
 use super::retention::RetentionRound;
 use super::timers::{Timer, Timers};
-use super::{Broker, Drop, Phase, ProducerIds};
+use super::{Broker, Counts, Drop, Phase, ProducerIds};
 use crate::cluster::records::Voter;
 use crate::config::Config;
 use crate::fetch::Sessions;
@@ -37,8 +37,6 @@ impl Broker {
         let is_doubtful = recovered.doubtful.contains(&TopicPartition::METADATA);
         let chain = recovered.quorum.chain;
         let (quorum, committed) = Quorum::new(me, recovered.quorum, is_doubtful);
-        let mut timers = Timers::default();
-        timers.arm(now.mono, Timer::Start);
         let mut broker = Self {
             random: Random::new(seed),
             now,
@@ -84,14 +82,16 @@ impl Broker {
             reads: BTreeMap::new(),
             drops: drops.collect(),
             drop_ops: BTreeMap::new(),
-            timers,
+            timers: Timers::default(),
             next_number: 0,
             snapshot_op: None,
             disk_is_full: false,
+            counts: Counts::default(),
             halting: None,
             moved: Vec::new(),
             config,
         };
+        broker.timers.arm(now.mono, Timer::Start);
         if recovered.has_holes {
             broker.mark_lost();
         }

@@ -41,7 +41,7 @@ impl<L> Held<L> {
                 self.events.push_back(event);
                 return None;
             }
-            Event::Opened { .. } | Event::Peer(_) | Event::Stop => return Some(event),
+            Event::Opened { .. } | Event::Peer(_) | Event::Survey | Event::Stop => return Some(event),
         };
         if !must_wait && !self.by_conn.contains_key(&conn) {
             return Some(event);
@@ -124,6 +124,7 @@ mod tests {
             Some(Event::Closed { conn }) => format!("{conn} closed"),
             Some(Event::Opened { .. }) => "opened".to_owned(),
             Some(Event::Peer(_)) => "peer".to_owned(),
+            Some(Event::Survey) => "survey".to_owned(),
             Some(Event::Stop) => "stop".to_owned(),
             None => "-".to_owned(),
         }

@@ -1,22 +1,27 @@
-//! What the driver counts: appends at once, everything that is cheap to ask for once a second while there is something to
-//! do. Labels are topics' names, of which the registry keeps a bounded number.
+//! What the driver counts as it happens, and what it looks at when somebody scrapes. Labels are topics' names, of which the
+//! registry keeps a bounded number.
 
+use super::census::Census;
 use crate::budget::Budget;
-use crate::metrics::{DiskWrite, MemoryPart, Metrics, RequestMetrics, TopicMetrics};
+use crate::metrics::survey::{StoreState, Survey};
+use crate::metrics::{MemoryPart, Metrics, RecentTimes, RequestMetrics, TopicMetrics, consumers_name};
 use crate::net;
 use crate::store::disk::Disk;
 use crate::store::{self, Store};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
-use seedlog_core::ids::Uuid;
+use seedlog_core::door::ClientBody;
+use seedlog_core::errors::ErrorCode;
+use seedlog_core::ids::{Offset, Uuid};
 use seedlog_core::journal::Entry;
 use seedlog_core::records::BatchHeader;
 use seedlog_core::time::MonoMs;
-use seedlog_core::wire::ApiKey;
+use seedlog_core::wire::{ApiKey, ProduceResponse, Response};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const PUBLISH_INTERVAL_MS: u64 = 1_000;
+/// Quantiles are of the last one or two such times.
+const TIMES_WINDOW_MS: u64 = 60_000;
 
 /// The driver's counters.
 #[derive(Debug)]
@@ -24,11 +29,13 @@ pub struct Meters {
     metrics: Metrics,
     budget: Budget,
     topics: BTreeMap<Uuid, (String, TopicMetrics)>,
-    requests: BTreeMap<ApiKey, RequestMetrics>,
-    due: Option<MonoMs>,
-    journal_bytes: u64,
-    segment_bytes: u64,
-    groups: u64,
+    requests: BTreeMap<ApiKey, (RequestMetrics, RecentTimes)>,
+    /// When the windows of times began.
+    window_from: MonoMs,
+    replicated_bytes: u64,
+    census: Option<Census>,
+    /// The end of the metadata when topics that are gone were forgotten last.
+    pruned_at: Offset,
 }
 
 impl Meters {
@@ -39,10 +46,10 @@ impl Meters {
             budget,
             topics: BTreeMap::new(),
             requests: BTreeMap::new(),
-            due: None,
-            journal_bytes: 0,
-            segment_bytes: 0,
-            groups: 0,
+            window_from: MonoMs::default(),
+            replicated_bytes: 0,
+            census: None,
+            pruned_at: Offset::ZERO,
         }
     }
 
@@ -54,16 +61,16 @@ impl Meters {
         self.metrics.connection_closed();
     }
 
-    /// Something happens: numbers will have changed.
-    pub(super) fn touch(&mut self, mono: MonoMs) {
-        if self.due.is_none() {
-            self.due = Some(mono + PUBLISH_INTERVAL_MS);
-        }
-    }
-
-    /// An entry goes to the journal.
-    pub(super) fn journaled(&mut self, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>, broker: &Broker) {
+    /// An entry goes to the journal. `is_copy`: it comes from another node, which counted its records.
+    pub(super) fn journaled(
+        &mut self,
+        entry: &Entry,
+        batch: Option<&(BatchHeader, Bytes)>,
+        is_copy: bool,
+        broker: &Broker,
+    ) {
         match (entry, batch) {
+            (Entry::Append(_), Some((_, bytes))) if is_copy => self.replicated_bytes += bytes.len() as u64,
             (Entry::Append(append), Some((header, bytes))) => {
                 let topic_id = append.partition.topic_id;
                 let records = u64::try_from(header.record_count).unwrap_or(0);
@@ -72,7 +79,9 @@ impl Meters {
                 }
             }
             (Entry::Dropped { topic_id }, _) => {
-                if let Some((name, _)) = self.topics.remove(topic_id) {
+                if let Some((name, _)) = self.topics.remove(topic_id)
+                    && broker.image().topic_named(&name).is_none()
+                {
                     self.metrics.forget_topic(&name);
                 }
             }
@@ -101,53 +110,134 @@ impl Meters {
     /// A request was answered, so long after it was read.
     pub(super) fn answered(&mut self, api: ApiKey, took: Duration) {
         let metrics = &self.metrics;
-        self.requests.entry(api).or_insert_with(|| metrics.request(api.name())).answered(took);
+        let new = || (metrics.request(api.name()), RecentTimes::new());
+        let (counters, times) = self.requests.entry(api).or_insert_with(new);
+        counters.answered(took);
+        times.observe(took);
     }
 
-    /// The bytes that the lease gives will count as its topic's.
-    pub(super) fn counted<D: Disk>(
+    /// A client asks for something.
+    pub(super) fn asked(&mut self, request: &ClientBody, broker: &Broker) {
+        let ClientBody::Produce(produce) = request else { return };
+        for asked in &produce.topics {
+            if let Some(topic) = self.topic_called(asked.topic_id, &asked.name, broker) {
+                topic.produce_asked(asked.partitions.len() as u64);
+            }
+        }
+    }
+
+    /// A client is answered; its bytes are still to be read. Gives the counters of the topics in the answer to a Fetch.
+    pub(super) fn replied(&mut self, response: &Response, broker: &Broker) -> Vec<Option<TopicMetrics>> {
+        if let Response::Produce(produce) = response {
+            self.produced(produce, broker);
+        }
+        let Response::Fetch(fetched) = response else { return Vec::new() };
+        let told = fetched.responses.iter().map(|told| {
+            let topic = self.topic_called(told.topic_id, &told.topic, broker)?;
+            topic.fetch_answered(told.partitions.len() as u64);
+            Some(topic.clone())
+        });
+        told.collect()
+    }
+
+    fn produced(&mut self, produce: &ProduceResponse, broker: &Broker) {
+        for told in &produce.responses {
+            let failed = told.partition_responses.iter().filter(|part| is_failure(part.error_code)).count();
+            if failed > 0
+                && let Some(topic) = self.topic_called(told.topic_id, &told.name, broker)
+            {
+                topic.produce_failed(failed as u64);
+            }
+        }
+    }
+
+    /// Somebody scrapes.
+    pub(super) fn begin_survey(&mut self, broker: &Broker) {
+        if self.census.is_none() {
+            self.census = self.metrics.take_wish().map(|wish| Census::new(wish, broker));
+        }
+    }
+
+    /// A look is under way: [`Meters::survey`] wants to be called again.
+    pub(super) fn is_surveying(&self) -> bool {
+        self.census.is_some()
+    }
+
+    /// Looks at a little more of what is asked for, and gives it away when that was all.
+    pub(super) fn survey<D: Disk>(
         &mut self,
-        lease: store::Lease<D>,
-        topic_id: Uuid,
+        mono: MonoMs,
+        store: &Store<D>,
+        disk_is_full: bool,
         broker: &Broker,
-    ) -> CountedLease<D> {
-        CountedLease { lease, topic: self.topic(topic_id, broker).cloned() }
-    }
-
-    /// When [`Meters::publish_if_due`] wants to be called.
-    pub(super) fn due(&self) -> Option<MonoMs> {
-        self.due
-    }
-
-    /// Copies what others count.
-    pub(super) fn publish_if_due<D: Disk>(&mut self, mono: MonoMs, store: &Store<D>, broker: &Broker) {
-        if self.due.is_none_or(|due| due > mono) {
+    ) {
+        if !self.census.as_mut().is_some_and(|census| census.advance(broker)) {
             return;
         }
-        self.due = None;
-        let counters = store.counters();
-        // The registry counts a group at a time; the bytes of all since the last time go with the first of them.
-        let groups = counters.groups - self.groups;
-        for at in 0..groups {
-            let bytes = if at == 0 { counters.journal_bytes - self.journal_bytes } else { 0 };
-            self.metrics.journal_group_written(bytes);
+        let Some(census) = self.census.take() else { return };
+        let survey = Survey {
+            store: store_state(store, disk_is_full),
+            memory: self.memory(store),
+            replicated_bytes: self.replicated_bytes,
+            request_ms: self.request_ms(),
+            ..census.finish(broker)
+        };
+        self.metrics.surveyed(survey);
+        if mono - self.window_from >= TIMES_WINDOW_MS {
+            self.window_from = mono;
+            for (_, times) in self.requests.values_mut() {
+                times.rotate();
+            }
         }
-        self.metrics.disk_written(DiskWrite::Segments, counters.segment_bytes - self.segment_bytes);
-        (self.groups, self.journal_bytes) = (counters.groups, counters.journal_bytes);
-        self.segment_bytes = counters.segment_bytes;
-        let replicas = broker.replicas();
-        let led = replicas.values().filter(|replica| replica.damage().is_none()).count();
-        self.metrics.set_partitions(replicas.len(), led, 0);
-        self.metrics.set_active_controller(broker.is_serving());
+        self.prune(broker);
+        // Whoever came in the meantime.
+        self.begin_survey(broker);
+    }
+
+    /// Forgets topics that are gone. Those that had records here were forgotten with them.
+    fn prune(&mut self, broker: &Broker) {
+        let image = broker.image();
+        if std::mem::replace(&mut self.pruned_at, image.end()) == image.end() {
+            return;
+        }
+        let metrics = &self.metrics;
+        self.topics.retain(|&topic_id, (name, _)| {
+            let is_there = image.topic(topic_id).is_some();
+            // Its name may be another topic's by now.
+            if !is_there && image.topic_named(name).is_none() {
+                metrics.forget_topic(name);
+            }
+            is_there
+        });
+    }
+
+    fn memory<D: Disk>(&self, store: &Store<D>) -> Vec<(MemoryPart, u64)> {
         let (_, buffers) = store.cache_bytes();
-        self.metrics.memory_used(MemoryPart::TailCache).set(value(buffers as u64));
-        for (part, used) in [
+        vec![
+            (MemoryPart::TailCache, buffers as u64),
             (MemoryPart::Requests, self.budget.requests.used_bytes()),
             (MemoryPart::Replies, self.budget.replies.used_bytes()),
             (MemoryPart::Peers, self.budget.peers.used_bytes()),
-        ] {
-            self.metrics.memory_used(part).set(value(used));
+        ]
+    }
+
+    fn request_ms(&self) -> Vec<(&'static str, Vec<(&'static str, f64)>)> {
+        let mut shown = Vec::new();
+        for (api, (_, times)) in &self.requests {
+            let quantiles = times.quantiles_ms();
+            if let Some(name) = consumers_name(api.name()) {
+                shown.push((name, quantiles.clone()));
+            }
+            shown.push((api.name(), quantiles));
         }
+        shown.retain(|(_, quantiles)| !quantiles.is_empty());
+        shown
+    }
+
+    /// The topic that a request names, by its id or else by its name (KIP-516).
+    fn topic_called(&mut self, topic_id: Uuid, name: &str, broker: &Broker) -> Option<&TopicMetrics> {
+        let topic_id = if topic_id == Uuid::ZERO { broker.image().topic_named(name)?.0 } else { topic_id };
+        self.topic(topic_id, broker)
     }
 
     fn topic(&mut self, topic_id: Uuid, broker: &Broker) -> Option<&TopicMetrics> {
@@ -160,11 +250,38 @@ impl Meters {
     }
 }
 
+/// What Kafka calls a failed produce request: nothing that clients get over by themselves, or that the batch itself is to
+/// blame for.
+fn is_failure(error_code: i16) -> bool {
+    let code = ErrorCode::from_code(error_code);
+    !matches!(
+        code,
+        Some(
+            ErrorCode::None
+                | ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::NotLeaderOrFollower
+                | ErrorCode::MessageTooLarge
+                | ErrorCode::RecordListTooLarge
+                | ErrorCode::CorruptMessage
+                | ErrorCode::KafkaStorageError
+                | ErrorCode::RequestTimedOut
+                | ErrorCode::NotEnoughReplicasAfterAppend
+        )
+    )
+}
+
 /// A claim on record bytes that counts what it gives.
 #[derive(Debug)]
 pub struct CountedLease<D: Disk> {
     lease: store::Lease<D>,
     topic: Option<TopicMetrics>,
+}
+
+impl<D: Disk> CountedLease<D> {
+    pub(super) fn new(lease: store::Lease<D>, topic: Option<TopicMetrics>) -> Self {
+        Self { lease, topic }
+    }
 }
 
 impl<D: Disk> net::Lease for CountedLease<D> {
@@ -177,8 +294,20 @@ impl<D: Disk> net::Lease for CountedLease<D> {
     }
 }
 
-fn value(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+fn store_state<D: Disk>(store: &Store<D>, disk_is_full: bool) -> StoreState {
+    let counters = store.counters();
+    StoreState {
+        groups: counters.groups,
+        entries: counters.entries,
+        written_bytes: counters.journal_bytes,
+        segment_bytes: counters.segment_bytes,
+        snapshots: counters.snapshots,
+        damaged_batches: counters.damaged_batches,
+        journal_bytes: store.journal_file_bytes(),
+        unsegmented_bytes: store.unsegmented_bytes(),
+        holds_appends: store.is_full(),
+        disk_is_full,
+    }
 }
 
 /// The time that a sync of the journal took goes into the histogram as it happens.

@@ -111,6 +111,8 @@ pub enum Event<L> {
     },
     /// Another node said something, or its streams changed.
     Peer(PeerEvent),
+    /// Somebody wishes to know how the node is.
+    Survey,
     /// The node is asked to stop.
     Stop,
 }

@@ -188,6 +188,8 @@ impl<E: Env, D: Disk> Node<E, D> {
             }
             None => (None, None),
         };
+        let told = inbox.clone();
+        metrics.on_wish(move || told.send(Event::Survey).is_ok());
         let meters = Meters::new(metrics.clone(), budget);
         let driver = Driver::new(env.clone(), broker, store, cluster, events, meters, serving_told);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
