@@ -100,6 +100,10 @@ marks! {
     StartWithinBatch "a log's start fell within a batch";
     ResetAboveZero "a log began anew above offset 0";
     StartTakenOver "a leader took over a later start from a follower";
+    HostileClosed "a frame that is no request, or none for clients, closed its connection";
+    HostileLeft "somebody broke off with requests unanswered";
+    RoleRefused "a fetch in the name of a node was refused";
+    LogsMeasured "the sizes of logs were asked for";
     FolderReturned "a folder came back under an id that another one had by then";
 }
 

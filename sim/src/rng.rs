@@ -24,6 +24,8 @@ pub enum Purpose {
     Voters = 7,
     /// Whether records are deleted.
     Deletes = 8,
+    /// What somebody does who means harm.
+    Hostile = 9,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

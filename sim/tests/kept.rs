@@ -9,6 +9,7 @@ fn is_clean(seed: u64) {
     let mut plan = Plan::draw(Scenario::Standard, seed);
     plan.voters.clear();
     plan.deletes_per_mille = 0;
+    plan.hostile = None;
     let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
@@ -17,6 +18,7 @@ fn is_clean(seed: u64) {
 fn is_clean_with_changes_of_voters(seed: u64) {
     let mut plan = Plan::draw(Scenario::Standard, seed);
     plan.deletes_per_mille = 0;
+    plan.hostile = None;
     let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }

@@ -30,6 +30,7 @@ pub use create_partitions::decide_create_partitions;
 pub use elections::{decide_elect_leaders, decide_rebalance};
 pub use partitions::{AlterRefusal, decide_alter_partition};
 pub use producer_ids::{PRODUCER_ID_BLOCK, decide_producer_ids};
+pub(crate) use topics::TOPIC_NAME_BYTES_MAX;
 pub(crate) use topics::{check_topic_name, normalized};
 pub use topics::{decide_create_topics, decide_delete_topics};
 
