@@ -140,7 +140,7 @@ fn is_large(number: usize) -> bool {
 fn begin(number: usize, stream: &mut TcpStream) {
     stream.set_nonblocking(true).unwrap();
     // It may be closed already, or take no more: both are as it should be.
-    stream.write(&words(number)).ok();
+    stream.write_all(&words(number)).ok();
 }
 
 /// Those that have begun something: they go on byte by byte.
@@ -205,7 +205,7 @@ fn a_crowd_that_means_harm_keeps_nobody_from_being_served() {
         let served_before = rounds.load(Ordering::Relaxed);
         while Instant::now() < stays_until && !good.is_finished() {
             for (_, stream) in dribbling(&mut crowd) {
-                stream.write(&[0]).ok();
+                stream.write_all(&[0]).ok();
             }
             rss_bytes_max = rss_bytes_max.max(node.rss_bytes());
             let open = number(&admin, "seedlog_connections");
