@@ -106,7 +106,7 @@ pub struct Config {
     pub fetch_bytes_max: u32,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_sessions_max: usize,
-    /// Partitions one fetch session may hold.
+    /// Partitions that all fetch sessions may hold together.
     pub fetch_session_partitions_max: usize,
     /// Requests that may wait in the core at a time (produce, fetch, metadata); more are refused.
     pub waiters_max: usize,

@@ -6,6 +6,8 @@
 
 #[path = "live_node/crash.rs"]
 mod crash;
+#[path = "live_node/crowd.rs"]
+mod crowd;
 #[path = "live_node/damage.rs"]
 mod damage;
 #[path = "live_node/everyday.rs"]

@@ -103,6 +103,10 @@ marks! {
     PartitionMoved "a partition moved to other brokers";
     MoveTakenBack "a move of a partition was taken back";
     CopyLetGo "a broker let its copy of a partition go";
+    HostileClosed "a frame that is no request, or none for clients, closed its connection";
+    HostileLeft "somebody broke off with requests unanswered";
+    RoleRefused "a fetch in the name of a node was refused";
+    LogsMeasured "the sizes of logs were asked for";
     FolderReturned "a folder came back under an id that another one had by then";
 }
 

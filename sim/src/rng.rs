@@ -26,6 +26,8 @@ pub enum Purpose {
     Deletes = 8,
     /// Whether partitions move, and how often.
     Moves = 9,
+    /// What somebody does who means harm.
+    Hostile = 10,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

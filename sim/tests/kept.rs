@@ -9,6 +9,7 @@ fn is_clean(seed: u64) {
     let mut plan = Plan::draw(Scenario::Standard, seed);
     plan.voters.clear();
     plan.deletes_per_mille = 0;
+    plan.hostile = None;
     let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
@@ -17,6 +18,7 @@ fn is_clean(seed: u64) {
 fn is_clean_with_changes_of_voters(seed: u64) {
     let mut plan = Plan::draw(Scenario::Standard, seed);
     plan.deletes_per_mille = 0;
+    plan.hostile = None;
     let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
@@ -145,4 +147,14 @@ fn a_produce_is_answered_after_one_of_its_partitions_moved_elsewhere() {
 #[test]
 fn a_leader_counts_a_copy_that_was_let_go_of_when_its_partition_moved() {
     is_clean_with_moves(1007);
+}
+
+#[test]
+fn a_follower_acknowledges_in_the_step_in_which_it_lets_its_copy_go() {
+    is_clean_with_moves(903);
+}
+
+#[test]
+fn two_entries_are_committed_in_one_step_and_the_later_one_takes_a_copy_away() {
+    is_clean_with_moves(1504);
 }

@@ -3,17 +3,20 @@
 use super::Broker;
 use super::offsets::known_epoch;
 use super::timers::Timer;
+use crate::cluster::decide::TOPIC_NAME_BYTES_MAX;
 use crate::errors::ErrorCode;
 use crate::fetch::session::{Part, Session};
 use crate::fetch::{PartKey, SessionKey, Waiting};
 use crate::ids::{ConnId, LeaderEpoch, Offset, PartitionIndex, RequestNumber, TopicPartition, Uuid};
 use crate::output::{Extent, Fill, Outputs, Reply};
-use crate::wire::fetch::{EpochEndOffset, FetchPartition, FetchableTopicResponse, PartitionData};
+use crate::wire::fetch::{EpochEndOffset, FetchPartition, FetchTopic, FetchableTopicResponse, PartitionData};
 use crate::wire::{FetchRequest, FetchResponse, Records, Response, Str};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+/// Answers have an error of their own from this version on (KIP-227); before, each partition bears it.
+const OWN_ERROR_FROM: i16 = 7;
 /// Requests name topics by id from this version on (KIP-516).
 const BY_ID_FROM: i16 = 13;
 /// The epoch of a request that opens a session, and of one that closes it or does without (KIP-227).
@@ -47,13 +50,15 @@ impl Broker {
         let code = if replica_id >= 0 {
             // CVE-2018-1288: followers do not come through this door, so whoever says so is none (SAFETY K4).
             Err(ErrorCode::ClusterAuthorizationFailed)
+        } else if self.outgrows(request, out) {
+            Err(ErrorCode::FetchSessionIdNotFound)
         } else {
             self.session_for(version, request)
         };
         let key = match code {
             Ok(key) => key,
             Err(code) => {
-                let response = FetchResponse { error_code: code.code(), ..FetchResponse::default() };
+                let response = refused(version, request, code);
                 self.reply(conn, number, Response::Fetch(response), out);
                 return;
             }
@@ -86,6 +91,7 @@ impl Broker {
                     self.end_session(old);
                 }
                 let opens = request.session_epoch == OPENS
+                    && self.fits(None, request)
                     && self.sessions.make_room(self.now.mono, self.config.fetch_sessions_max);
                 let key = if opens { self.free_session_key() } else { self.sessions.one_shot_key() };
                 self.sessions.insert(key, Session::new(by_id, self.now.mono));
@@ -138,13 +144,34 @@ impl Broker {
         part.current_leader_epoch = known_epoch(wanted.current_leader_epoch);
         part.last_fetched_epoch = known_epoch(wanted.last_fetched_epoch);
         part.any_replica = any_replica;
-        let full = self.sessions.session_mut(key).is_some_and(|session| {
-            session.parts.len() >= self.config.fetch_session_partitions_max
-                && !session.parts.contains_key(&part_key)
-        });
-        if !full {
-            self.sessions.want(key, part_key, part);
+        self.sessions.want(key, part_key, part);
+    }
+
+    /// A request adds more to its session than all sessions may hold: the session ends, and its reader goes on without one.
+    fn outgrows(&mut self, request: &FetchRequest, out: &mut Outputs) -> bool {
+        let continues = !matches!(request.session_epoch, OPENS | WITHOUT);
+        let key = SessionKey::of(request.session_id).filter(|&key| continues && self.sessions.contains(key));
+        let Some(key) = key.filter(|&key| !self.fits(Some(key), request)) else { return false };
+        self.answer_fetch(key, out);
+        self.sessions.remove(key);
+        true
+    }
+
+    /// What a request names may be remembered in a session, this one or a new one. Names that no topic can have are not.
+    fn fits(&self, key: Option<SessionKey>, request: &FetchRequest) -> bool {
+        if request.topics.iter().any(|topic| topic.topic.len() > TOPIC_NAME_BYTES_MAX) {
+            return false;
         }
+        let room = self.config.fetch_session_partitions_max.saturating_sub(self.sessions.parts());
+        let named: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        // Most readers name what their session has already: that is looked at when it matters.
+        let is_new = |topic: &FetchTopic, index: i32| {
+            let part_key = PartKey { topic_id: topic.topic_id, name: topic.topic.clone(), index };
+            key.is_none_or(|key| !self.sessions.holds(key, &part_key))
+        };
+        let new =
+            |topic: &FetchTopic| topic.partitions.iter().filter(|part| is_new(topic, part.partition)).count();
+        named <= room || request.topics.iter().map(new).sum::<usize>() <= room
     }
 
     fn resolve_part(&self, key: &PartKey) -> Option<TopicPartition> {
@@ -418,6 +445,25 @@ impl Answer {
         topics[topic].partitions.push(data);
         (topic, topics[topic].partitions.len() - 1)
     }
+}
+
+/// A request is refused as a whole.
+fn refused(version: i16, request: &FetchRequest, code: ErrorCode) -> FetchResponse {
+    let topic = |topic: &FetchTopic| {
+        let refused = |wanted: &FetchPartition| PartitionData {
+            high_watermark: -1,
+            ..partition_data(wanted.partition, code)
+        };
+        let partitions = topic.partitions.iter().map(refused).collect();
+        FetchableTopicResponse {
+            topic: topic.topic.detached(),
+            partitions,
+            ..FetchableTopicResponse::default()
+        }
+    };
+    let asked = if version < OWN_ERROR_FROM { &request.topics[..] } else { &[] };
+    let responses = asked.iter().map(topic).collect();
+    FetchResponse { error_code: code.code(), responses, ..FetchResponse::default() }
 }
 
 fn partition_data(partition_index: i32, code: ErrorCode) -> PartitionData {

@@ -466,6 +466,8 @@ impl Broker {
             let entry = replica.reset(partition, Offset::ZERO, Vec::new());
             self.journal(entry, out);
         }
+        // What this step has acknowledged of it is not here any more.
+        self.peers.values_mut().for_each(|peer| peer.forget_ack(partition));
         self.with_producers.remove(&partition);
         self.trust(partition, out);
         self.moved.push(partition);

@@ -18,6 +18,7 @@ mod fetch;
 mod follow;
 mod forward;
 mod founding;
+mod held;
 mod journal;
 mod lead;
 mod leader_hints;
@@ -66,12 +67,15 @@ use controller::Controller;
 use forward::Forwarded;
 use founding::Founding;
 use journal::JournalProgress;
+use log_dirs::LogDirs;
 use membership::Membership;
 use offsets::OffsetsWait;
 use peers::Peer;
 use retention::RetentionRound;
 use timers::{Timer, Timers};
 use waits::PartsWait;
+
+pub use held::Held;
 
 /// The broker of one node.
 #[derive(Debug)]
@@ -115,8 +119,7 @@ pub struct Broker {
     parts_waits: BTreeMap<WaiterId, PartsWait>,
     sessions: Sessions,
     offsets_waits: BTreeMap<WaiterId, OffsetsWait>,
-    /// Requests that wait for the sizes of logs.
-    log_dirs_waits: BTreeMap<OpId, (ConnId, RequestNumber)>,
+    log_dirs: LogDirs,
     /// Look-ups in the store: which request and which of its parts each is for.
     reads: BTreeMap<OpId, (WaiterId, usize)>,
     drops: BTreeMap<Uuid, Drop>,
@@ -260,7 +263,7 @@ impl Broker {
             Input::PeerLost { node } => self.on_peer_lost(node, out),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
-            Input::LogsMeasured { op, dir } => self.on_logs_measured(op, dir, out),
+            Input::LogsMeasured { op, dir } => self.on_logs_measured(op, &dir, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
             Input::Damaged { partition, from } => self.on_damaged(partition, from, out),
             Input::DiskFailed { reason } => self.halting = Some(HaltReason::DiskFailed(reason)),
@@ -506,7 +509,7 @@ impl Broker {
     fn waiting(&self) -> usize {
         self.parts_waits.len()
             + self.offsets_waits.len()
-            + self.log_dirs_waits.len()
+            + self.log_dirs.waiting()
             + self.undecided()
             + self.forwards.len()
             + self.producer_ids.waiting.len()

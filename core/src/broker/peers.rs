@@ -32,6 +32,11 @@ impl Peer {
     pub(super) fn is_heard(&self) -> bool {
         self.seen.is_some() && self.lost_at.is_none()
     }
+
+    /// The copy that was acknowledged is gone.
+    pub(super) fn forget_ack(&mut self, partition: TopicPartition) {
+        self.acks.remove(&partition);
+    }
 }
 
 impl Broker {

@@ -2,6 +2,7 @@
 
 use super::founding::Founding;
 use super::journal::{Deferred, JournalProgress};
+use super::log_dirs::LogDirs;
 use super::membership::Membership;
 use super::retention::RetentionRound;
 use super::timers::{Timer, Timers};
@@ -78,7 +79,7 @@ impl Broker {
             retention: RetentionRound::default(),
             sessions: Sessions::default(),
             offsets_waits: BTreeMap::new(),
-            log_dirs_waits: BTreeMap::new(),
+            log_dirs: LogDirs::default(),
             reads: BTreeMap::new(),
             drops: drops.collect(),
             drop_ops: BTreeMap::new(),

@@ -78,6 +78,8 @@ pub struct Sessions {
     watchers: BTreeMap<TopicPartition, BTreeSet<(SessionKey, PartKey)>>,
     /// Real sessions by last use, for eviction.
     idle: BTreeSet<(MonoMs, SessionKey)>,
+    /// Partitions of all real sessions.
+    parts: usize,
     next_one_shot: u64,
 }
 
@@ -110,6 +112,24 @@ impl Sessions {
         self.idle.len()
     }
 
+    /// Partitions that they hold.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// Requests that wait, with a session or without.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.by_key.values().filter(|session| session.waiting().is_some()).count()
+    }
+
+    /// A session holds a partition.
+    #[must_use]
+    pub fn holds(&self, key: SessionKey, part_key: &PartKey) -> bool {
+        self.by_key.get(&key).is_some_and(|session| session.parts.contains_key(part_key))
+    }
+
     /// There are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -121,6 +141,7 @@ impl Sessions {
         assert!(!self.by_key.contains_key(&key), "a session's key is used once");
         if !key.is_one_shot() {
             self.idle.insert((session.last_used, key));
+            self.parts += session.parts.len();
         }
         for (part_key, part) in &session.parts {
             watch(&mut self.watchers, part.partition, key, part_key);
@@ -131,7 +152,9 @@ impl Sessions {
     /// Ends a session.
     pub fn remove(&mut self, key: SessionKey) -> Option<Session> {
         let session = self.by_key.remove(&key)?;
-        self.idle.remove(&(session.last_used, key));
+        if self.idle.remove(&(session.last_used, key)) {
+            self.parts -= session.parts.len();
+        }
         for (part_key, part) in &session.parts {
             unwatch(&mut self.watchers, part.partition, key, part_key);
         }
@@ -162,7 +185,11 @@ impl Sessions {
     /// Adds a partition to a session, or changes what is wanted of it; either way it is looked at again.
     pub fn want(&mut self, key: SessionKey, part_key: PartKey, part: session::Part) {
         let Some(session) = self.by_key.get_mut(&key) else { return };
+        let before = session.parts.len();
         let old = session.want(part_key.clone(), part);
+        if !key.is_one_shot() {
+            self.parts += session.parts.len() - before;
+        }
         let new = session.parts.get(&part_key).and_then(|part| part.partition);
         if old != new {
             unwatch(&mut self.watchers, old, key, &part_key);
@@ -173,6 +200,7 @@ impl Sessions {
     /// Takes a partition out of a session.
     pub fn forget(&mut self, key: SessionKey, part_key: &PartKey) {
         if let Some(part) = self.by_key.get_mut(&key).and_then(|session| session.parts.remove(part_key)) {
+            self.parts -= usize::from(!key.is_one_shot());
             unwatch(&mut self.watchers, part.partition, key, part_key);
         }
     }
@@ -204,6 +232,8 @@ impl Sessions {
 
     /// What must hold; O(all sessions).
     pub fn check_invariants(&self) {
+        let real = self.by_key.iter().filter(|(key, _)| !key.is_one_shot());
+        assert!(self.parts == real.map(|(_, session)| session.parts.len()).sum::<usize>());
         for (key, session) in &self.by_key {
             session.check_invariants();
             assert!(key.is_one_shot() || self.idle.contains(&(session.last_used, *key)));

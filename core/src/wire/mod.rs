@@ -163,6 +163,14 @@ macro_rules! apis {
         }
 
         impl Request {
+            /// The request of an API in which every field has its default.
+            #[must_use]
+            pub fn empty(api_key: ApiKey) -> Self {
+                match api_key {
+                    $(ApiKey::$api => $request::default().into(),)+
+                }
+            }
+
             /// The API that it belongs to.
             #[must_use]
             pub const fn api_key(&self) -> ApiKey {

@@ -132,6 +132,7 @@ impl Model {
                         | MetadataRecord::RegisterBroker { .. }
                         | MetadataRecord::BrokerState { .. }
                         | MetadataRecord::PartitionChange { .. }
+                        | MetadataRecord::Reassignment { .. }
                         | MetadataRecord::TopicConfig { .. } => {}
                     }
                 }

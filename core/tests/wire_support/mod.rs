@@ -6,12 +6,12 @@
 use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, ApiSupport, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader,
-    ResponseHeader, StructSchema, WireError, alter_configs, api_versions, create_partitions, create_topics,
-    delete_records, delete_topics, describe_acls, describe_client_quotas, describe_cluster, describe_configs,
-    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions,
-    describe_user_scram_credentials, elect_leaders, fetch, find_coordinator, incremental_alter_configs,
-    init_producer_id, list_config_resources, list_offsets, metadata, offset_for_leader_epoch, produce,
-    update_features,
+    ResponseHeader, StructSchema, WireError, alter_configs, alter_partition_reassignments, api_versions,
+    create_partitions, create_topics, delete_records, delete_topics, describe_acls, describe_client_quotas,
+    describe_cluster, describe_configs, describe_log_dirs, describe_producers, describe_quorum,
+    describe_topic_partitions, describe_user_scram_credentials, elect_leaders, fetch, find_coordinator,
+    incremental_alter_configs, init_producer_id, list_config_resources, list_offsets,
+    list_partition_reassignments, metadata, offset_for_leader_epoch, produce, update_features,
 };
 
 /// One message type, with its type erased.

@@ -102,6 +102,25 @@ pub(super) fn parse_admin_listener(value: &str) -> Result<Option<SocketAddr>, St
     }
 }
 
+/// `address:count` for some addresses, as a client that comes over IPv4 to an IPv6 socket is counted: under its IPv4 address.
+pub(super) fn parse_overrides(value: &str) -> Result<BTreeMap<IpAddr, u32>, String> {
+    let parse = |item: &str| {
+        let (address, count) = item.rsplit_once(':')?;
+        let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+        let address = address.parse::<IpAddr>().ok()?.to_canonical();
+        Some((address, count.parse::<i32>().ok().and_then(|count| u32::try_from(count).ok())?))
+    };
+    let mut overrides = BTreeMap::new();
+    for item in split_list(value) {
+        let (address, count) =
+            parse(item).ok_or_else(|| "address:count, such as 10.0.0.7:5000 or [fd00::7]:10".to_owned())?;
+        if overrides.insert(address, count).is_some() {
+            return Err(format!("each address once; {address} is there twice"));
+        }
+    }
+    Ok(overrides)
+}
+
 /// The listeners, what is worth a warning about them, and what is wrong with them.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {

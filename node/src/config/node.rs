@@ -2,10 +2,11 @@
 
 use super::cluster::{self, ClusterConfig, is_alone};
 use super::error::{ConfigError, ConfigErrors, Warning};
-use super::listeners::{self, Listener, Resolved, parse_admin_listener, parse_endpoints};
+use super::listeners::{self, Listener, Resolved, parse_admin_listener, parse_endpoints, parse_overrides};
 use super::registry::split_list;
 use super::settings::Settings;
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// What a node is started with. Units stand last in a name; what may be off or unlimited is an `Option`.
@@ -87,8 +88,14 @@ pub struct NodeConfig {
     pub connections_max: u32,
     /// `max.connections.per.ip`
     pub connections_per_ip_max: u32,
+    /// `max.connections.per.ip.overrides`
+    pub connections_per_ip_overrides: BTreeMap<IpAddr, u32>,
     /// `connections.max.idle.ms`; `None` for never.
     pub connection_idle_ms_max: Option<u64>,
+    /// `request.arrival.ms`
+    pub request_arrival_ms: u64,
+    /// `queued.max.request.bytes`; `None` for what the memory budget gives.
+    pub queued_request_bytes_max: Option<u64>,
     /// `memory.budget.bytes` and its parts.
     pub memory: MemoryBudget,
 }
@@ -267,7 +274,10 @@ fn read(
         cold_read_threads: number(settings, "cold.read.threads")?,
         connections_max: number(settings, "max.connections")?,
         connections_per_ip_max: number(settings, "max.connections.per.ip")?,
+        connections_per_ip_overrides: overrides(settings)?,
         connection_idle_ms_max: u64::try_from(idle_ms).ok(),
+        request_arrival_ms: number(settings, "request.arrival.ms")?,
+        queued_request_bytes_max: u64::try_from(number::<i64>(settings, "queued.max.request.bytes")?).ok(),
         memory: MemoryBudget::split(budget, number(settings, "memory.tail.cache.bytes")?, is_alone(settings)),
     })
 }
@@ -316,6 +326,12 @@ pub(super) fn word<T: Copy>(
 fn admin_listener(settings: &Settings) -> Result<Option<SocketAddr>, ConfigError> {
     let value = settings.text("admin.listener").unwrap_or_default();
     parse_admin_listener(value).map_err(|allowed| invalid(settings, "admin.listener", allowed))
+}
+
+fn overrides(settings: &Settings) -> Result<BTreeMap<IpAddr, u32>, ConfigError> {
+    const KEY: &str = "max.connections.per.ip.overrides";
+    let value = settings.text(KEY).unwrap_or_default();
+    parse_overrides(value).map_err(|allowed| invalid(settings, KEY, allowed))
 }
 
 pub(super) fn conflict(settings: &Settings, key: &str, rule: String) -> ConfigError {

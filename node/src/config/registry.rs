@@ -4,7 +4,7 @@
 
 use super::accepted::ACCEPTED;
 use super::cluster::parse_voters;
-use super::listeners::{parse_admin_listener, parse_endpoints, parse_protocol_map};
+use super::listeners::{parse_admin_listener, parse_endpoints, parse_overrides, parse_protocol_map};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +65,8 @@ pub enum Kind {
     ProtocolMap,
     /// `host:port` on loopback, or `off`.
     AdminListener,
+    /// `address:count`, separated by commas.
+    Overrides,
 }
 
 pub(super) const SHORT: Kind = Kind::Short(i16::MIN as i64, i16::MAX as i64);
@@ -347,13 +349,21 @@ const USED: &[Entry] = &[
         "max.connections.per.ip",
         Kind::Int(1, INT_MAX),
         Some("2500"),
-        "The most client connections from one address at once.",
+        "The most client connections from one address at once; what comes beyond them is closed.",
+    ),
+    used(
+        "max.connections.per.ip.overrides",
+        Kind::Overrides,
+        Some(""),
+        "Other numbers than max.connections.per.ip for some addresses, as address:count, separated by commas: \
+         10.0.0.7:5000,[fd00::7]:0. An address with 0 is not let in.",
     ),
     used(
         "max.incremental.fetch.session.cache.slots",
         Kind::Int(0, 1_000_000),
         Some("1000"),
-        "The most fetch sessions that are remembered (KIP-227); 0 turns them off.",
+        "The most fetch sessions that are remembered (KIP-227); 0 turns them off. All together hold one partition for each 512 \
+         bytes of the core's part of memory.budget.bytes; consumers beyond that name theirs in every fetch.",
     ),
     used(
         "memory.budget.bytes",
@@ -400,10 +410,23 @@ const USED: &[Entry] = &[
         "How long a silent idempotent producer is remembered; its duplicates are recognised for so long.",
     ),
     used(
+        "queued.max.request.bytes",
+        Kind::Long(-1, i64::MAX),
+        Some("-1"),
+        "The most bytes of requests that are read and not answered, where memory.budget.bytes gives them more; -1: as that.",
+    ),
+    used(
         "replica.lag.time.max.ms",
         Kind::Long(100, 86_400_000),
         Some("30000"),
         "A replica that has not caught up with its leader for so long is no longer in sync.",
+    ),
+    used(
+        "request.arrival.ms",
+        Kind::Long(100, YEAR_MS),
+        Some("30000"),
+        "A request that has begun may take its time for so long; from then on its connection is closed if less than 64 bytes a \
+         millisecond have arrived. Where others wait for the memory that it holds, it is 2 seconds and 256 bytes.",
     ),
     used(
         "socket.request.max.bytes",
@@ -495,6 +518,7 @@ impl Kind {
             Self::Voters => parse_voters(value).map(drop),
             Self::ProtocolMap => parse_protocol_map(value).map(drop),
             Self::AdminListener => parse_admin_listener(value).map(drop),
+            Self::Overrides => parse_overrides(value).map(drop),
         }
     }
 
@@ -506,7 +530,7 @@ impl Kind {
             Self::Int(..) => "int",
             Self::Long(..) => "long",
             Self::Double => "double",
-            Self::Choice(_) | Self::Text | Self::Uuid | Self::AdminListener => "string",
+            Self::Choice(_) | Self::Text | Self::Uuid | Self::AdminListener | Self::Overrides => "string",
             Self::Choices(_) | Self::List | Self::Endpoints | Self::Voters | Self::ProtocolMap => "list",
             Self::Secret => "password",
         }
@@ -529,6 +553,7 @@ impl Kind {
             Self::Voters => "id@host:port, separated by commas".to_owned(),
             Self::ProtocolMap => "NAME:PROTOCOL, separated by commas".to_owned(),
             Self::AdminListener => "host:port on loopback, or off".to_owned(),
+            Self::Overrides => "address:count, separated by commas".to_owned(),
         }
     }
 

@@ -1,11 +1,12 @@
 //! One connection's task: a reader and a writer that are polled together. It ends when either does, and then the driver is
 //! told once.
 
-use super::frames::{FrameError, FrameReader};
+use super::frames::{FrameError, FrameReader, Purse};
 use super::listener::{Guest, Told};
 use super::outbox::{About, Answer, Next, Outbox};
 use super::reply::{self, Lease, Written};
 use super::{Event, Net};
+use crate::budget::Share;
 use crate::env::{Env, Stream, StreamReader, StreamWriter};
 use crate::metrics::NetMetrics;
 use bytes::{Buf, Bytes};
@@ -18,7 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 /// Which connection.
@@ -48,7 +49,7 @@ enum End {
     /// The writer's stream.
     #[error(transparent)]
     Write(io::Error),
-    /// Nothing could be written for `connections.max.idle.ms`.
+    /// Nothing could be written for `connections.max.idle.ms`, or too little while others wait for the memory.
     #[error("the client does not read its replies")]
     Stalled,
     /// A reply that could not be encoded: a defect of ours.
@@ -74,10 +75,11 @@ pub(super) async fn serve<E: Env, L: Lease, S: Stream>(
     let told = Told::open(&net, place, &outbox);
     let (reader, mut writer) = stream.split();
     let muted_ms = AtomicU64::new(0);
-    let frames = FrameReader::new(reader, net.pool.clone(), net.limits);
+    let frames = FrameReader::new(reader, net.pool.clone(), net.limits.clone());
     let end = {
-        let mut write = pin!(write_replies(&net, &outbox, &mut writer, &muted_ms));
-        let read = read_requests(&net, &outbox, frames, place.conn, &muted_ms);
+        let share = &guest.share;
+        let mut write = pin!(write_replies(&net, share, &outbox, &mut writer, &muted_ms));
+        let read = read_requests(&net, share, &outbox, frames, place.conn, &muted_ms);
         let end = tokio::select! {
             biased;
             end = &mut write => end,
@@ -97,6 +99,7 @@ pub(super) async fn serve<E: Env, L: Lease, S: Stream>(
 
 async fn read_requests<E: Env, L: Lease, R: StreamReader>(
     net: &Net<E, L>,
+    share: &Share,
     outbox: &Outbox<L>,
     mut frames: FrameReader<R>,
     conn: ConnId,
@@ -104,13 +107,14 @@ async fn read_requests<E: Env, L: Lease, R: StreamReader>(
 ) -> End {
     let limits = &net.limits;
     loop {
-        outbox.wait_room(limits.pipeline_max, limits.unwritten_bytes_max).await;
+        outbox.wait_room((limits.pipeline_max, limits.questions_max), limits.unwritten_bytes_max).await;
         let mute = muted_ms.swap(0, Ordering::Relaxed);
         if mute > 0 {
             // KIP-219: the client was told; this is for those that do not listen.
             sleep(Duration::from_millis(mute)).await;
         }
-        let (frame, permit) = match frames.next(&net.budget.requests, || outbox.is_busy()).await {
+        let purse = Purse { budget: &net.budget, share };
+        let (frame, permit) = match frames.next(purse, || outbox.is_busy()).await {
             Ok(next) => next,
             Err(error) => return error.into(),
         };
@@ -149,6 +153,7 @@ const CLIENT_ID_BYTES_MAX: usize = 128;
 
 async fn write_replies<E: Env, L: Lease, W: StreamWriter>(
     net: &Net<E, L>,
+    share: &Share,
     outbox: &Outbox<L>,
     writer: &mut W,
     muted_ms: &AtomicU64,
@@ -164,11 +169,11 @@ async fn write_replies<E: Env, L: Lease, W: StreamWriter>(
                 mute(muted_ms, answer.reply.throttle_ms);
                 let close = answer.reply.close;
                 // Held until the records are written.
-                let permit = net.budget.replies.take(reply::fill_bytes(&answer.reply)).await;
+                let permit = net.budget.take_reply(share, reply::fill_bytes(&answer.reply)).await;
                 let mut filled = reply::fill(answer).await;
                 let encoded = written.encode(about, &mut filled);
                 drop(filled);
-                if let Err(end) = write_all(net, outbox, writer, &mut written).await {
+                if let Err(end) = write_held(net, share, outbox, writer, &mut written).await {
                     return end;
                 }
                 drop(permit);
@@ -230,6 +235,30 @@ fn take_ready<L: Lease>(outbox: &Outbox<L>, written: &mut Written, muted_ms: &At
 
 fn mute(muted_ms: &AtomicU64, throttle_ms: u32) {
     muted_ms.fetch_max(throttle_ms.into(), Ordering::Relaxed);
+}
+
+/// Writes a reply whose records are from the budget. Whoever takes none of them while others wait for the budget is not
+/// waited for.
+async fn write_held<E: Env, L: Lease, W: StreamWriter>(
+    net: &Net<E, L>,
+    share: &Share,
+    outbox: &Outbox<L>,
+    writer: &mut W,
+    written: &mut Written,
+) -> Result<(), End> {
+    let (begun, total) = (Instant::now(), written.len());
+    let look = Duration::from_millis(net.limits.look_ms());
+    let mut write = pin!(write_all(net, outbox, writer, written));
+    loop {
+        if let Ok(done) = timeout(look, &mut write).await {
+            return done;
+        }
+        let taken = total.saturating_sub(outbox.unwritten());
+        let is_late = net.limits.is_late_in_a_crowd(begun.elapsed(), taken);
+        if is_late && net.budget.lacks_reply_bytes(share) {
+            return Err(End::Stalled);
+        }
+    }
 }
 
 async fn write_all<E: Env, L: Lease, W: StreamWriter>(

@@ -1,5 +1,5 @@
 //! Frames off a stream: a length, then as many bytes. Lengths come from anybody, so a frame takes its bytes from the
-//! budget before they are read, and both the wait for its first byte and the wait for its last one have an end.
+//! budget before they are read, the wait for its first byte has an end, and it keeps them only as long as more arrives.
 //!
 //! ```text
 //!   stream ──► chunk (16 KiB, read ahead) ──┬─► small frame: copied out, so that it does not keep the chunk
@@ -9,13 +9,13 @@
 
 use super::Limits;
 use super::pool::FramePool;
-use crate::budget::{Part, Permit};
+use crate::budget::{Budget, Permit, Share};
 use crate::env::StreamReader;
 use crate::peer::frame::GREETING_MAGIC;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Read ahead of what is known to come. Not charged: it is bounded by the number of connections.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -59,6 +59,14 @@ pub(super) enum FrameError {
 /// The header up to the correlation id: nothing shorter is a request.
 const FRAME_BYTES_MIN: usize = 8;
 
+/// Whose bytes a frame takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purse<'a> {
+    pub(super) budget: &'a Budget,
+    /// Of the connection's address.
+    pub(super) share: &'a Share,
+}
+
 /// Cuts a stream into frames.
 pub(super) struct FrameReader<R> {
     stream: R,
@@ -72,11 +80,11 @@ impl<R: StreamReader> FrameReader<R> {
         Self { stream, chunk: BytesMut::new(), pool, limits }
     }
 
-    /// The next frame without its length, and the bytes that it took from `budget`. `is_busy` says whether the
+    /// The next frame without its length, and the bytes that it took from the budget. `is_busy` says whether the
     /// connection waits for something from us: then it is not idle.
     pub(super) async fn next(
         &mut self,
-        budget: &Part,
+        purse: Purse<'_>,
         is_busy: impl Fn() -> bool + Send,
     ) -> Result<(Bytes, Permit), FrameError> {
         self.read_length(is_busy).await?;
@@ -91,12 +99,9 @@ impl<R: StreamReader> FrameReader<R> {
             return Err(refused);
         };
         // Waiting costs nobody else: this connection is not read from meanwhile.
-        let permit = match budget.try_take(size as u64) {
-            Some(permit) => permit,
-            None => budget.take(size as u64).await,
-        };
+        let permit = purse.budget.take_request(purse.share, size as u64).await;
         self.chunk.advance(LENGTH_BYTES);
-        let frame = if size > self.chunk.len() { self.read_rest(size).await? } else { self.cut(size) };
+        let frame = if size > self.chunk.len() { self.read_rest(size, purse).await? } else { self.cut(size) };
         if self.chunk.is_empty() {
             // An idle connection holds no buffer.
             self.chunk = BytesMut::new();
@@ -137,24 +142,108 @@ impl<R: StreamReader> FrameReader<R> {
     }
 
     /// A frame whose end is not in the chunk.
-    async fn read_rest(&mut self, size: usize) -> Result<Bytes, FrameError> {
+    async fn read_rest(&mut self, size: usize, purse: Purse<'_>) -> Result<Bytes, FrameError> {
         let mut frame = self.pool.take(size);
         frame.buffer().extend_from_slice(&self.chunk);
         self.chunk.clear();
-        let stream = &mut self.stream;
-        let rest = async {
-            loop {
-                let missing = size - frame.buffer().len();
-                if missing == 0 {
-                    return Ok(());
-                }
-                if stream.read_into(frame.buffer(), missing).await? == 0 {
-                    return Err(FrameError::Torn);
-                }
+        let begun = Instant::now();
+        let look = Duration::from_millis(self.limits.look_ms());
+        loop {
+            let arrived = frame.buffer().len();
+            if arrived == size {
+                return Ok(frame.freeze());
             }
-        };
-        let wait = Duration::from_millis(self.limits.frame_ms(size));
-        timeout(wait, rest).await.map_err(|_| FrameError::Slow)??;
-        Ok(frame.freeze())
+            let is_crowded = purse.budget.lacks_request_bytes(purse.share);
+            if self.limits.is_late(begun.elapsed(), arrived, is_crowded) {
+                return Err(FrameError::Slow);
+            }
+            // Looked at again from time to time, whether anything arrives or not.
+            let read = timeout(look, self.stream.read_into(frame.buffer(), size - arrived)).await;
+            if matches!(read, Ok(Ok(0))) {
+                return Err(FrameError::Torn);
+            }
+            if let Ok(Err(error)) = read {
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MemoryBudget;
+    use std::pin::pin;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    struct Reader(DuplexStream);
+
+    impl StreamReader for Reader {
+        async fn read_into(&mut self, buffer: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
+            let mut bytes = vec![0; bytes_max.min(4096)];
+            let count = self.0.read(&mut bytes).await?;
+            buffer.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+    }
+
+    fn budget(requests_bytes: u64) -> Budget {
+        Budget::new(
+            &MemoryBudget {
+                total_bytes: 64 << 20,
+                tail_cache_bytes: 8 << 20,
+                requests_bytes,
+                replies_bytes: 8 << 20,
+                peers_bytes: 0,
+                core_bytes: 0,
+            },
+            None,
+        )
+    }
+
+    fn limits() -> Limits {
+        Limits { frame_ms_base: 600_000, crowded_ms_base: 100, ..Limits::default() }
+    }
+
+    async fn begun_frame(size: i32, limits: Limits) -> (DuplexStream, FrameReader<Reader>) {
+        let (mut client, server) = tokio::io::duplex(64 << 10);
+        client.write_all(&size.to_be_bytes()).await.unwrap();
+        client.write_all(&[7; 100]).await.unwrap();
+        (client, FrameReader::new(Reader(server), FramePool::new(1 << 20), limits))
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+    }
+
+    #[test]
+    fn a_frame_that_stops_arriving_keeps_nobody_from_what_it_announced() {
+        run(async {
+            let budget = budget(16 << 20);
+            let share = budget.share();
+            let purse = Purse { budget: &budget, share: &share };
+            let (client, mut reader) = begun_frame(8 << 20, limits()).await;
+            let mut slow = pin!(reader.next(purse, || false));
+            let patience = Duration::from_millis(500);
+            assert!(timeout(patience, &mut slow).await.is_err(), "there is time as long as nobody waits");
+            assert_eq!(budget.requests.used_bytes(), 8 << 20);
+            let other = budget.take_request(&share, 1000);
+            let (ended, other) = tokio::join!(slow, other);
+            assert!(matches!(ended, Err(FrameError::Slow)));
+            drop((client, other));
+            assert_eq!(budget.requests.used_bytes(), 0);
+        });
+    }
+
+    #[test]
+    fn a_frame_that_stops_arriving_ends_soon_whatever_its_length() {
+        run(async {
+            let (budget, limits) = (budget(200 << 20), Limits { frame_ms_base: 200, ..Limits::default() });
+            let share = budget.share();
+            // It would have 27 minutes, if what is announced counted.
+            let (_client, mut reader) = begun_frame(100 << 20, limits).await;
+            let next = reader.next(Purse { budget: &budget, share: &share }, || false);
+            assert!(matches!(next.await, Err(FrameError::Slow)));
+        });
     }
 }

@@ -2,6 +2,7 @@
 
 use super::connection::{self, Place};
 use super::{Event, Lease, Net};
+use crate::budget::{Budget, Share};
 use crate::env::{Env, Listener};
 use seedlog_core::ids::ListenerId;
 use seedlog_core::time::MonoMs;
@@ -79,32 +80,40 @@ pub(super) struct Caps(Mutex<Counted>);
 #[derive(Debug, Default)]
 struct Counted {
     total: u32,
-    per_ip: BTreeMap<IpAddr, u32>,
+    /// How many an address has, and what they may take.
+    per_ip: BTreeMap<IpAddr, (u32, Share)>,
 }
 
 impl Caps {
-    /// Counts a connection in; says how many there are, or which limit is reached.
-    fn enter(&self, ip: IpAddr, total_max: u32, per_ip_max: u32) -> Result<u32, &'static str> {
+    /// Counts a connection in; gives it its address's share, or says which limit is reached.
+    fn enter(
+        &self,
+        ip: IpAddr,
+        (total_max, per_ip_max): (u32, u32),
+        budget: &Budget,
+    ) -> Result<Share, &'static str> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counted.total >= total_max {
             return Err("max.connections connections");
         }
-        let of_ip = counted.per_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= per_ip_max {
+        if counted.per_ip.get(&ip).map_or(0, |(count, _)| *count) >= per_ip_max {
             return Err("max.connections.per.ip connections from this address");
         }
-        counted.per_ip.insert(ip, of_ip + 1);
         counted.total += 1;
-        Ok(counted.total)
+        let (count, share) = counted.per_ip.entry(ip).or_insert_with(|| (0, budget.share()));
+        *count += 1;
+        Ok(share.clone())
     }
 
     /// Counts a connection out; says how many are left.
     fn leave(&self, ip: IpAddr) -> u32 {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counted.total -= 1;
-        let of_ip = counted.per_ip.remove(&ip).unwrap_or(0);
-        if of_ip > 1 {
-            counted.per_ip.insert(ip, of_ip - 1);
+        if let Some((count, _)) = counted.per_ip.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                counted.per_ip.remove(&ip);
+            }
         }
         counted.total
     }
@@ -114,6 +123,8 @@ impl Caps {
 pub(super) struct Guest<E: Env, L: Lease> {
     net: Arc<Net<E, L>>,
     ip: IpAddr,
+    /// What the connections of its address may take.
+    pub(super) share: Share,
 }
 
 impl<E: Env, L: Lease> Guest<E, L> {
@@ -121,8 +132,10 @@ impl<E: Env, L: Lease> Guest<E, L> {
         // An IPv4 client on an IPv6 socket is the same client.
         let ip = ip.to_canonical();
         let limits = &net.limits;
-        net.caps.enter(ip, limits.connections_max, limits.connections_per_ip_max)?;
-        Ok(Self { net: Arc::clone(net), ip })
+        let per_ip_max = limits.connections_per_ip_overrides.get(&ip).copied();
+        let per_ip_max = per_ip_max.unwrap_or(limits.connections_per_ip_max);
+        let share = net.caps.enter(ip, (limits.connections_max, per_ip_max), &net.budget)?;
+        Ok(Self { net: Arc::clone(net), ip, share })
     }
 }
 
@@ -155,18 +168,31 @@ impl<E: Env, L: Lease> Drop for Told<E, L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MemoryBudget;
 
     #[test]
     fn caps_count_in_all_and_by_address() {
         let caps = Caps::default();
+        let budget = Budget::new(
+            &MemoryBudget {
+                total_bytes: 64 << 20,
+                tail_cache_bytes: 8 << 20,
+                requests_bytes: 16 << 20,
+                replies_bytes: 8 << 20,
+                peers_bytes: 0,
+                core_bytes: 0,
+            },
+            None,
+        );
+        let enter = |ip| caps.enter(ip, (3, 2), &budget).map(drop);
         let (one, two) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        assert_eq!(caps.enter(one, 3, 2), Ok(1));
-        assert_eq!(caps.enter(one, 3, 2), Ok(2));
-        assert!(caps.enter(one, 3, 2).is_err());
-        assert_eq!(caps.enter(two, 3, 2), Ok(3));
-        assert!(caps.enter(two, 3, 2).is_err());
+        assert_eq!(enter(one), Ok(()));
+        assert_eq!(enter(one), Ok(()));
+        assert!(enter(one).is_err());
+        assert_eq!(enter(two), Ok(()));
+        assert!(enter(two).is_err());
         assert_eq!(caps.leave(one), 2);
-        assert_eq!(caps.enter(two, 3, 2), Ok(3));
+        assert_eq!(enter(two), Ok(()));
         for ip in [one, two, two] {
             caps.leave(ip);
         }

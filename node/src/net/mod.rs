@@ -30,13 +30,15 @@ use listener::Caps;
 use pool::FramePool;
 use seedlog_core::door::ClientRequest;
 use seedlog_core::ids::{ConnId, ListenerId, RequestNumber};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// What a connection may do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// `socket.request.max.bytes`
     pub request_bytes_max: usize,
@@ -44,24 +46,44 @@ pub struct Limits {
     pub connections_max: u32,
     /// `max.connections.per.ip`
     pub connections_per_ip_max: u32,
+    /// `max.connections.per.ip.overrides`
+    pub connections_per_ip_overrides: Arc<BTreeMap<IpAddr, u32>>,
     /// `connections.max.idle.ms`; `None` for never.
     pub idle_ms_max: Option<u64>,
     /// Requests of one connection that may be unanswered; what comes after them waits in the socket.
     pub pipeline_max: usize,
+    /// The same for all but Produce and Fetch: a short question may have a very long answer.
+    pub questions_max: usize,
     /// Encoded bytes that may be unwritten while the connection is still read from.
     pub unwritten_bytes_max: usize,
-    /// What a frame is given to arrive in full, whatever its size ...
+    /// `request.arrival.ms`: so long, a frame may take its time ...
     pub frame_ms_base: u64,
-    /// ... and the slowest rate that is borne on top of it.
+    /// ... and from then on this rate is the slowest that is borne.
     pub frame_bytes_per_ms_min: u64,
+    /// The same when others wait for the memory that is held meanwhile; also of replies with records.
+    pub crowded_ms_base: u64,
+    /// And the rate.
+    pub crowded_bytes_per_ms_min: u64,
     /// How long a connection whose last request was refused may take to get its earlier answers.
     pub drain_ms: u64,
 }
 
 impl Limits {
-    /// How long a frame of `bytes` may take.
-    fn frame_ms(&self, bytes: usize) -> u64 {
-        self.frame_ms_base + bytes as u64 / self.frame_bytes_per_ms_min.max(1)
+    /// Of a frame that began so long ago, too few bytes have moved.
+    fn is_late(&self, elapsed: Duration, bytes: usize, is_crowded: bool) -> bool {
+        let allowed_ms = self.frame_ms_base + bytes as u64 / self.frame_bytes_per_ms_min.max(1);
+        elapsed > Duration::from_millis(allowed_ms) || is_crowded && self.is_late_in_a_crowd(elapsed, bytes)
+    }
+
+    /// The same where others wait for the memory that it holds.
+    fn is_late_in_a_crowd(&self, elapsed: Duration, bytes: usize) -> bool {
+        let allowed_ms = self.crowded_ms_base + bytes as u64 / self.crowded_bytes_per_ms_min.max(1);
+        elapsed > Duration::from_millis(allowed_ms)
+    }
+
+    /// How often it is looked at whether somebody is late.
+    fn look_ms(&self) -> u64 {
+        (self.crowded_ms_base.min(self.frame_ms_base) / 4).clamp(10, 1_000)
     }
 }
 
@@ -71,11 +93,15 @@ impl Default for Limits {
             request_bytes_max: 100 << 20,
             connections_max: 10_000,
             connections_per_ip_max: u32::MAX,
+            connections_per_ip_overrides: Arc::default(),
             idle_ms_max: Some(600_000),
             pipeline_max: 128,
+            questions_max: 4,
             unwritten_bytes_max: 256 << 10,
             frame_ms_base: 30_000,
             frame_bytes_per_ms_min: 64,
+            crowded_ms_base: 2_000,
+            crowded_bytes_per_ms_min: 256,
             drain_ms: 30_000,
         }
     }

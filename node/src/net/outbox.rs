@@ -32,6 +32,8 @@ pub struct Outbox<L> {
 struct State<L> {
     /// Requests without a written reply, in order.
     slots: VecDeque<Slot<L>>,
+    /// Those of them that are neither Produce nor Fetch.
+    questions: usize,
     /// The number of the first slot.
     first: u64,
     /// Bytes that the writer has encoded and not written.
@@ -71,6 +73,13 @@ pub(super) struct About {
     pub(super) correlation_id: i32,
 }
 
+impl About {
+    /// How long the answer is, the question does not tell.
+    fn is_question(&self) -> bool {
+        !matches!(self.api, ApiKey::Produce | ApiKey::Fetch)
+    }
+}
+
 /// A reply with its leases, in the order of its fills.
 #[derive(Debug)]
 pub struct Answer<L> {
@@ -96,6 +105,7 @@ impl<L> Outbox<L> {
     pub(super) fn new() -> Self {
         let state = State {
             slots: VecDeque::new(),
+            questions: 0,
             first: 0,
             unwritten_bytes: 0,
             closing: None,
@@ -109,6 +119,7 @@ impl<L> Outbox<L> {
         let mut state = self.lock();
         let number = state.first + state.slots.len() as u64;
         let read_at = Instant::now();
+        state.questions += usize::from(about.is_question());
         state.slots.push_back(Slot { about, read_at, progress: Progress::Waiting { _permit: permit } });
         RequestNumber(number)
     }
@@ -172,12 +183,23 @@ impl<L> Outbox<L> {
         self.room.notify_one();
     }
 
-    /// Waits until the connection may be read from: few enough requests are unanswered, and its replies are being read.
-    pub(super) async fn wait_room(&self, slots_max: usize, unwritten_bytes_max: usize) {
+    /// What is encoded and not written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.lock().unwritten_bytes
+    }
+
+    /// Waits until the connection may be read from: few enough requests are unanswered, in all and of those with answers of any
+    /// length, and its replies are being read.
+    pub(super) async fn wait_room(
+        &self,
+        (slots_max, questions_max): (usize, usize),
+        unwritten_bytes_max: usize,
+    ) {
         loop {
             {
                 let state = self.lock();
-                if state.slots.len() < slots_max && state.unwritten_bytes <= unwritten_bytes_max {
+                let has_slot = state.slots.len() < slots_max && state.questions < questions_max;
+                if has_slot && state.unwritten_bytes <= unwritten_bytes_max {
                     return;
                 }
             }
@@ -200,6 +222,7 @@ impl<L> State<L> {
     fn pop(&mut self) -> Option<Slot<L>> {
         let slot = self.slots.pop_front()?;
         self.first += 1;
+        self.questions -= usize::from(slot.about.is_question());
         Some(slot)
     }
 }

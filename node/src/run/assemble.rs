@@ -173,7 +173,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let core = Config { settings, ..core };
         let broker = Broker::new(core, random.next_u64(), recovered, env.now());
 
-        let budget = Budget::new(&config.memory);
+        let budget = Budget::new(&config.memory, config.queued_request_bytes_max);
         show_budget(config, metrics);
         let (inbox, events) = mpsc::unbounded_channel();
         let (serving_told, serving) = oneshot::channel();
@@ -356,6 +356,9 @@ fn cluster_id(config: &NodeConfig, recovered: &Recovered) -> Result<Option<Uuid>
     }
 }
 
+/// About what a partition takes in a fetch session, with its place in a queue and among those who watch it.
+const SESSION_PARTITION_BYTES: u64 = 512;
+
 fn core_config(
     config: &NodeConfig,
     identity: Identity,
@@ -413,6 +416,8 @@ fn core_config(
         producer_id_expiration_ms: config.producer_id_expiration_ms,
         fetch_bytes_max: config.fetch_bytes_max,
         fetch_sessions_max: config.fetch_sessions_max as usize,
+        fetch_session_partitions_max: usize::try_from(config.memory.core_bytes / SESSION_PARTITION_BYTES)
+            .unwrap_or(usize::MAX),
         peer_window_bytes: cluster.internals.map_or(defaults.peer_window_bytes, |own| own.peer_window_bytes),
         metadata_entries_max: cluster
             .internals
@@ -429,7 +434,9 @@ fn limits(config: &NodeConfig) -> Limits {
         request_bytes_max: config.request_bytes_max as usize,
         connections_max: config.connections_max,
         connections_per_ip_max: config.connections_per_ip_max,
+        connections_per_ip_overrides: Arc::new(config.connections_per_ip_overrides.clone()),
         idle_ms_max: config.connection_idle_ms_max,
+        frame_ms_base: config.request_arrival_ms,
         ..Limits::default()
     }
 }

@@ -36,7 +36,9 @@ fn setting_type(kind: Kind) -> SettingType {
         Kind::Choices(_) | Kind::List | Kind::Endpoints | Kind::Voters | Kind::ProtocolMap => {
             SettingType::List
         }
-        Kind::Choice(_) | Kind::Text | Kind::Uuid | Kind::AdminListener => SettingType::String,
+        Kind::Choice(_) | Kind::Text | Kind::Uuid | Kind::AdminListener | Kind::Overrides => {
+            SettingType::String
+        }
     }
 }
 

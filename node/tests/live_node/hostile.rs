@@ -8,14 +8,8 @@ use seedlog_core::errors::ErrorCode;
 use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
-    APIS, AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest,
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeAclsRequest, DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
-    DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Records,
-    Request, Response, Str, UpdateFeaturesRequest, decode_response, encode_request,
+    APIS, ApiKey, MetadataRequest, ProduceRequest, Records, Request, Response, Str, decode_response,
+    encode_request,
 };
 
 use crate::support::{Node, Place};
@@ -48,34 +42,9 @@ fn framed(body: &[u8]) -> Vec<u8> {
 /// An empty request of an API, as a frame.
 fn request(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
     let request: Request = match api {
-        ApiKey::Produce => ProduceRequest::default().into(),
-        ApiKey::Fetch => FetchRequest::default().into(),
-        ApiKey::ListOffsets => ListOffsetsRequest::default().into(),
+        // Before version 1 no list of topics says that all are meant.
         ApiKey::Metadata => MetadataRequest { topics: Some(Vec::new()), ..Default::default() }.into(),
-        ApiKey::ApiVersions => ApiVersionsRequest::default().into(),
-        ApiKey::CreateTopics => CreateTopicsRequest::default().into(),
-        ApiKey::DeleteTopics => DeleteTopicsRequest::default().into(),
-        ApiKey::InitProducerId => InitProducerIdRequest::default().into(),
-        ApiKey::FindCoordinator => FindCoordinatorRequest::default().into(),
-        ApiKey::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest::default().into(),
-        ApiKey::DescribeCluster => DescribeClusterRequest::default().into(),
-        ApiKey::DeleteRecords => DeleteRecordsRequest::default().into(),
-        ApiKey::DescribeTopicPartitions => DescribeTopicPartitionsRequest::default().into(),
-        ApiKey::DescribeAcls => DescribeAclsRequest::default().into(),
-        ApiKey::DescribeLogDirs => DescribeLogDirsRequest::default().into(),
-        ApiKey::DescribeClientQuotas => DescribeClientQuotasRequest::default().into(),
-        ApiKey::DescribeUserScramCredentials => DescribeUserScramCredentialsRequest::default().into(),
-        ApiKey::DescribeQuorum => DescribeQuorumRequest::default().into(),
-        ApiKey::UpdateFeatures => UpdateFeaturesRequest::default().into(),
-        ApiKey::DescribeProducers => DescribeProducersRequest::default().into(),
-        ApiKey::DescribeConfigs => DescribeConfigsRequest::default().into(),
-        ApiKey::AlterConfigs => AlterConfigsRequest::default().into(),
-        ApiKey::CreatePartitions => CreatePartitionsRequest::default().into(),
-        ApiKey::ElectLeaders => ElectLeadersRequest::default().into(),
-        ApiKey::AlterPartitionReassignments => AlterPartitionReassignmentsRequest::default().into(),
-        ApiKey::ListPartitionReassignments => ListPartitionReassignmentsRequest::default().into(),
-        ApiKey::IncrementalAlterConfigs => IncrementalAlterConfigsRequest::default().into(),
-        ApiKey::ListConfigResources => ListConfigResourcesRequest::default().into(),
+        api => Request::empty(api),
     };
     encode_request(version, correlation_id, None, &request).unwrap().to_bytes().to_vec()
 }

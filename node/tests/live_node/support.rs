@@ -273,6 +273,13 @@ impl Node {
         wait_for(message, || self.log().into_iter().find(is_it))["fields"].clone()
     }
 
+    /// Bytes of memory that it has.
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        kib.unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// SIGKILL: it gets no chance to write anything more.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -3,12 +3,13 @@
 //! by Metadata, as real ones do.
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
-//!   there is; * [`mover`] moves partitions between brokers; * [`catalog`]: what a client knows of topics.
+//!   there is; * [`mover`] moves partitions between brokers; * [`hostile`] means harm; * [`catalog`]: what a client knows of topics.
 
 pub mod admin;
 mod alterer;
 pub mod catalog;
 mod deletes;
+pub mod hostile;
 mod lane;
 pub mod mover;
 mod offsets;

@@ -43,9 +43,9 @@ pub trait Folder {
     /// The same, to be remembered.
     fn seen_mut(&mut self) -> Option<&mut Seen>;
 
-    /// Its broker's metadata does not have a partition, or no more.
+    /// By its broker's metadata it does not hold a partition, or no more.
     fn has_dropped(&self, partition: TopicPartition) -> bool {
-        self.seen().is_some_and(|seen| !seen.knows(partition))
+        self.seen().is_some_and(|seen| !seen.holds(partition))
     }
 
     /// The last entry of which the mode asks whether it is on the platter.
@@ -113,7 +113,7 @@ pub fn check_candidates(
         };
         let folder = &mut folders[machine];
         if folder.has_dropped(partition) || folder.is_suspect() {
-            continue; // It knows more of the metadata than is looked at here: the topic is gone.
+            continue; // It knows more of the metadata than is looked at here: the topic is gone, or its copy.
         }
         let own = folder.oracle_mut().logs.entry(partition).or_default();
         if !own.given_up

@@ -22,6 +22,8 @@ pub mod s18;
 pub mod s2;
 pub mod s24;
 pub mod s25;
+pub mod s26;
+pub mod s27;
 pub mod s29;
 pub mod s3;
 pub mod s32;
@@ -96,6 +98,8 @@ judges! {
     S18 "S18" "recovery";
     S24 "S24" "no silent corruption";
     S25 "S25" "idempotence";
+    S26 "S26" "a client is no node";
+    S27 "S27" "what is held for clients has limits";
     S29 "S29" "determinism";
     S31 "S31" "nobody leads in an epoch older than its start";
     S32 "S32" "acknowledged ends are checked prefixes";

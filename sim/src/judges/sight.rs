@@ -20,8 +20,8 @@ pub struct Seen {
     committed: Offset,
     image_end: Offset,
     replicas: BTreeMap<TopicPartition, SeenReplica>,
-    /// The partitions of its metadata, once a step was seen.
-    known: Option<BTreeSet<TopicPartition>>,
+    /// The partitions that it holds by its metadata, once a step was seen.
+    held: Option<BTreeSet<TopicPartition>>,
     /// In which epoch a session was asked for last.
     pub opened: BTreeMap<TopicPartition, LeaderEpoch>,
     /// What was answered of partitions.
@@ -108,10 +108,10 @@ impl Seen {
         self.leads_quorum
     }
 
-    /// Its metadata has a partition, or it was never looked at.
+    /// By its metadata it holds a partition, or it was never looked at.
     #[must_use]
-    pub fn knows(&self, partition: TopicPartition) -> bool {
-        self.known.as_ref().is_none_or(|known| known.contains(&partition))
+    pub fn holds(&self, partition: TopicPartition) -> bool {
+        self.held.as_ref().is_none_or(|held| held.contains(&partition))
     }
 
     /// Looks at a broker after a step: what has changed since the look before.
@@ -138,11 +138,12 @@ impl Seen {
         if broker.image().end() != seen.image_end {
             seen.image_end = broker.image().end();
             sights.push(Sight::Image { end: seen.image_end, hash: image_hash(broker.image()) });
-            seen.known = None;
+            seen.held = None;
             seen.replicas.retain(|partition, _| broker.replicas().contains_key(partition));
         }
-        if seen.known.is_none() {
-            seen.known = Some(broker.image().all_partitions().map(|(partition, _)| partition).collect());
+        if seen.held.is_none() {
+            let held = broker.image().held_by(broker.config().node_id);
+            seen.held = Some(held.map(|(partition, _)| partition).collect());
         }
         for (&partition, replica) in broker.replicas() {
             let leader = replica.leader();

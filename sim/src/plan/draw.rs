@@ -52,6 +52,7 @@ impl Plan {
             voters,
             admits_voters,
             deletes_per_mille: 0,
+            hostile: super::hostile::draw(scenario, seed, duration_ms),
         };
         super::voters::draw(&mut plan);
         plan.deletes_per_mille = draw_deletes(scenario, seed);

@@ -3,11 +3,13 @@
 
 mod draw;
 mod faults;
+mod hostile;
 mod voters;
 
 use serde::{Deserialize, Serialize};
 
 pub use faults::{Blow, Fault, FaultKind};
+pub use hostile::HostilePlan;
 pub use voters::{VoterStep, VoterWish};
 
 /// One run.
@@ -39,6 +41,9 @@ pub struct Plan {
     /// So many in 1,000 of an administrator's operations delete records.
     #[serde(default)]
     pub deletes_per_mille: u64,
+    /// Somebody who means harm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostile: Option<HostilePlan>,
 }
 
 /// Scenarios by name.

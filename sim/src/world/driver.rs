@@ -11,10 +11,13 @@ use crate::trace::{Kind, input_number};
 use bytes::Bytes;
 use seedlog_core::door::ClientBody;
 use seedlog_core::ids::OpId;
-use seedlog_core::input::Input;
+use seedlog_core::input::{Input, LogDir};
 use seedlog_core::journal::Entry;
 use seedlog_core::output::{HaltReason, Output, Outputs, StoreCommand};
 use seedlog_core::records::BatchHeader;
+
+/// A walk through all logs takes so long, at least.
+const LOOK_US: u64 = 2_000;
 
 impl World {
     /// One step of a broker and everything that its outputs ask for.
@@ -115,7 +118,13 @@ impl World {
                 self.queue.push(self.now_us + late + 20, What::Look { node: at, life, id });
             }
             Output::FindExpired { .. } => unreachable!("logs are kept for ever here"),
-            Output::MeasureLogs { .. } => unreachable!("no client here asks for the sizes of logs"),
+            Output::MeasureLogs { op, partitions } => {
+                // How large they are is nobody's business here.
+                let sizes = partitions.into_iter().map(|partition| (partition, 0)).collect();
+                let dir = LogDir { path: "logs".to_owned(), total_bytes: None, usable_bytes: None, sizes };
+                self.mark(Mark::LogsMeasured);
+                self.input_late(at, LOOK_US, Input::LogsMeasured { op, dir });
+            }
             Output::Store { op, command } => self.on_command(at, op, command),
             Output::Halt { reason } => self.on_halt(at, &reason),
         }

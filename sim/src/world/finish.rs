@@ -64,7 +64,7 @@ impl World {
     pub(super) fn on_look_for_the_end(&mut self) {
         let open = match self.phase {
             Phase::Stormy | Phase::Over => return,
-            Phase::Draining { .. } => self.open_client(false),
+            Phase::Draining { .. } => self.open_client(false).or_else(|| self.open_hostile()),
             Phase::Settling { .. } => self.unhealthy(),
             Phase::Reading { .. } => self.open_client(true),
             Phase::Stopping { .. } => self.still_running(),

@@ -276,6 +276,7 @@ fn broker_config(node: &Node, cluster: &ClusterPlan, voters: u32) -> Config {
     config.topic.segment_bytes = node.numbers.segment_bytes;
     config.auto_create_topics = false;
     config.fetch_sessions_max = 2;
+    config.fetch_session_partitions_max = 200;
     config.disk_free_bytes_min = FREE_BYTES_MIN;
     config.snapshot_journal_bytes = node.numbers.snapshot_bytes;
     config.metadata_entries_max = cluster.metadata_entries_max;

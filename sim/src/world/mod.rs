@@ -8,7 +8,7 @@
 //!
 //! * `queue`: events; * `node`: a machine and its process; * `driver`: steps and their outputs; * `answer`: replies and what is
 //!   filled into them; * `life`: starts, recoveries, crashes; * `net`: connections and frames; * `faults`: the plan's faults;
-//!   * `voters`: changes of the quorum's members; * `finish`: healing, the last reading, the end.
+//!   * `hostile`: somebody who means harm; * `voters`: changes of the quorum's members; * `finish`: healing, the last reading, the end.
 //!
 //! Nothing here reads a clock, spawns, or hashes by address: a run is a function of (build, plan).
 
@@ -16,6 +16,7 @@ mod answer;
 mod driver;
 mod faults;
 mod finish;
+mod hostile;
 mod life;
 mod links;
 mod net;
@@ -32,6 +33,7 @@ use crate::marks::{Mark, Marks};
 use crate::plan::Plan;
 use crate::rng::{Purpose, Stream};
 use crate::trace::{Event, Kind, NOWHERE, Trace};
+use hostile::Hostile;
 use links::Links;
 use net::Client;
 use node::Node;
@@ -50,6 +52,7 @@ pub struct World {
     queue: Queue,
     nodes: Vec<Node>,
     clients: Vec<Client>,
+    hostile: Option<Hostile>,
     net: Stream,
     next_conn: u64,
     links: Links,
@@ -133,6 +136,7 @@ impl World {
             },
             nodes,
             clients,
+            hostile: Hostile::new(&plan),
             net: Stream::new(plan.seed, Purpose::Net, 0),
             next_conn: 0,
             bench: Bench::new(enabled),
@@ -160,6 +164,7 @@ impl World {
             world.queue.push(step.at_us, What::Voters { index, tries: 0 });
         }
         world.queue.push(world.plan.duration_ms * 1_000, What::Heal);
+        world.schedule_hostile();
         world
     }
 
@@ -244,6 +249,7 @@ impl World {
             What::Voters { index, tries } => self.on_voter_step(index, tries),
             What::FaultEnds { node, ends } => self.on_fault_ends(node, ends),
             What::Resume { node } => self.on_resume(node),
+            What::Hostile => self.on_hostile(),
             What::Heal => self.on_heal(),
             What::Finish => self.on_look_for_the_end(),
         }

@@ -1,6 +1,7 @@
 //! Connections and frames: every byte that a client sends goes through the door, every answer through the codec.
 
 use super::World;
+use super::hostile::is_hostile;
 use super::node::{Conn, State};
 use super::queue::{Packet, What};
 use crate::clients::{Actor, Context};
@@ -78,6 +79,10 @@ impl World {
     }
 
     fn carry_to_client(&mut self, client: usize, conn: ConnId, packet: Packet) {
+        if is_hostile(conn) {
+            self.carry_to_hostile(conn, packet);
+            return;
+        }
         let mut at = self.now_us + self.latency();
         if let Some(broker) = self.clients[client].broker_at(conn)
             && let Some(link) = self.clients[client].links.get_mut(&broker)
@@ -146,6 +151,13 @@ impl World {
         let admitted = door::admit(frame.slice(LENGTH_PREFIX_BYTES..));
         let bytes = frame.len() as u64;
         self.note_at(at, Kind::Frame, [conn.0, bytes, hash64(frame)]);
+        let State::Up(process) = &mut self.nodes[at].state else { return };
+        if !process.conns.contains_key(&conn) {
+            return;
+        }
+        if is_hostile(conn) {
+            self.on_hostile_frame(at, conn, frame, admitted.is_ok());
+        }
         let State::Up(process) = &mut self.nodes[at].state else { return };
         let Some(held) = process.conns.get_mut(&conn) else { return };
         match admitted {
@@ -233,6 +245,10 @@ impl World {
     }
 
     pub(super) fn on_client_packet(&mut self, client: usize, conn: ConnId, packet: Packet) {
+        if is_hostile(conn) {
+            self.on_hostile_packet(conn, packet);
+            return;
+        }
         // Otherwise it is of a connection that the client has given up.
         let Some(broker) = self.clients[client].broker_at(conn) else { return };
         match packet {

@@ -37,6 +37,7 @@ pub(super) enum What {
     LinkFaultEnds { id: u64 },
     LinkLost { id: u64 },
     Return { node: usize },
+    Hostile,
     Heal,
     Finish,
 }
@@ -96,6 +97,7 @@ impl What {
             | Self::LinkFaultEnds { .. }
             | Self::LinkLost { .. }
             | Self::Return { .. }
+            | Self::Hostile
             | Self::Heal
             | Self::Finish => None,
         }

@@ -1,7 +1,8 @@
 //! What a range of seeds must have seen here: the bare world's marks as far as this world can hit them, and its own.
 //!
 //! Left out are those that are about the bare world's model of a driver; those of single messages: on a stream none is lost,
-//! doubled or overtaken, and which batch a node could not put into a queue it tells nobody; and those of changes of the voters that
+//! doubled or overtaken, and which batch a node could not put into a queue it tells nobody; those of hostile clients, whose frames
+//! are drawn for the bare world's connections; and those of changes of the voters that
 //! an operator asks for, which nobody outside of the core can do yet.
 
 use seedlog_sim::marks::{Mark, Marks};
@@ -16,6 +17,10 @@ pub const NOT_HERE: &[Mark] = &[
     Mark::MessageLate,
     Mark::VotersRolledBack,
     Mark::LeaderRemovesItself,
+    Mark::HostileClosed,
+    Mark::HostileLeft,
+    Mark::RoleRefused,
+    Mark::LogsMeasured,
 ];
 
 /// Writes the enum and its words from one table.

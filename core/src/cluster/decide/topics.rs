@@ -21,7 +21,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// Kafka's limit on a topic's name.
-const TOPIC_NAME_BYTES_MAX: usize = 249;
+pub(crate) const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Replicas that a topic has without being told, in a cluster that has as many brokers.
 const REPLICATION_FACTOR: usize = 3;

@@ -243,7 +243,10 @@ impl Machine {
             cold_read_threads: 1,
             connections_max: 100,
             connections_per_ip_max: 100,
+            connections_per_ip_overrides: BTreeMap::new(),
             connection_idle_ms_max: Some(idle_ms),
+            request_arrival_ms: 30_000,
+            queued_request_bytes_max: None,
             memory: MemoryBudget {
                 total_bytes: 40 << 20,
                 // 64 KiB a batch of the bare world's cache; without any the store takes no appends.
