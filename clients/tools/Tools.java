@@ -90,6 +90,7 @@ public final class Tools {
     private volatile Integer exitCode;
     private ByteArrayOutputStream said = new ByteArrayOutputStream();
     private volatile int saidBeforeExit;
+    private volatile int saidBeforeHooks;
 
     private Tools(String bootstrap, Path nodes, String nodeScript) {
         this.bootstrap = bootstrap;
@@ -211,6 +212,7 @@ public final class Tools {
         PrintStream stderr = System.err;
         said = new ByteArrayOutputStream();
         saidBeforeExit = Integer.MAX_VALUE;
+        saidBeforeHooks = 0;
         PrintStream both = new PrintStream(said, true, StandardCharsets.UTF_8);
         exitCode = null;
         atExit.clear();
@@ -233,7 +235,11 @@ public final class Tools {
         }
         // A tool that catches everything tells of Ended, which nobody sees where the process really ends.
         byte[] bytes = said.toByteArray();
-        return new String(bytes, 0, Math.min(bytes.length, saidBeforeExit), StandardCharsets.UTF_8);
+        if (saidBeforeExit >= saidBeforeHooks) {
+            return new String(bytes, StandardCharsets.UTF_8);
+        }
+        return new String(bytes, 0, saidBeforeExit, StandardCharsets.UTF_8)
+                + new String(bytes, saidBeforeHooks, bytes.length - saidBeforeHooks, StandardCharsets.UTF_8);
     }
 
     /** As the virtual machine would: main, what is to be done at the exit, the exit code. */
@@ -248,6 +254,7 @@ public final class Tools {
         } catch (ReflectiveOperationException e) {
             throw new IllegalStateException(e);
         }
+        saidBeforeHooks = said.size();
         for (Runnable hook : atExit) {
             hook.run();
         }
