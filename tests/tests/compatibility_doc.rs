@@ -41,7 +41,7 @@ struct Answer {
 }
 
 fn tools_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("clients/tools")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a folder").join("clients/tools")
 }
 
 fn steps(text: &str) -> Vec<Step> {
@@ -51,7 +51,7 @@ fn steps(text: &str) -> Vec<Step> {
         if let Some(title) = line.strip_prefix("## ") {
             heading = Some(title.to_owned());
         } else if let Some(file) = line.strip_prefix("file ") {
-            let (name, content) = file.split_once(' ').unwrap();
+            let (name, content) = file.split_once(' ').expect("a file has a name and a text");
             files.push((name.to_owned(), content.trim_matches('\'').to_owned()));
         } else if line.starts_with("kafka-") || line.starts_with("node ") {
             steps.push(Step {
@@ -62,9 +62,9 @@ fn steps(text: &str) -> Vec<Step> {
                 why: None,
             });
         } else if let Some(input) = line.strip_prefix("< ") {
-            steps.last_mut().unwrap().input.push(input.to_owned());
+            steps.last_mut().expect("it belongs to a step").input.push(input.to_owned());
         } else if let Some(why) = line.strip_prefix("why: ") {
-            steps.last_mut().unwrap().why = Some(why.to_owned());
+            steps.last_mut().expect("it belongs to a step").why = Some(why.to_owned());
         }
     }
     steps
@@ -75,7 +75,9 @@ fn answers(text: &str) -> Vec<Answer> {
     for line in text.lines() {
         match line.strip_prefix("$ ") {
             Some(step) => answers.push(Answer { line: step.to_owned(), said: Vec::new() }),
-            None => answers.last_mut().unwrap().said.push(line.trim().to_owned()),
+            None => {
+                answers.last_mut().expect("an answer begins with its step").said.push(line.trim().to_owned())
+            }
         }
     }
     answers
