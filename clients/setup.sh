@@ -46,6 +46,10 @@ setup_java() {
     "$here/java/get-kafka.sh" "$cache/kafka"
   fi
   has javac || return 0
+  # What runs Kafka's tools, and takes out of what they say what differs every time.
+  if [ -n "$(find "$here"/tools/*.java -newer "$cache/java/Tools.class" 2>&1)" ]; then
+    javac -encoding UTF-8 -d "$cache/java" -cp "${KAFKA_HOME:-$cache/kafka}/libs/*" "$here"/tools/*.java
+  fi
   if [ ! "$cache/java/Clients.class" -nt "$here/java/Clients.java" ]; then
     javac -encoding UTF-8 -d "$cache/java" -cp "${KAFKA_HOME:-$cache/kafka}/libs/*" "$here/java/Clients.java"
   fi

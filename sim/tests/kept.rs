@@ -158,3 +158,8 @@ fn a_follower_acknowledges_in_the_step_in_which_it_lets_its_copy_go() {
 fn two_entries_are_committed_in_one_step_and_the_later_one_takes_a_copy_away() {
     is_clean_with_moves(1504);
 }
+
+#[test]
+fn a_broker_that_has_stopped_is_not_told_that_its_connections_are_gone() {
+    is_clean_with_moves(304);
+}

@@ -506,18 +506,10 @@ impl Broker {
         while let Some(records) = self.quorum.log.records_at(at) {
             at = at.plus(1);
             for record in records {
-                let (name, replicas) = match &record {
-                    MetadataRecord::Partition { topic_id, partition, replicas, .. } => {
-                        ((*topic_id, *partition), replicas.as_slice())
-                    }
-                    MetadataRecord::Reassignment { topic_id, partition, assignment, .. } => {
-                        ((*topic_id, *partition), assignment.replicas())
-                    }
-                    _ => continue,
-                };
-                if replicas.contains(&me) {
-                    let (topic_id, partition) = name;
-                    held.insert(TopicPartition { topic_id, partition });
+                if let Some((partition, replicas)) = record.replicas()
+                    && replicas.contains(&me)
+                {
+                    held.insert(partition);
                 }
             }
         }

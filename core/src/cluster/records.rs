@@ -5,7 +5,8 @@
 use crate::cluster::assignment::Assignment;
 use crate::cluster::topic_config::TopicConfig;
 use crate::ids::{
-    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId, Uuid,
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId,
+    TopicPartition, Uuid,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -193,6 +194,29 @@ pub enum MetadataRecord {
 }
 
 impl MetadataRecord {
+    /// The partition whose replicas it names, and these.
+    #[must_use]
+    pub fn replicas(&self) -> Option<(TopicPartition, &[NodeId])> {
+        let (topic_id, partition, replicas) = match self {
+            Self::Partition { topic_id, partition, replicas, .. } => {
+                (topic_id, partition, replicas.as_slice())
+            }
+            Self::Reassignment { topic_id, partition, assignment, .. } => {
+                (topic_id, partition, assignment.replicas())
+            }
+            Self::LeaderChange { .. }
+            | Self::Voters { .. }
+            | Self::RegisterBroker { .. }
+            | Self::BrokerState { .. }
+            | Self::Topic { .. }
+            | Self::PartitionChange { .. }
+            | Self::RemoveTopic { .. }
+            | Self::ProducerIds { .. }
+            | Self::TopicConfig { .. } => return None,
+        };
+        Some((TopicPartition { topic_id: *topic_id, partition: *partition }, replicas))
+    }
+
     /// The bytes of one entry of the metadata log.
     #[must_use]
     pub fn encode(records: &[Self]) -> Vec<u8> {

@@ -41,10 +41,11 @@ fn framed(body: &[u8]) -> Vec<u8> {
 
 /// An empty request of an API, as a frame.
 fn request(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
-    let request: Request = match api {
+    let request = if api == ApiKey::Metadata {
         // Before version 1 no list of topics says that all are meant.
-        ApiKey::Metadata => MetadataRequest { topics: Some(Vec::new()), ..Default::default() }.into(),
-        api => Request::empty(api),
+        MetadataRequest { topics: Some(Vec::new()), ..Default::default() }.into()
+    } else {
+        Request::empty(api)
     };
     encode_request(version, correlation_id, None, &request).unwrap().to_bytes().to_vec()
 }

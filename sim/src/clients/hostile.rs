@@ -177,12 +177,15 @@ fn put(body: &mut [u8], at: usize, number: i16) {
     }
 }
 
-/// How many of something: mostly few, sometimes very many.
-fn many(rng: &mut Stream) -> u64 {
-    match rng.below(10) {
-        0 => 0,
-        1..=6 => rng.range(1, 4),
-        7 | 8 => rng.range(50, 300),
+/// How many of something: mostly few, sometimes many, rarely very many. What is in each of them is fewer, or a run would do
+/// little else than write frames.
+fn many(rng: &mut Stream, is_inner: bool) -> u64 {
+    match rng.below(100) {
+        0..10 => 0,
+        10..80 => rng.range(1, 4),
+        80..98 if is_inner => rng.range(5, 20),
+        80..98 => rng.range(20, 80),
+        _ if is_inner => 100,
         _ => 2_000,
     }
 }
@@ -207,7 +210,12 @@ fn small(rng: &mut Stream) -> i32 {
 }
 
 fn each<T>(rng: &mut Stream, mut make: impl FnMut(&mut Stream, u64) -> T) -> Vec<T> {
-    (0..many(rng)).map(|at| make(rng, at)).collect()
+    (0..many(rng, false)).map(|at| make(rng, at)).collect()
+}
+
+/// The same within one of many.
+fn each_of<T>(rng: &mut Stream, mut make: impl FnMut(&mut Stream) -> T) -> Vec<T> {
+    (0..many(rng, true)).map(|_| make(rng)).collect()
 }
 
 /// Extreme contents for an API, and whether they may be spoiled.
@@ -218,7 +226,7 @@ fn draw_request(rng: &mut Stream, api: ApiKey) -> (Request, bool) {
         ApiKey::Fetch => draw_fetch(rng).into(),
         ApiKey::ListOffsets => {
             let topics = each(rng, |rng, at| {
-                let partitions = each(rng, |rng, _| ListOffsetsPartition {
+                let partitions = each_of(rng, |rng| ListOffsetsPartition {
                     partition_index: index(rng),
                     current_leader_epoch: small(rng),
                     timestamp: number(rng),
@@ -229,7 +237,7 @@ fn draw_request(rng: &mut Stream, api: ApiKey) -> (Request, bool) {
         }
         ApiKey::OffsetForLeaderEpoch => {
             let topics = each(rng, |rng, at| {
-                let partitions = each(rng, |rng, _| OffsetForLeaderPartition {
+                let partitions = each_of(rng, |rng| OffsetForLeaderPartition {
                     partition: index(rng),
                     current_leader_epoch: small(rng),
                     leader_epoch: small(rng),
@@ -254,7 +262,7 @@ fn draw_request(rng: &mut Stream, api: ApiKey) -> (Request, bool) {
         ApiKey::DescribeLogDirs => {
             let topics = each(rng, |rng, at| DescribableLogDirTopic {
                 topic: readable(rng, at),
-                partitions: each(rng, |rng, _| index(rng)),
+                partitions: each_of(rng, index),
             });
             DescribeLogDirsRequest { topics: rng.chance(500).then_some(topics) }.into()
         }
@@ -300,7 +308,7 @@ fn draw_change(rng: &mut Stream, api: ApiKey) -> Request {
         }
         ApiKey::DeleteRecords => {
             let topics = each(rng, |rng, at| {
-                let partitions = each(rng, |rng, _| DeleteRecordsPartition {
+                let partitions = each_of(rng, |rng| DeleteRecordsPartition {
                     partition_index: index(rng),
                     offset: number(rng),
                 });
@@ -352,7 +360,7 @@ fn draw_produce(rng: &mut Stream) -> (Request, bool) {
         each(rng, |rng, at| TopicProduceData {
             name: nowhere(rng, at),
             topic_id: Uuid([0xee; 16]),
-            partition_data: each(rng, |rng, _| part(rng)),
+            partition_data: each_of(rng, part),
         })
     };
     let request = ProduceRequest {
@@ -400,11 +408,11 @@ fn draw_fetch(rng: &mut Stream) -> FetchRequest {
 
 /// An empty request of an API.
 fn request_of(api: ApiKey) -> Request {
-    match api {
+    if api == ApiKey::Metadata {
         // Of no topic: without a list it asks for all of them.
-        ApiKey::Metadata => MetadataRequest { topics: Some(Vec::new()), ..Default::default() }.into(),
-        api => Request::empty(api),
+        return MetadataRequest { topics: Some(Vec::new()), ..Default::default() }.into();
     }
+    Request::empty(api)
 }
 
 #[cfg(test)]

@@ -200,7 +200,6 @@ fn request(
 }
 
 impl Behaviour for Mover {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "it asks for nothing else")]
     fn on_response(&mut self, ctx: &mut Context<'_>, _broker: u32, number: u64, response: Response) {
         let Some((_, _, question)) = self.waiting.take_if(|(asked, ..)| *asked == number) else { return };
         match (&question, &response) {

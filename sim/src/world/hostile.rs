@@ -234,6 +234,9 @@ impl World {
     /// S27: what a broker holds is within its limits, and for somebody who is there.
     pub(super) fn check_held(&mut self, at: usize) {
         let State::Up(process) = &self.nodes[at].state else { return };
+        if process.stopped {
+            return; // It decides nothing any more, and is not told of who goes.
+        }
         let unanswered = process.conns.values().map(|conn| conn.due.len()).sum();
         let (held, limits) = (process.broker.held(), process.broker.config());
         let said = s27::check(held, limits, process.conns.len(), unanswered);

@@ -62,7 +62,7 @@ pub(super) fn check_manual(
     }
     if let Some(unknown) = brokers.iter().find(|&&id| !image.brokers().contains_key(&NodeId(id))) {
         return invalid(format!(
-            "The manual assignment of partition {index} names unknown broker {unknown}."
+            "The manual partition assignment includes broker {unknown}, but no such broker is registered."
         ));
     }
     if !brokers.iter().any(|&id| is_active(image, NodeId(id))) {

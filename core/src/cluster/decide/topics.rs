@@ -320,7 +320,7 @@ pub(crate) fn check_topic_name(name: &str) -> Result<(), String> {
         return Err("Topic name is invalid: the empty string is not allowed".to_string());
     }
     if name == "." || name == ".." {
-        return Err("Topic name is invalid: '.' or '..' is not allowed".to_string());
+        return Err(format!("Topic name is invalid: '{name}' is not allowed"));
     }
     if name.len() > TOPIC_NAME_BYTES_MAX {
         return Err(format!(
