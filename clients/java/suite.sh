@@ -135,7 +135,8 @@ access() {
 
 features() {
   local said
-  contains "the features" "$(admin_command FeatureCommand describe)" "Feature: metadata.version	SupportedMinVersion: 4.3-IV0	SupportedMaxVersion: 4.3-IV0	FinalizedVersionLevel: 4.3-IV0	Epoch: "
+  said=$(admin_command FeatureCommand describe | tr -s '\t ' ' ')
+  contains "the features" "$said" "Feature: metadata.version SupportedMinVersion: 4.3-IV0 SupportedMaxVersion: 4.3-IV0 FinalizedVersionLevel: 4.3-IV0 Epoch: "
   if said=$(admin_command FeatureCommand upgrade --feature share.version=1 2>&1); then
     echo "a feature that is not there was moved: $said"
     return 1
