@@ -163,3 +163,8 @@ fn two_entries_are_committed_in_one_step_and_the_later_one_takes_a_copy_away() {
 fn a_broker_that_has_stopped_is_not_told_that_its_connections_are_gone() {
     is_clean_with_moves(304);
 }
+
+#[test]
+fn who_is_told_where_logs_part_is_told_the_watermark_as_well() {
+    is_clean_with_moves(4408);
+}

@@ -32,7 +32,7 @@ enum Say {
     /// It cannot be read.
     Error(ErrorCode),
     /// The reader's log and ours part at the end of this epoch.
-    Diverging { epoch: LeaderEpoch, end: Offset },
+    Diverging { epoch: LeaderEpoch, end: Offset, high_watermark: Offset, log_start: Offset },
     /// Where it stands, with the records from the wanted offset on, if there are any.
     Data { high_watermark: Offset, log_start: Offset, extent: Option<Extent>, available: u64 },
 }
@@ -257,7 +257,8 @@ impl Broker {
                 if !replica.knows_committed() {
                     return Ok(Say::Nothing); // Where they part, and what of that counts, it will know (SAFETY R6).
                 }
-                return Ok(Say::Diverging { epoch: end.epoch, end: end.end.min(high_watermark) });
+                let (epoch, end) = (end.epoch, end.end.min(high_watermark));
+                return Ok(Say::Diverging { epoch, end, high_watermark, log_start: replica.durable_start() });
             }
         }
         if replica.durable_start() <= part.offset && part.offset < log.start() {
@@ -344,10 +345,12 @@ impl Broker {
                 );
                 true
             }
-            Say::Diverging { epoch, end } => {
+            Say::Diverging { epoch, end, high_watermark, log_start } => {
                 let data = PartitionData {
                     diverging_epoch: EpochEndOffset { epoch: epoch.0, end_offset: end.0 },
-                    high_watermark: -1,
+                    high_watermark: high_watermark.0,
+                    last_stable_offset: high_watermark.0,
+                    log_start_offset: log_start.0,
                     ..partition_data(part_key.index, ErrorCode::None)
                 };
                 answer.add(part_key, data);
