@@ -168,3 +168,8 @@ fn a_broker_that_has_stopped_is_not_told_that_its_connections_are_gone() {
 fn who_is_told_where_logs_part_is_told_the_watermark_as_well() {
     is_clean_with_moves(4408);
 }
+
+#[test]
+fn an_answer_that_waited_for_its_turn_leaves_in_the_step_that_lets_the_copy_go() {
+    is_clean_with_moves(4880);
+}

@@ -5,7 +5,8 @@
 use super::node_log::NodeLog;
 use super::oracle::ShadowBatch;
 use super::truth::Truth;
-use seedlog_core::ids::{Lsn, NodeId, Offset, TopicPartition};
+use seedlog_core::broker::Broker;
+use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 
 /// A copy's log, and what is on its platter.
 #[derive(Debug, Clone, Copy)]
@@ -61,10 +62,10 @@ fn check_copies<'a>(
 /// What is acknowledged to a producer.
 #[derive(Debug, Clone, Copy)]
 pub struct Acked<'a> {
-    /// The node that answers.
-    pub node: NodeId,
-    /// Its copy.
+    /// The copy of the node that answers.
     pub own: Copy<'a>,
+    /// By the metadata that this node knows it is not in sync: its copy may have been let go of.
+    pub is_out: bool,
     /// Bits were flipped under it.
     pub is_hit: bool,
     /// The partition.
@@ -73,6 +74,13 @@ pub struct Acked<'a> {
     pub base: Offset,
     /// What the producer asked for: -1 for all.
     pub acks: i16,
+}
+
+/// By the metadata that a node knows it is not in sync with a partition.
+#[must_use]
+pub fn is_out(broker: &Broker, partition: TopicPartition) -> bool {
+    let me = broker.config().node_id;
+    broker.image().partition(partition).is_some_and(|held| !held.state.isr.contains(&me))
 }
 
 /// Checks an acknowledgement that leaves for a producer, and remembers it for S1.
@@ -84,7 +92,7 @@ pub fn check_produced<'a>(
     acked: Acked<'_>,
     copies: impl Iterator<Item = Copy<'a>>,
 ) -> Result<(), String> {
-    let Acked { node, own, is_hit, partition, base, acks } = acked;
+    let Acked { own, is_out, is_hit, partition, base, acks } = acked;
     let is_beyond = truth.is_beyond(partition);
     let image = &truth.image;
     let held = image.partition(partition).filter(|_| acks == -1);
@@ -94,7 +102,6 @@ pub fn check_produced<'a>(
         usize::try_from(needed).unwrap_or(1).saturating_sub(lost)
     });
     // It was acknowledged here, and other parts of the request were waited for: meanwhile the partition moved elsewhere.
-    let is_out = image.partition(partition).is_some_and(|held| !held.state.isr.contains(&node));
     let has_moved = is_out && own.log.is_none_or(|log| log.at(base).is_none());
     let committed = truth.logs.get(&partition).and_then(|log| log.at(base)).filter(|_| has_moved);
     let said = match needed {

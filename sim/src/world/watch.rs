@@ -207,7 +207,8 @@ impl World {
         let own = &self.nodes[at];
         // A duplicate may be acknowledged after a bit of its group was flipped.
         let is_hit = !own.oracle.flips.is_empty();
-        let own = Acked { node: own.node_id, own: copy(own), is_hit, partition, base, acks };
+        let is_out = matches!(&own.state, State::Up(process) if s12::is_out(&process.broker, partition));
+        let own = Acked { own: copy(own), is_out, is_hit, partition, base, acks };
         let said = s12::check_produced(&mut self.truth, own, self.nodes.iter().map(copy));
         self.hear(Judge::S12, at, said);
     }

@@ -416,7 +416,8 @@ impl World {
                 // A duplicate may be acknowledged after a bit of its group was flipped.
                 let is_hit = !machines[at].oracle.flips.is_empty();
                 let base = Offset(part.base_offset);
-                let acked = Acked { node: machines[at].voter().node_id, own, is_hit, partition, base, acks };
+                let acked =
+                    Acked { own, is_out: s12::is_out(broker, partition), is_hit, partition, base, acks };
                 let said = s12::check_produced(&mut self.truth, acked, copies);
                 self.hear(Judge::S12, at, said);
             }
