@@ -90,7 +90,7 @@ pub fn is_out(broker: &Broker, partition: TopicPartition) -> bool {
 pub fn check_produced<'a>(
     truth: &mut Truth,
     acked: Acked<'_>,
-    copies: impl Iterator<Item = Copy<'a>>,
+    copies: impl Iterator<Item = Copy<'a>> + Clone,
 ) -> Result<(), String> {
     let Acked { own, is_out, is_hit, partition, base, acks } = acked;
     let is_beyond = truth.is_beyond(partition);
@@ -103,10 +103,13 @@ pub fn check_produced<'a>(
     });
     // It was acknowledged here, and other parts of the request were waited for: meanwhile the partition moved elsewhere.
     let has_moved = is_out && own.log.is_none_or(|log| log.at(base).is_none());
-    let committed = truth.logs.get(&partition).and_then(|log| log.at(base)).filter(|_| has_moved);
+    // The watermark that passed it may have gone with the copy, before anybody saw it.
+    let committed = truth.logs.get(&partition).and_then(|log| log.at(base)).map(|held| &held.batch);
+    let elsewhere = copies.clone().find_map(|copy| copy.log?.at(base)).map(|held| &held.batch);
+    let moved = committed.or(elsewhere).filter(|_| has_moved);
     let said = match needed {
         _ if is_beyond || is_hit => Ok(()),
-        Some(needed) if let Some(held) = committed => check_copies(copies, needed, &held.batch),
+        Some(needed) if let Some(batch) = moved => check_copies(copies, needed, batch),
         None if has_moved => Ok(()),
         Some(needed) => check_ack(own, Some((copies, needed)), base),
         None => check_ack(own, None::<(std::iter::Empty<Copy<'_>>, usize)>, base),
@@ -117,7 +120,7 @@ pub fn check_produced<'a>(
     }
     match truth.log_mut(partition).at_mut(base) {
         Some(held) => held.acked = true,
-        None if is_beyond => {}
+        None if is_beyond || has_moved => {}
         None => {
             let says = format!("{partition}: offset {base} is acknowledged by all, and is not committed");
             return said.and(Err(says));
