@@ -1,6 +1,7 @@
 //! Names of things: one newtype for each id, offset, epoch and number, so that no signature takes two bare integers.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +177,14 @@ impl TopicPartition {
     #[must_use]
     pub fn is_data(&self) -> bool {
         *self != Self::METADATA
+    }
+}
+
+impl NodeId {
+    /// Nodes as messages name them.
+    #[must_use]
+    pub fn numbers(nodes: &[Self]) -> Vec<i32> {
+        nodes.iter().map(|node| node.0).collect()
     }
 }
 

@@ -179,6 +179,20 @@ impl Permit {
     }
 }
 
+/// A budget with these bytes for requests, and 8 MiB for replies.
+#[cfg(test)]
+pub(crate) fn budget_for_tests(requests_bytes: u64) -> Budget {
+    let memory = MemoryBudget {
+        total_bytes: 64 << 20,
+        tail_cache_bytes: 8 << 20,
+        requests_bytes,
+        replies_bytes: 8 << 20,
+        peers_bytes: 0,
+        core_bytes: 0,
+    };
+    Budget::new(&memory, None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,21 +221,9 @@ mod tests {
         }
     }
 
-    fn budget() -> Budget {
-        let memory = MemoryBudget {
-            total_bytes: 64 << 20,
-            tail_cache_bytes: 8 << 20,
-            requests_bytes: 16 << 20,
-            replies_bytes: 8 << 20,
-            peers_bytes: 0,
-            core_bytes: 0,
-        };
-        Budget::new(&memory, None)
-    }
-
     #[test]
     fn an_address_and_large_requests_leave_something_for_others() {
-        let budget = budget();
+        let budget = budget_for_tests(16 << 20);
         let (one, two, three) = (budget.share(), budget.share(), budget.share());
         let large = now(budget.take_request(&one, 8 << 20)).expect("half of all is an address's own");
         assert!(now(budget.take_request(&one, 1)).is_none(), "and no more");
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn it_is_known_that_somebody_waits() {
-        let budget = budget();
+        let budget = budget_for_tests(16 << 20);
         let (one, two) = (budget.share(), budget.share());
         let held = now(budget.take_reply(&one, 8 << 20)).expect("it is free");
         assert!(!budget.lacks_reply_bytes(&one));

@@ -130,9 +130,14 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
             ("", &["tests/golden/create_partitions.txt", "tests/golden/cluster_create_partitions.txt"])
         }
         ApiKey::ElectLeaders => ("no unclean elections", &["tests/golden/cluster_elect_leaders.txt"]),
-        ApiKey::AlterPartitionReassignments | ApiKey::ListPartitionReassignments => {
-            ("", &["tests/golden/cluster_reassignment.txt", "tests/golden/cluster_reassignment_refused.txt"])
-        }
+        ApiKey::AlterPartitionReassignments | ApiKey::ListPartitionReassignments => (
+            "",
+            &[
+                "tests/golden/cluster_reassignment.txt",
+                "tests/golden/cluster_reassignment_refused.txt",
+                "tests/golden/cluster_reassignment_waits.txt",
+            ],
+        ),
         ApiKey::DescribeCluster => ("", &["clients/cluster/cluster.sh"]),
         ApiKey::DescribeTopicPartitions => ("", &["tests/golden/describe_partitions.txt"]),
     }

@@ -103,15 +103,14 @@ impl Broker {
         partition: &PartitionImage,
     ) -> DescribeTopicPartitionsResponsePartition {
         let state = &partition.state;
-        let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<i32>>();
         DescribeTopicPartitionsResponsePartition {
             error_code: ErrorCode::None.code(),
             partition_index,
             leader_id: state.leader.map_or(-1, |node| node.0),
             leader_epoch: state.leader_epoch.0,
-            replica_nodes: numbers(partition.replicas()),
-            isr_nodes: numbers(&state.isr),
-            eligible_leader_replicas: Some(numbers(&state.elr)),
+            replica_nodes: NodeId::numbers(partition.replicas()),
+            isr_nodes: NodeId::numbers(&state.isr),
+            eligible_leader_replicas: Some(NodeId::numbers(&state.elr)),
             last_known_elr: Some(state.last_known.iter().map(|node| node.0).collect()),
             offline_replicas: self.offline_replicas(partition),
         }

@@ -137,7 +137,6 @@ impl Broker {
     fn describe_topic(&self, topic_id: Uuid, topic: &TopicImage) -> MetadataResponseTopic {
         let partitions = (0..).zip(&topic.partitions).map(|(index, partition)| {
             let state = &partition.state;
-            let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<i32>>();
             let nobody_has_it = state.isr.is_empty() && state.elr.is_empty() && state.last_known.is_none();
             let code = match state.leader {
                 Some(_) => ErrorCode::None,
@@ -150,8 +149,8 @@ impl Broker {
                 partition_index: index,
                 leader_id: state.leader.map_or(-1, |node| node.0),
                 leader_epoch: state.leader_epoch.0,
-                isr_nodes: numbers(&state.isr),
-                replica_nodes: numbers(partition.replicas()),
+                isr_nodes: NodeId::numbers(&state.isr),
+                replica_nodes: NodeId::numbers(partition.replicas()),
                 offline_replicas: self.offline_replicas(partition),
             }
         });

@@ -96,7 +96,7 @@ impl Census {
         self.replicas.offline += u64::from(replica.is_some_and(|replica| replica.damage().is_some()));
         if is_led_here {
             // As for Kafka: those that a reassignment adds are not missed yet.
-            let (in_sync, all) = (state.isr.len(), image.assignment.origin().len());
+            let (in_sync, all) = (state.isr.len(), image.replicas().len() - image.assignment.adding().len());
             // As for Kafka: who asks for more replicas than there are gets all of them.
             let least = usize::try_from(topic.min_insync_replicas).unwrap_or(1).min(all);
             self.replicas.led += 1;

@@ -144,7 +144,8 @@ definitions! {
         "Requests that were answered; what consumers fetch is in Fetch and in FetchConsumer, as in Kafka")
         .by(&["request"]);
     REQUEST_MS = gauge("kafka_network_requestmetrics_totaltimems", "milliseconds",
-        "From a request read to its answer, within the last one or two minutes; off by 7 percent at most")
+        "From a request read to its answer, within the last one or two minutes, or since the last scrape but one if that is \
+         longer; off by 7 percent at most")
         .by(&["request", "quantile"])
         .worry("Produce above what producers bear: look at seedlog_journal_sync_seconds first. Fetch waits for records, up \
                 to the consumer's fetch.max.wait.ms");

@@ -172,7 +172,7 @@ impl<R: StreamReader> FrameReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MemoryBudget;
+    use crate::budget::budget_for_tests as budget;
     use std::pin::pin;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -185,20 +185,6 @@ mod tests {
             buffer.extend_from_slice(&bytes[..count]);
             Ok(count)
         }
-    }
-
-    fn budget(requests_bytes: u64) -> Budget {
-        Budget::new(
-            &MemoryBudget {
-                total_bytes: 64 << 20,
-                tail_cache_bytes: 8 << 20,
-                requests_bytes,
-                replies_bytes: 8 << 20,
-                peers_bytes: 0,
-                core_bytes: 0,
-            },
-            None,
-        )
     }
 
     fn limits() -> Limits {

@@ -168,22 +168,12 @@ impl<E: Env, L: Lease> Drop for Told<E, L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MemoryBudget;
+    use crate::budget::budget_for_tests;
 
     #[test]
     fn caps_count_in_all_and_by_address() {
         let caps = Caps::default();
-        let budget = Budget::new(
-            &MemoryBudget {
-                total_bytes: 64 << 20,
-                tail_cache_bytes: 8 << 20,
-                requests_bytes: 16 << 20,
-                replies_bytes: 8 << 20,
-                peers_bytes: 0,
-                core_bytes: 0,
-            },
-            None,
-        );
+        let budget = budget_for_tests(16 << 20);
         let enter = |ip| caps.enter(ip, (3, 2), &budget).map(drop);
         let (one, two) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         assert_eq!(enter(one), Ok(()));

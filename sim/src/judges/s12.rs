@@ -104,9 +104,9 @@ pub fn check_produced<'a>(
     // It was acknowledged here, and other parts of the request were waited for: meanwhile the partition moved elsewhere.
     let has_moved = is_out && own.log.is_none_or(|log| log.at(base).is_none());
     // The watermark that passed it may have gone with the copy, before anybody saw it.
-    let committed = truth.logs.get(&partition).and_then(|log| log.at(base)).map(|held| &held.batch);
-    let elsewhere = copies.clone().find_map(|copy| copy.log?.at(base)).map(|held| &held.batch);
-    let moved = committed.or(elsewhere).filter(|_| has_moved);
+    let committed = || Some(&truth.logs.get(&partition)?.at(base)?.batch);
+    let elsewhere = || copies.clone().find_map(|copy| Some(&copy.log?.at(base)?.batch));
+    let moved = if has_moved { committed().or_else(elsewhere) } else { None };
     let said = match needed {
         _ if is_beyond || is_hit => Ok(()),
         Some(needed) if let Some(batch) = moved => check_copies(copies, needed, batch),

@@ -207,15 +207,11 @@ fn ongoing(
         let assignment = &image.partition(partition)?.assignment;
         assignment.is_moving().then(|| OngoingPartitionReassignment {
             partition_index: index,
-            replicas: numbers(assignment.replicas()),
-            adding_replicas: numbers(assignment.adding()),
-            removing_replicas: numbers(assignment.removing()),
+            replicas: NodeId::numbers(assignment.replicas()),
+            adding_replicas: NodeId::numbers(assignment.adding()),
+            removing_replicas: NodeId::numbers(assignment.removing()),
         })
     });
     let partitions: Vec<OngoingPartitionReassignment> = moving.collect();
     (!partitions.is_empty()).then(|| OngoingTopicReassignment { name: name.into(), partitions })
-}
-
-fn numbers(nodes: &[NodeId]) -> Vec<i32> {
-    nodes.iter().map(|node| node.0).collect()
 }
