@@ -12,7 +12,7 @@ use crate::wire::{
     DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
     IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
     ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request,
-    RequestBody, Str, UpdateFeaturesRequest, WireError, decode_request,
+    RequestBody, Str, UpdateFeaturesRequest, WireError, decode_request_within,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -155,6 +155,14 @@ pub struct Produce {
     pub topics: Vec<ProduceTopic>,
 }
 
+impl Produce {
+    /// What the checked form takes: more than what was decoded, for each partition has its batch's header.
+    fn tables_bytes(&self) -> usize {
+        let partitions: usize = self.topics.iter().map(|topic| topic.partitions.len()).sum();
+        self.topics.len() * size_of::<ProduceTopic>() + partitions * size_of::<ProducePartition>()
+    }
+}
+
 /// The `acks` of a Produce request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
@@ -226,6 +234,8 @@ pub struct Admitted {
     pub reply_version: i16,
     /// Comes back in the answer.
     pub correlation_id: i32,
+    /// Bytes of memory that the request takes besides its frame.
+    pub tables_bytes: usize,
     /// The request for the core.
     pub request: ClientRequest,
 }
@@ -262,7 +272,15 @@ impl core::error::Error for DoorError {}
 /// # Errors
 /// [`DoorError`]: the connection must be closed.
 pub fn admit(frame: Bytes) -> Result<Admitted, DoorError> {
-    let decoded = decode_request(frame).map_err(DoorError::Wire)?;
+    admit_within(frame, usize::MAX)
+}
+
+/// As [`admit`], of a request that takes at most so many bytes of memory besides its frame.
+///
+/// # Errors
+/// [`DoorError`]: the connection must be closed.
+pub fn admit_within(frame: Bytes, tables_bytes_max: usize) -> Result<Admitted, DoorError> {
+    let decoded = decode_request_within(frame, tables_bytes_max).map_err(DoorError::Wire)?;
     let header = decoded.header;
     let not_served = DoorError::NotServed { api_key: header.api_key, api_version: header.api_version };
     let (api_key, reply_version, body) = match decoded.body {
@@ -272,8 +290,13 @@ pub fn admit(frame: Bytes) -> Result<Admitted, DoorError> {
         RequestBody::UnknownApiVersions => (ApiKey::ApiVersions, 0, ClientBody::UnknownApiVersions),
         RequestBody::UnknownVersion(_) | RequestBody::UnknownApi => return Err(not_served),
     };
+    let tables_bytes = match &body {
+        ClientBody::Produce(produce) => produce.tables_bytes(),
+        _ => decoded.tables_bytes,
+    };
     Ok(Admitted {
         api_key,
+        tables_bytes,
         reply_version,
         correlation_id: header.correlation_id,
         request: ClientRequest { api_version: reply_version, client_id: header.client_id, body },

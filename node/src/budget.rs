@@ -16,6 +16,8 @@ pub struct Budget {
     pub requests: Part,
     /// Those of them that are large: the others always have what these leave.
     large_requests: Part,
+    /// What requests take besides their frames: a short one may name a million things.
+    pub tables: Part,
     /// Record bytes of replies that are not written.
     pub replies: Part,
     /// Record batches of other nodes that are not in the journal.
@@ -30,6 +32,7 @@ const LARGE_BYTES: u64 = (1 << 20) + (64 << 10);
 #[derive(Debug, Clone)]
 pub struct Share {
     requests: Part,
+    tables: Part,
     replies: Part,
 }
 
@@ -38,9 +41,12 @@ impl Budget {
     pub fn new(memory: &MemoryBudget, requests_bytes_max: Option<u64>) -> Self {
         let requests_bytes =
             requests_bytes_max.map_or(memory.requests_bytes, |max| max.min(memory.requests_bytes));
+        let tables_bytes = requests_bytes / 4;
+        let requests_bytes = requests_bytes - tables_bytes;
         Self {
             requests: Part::new("requests", requests_bytes),
             large_requests: Part::new("large requests", requests_bytes / 2),
+            tables: Part::new("request tables", tables_bytes),
             replies: Part::new("replies", memory.replies_bytes),
             peers: Part::new("peers", memory.peers_bytes),
         }
@@ -49,7 +55,25 @@ impl Budget {
     /// The share of an address.
     pub fn share(&self) -> Share {
         let half = |part: &Part| Part::new(part.name, part.bytes() / 2);
-        Share { requests: half(&self.requests), replies: half(&self.replies) }
+        Share { requests: half(&self.requests), tables: half(&self.tables), replies: half(&self.replies) }
+    }
+
+    /// What a request's tables take beyond what its frame has paid for; `None` where that is nothing.
+    pub fn tables_to_pay(frame_bytes: usize, tables_bytes: usize) -> Option<u64> {
+        let paid = frame_bytes.next_multiple_of(UNIT_BYTES as usize) - frame_bytes;
+        tables_bytes.checked_sub(paid).filter(|bytes| *bytes > 0).map(|bytes| bytes as u64)
+    }
+
+    /// The bytes of a request's tables, if they are there at once.
+    pub fn try_take_tables(&self, share: &Share, bytes: u64) -> Option<Permit> {
+        let own = share.tables.try_take(bytes)?;
+        Some(own.with(Some(self.tables.try_take(bytes)?)))
+    }
+
+    /// Waits for the bytes of a request's tables. Who has them waits for nothing but its answer: nobody waits in a circle.
+    pub async fn take_tables(&self, share: &Share, bytes: u64) -> Permit {
+        let own = share.tables.take(bytes).await;
+        own.with(Some(self.tables.take(bytes).await))
     }
 
     /// Waits for the bytes of a request.
@@ -160,21 +184,22 @@ impl Drop for Waiting<'_> {
 /// Bytes of parts, given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    /// Of up to three parts.
-    units: [Option<OwnedSemaphorePermit>; 3],
+    /// Of up to three parts for a frame, and two for its tables.
+    units: [Option<OwnedSemaphorePermit>; 5],
 }
 
 impl Permit {
     fn of(units: OwnedSemaphorePermit) -> Self {
-        Self { units: [Some(units), None, None] }
+        Self { units: [Some(units), None, None, None, None] }
     }
 
-    /// Takes what another permit has of one more part.
-    fn with(mut self, other: Option<Self>) -> Self {
-        let units = other.and_then(|Self { units: [units, ..] }| units);
-        if let Some(free) = self.units.iter_mut().find(|held| held.is_none()) {
-            *free = units;
+    /// Takes what another permit has.
+    pub fn with(mut self, other: Option<Self>) -> Self {
+        let mut units = other.into_iter().flat_map(|other| other.units).flatten();
+        for free in self.units.iter_mut().filter(|held| held.is_none()) {
+            *free = units.next();
         }
+        debug_assert!(units.next().is_none(), "a permit is of five parts at most");
         self
     }
 }

@@ -1,5 +1,6 @@
 //! The Seedlog node: sockets, files, clocks and the command line around the core.
 
+mod advice;
 pub mod budget;
 #[cfg(not(madsim))]
 pub mod cli;

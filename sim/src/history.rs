@@ -4,10 +4,11 @@
 //! Left out: topics that come and go, and partitions of which more was lost than their topic promises to survive.
 
 use crate::judges::truth::Truth;
+use crate::trace::NOWHERE;
 use seedlog_checker::history::{
     Event, HistoryWriter, Offset, Operation, Partition, Phase, Position, Process, Read, Sent, Value,
 };
-use seedlog_core::ids::{TopicPartition, Uuid};
+use seedlog_core::ids::{self, TopicPartition, Uuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -97,6 +98,14 @@ impl History {
         phase: Phase,
     ) {
         self.tell(at_us, client, What::Trim { partition, to, phase });
+    }
+
+    /// Records before an offset expire.
+    pub fn on_expired(&mut self, at_us: u64, partition: TopicPartition, to: ids::Offset) {
+        let to = u64::try_from(to.0).ok();
+        for phase in [Phase::Invoke, Phase::Info] {
+            self.on_trim(at_us, NOWHERE, (partition, to), phase);
+        }
     }
 
     /// A reader has read these up to their ends, and nothing is acknowledged any more.

@@ -103,6 +103,8 @@ marks! {
     PartitionMoved "a partition moved to other brokers";
     MoveTakenBack "a move of a partition was taken back";
     CopyLetGo "a broker let its copy of a partition go";
+    TopicGrown "a topic got more partitions";
+    RecordsExpired "records that were too old or too many went";
     HostileClosed "a frame that is no request, or none for clients, closed its connection";
     HostileLeft "somebody broke off with requests unanswered";
     RoleRefused "a fetch in the name of a node was refused";

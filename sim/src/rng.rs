@@ -28,6 +28,8 @@ pub enum Purpose {
     Moves = 9,
     /// What somebody does who means harm.
     Hostile = 10,
+    /// Whether topics grow and records expire.
+    Keeping = 11,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

@@ -24,6 +24,7 @@ pub struct Decoder {
     flexible: bool,
     place: &'static str,
     reserved: usize,
+    reserved_max: usize,
 }
 
 /// The tagged fields at the end of a struct while they are read.
@@ -42,7 +43,13 @@ impl Decoder {
     #[must_use]
     pub fn new(frame: Bytes, version: i16, flexible: bool) -> Self {
         let end = frame.len();
-        Self { frame, at: 0, end, version, flexible, place: "frame", reserved: 0 }
+        let reserved_max = MEMORY_FREE_BYTES.saturating_add(end.saturating_mul(MEMORY_PER_BYTE_MAX));
+        Self { frame, at: 0, end, version, flexible, place: "frame", reserved: 0, reserved_max }
+    }
+
+    /// Arrays may take no more bytes of memory than this, whatever the frame's size gives them.
+    pub fn reserve_at_most(&mut self, bytes: usize) {
+        self.reserved_max = self.reserved_max.min(bytes);
     }
 
     /// Goes on in another version: the body after its header.
@@ -250,12 +257,12 @@ impl Decoder {
     /// What `reserved` may come to for this frame.
     #[must_use]
     pub fn reserved_max(&self) -> usize {
-        MEMORY_FREE_BYTES.saturating_add(self.frame.len().saturating_mul(MEMORY_PER_BYTE_MAX))
+        self.reserved_max
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<(), WireError> {
         let reserved = self.reserved.saturating_add(bytes);
-        if reserved > self.reserved_max() {
+        if reserved > self.reserved_max {
             return Err(WireError::Memory { place: self.place, at: self.at });
         }
         self.reserved = reserved;

@@ -329,6 +329,8 @@ pub struct DecodedRequest {
     pub header: RequestHeader,
     /// What it asks, as far as it can be understood.
     pub body: RequestBody,
+    /// Bytes of memory that it takes besides its frame.
+    pub tables_bytes: usize,
 }
 
 /// The body of a request that arrived. What is not served is not read.
@@ -347,6 +349,14 @@ pub enum RequestBody {
 /// Reads a request from a frame, which is without its length prefix. What follows the message in the frame is not read, as in
 /// Kafka: librdkafka 2.16 ends a Metadata request of version 13 with bytes too many.
 pub fn decode_request(frame: Bytes) -> Result<DecodedRequest, WireError> {
+    decode_request_within(frame, usize::MAX)
+}
+
+/// As [`decode_request`], of a request that takes at most so many bytes of memory besides its frame.
+///
+/// # Errors
+/// [`WireError::Memory`] where it takes more.
+pub fn decode_request_within(frame: Bytes, tables_bytes_max: usize) -> Result<DecodedRequest, WireError> {
     let mut input = Decoder::new(frame.clone(), 1, false);
     let api_key = ApiKey::from_i16(i16::from_be_bytes(input.array()?));
     let version = i16::from_be_bytes(input.array()?);
@@ -355,6 +365,7 @@ pub fn decode_request(frame: Bytes) -> Result<DecodedRequest, WireError> {
     // Up to the client id all headers are alike, whatever the request.
     let header_version = served.map_or(1, |api_key| api_key.request_header_version(version));
     let mut input = Decoder::new(frame, header_version, RequestHeader::FLEXIBLE.contains(header_version));
+    input.reserve_at_most(tables_bytes_max);
     let header = RequestHeader::decode_whole(&mut input)?;
     let body = match (api_key, served) {
         (_, Some(api_key)) => {
@@ -365,7 +376,7 @@ pub fn decode_request(frame: Bytes) -> Result<DecodedRequest, WireError> {
         (Some(api_key), None) => RequestBody::UnknownVersion(api_key),
         (None, None) => RequestBody::UnknownApi,
     };
-    Ok(DecodedRequest { header, body })
+    Ok(DecodedRequest { header, body, tables_bytes: input.reserved() })
 }
 
 /// Writes a response as a frame, which begins with its length prefix.

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use seedlog_core::records::RecordIter;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::local::{self, Folder, LocalNode, NODES_MAX, bootstrap};
-use super::output::{CliError, CliResult, Output};
+use super::output::{CliError, CliResult, Output, progress};
 use super::verdict::{Ledger, Verdict, value_of};
 use crate::client::admin::{self, EARLIEST, LATEST, NewTopic};
 use crate::client::{
@@ -173,7 +173,7 @@ async fn write_through_a_crash(
     let (deliveries, acknowledged) = mpsc::channel(1024);
     let producer = Producer::open(cluster.clone(), topic, ProducerOptions::default(), deliveries).await?;
     let (halfway, is_halfway) = mpsc::channel(1);
-    let bar = progress_bar(goal);
+    let bar = progress(goal.time.map_or(goal.records, millis), "{percent}% acknowledged");
     let crash = crash_and_restart(is_halfway, topic, nodes);
     let count = count_acknowledged(acknowledged, goal, halfway, ledger, &bar);
     // The producer ends the count: it holds the other end of `deliveries`.
@@ -288,7 +288,7 @@ async fn wait_for_leaders(cluster: &Cluster, topic: &str, partitions: &[i32], de
     }
     let waited = PATIENCE.as_secs();
     Err(CliError::Unhealthy(format!(
-        "node {dead} was killed, and within {waited} s nobody leads in its place"
+        "node {dead} was killed, and within {waited} s nobody leads in its place; the nodes' logs say why (--dir keeps them)"
     )))
 }
 
@@ -309,12 +309,15 @@ async fn read_back(cluster: &Cluster, topic: &str, ledger: &mut Ledger) -> CliRe
             last_batch = Instant::now();
         } else if last_batch.elapsed() > PATIENCE {
             return Err(CliError::Failed(
-                "the node stopped handing out records before the end of its log".to_owned(),
+                "the nodes stopped handing out records before the end of their logs; theirs say why (--dir keeps them)".to_owned(),
             ));
         }
         for batch in batches.iter().filter(|batch| !batch.header.is_control()) {
             let unreadable = |error: &dyn ToString| {
-                CliError::Unhealthy(format!("a batch cannot be read: {}", error.to_string()))
+                CliError::Unhealthy(format!(
+                    "a batch cannot be read: {}; please report it, with the folder (--dir keeps it)",
+                    error.to_string()
+                ))
             };
             let payload = batch.payload(BATCH_BYTES_MAX).map_err(|error| unreadable(&error))?;
             for record in RecordIter::new(&batch.header, &payload) {
@@ -324,15 +327,6 @@ async fn read_back(cluster: &Cluster, topic: &str, ledger: &mut Ledger) -> CliRe
         }
     }
     Ok(())
-}
-
-fn progress_bar(goal: Goal) -> ProgressBar {
-    let length = goal.time.map_or(goal.records, millis);
-    // `stderr` draws nothing where no terminal is.
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:40} {percent}% acknowledged, {elapsed}")
-        .expect("the template is constant");
-    bar.with_style(style)
 }
 
 fn millis(time: Duration) -> u64 {

@@ -61,7 +61,7 @@ async fn serve(nodes: &mut [LocalNode], folder: &Folder, output: &mut Output) ->
             }
         }
         if told.iter().all(|told| *told) {
-            return Err(CliError::Failed("no node is left".to_owned()));
+            return Err(CliError::Failed("no node is left; their logs, named above, say why".to_owned()));
         }
     }
 }

@@ -91,8 +91,12 @@ pub(super) fn run(args: &DoctorArgs, output: &mut Output) -> CliResult {
     }
     match failed {
         0 => Ok(()),
-        1 => Err(CliError::Unhealthy("a node will not run well here: 1 check failed".to_owned())),
-        many => Err(CliError::Unhealthy(format!("a node will not run well here: {many} checks failed"))),
+        1 => Err(CliError::Unhealthy(
+            "a node will not run well here: 1 check failed; above stands what to do".to_owned(),
+        )),
+        many => Err(CliError::Unhealthy(format!(
+            "a node will not run well here: {many} checks failed; above stands what to do"
+        ))),
     }
 }
 

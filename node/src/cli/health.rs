@@ -124,8 +124,12 @@ pub(super) async fn run(args: &HealthArgs, output: &mut Output) -> CliResult {
     }
     match errors {
         0 => Ok(()),
-        1 => Err(CliError::Unhealthy("the cluster is not healthy: 1 thing is wrong".to_owned())),
-        many => Err(CliError::Unhealthy(format!("the cluster is not healthy: {many} things are wrong"))),
+        1 => Err(CliError::Unhealthy(
+            "the cluster is not healthy: 1 thing is wrong; above stands what to do".to_owned(),
+        )),
+        many => Err(CliError::Unhealthy(format!(
+            "the cluster is not healthy: {many} things are wrong; above stands what to do"
+        ))),
     }
 }
 

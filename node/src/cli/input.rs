@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use bytes::Bytes;
+use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use super::output::{CliError, CliResult};
@@ -16,15 +17,18 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Lines that wait to be sent.
 const LINES_AHEAD: usize = 256;
 
-/// Reads the lines of `file`, or of standard input. Line ends are taken off.
-pub(super) fn lines(file: Option<&Path>) -> CliResult<mpsc::Receiver<CliResult<Bytes>>> {
+/// Reads the lines of `file`, whose length `bar` gets and whose bytes it counts, or of standard input. Line ends are taken off.
+pub(super) fn lines(file: Option<&Path>, bar: &ProgressBar) -> CliResult<mpsc::Receiver<CliResult<Bytes>>> {
     let (name, input): (String, Box<dyn Read + Send>) = match file {
         None => ("standard input".to_owned(), Box::new(io::stdin())),
         Some(path) => {
             let name = path.display().to_string();
             let file =
                 File::open(path).map_err(|error| CliError::io(format!("cannot open {name}"), error))?;
-            (name, Box::new(file))
+            let bytes =
+                file.metadata().map_err(|error| CliError::io(format!("cannot read {name}"), error))?.len();
+            bar.set_length(bytes);
+            (name, Box::new(bar.wrap_read(file)))
         }
     };
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);

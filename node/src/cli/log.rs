@@ -7,7 +7,7 @@ use seedlog_core::ids::TopicPartition;
 use serde::Serialize;
 
 use super::dump::{self, DumpArgs};
-use super::output::{CliError, CliResult, Output};
+use super::output::{CliError, CliResult, Output, progress};
 use super::topic::table;
 use crate::store::inspect::{self, Finding, Inspection, PartitionSeen, ReadLock, Weight};
 use crate::store::{RealDisk, RealDiskOptions, StoreError};
@@ -117,7 +117,11 @@ async fn verify(args: &VerifyArgs, output: &mut Output) -> CliResult {
     let _lock = lock(folder)?;
     let options = RealDiskOptions { direct: false, ..RealDiskOptions::default() };
     let disk = RealDisk::new(options).map_err(|error| CliError::io("the disk's threads", error))?;
-    let found = inspect::inspect(&disk, folder).await.map_err(|error| failed(&error))?;
+    let bytes = inspect::readable_bytes(folder).map_err(|error| CliError::io(folder.display(), error))?;
+    let bar = progress(bytes, "{bytes} of {total_bytes} read");
+    let found = inspect::inspect(&disk, folder, &|bytes| bar.inc(bytes)).await;
+    bar.finish_and_clear();
+    let found = found.map_err(|error| failed(&error))?;
     let verified = Verified::of(&found);
     if args.json {
         output.json(&verified)?;

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use anstream::eprintln;
 use clap::builder::styling::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use crate::advice;
 use crate::client::ClientError;
 
 const FAILED: u8 = 1;
@@ -21,7 +23,7 @@ pub(super) enum CliError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A file, a pipe, a process.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", advice::of_io(source))]
     Io {
         /// Which.
         what: String,
@@ -128,6 +130,13 @@ impl Output {
             }
         }
     }
+}
+
+/// How far long work is, on standard error, and only where that is a terminal. `what` follows the bar, in indicatif's template.
+pub(super) fn progress(length: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template(&format!("{{bar:40}} {what}, {{elapsed}}"));
+    bar.with_style(style.expect("the template is constant"))
 }
 
 fn stdout_failed(source: io::Error) -> CliError {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 use seedlog_core::records::Compression;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::input::{self, LineFormat};
-use super::output::{CliError, CliResult, Output};
+use super::output::{CliError, CliResult, Output, progress};
 use super::remote::{RemoteArgs, key_value};
 use crate::client::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord};
 use crate::clock::Clock;
@@ -107,7 +108,11 @@ struct Written<'a> {
 pub(super) async fn run(args: &ProduceArgs, output: &mut Output) -> CliResult {
     let format = args.line_format()?;
     let options = args.options()?;
-    let mut source = Source::open(args, format)?;
+    // Lines about offsets say how far it is.
+    let shows_progress = !(args.print_offsets || args.json);
+    let bar =
+        if shows_progress { progress(0, "{bytes} of {total_bytes} read") } else { ProgressBar::hidden() };
+    let mut source = Source::open(args, format, &bar)?;
     let (deliveries, written) = mpsc::channel(1024);
     let producer = Producer::open(args.remote.cluster()?, &args.topic, options, deliveries).await?;
 
@@ -115,6 +120,7 @@ pub(super) async fn run(args: &ProduceArgs, output: &mut Output) -> CliResult {
     let mut taken = 0_u64;
     let (sent, printed) =
         tokio::join!(send_all(args, producer, &mut source, &mut taken), print_all(args, written, output));
+    bar.finish_and_clear();
     let acknowledged = printed?;
     sent.map_err(|error| match error {
         CliError::Client(error) => {
@@ -189,9 +195,9 @@ enum Source {
 }
 
 impl Source {
-    fn open(args: &ProduceArgs, format: LineFormat) -> CliResult<Self> {
+    fn open(args: &ProduceArgs, format: LineFormat, bar: &ProgressBar) -> CliResult<Self> {
         if args.value.is_empty() {
-            return Ok(Self::Lines { lines: input::lines(args.file.as_deref())?, format, line: 0 });
+            return Ok(Self::Lines { lines: input::lines(args.file.as_deref(), bar)?, format, line: 0 });
         }
         let key = args.key.clone().and_then(|key| format.or_null(Bytes::from(key)));
         Ok(Self::Values { key, values: args.value.clone().into_iter(), format })

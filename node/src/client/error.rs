@@ -69,7 +69,9 @@ pub enum ClientError {
         theirs: String,
     },
     /// A request that cannot be written in the version that the broker speaks.
-    #[error("the request cannot be sent to this broker: {0}")]
+    #[error(
+        "the request cannot be sent to this broker: {0}; leave that out, or use a broker of another version"
+    )]
     Unwritable(#[from] WireError),
     /// The broker refuses.
     #[error("{what}: {}{}{}", code_name(*code), message.as_deref().map(|text| format!(" ({text})")).unwrap_or_default(), advice(*code))]
@@ -233,9 +235,20 @@ fn advice(code: i16) -> &'static str {
         (E::UnsupportedCompressionType, "; choose another --compression-codec"),
         (E::TopicAuthorizationFailed, "; ask for permission on the topic"),
         (E::ClusterAuthorizationFailed, "; ask for permission on the cluster"),
+        (E::InvalidReplicaAssignment, "; name brokers that exist, each once for a partition"),
+        (E::PolicyViolation, "; the cluster's rules forbid it: ask for what they allow"),
+        (E::NoReassignmentInProgress, "; nothing moves there, so nothing is to be done"),
+        (E::ElectionNotNeeded, "; it is led as it should be, so nothing is to be done"),
+        (E::UnsupportedVersion, "; use a broker that is new enough for it"),
+        (E::InvalidTimestamp, "; check the records' times and the topic's message.timestamp settings"),
     ];
-    ADVICE.iter().find(|(known, _)| known.code() == code).map_or("", |(_, advice)| advice)
+    let known = ADVICE.iter().find(|(known, _)| known.code() == code);
+    known.map_or_else(|| if is_transient(code) { SETTLES } else { SEE_LOG }, |(_, advice)| advice)
 }
+
+const SETTLES: &str =
+    "; try again: it passes when the cluster has settled, and `seedlog cluster health` says what it lacks";
+const SEE_LOG: &str = "; the broker's log may say more";
 
 /// Why a batch that was fetched cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -273,7 +286,7 @@ mod tests {
         assert_eq!(error.code(), Some(ErrorCode::TopicAlreadyExists));
         assert!(!error.is_transient());
         let error = ClientError::check(999, None, || "topic a".to_owned()).unwrap_err();
-        assert_eq!(error.to_string(), "topic a: error code 999");
+        assert_eq!(error.to_string(), "topic a: error code 999; the broker's log may say more");
         assert!(ClientError::check(6, None, String::new).unwrap_err().is_transient());
         ClientError::check(0, None, String::new).unwrap();
     }

@@ -139,7 +139,6 @@ pub(super) const ACCEPTED: &[Entry] = &[
     known("log.local.retention.ms", LONG, Some("-2")),
     known("log.preallocate", Kind::Boolean, Some("false")),
     known("log.segment.delete.delay.ms", LONG, Some("60000")),
-    known("max.connection.creation.rate", INT, Some("2147483647")),
     known("max.request.partition.size.limit", INT, Some("2000")),
     known("metadata.log.dir", Kind::Text, None),
     known("metadata.log.max.record.bytes.between.snapshots", LONG, Some("20971520")),

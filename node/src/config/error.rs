@@ -2,6 +2,7 @@
 
 use super::properties::PropertiesError;
 use super::settings::Origin;
+use crate::advice;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {source}{}", path.display(), advice::of_io(source))]
     Unreadable {
         /// The file.
         path: PathBuf,

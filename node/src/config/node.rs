@@ -90,6 +90,8 @@ pub struct NodeConfig {
     pub connections_per_ip_max: u32,
     /// `max.connections.per.ip.overrides`
     pub connections_per_ip_overrides: BTreeMap<IpAddr, u32>,
+    /// `max.connection.creation.rate`, in a second.
+    pub connection_rate_max: u32,
     /// `connections.max.idle.ms`; `None` for never.
     pub connection_idle_ms_max: Option<u64>,
     /// `request.arrival.ms`
@@ -275,6 +277,7 @@ fn read(
         connections_max: number(settings, "max.connections")?,
         connections_per_ip_max: number(settings, "max.connections.per.ip")?,
         connections_per_ip_overrides: overrides(settings)?,
+        connection_rate_max: number(settings, "max.connection.creation.rate")?,
         connection_idle_ms_max: u64::try_from(idle_ms).ok(),
         request_arrival_ms: number(settings, "request.arrival.ms")?,
         queued_request_bytes_max: u64::try_from(number::<i64>(settings, "queued.max.request.bytes")?).ok(),

@@ -344,6 +344,12 @@ const USED: &[Entry] = &[
         Some("1073741824"),
         "A segment file is closed when the next batch would make it larger than this.",
     ),
+    used(
+        "max.connection.creation.rate",
+        Kind::Int(1, INT_MAX),
+        Some("2147483647"),
+        "Client connections that are accepted in a second, after a quiet second as many at once; what comes faster waits.",
+    ),
     used("max.connections", Kind::Int(1, INT_MAX), Some("10000"), "The most client connections at once."),
     used(
         "max.connections.per.ip",

@@ -215,7 +215,7 @@ impl Meters {
         let (_, buffers) = store.cache_bytes();
         vec![
             (MemoryPart::TailCache, buffers as u64),
-            (MemoryPart::Requests, self.budget.requests.used_bytes()),
+            (MemoryPart::Requests, self.budget.requests.used_bytes() + self.budget.tables.used_bytes()),
             (MemoryPart::Replies, self.budget.replies.used_bytes()),
             (MemoryPart::Peers, self.budget.peers.used_bytes()),
         ]

@@ -6,11 +6,11 @@ use super::listener::{Guest, Told};
 use super::outbox::{About, Answer, Next, Outbox};
 use super::reply::{self, Lease, Written};
 use super::{Event, Net};
-use crate::budget::Share;
+use crate::budget::{Budget, Permit, Share};
 use crate::env::{Env, Stream, StreamReader, StreamWriter};
 use crate::metrics::NetMetrics;
 use bytes::{Buf, Bytes};
-use seedlog_core::door::{self, DoorError};
+use seedlog_core::door::{self, Admitted, DoorError};
 use seedlog_core::ids::{ConnId, ListenerId};
 use seedlog_core::wire::LENGTH_PREFIX_BYTES;
 use std::io;
@@ -119,8 +119,8 @@ async fn read_requests<E: Env, L: Lease, R: StreamReader>(
             Err(error) => return error.into(),
         };
         net.metrics.read_bytes.inc_by((frame.len() + LENGTH_PREFIX_BYTES) as u64);
-        match door::admit(frame.clone()) {
-            Ok(admitted) => {
+        match admit(purse, &frame, permit).await {
+            Ok((admitted, permit)) => {
                 drop(frame);
                 let about = About {
                     api: admitted.api_key,
@@ -133,6 +133,24 @@ async fn read_requests<E: Env, L: Lease, R: StreamReader>(
             Err(error) => return refused(error, &frame),
         }
     }
+}
+
+/// Decodes a request and pays for its tables. What cannot be paid for at once is dropped, and decoded again when it can be:
+/// nobody holds tables that the budget does not know of for longer than decoding takes.
+async fn admit(purse: Purse<'_>, frame: &Bytes, permit: Permit) -> Result<(Admitted, Permit), DoorError> {
+    let Purse { budget, share } = purse;
+    let tables_bytes_max = usize::try_from(budget.tables.bytes()).unwrap_or(usize::MAX);
+    let decode = || door::admit_within(frame.clone(), tables_bytes_max);
+    let admitted = decode()?;
+    let Some(bytes) = Budget::tables_to_pay(frame.len(), admitted.tables_bytes) else {
+        return Ok((admitted, permit));
+    };
+    if let Some(tables) = budget.try_take_tables(share, bytes) {
+        return Ok((admitted, permit.with(Some(tables))));
+    }
+    drop(admitted);
+    let tables = budget.take_tables(share, bytes).await;
+    Ok((decode()?, permit.with(Some(tables))))
 }
 
 /// Reads again what of the header can be read, for the log alone.
@@ -299,5 +317,55 @@ fn log_end(metrics: &NetMetrics, place: Place, end: &End) {
             debug!(conn, %peer, "connection closed: {end}");
         }
         End::Encode(_) => error!(conn, %peer, "connection closed: {end}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::budget_for_tests;
+    use seedlog_core::wire::{MetadataRequest, Request, Str, WireError, encode_request, metadata};
+    use std::task::{Context, Waker};
+
+    /// A question about so many topics with names of one letter.
+    fn question(topics: usize) -> Bytes {
+        let topic = metadata::MetadataRequestTopic { name: Some(Str::from("t")), ..Default::default() };
+        let request = MetadataRequest { topics: Some(vec![topic; topics]), ..Default::default() };
+        encode_request(1, 7, None, &Request::from(request)).unwrap().to_bytes().slice(LENGTH_PREFIX_BYTES..)
+    }
+
+    #[test]
+    fn tables_that_cannot_be_paid_for_wait_outside_of_memory() {
+        // A quarter of it is for tables, and half of that for each address.
+        let budget = budget_for_tests(16 << 20);
+        let (share, other) = (budget.share(), budget.share());
+        let purse = Purse { budget: &budget, share: &share };
+        let frame = question(20_000);
+        let tables = door::admit(frame.clone()).unwrap().tables_bytes;
+        assert!(frame.len() < 100_000 && tables > 500_000, "{} {tables}", frame.len());
+        let paid = async |purse| {
+            let permit = budget.take_request(&share, frame.len() as u64).await;
+            admit(purse, &frame, permit).await.unwrap()
+        };
+        let mut context = Context::from_waker(Waker::noop());
+
+        let held = budget.try_take_tables(&other, 2 << 20).unwrap();
+        let held = (held, budget.try_take_tables(&budget.share(), 2 << 20).unwrap());
+        let mut waits = pin!(paid(purse));
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        let std::task::Poll::Ready((admitted, permit)) = waits.as_mut().poll(&mut context) else {
+            panic!("there is room now");
+        };
+        assert_eq!(admitted, door::admit(frame.clone()).unwrap());
+        assert!(budget.tables.used_bytes() >= (tables - 512) as u64);
+        drop(permit);
+        assert_eq!((budget.tables.used_bytes(), budget.requests.used_bytes()), (0, 0));
+
+        let too_many = question(400_000);
+        let permit = budget.requests.try_take(1).unwrap();
+        let refused = pin!(admit(purse, &too_many, permit)).poll(&mut context);
+        let is_refused = |end: &DoorError| matches!(end, DoorError::Wire(WireError::Memory { .. }));
+        assert!(matches!(refused, std::task::Poll::Ready(Err(error)) if is_refused(&error)));
     }
 }

@@ -1,4 +1,4 @@
-//! Accepts connections, up to the configured numbers in all and from one address.
+//! Accepts connections, up to the configured numbers in all and from one address, and no faster than configured.
 
 use super::connection::{self, Place};
 use super::{Event, Lease, Net};
@@ -44,6 +44,17 @@ where
                 continue;
             }
         };
+        let wait = net.pace.enter(net.env.now().mono);
+        if !wait.is_zero() {
+            if may_warn(&net) {
+                warn!(
+                    listener = id.0,
+                    "connections wait: more come than max.connection.creation.rate lets in"
+                );
+            }
+            // The others wait in the socket's backlog.
+            sleep(wait).await;
+        }
         let guest = match Guest::enter(&net, peer.ip()) {
             Ok(guest) => guest,
             Err(limit) => {
@@ -71,6 +82,31 @@ fn open<E, L>(
     let place = Place { conn: net.number_connection(), peer, listener };
     debug!(conn = place.conn.0, %peer, listener = listener.0, "connected");
     net.env.spawn(connection::serve(Arc::clone(net), guest, stream, place));
+}
+
+/// Spreads connections: so many in a second, and as many at once after a second without any (KIP-612).
+#[derive(Debug)]
+pub(super) struct Pace {
+    rate: u32,
+    /// When the next one is due if none may come early, in thousandths of a connection since the start.
+    due: Mutex<u128>,
+}
+
+impl Pace {
+    /// With this many in a second.
+    pub(super) fn new(rate: u32) -> Self {
+        Self { rate: rate.max(1), due: Mutex::default() }
+    }
+
+    /// Counts a connection; says how long it waits for its turn.
+    fn enter(&self, now: MonoMs) -> Duration {
+        let rate = u128::from(self.rate);
+        let now = u128::from(now.0) * rate;
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        *due = now.max(*due) + 1000;
+        let early = due.saturating_sub(now + 1000 * rate);
+        Duration::from_millis(u64::try_from(early.div_ceil(rate)).unwrap_or(u64::MAX))
+    }
 }
 
 /// Who is in.
@@ -169,6 +205,21 @@ impl<E: Env, L: Lease> Drop for Told<E, L> {
 mod tests {
     use super::*;
     use crate::budget::budget_for_tests;
+
+    #[test]
+    fn connections_come_at_their_rate_and_a_second_of_them_at_once() {
+        let pace = Pace::new(4);
+        let wait_ms = |at_ms| pace.enter(MonoMs(at_ms)).as_millis();
+        assert_eq!([0; 6].map(wait_ms), [0, 0, 0, 0, 250, 500]);
+        assert_eq!(wait_ms(500), 250, "who waited has had its turn, and the next is due after it");
+        assert_eq!(
+            [60_000; 5].map(wait_ms),
+            [0, 0, 0, 0, 250],
+            "a quiet minute counts no more than a second"
+        );
+        let unlimited = Pace::new(i32::MAX as u32);
+        assert!((0..10_000).all(|_| unlimited.enter(MonoMs(u64::MAX / 2)).is_zero()));
+    }
 
     #[test]
     fn caps_count_in_all_and_by_address() {

@@ -26,7 +26,7 @@ use crate::budget::Budget;
 use crate::env::Env;
 use crate::metrics::NetMetrics;
 use crate::peer::PeerEvent;
-use listener::Caps;
+use listener::{Caps, Pace};
 use pool::FramePool;
 use seedlog_core::door::ClientRequest;
 use seedlog_core::ids::{ConnId, ListenerId, RequestNumber};
@@ -48,6 +48,8 @@ pub struct Limits {
     pub connections_per_ip_max: u32,
     /// `max.connections.per.ip.overrides`
     pub connections_per_ip_overrides: Arc<BTreeMap<IpAddr, u32>>,
+    /// `max.connection.creation.rate`, in a second.
+    pub connection_rate_max: u32,
     /// `connections.max.idle.ms`; `None` for never.
     pub idle_ms_max: Option<u64>,
     /// Requests of one connection that may be unanswered; what comes after them waits in the socket.
@@ -94,6 +96,7 @@ impl Default for Limits {
             connections_max: 10_000,
             connections_per_ip_max: u32::MAX,
             connections_per_ip_overrides: Arc::default(),
+            connection_rate_max: u32::MAX,
             idle_ms_max: Some(600_000),
             pipeline_max: 128,
             questions_max: 4,
@@ -155,6 +158,7 @@ pub struct Net<E: Env, L> {
     inbox: Inbox<L>,
     pool: FramePool,
     caps: Caps,
+    pace: Pace,
     metrics: NetMetrics,
     next_conn: AtomicU64,
 }
@@ -165,6 +169,7 @@ const POOL_BYTES_MAX: usize = 32 << 20;
 impl<E: Env, L: Lease> Net<E, L> {
     /// The network of one node; events go to `inbox`.
     pub fn new(env: E, limits: Limits, budget: Budget, inbox: Inbox<L>, metrics: NetMetrics) -> Arc<Self> {
+        let pace = Pace::new(limits.connection_rate_max);
         Arc::new(Self {
             env,
             limits,
@@ -172,6 +177,7 @@ impl<E: Env, L: Lease> Net<E, L> {
             inbox,
             pool: FramePool::new(POOL_BYTES_MAX),
             caps: Caps::default(),
+            pace,
             metrics,
             next_conn: AtomicU64::new(0),
         })

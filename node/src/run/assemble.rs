@@ -435,6 +435,7 @@ fn limits(config: &NodeConfig) -> Limits {
         connections_max: config.connections_max,
         connections_per_ip_max: config.connections_per_ip_max,
         connections_per_ip_overrides: Arc::new(config.connections_per_ip_overrides.clone()),
+        connection_rate_max: config.connection_rate_max,
         idle_ms_max: config.connection_idle_ms_max,
         frame_ms_base: config.request_arrival_ms,
         ..Limits::default()

@@ -1,5 +1,6 @@
 //! Why a data folder cannot be used: each a sentence for whoever reads the log.
 
+use crate::advice;
 use seedlog_core::ids::{NodeId, Offset, TopicPartition};
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refuses something.
-    #[error("{what} {path}: {source}", path = path.display())]
+    #[error("{what} {path}: {source}{}", advice::of_io(source), path = path.display())]
     Disk {
         /// What was tried: "cannot read", for example.
         what: &'static str,

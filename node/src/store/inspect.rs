@@ -33,6 +33,9 @@ const RECORDS_LOST: &str = "start the node: what is whole is served, what is los
 const FOLDER_LOST: &str =
     "restore the folder from a copy; in a cluster the node may also start empty and is filled again";
 
+/// Is told of bytes that were read.
+pub type Done<'a> = &'a dyn Fn(u64);
+
 /// Keeps nodes from starting on the folder until it is dropped.
 #[derive(Debug)]
 pub struct ReadLock(#[expect(dead_code, reason = "the lock lives as long as its descriptor")] Option<File>);
@@ -209,11 +212,35 @@ impl Inspection {
     }
 }
 
-/// Reads the whole folder; hold a [`lock`] meanwhile. Takes memory for one journal file and the metadata.
+/// The bytes that [`inspect`] will tell of: the journal's files and the segments.
+///
+/// # Errors
+/// As the operating system says.
+pub fn readable_bytes(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        if parse_journal_name(&name).is_some() {
+            bytes += entry.metadata()?.len();
+        } else if parse_partition_dir(&name).is_some() && entry.metadata()?.is_dir() {
+            for file in std::fs::read_dir(entry.path())? {
+                let file = file?;
+                let name = file.file_name().into_string().unwrap_or_default();
+                let is_segment = parse_segment_name(&name).is_some();
+                bytes += if is_segment { file.metadata()?.len() } else { 0 };
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads the whole folder; hold a [`lock`] meanwhile. Takes memory for one journal file and the metadata. Tells `done` of the
+/// bytes that were read since it told before.
 ///
 /// # Errors
 /// The operating system refuses something, or there is no folder of a node. Damage is no error but a finding.
-pub async fn inspect<D: Disk>(disk: &D, dir: &Path) -> Result<Inspection, StoreError> {
+pub async fn inspect<D: Disk>(disk: &D, dir: &Path, done: Done<'_>) -> Result<Inspection, StoreError> {
     let entries = disk.list(Lane::Background, dir).await;
     let entries = entries.map_err(StoreError::disk("cannot list", dir))?;
     let mut found = Inspection::default();
@@ -245,7 +272,7 @@ pub async fn inspect<D: Disk>(disk: &D, dir: &Path) -> Result<Inspection, StoreE
     let snapshot_is_whole = found.is_whole();
 
     let mut source = Source::new(disk, dir, &files);
-    let Some(scans) = scan_all(&mut source, dir, &mut found)? else { return Ok(found) };
+    let Some(scans) = scan_all(&mut source, dir, done, &mut found)? else { return Ok(found) };
     if !snapshot_is_whole {
         // Without it nothing says what the journal begins with.
         return Ok(found);
@@ -256,7 +283,7 @@ pub async fn inspect<D: Disk>(disk: &D, dir: &Path) -> Result<Inspection, StoreE
     let mut logs = Logs { cuts: Cuts::found(&segments), segments, behind: BTreeMap::new() };
     let mut visit = |_: u64, _: u64, located: &Located| logs.visit::<D::File>(located);
     match replay(&mut source, &plan, snapshot, &mut visit) {
-        Ok(recovered) => judge_logs(disk, dir, logs, &recovered, &mut found).await?,
+        Ok(recovered) => judge_logs((disk, dir, done), logs, &recovered, &mut found).await?,
         Err(error) => found.damage(dir.to_owned(), None, error.to_string(), FOLDER_LOST),
     }
     Ok(found)
@@ -291,6 +318,7 @@ fn exists(path: &Path) -> bool {
 fn scan_all<D: Disk>(
     source: &mut Source<'_, D>,
     dir: &Path,
+    done: Done<'_>,
     found: &mut Inspection,
 ) -> Result<Option<Vec<FileScan>>, StoreError> {
     let mut scans = Vec::new();
@@ -299,6 +327,7 @@ fn scan_all<D: Disk>(
         let scan = source.with_file(seq, |file| {
             let mut scan = scan_file(seq, file)?;
             scan.verify(file);
+            done(file.len() as u64);
             Ok((scan, bad_header_copies(file)))
         })?;
         let (scan, bad_headers) = match scan {
@@ -442,8 +471,7 @@ impl Logs {
 }
 
 async fn judge_logs<D: Disk>(
-    disk: &D,
-    dir: &Path,
+    (disk, dir, done): (&D, &Path, Done<'_>),
     mut logs: Logs,
     recovered: &Recovered,
     found: &mut Inspection,
@@ -464,7 +492,7 @@ async fn judge_logs<D: Disk>(
         let segments = logs.segments.get(&partition).map_or(&[][..], Vec::as_slice);
         let mut segment_batches = 0;
         for segment in segments {
-            match segments::check(disk, dir, partition, segment).await {
+            match segments::check((disk, dir, done), partition, segment).await {
                 Ok(batches) => segment_batches += batches,
                 Err(segments::Unsound { path, position, what }) => {
                     found.damage(path, Some(position), what, RECORDS_LOST);

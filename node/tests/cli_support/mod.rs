@@ -80,7 +80,7 @@ fn serve(mut stream: TcpStream, port: u16, script: &Script) -> Option<()> {
         stream.read_exact(&mut length).ok()?;
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
         stream.read_exact(&mut frame).ok()?;
-        let DecodedRequest { header, body } = decode_request(Bytes::from(frame)).unwrap();
+        let DecodedRequest { header, body, .. } = decode_request(Bytes::from(frame)).unwrap();
         let RequestBody::Known(request) = body else { return None };
         let reply = (script.lock().unwrap())(&request);
         silent |= matches!(reply, Reply::Silence);

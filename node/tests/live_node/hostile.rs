@@ -241,6 +241,20 @@ fn a_crowd_that_says_nothing_keeps_nobody_out() {
 }
 
 #[test]
+fn connections_beyond_the_rate_wait_and_are_served() {
+    let place = Place::new().with("max.connection.creation.rate", "3");
+    let node = place.start();
+    let crowd: Vec<TcpStream> = (0..8).map(|_| node.connect()).collect();
+    for mut stream in crowd {
+        stream.write_all(&request(ApiKey::ApiVersions, 3, 7)).unwrap();
+        assert_eq!(answer(&mut stream).unwrap()[..4], i32::to_be_bytes(7));
+    }
+    node.stop();
+    let said = std::fs::read_to_string(place.file("node.log")).unwrap();
+    assert!(said.contains("more come than max.connection.creation.rate lets in"), "{said}");
+}
+
+#[test]
 fn a_client_that_does_not_read_stops_nobody() {
     let place = Place::new();
     let mut node = place.start();

@@ -2,31 +2,25 @@
 //! asks everything that can be asked: ListOffsets of every kind, OffsetForLeaderEpoch, Metadata, DescribeCluster, ApiVersions.
 
 use super::alterer::{Alteration, Alterer};
-use super::catalog::{broker_of, churn_name, stable_name};
+use super::catalog::{churn_name, stable_name};
 use super::deletes::{self, Deletion};
 use super::offsets::{acked_end, judge_epoch, judge_offsets};
-use super::producer::check_place;
-use super::reader::check_records;
+use super::visit::{self, version};
 use super::{Behaviour, Context};
-use crate::hash::hash64;
 use crate::judges::Judge;
-use crate::judges::truth::Truth;
 use crate::marks::Mark;
 use crate::plan::{ClusterPlan, TopicPlan};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition};
-use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder};
 use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use seedlog_core::wire::delete_topics::DeleteTopicState;
-use seedlog_core::wire::fetch::{FetchPartition, FetchTopic};
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
-use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     ApiVersionsRequest, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeClusterRequest, FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, ProduceResponse, Records, Request, Response, Str,
+    DescribeClusterRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, Request,
+    Response, Str,
 };
 
 /// See the module.
@@ -117,7 +111,7 @@ impl Admin {
             self.left -= 1;
             self.ask(ctx)
         };
-        let broker = question.partition().and_then(|partition| leader_of(ctx.truth, partition));
+        let broker = question.partition().and_then(|partition| visit::leader_of(ctx.truth, partition));
         let broker = if ctx.rng.chance(50) { None } else { broker };
         let broker = broker.unwrap_or_else(|| ctx.any_broker());
         self.waiting = Some((ctx.send(broker, request, version), broker, question));
@@ -201,32 +195,12 @@ impl Admin {
     fn use_churn(&mut self, ctx: &mut Context<'_>, name: &str) -> (Question, Request, i16) {
         let topic_id = ctx.truth.topic_named(name).unwrap_or_default();
         let partition = TopicPartition { topic_id, partition: PartitionIndex(0) };
-        let topic = Str::from(name);
         if ctx.rng.chance(300) {
-            let wanted = FetchPartition { partition_max_bytes: 1 << 20, ..FetchPartition::default() };
-            let topics = vec![FetchTopic { topic, partitions: vec![wanted], ..FetchTopic::default() }];
-            let request =
-                FetchRequest { max_bytes: 1 << 20, session_epoch: -1, topics, ..FetchRequest::default() };
+            let request = visit::read(name, partition.partition);
             return (Question::Read { partition }, request.into(), version(ctx, 4, 12));
         }
         self.written += 1;
-        let mut builder = BatchBuilder::new();
-        let mut value = format!("c{} {name} b{} ", ctx.client, self.written).into_bytes();
-        let filler = ctx.rng.below(4_000);
-        value.extend(ctx.rng.bytes(usize::try_from(filler).unwrap_or(0)));
-        builder.add(crate::world::WALL_START_MS, None, Some(&value), &[]);
-        let bytes = builder.finish();
-        let payload = hash64(&bytes[BATCH_HEADER_BYTES..]);
-        ctx.register.produced(payload, ctx.client, self.written);
-        let data = PartitionProduceData { index: 0, records: Some(Records::from(bytes)) };
-        let topic =
-            TopicProduceData { name: topic, partition_data: vec![data], ..TopicProduceData::default() };
-        let request = ProduceRequest {
-            acks: 1,
-            timeout_ms: 2_000,
-            topic_data: vec![topic],
-            ..ProduceRequest::default()
-        };
+        let (payload, request) = visit::write(ctx, name, partition.partition, self.written);
         (Question::Write { partition, payload }, request.into(), version(ctx, 3, 12))
     }
 
@@ -314,11 +288,6 @@ impl Question {
     }
 }
 
-/// The broker that leads a partition.
-fn leader_of(truth: &Truth, partition: TopicPartition) -> Option<u32> {
-    broker_of(truth.image.partition(partition)?.state.leader?.0)
-}
-
 /// A topic with the cluster's own replication factor.
 fn creatable(name: String, partitions: i32) -> CreatableTopic {
     CreatableTopic {
@@ -326,32 +295,6 @@ fn creatable(name: String, partitions: i32) -> CreatableTopic {
         num_partitions: partitions,
         replication_factor: -1,
         ..CreatableTopic::default()
-    }
-}
-
-fn version(ctx: &mut Context<'_>, least: u64, most: u64) -> i16 {
-    i16::try_from(ctx.rng.range(least, most)).unwrap_or(1)
-}
-
-fn judge_write(ctx: &mut Context<'_>, question: &Question, response: &ProduceResponse) {
-    let Question::Write { partition, payload } = *question else { return };
-    let Some(answer) = response.responses.first().and_then(|topic| topic.partition_responses.first()) else {
-        return;
-    };
-    if answer.error_code == 0 {
-        ctx.mark(Mark::ChurnWritten);
-        if ctx.brokers == 1 {
-            check_place(ctx, partition, payload, answer.base_offset);
-        }
-    }
-}
-
-fn judge_read(ctx: &mut Context<'_>, question: &Question, response: &FetchResponse) {
-    let Question::Read { partition } = *question else { return };
-    let Some(data) = response.responses.first().and_then(|topic| topic.partitions.first()) else { return };
-    if data.error_code == 0 {
-        let records = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
-        check_records(ctx, partition, 0, &records);
     }
 }
 
@@ -376,8 +319,18 @@ impl Behaviour for Admin {
                     deletion.judge(ctx, response);
                 }
             }
-            Response::Produce(response) => judge_write(ctx, &question, response),
-            Response::Fetch(response) => judge_read(ctx, &question, response),
+            Response::Produce(response) => {
+                if let Question::Write { partition, payload } = question
+                    && visit::judge_write(ctx, (partition, payload), response)
+                {
+                    ctx.mark(Mark::ChurnWritten);
+                }
+            }
+            Response::Fetch(response) => {
+                if let Question::Read { partition } = question {
+                    visit::judge_read(ctx, partition, response);
+                }
+            }
             Response::IncrementalAlterConfigs(response) => {
                 if let (Some(alterer), Question::Alter(alteration)) = (&mut self.alterer, &question) {
                     alterer.on_altered(ctx, alteration, response);

@@ -19,9 +19,9 @@ pub(super) struct Alterer {
 /// A setting and what it was changed to; `None` to follow the brokers again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Alteration {
-    topic: String,
-    key: &'static str,
-    value: Option<String>,
+    pub(super) topic: String,
+    pub(super) key: &'static str,
+    pub(super) value: Option<String>,
 }
 
 impl Alterer {
@@ -74,7 +74,7 @@ impl Alterer {
 }
 
 impl Alteration {
-    fn request(&self) -> IncrementalAlterConfigsRequest {
+    pub(super) fn request(&self) -> IncrementalAlterConfigsRequest {
         let change = AlterableConfig {
             name: Str::from_static(self.key),
             config_operation: i8::from(self.value.is_none()),

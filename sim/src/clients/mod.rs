@@ -3,18 +3,21 @@
 //! by Metadata, as real ones do.
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
-//!   there is; * [`mover`] moves partitions between brokers; * [`hostile`] means harm; * [`catalog`]: what a client knows of topics.
+//!   there is; * [`mover`] moves partitions between brokers; * [`keeper`] gives topics more partitions and has records expire;
+//! * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads.
 
 pub mod admin;
 mod alterer;
 pub mod catalog;
 mod deletes;
 pub mod hostile;
+pub mod keeper;
 mod lane;
 pub mod mover;
 mod offsets;
 pub mod producer;
 pub mod reader;
+mod visit;
 
 use crate::judges::s24::Register;
 use crate::judges::truth::Truth;
@@ -24,6 +27,7 @@ use crate::plan::{ClientPlan, Plan, Role};
 use crate::rng::Stream;
 use crate::trace::{Event, Kind, NOWHERE, Trace};
 use admin::Admin;
+use keeper::Keeper;
 use mover::Mover;
 use producer::Producer;
 use reader::Reader;
@@ -122,6 +126,8 @@ pub enum Actor {
     Admin(Box<Admin>),
     /// Moves partitions.
     Mover(Box<Mover>),
+    /// Gives topics more partitions, has records expire.
+    Keeper(Box<Keeper>),
 }
 
 impl Actor {
@@ -152,6 +158,9 @@ impl Actor {
             Role::Mover { operations } => {
                 Self::Mover(Box::new(Mover::new(*operations, plan.pause_ms, &cluster.topics)))
             }
+            Role::Keeper { operations } => {
+                Self::Keeper(Box::new(Keeper::new(*operations, plan.pause_ms, &cluster.topics)))
+            }
         }
     }
 
@@ -162,6 +171,7 @@ impl Actor {
             Self::Reader(reader) => reader.as_mut(),
             Self::Admin(admin) => admin.as_mut(),
             Self::Mover(mover) => mover.as_mut(),
+            Self::Keeper(keeper) => keeper.as_mut(),
         }
     }
 
@@ -173,6 +183,7 @@ impl Actor {
             Self::Reader(reader) => reader.as_ref(),
             Self::Admin(admin) => admin.as_ref(),
             Self::Mover(mover) => mover.as_ref(),
+            Self::Keeper(keeper) => keeper.as_ref(),
         }
     }
 }

@@ -8,10 +8,13 @@ use super::{Judge, s5, s6, s8, s16, s32};
 use crate::marks::{Mark, Marks};
 use crate::plan::Flush;
 use seedlog_core::broker::Broker;
+use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, RunId, TopicPartition, Uuid};
 use seedlog_core::journal::Entry;
+use seedlog_core::log::Retention;
 use seedlog_core::peer::{Ack, Found, PeerBody, PeerMessage};
+use seedlog_core::time::WallMs;
 use seedlog_core::wire::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 /// A machine's folder, and the process that has it open.
@@ -233,6 +236,67 @@ pub fn is_taken_over(folders: &[impl Folder], at: usize, entry: &Entry) -> bool 
     let leads = folders[at].seen().is_some_and(|seen| seen.leads(*partition).is_some());
     let mut others = folders.iter().enumerate().filter(|(other, _)| *other != at);
     leads && others.any(|(_, folder)| has_it(folder))
+}
+
+/// How long a topic's records are kept by metadata: in ms, and in bytes.
+#[must_use]
+pub fn kept_by(image: &Image, topic_id: Uuid) -> (Option<i64>, Option<u64>) {
+    let topic = image.topic(topic_id);
+    let set = |key| {
+        let own = topic.and_then(|topic| topic.config.own().get(key));
+        own.and_then(|value| value.parse::<i64>().ok()).filter(|value| *value >= 0)
+    };
+    (set("retention.ms"), set("retention.bytes").map(i64::unsigned_abs))
+}
+
+/// S6: a leader asks its store which records are too old or too many. It goes by what its metadata says ([`kept_by`]), and by
+/// its clock, where that is known.
+///
+/// # Errors
+/// It goes by something else.
+pub fn check_retention(
+    folders: &mut [impl Folder],
+    at: usize,
+    (partition, retention): (TopicPartition, Retention),
+    (ms, bytes_min): (Option<i64>, Option<u64>),
+    wall: Option<WallMs>,
+) -> Result<(), String> {
+    if let Some(seen) = folders[at].seen_mut() {
+        seen.asked_expiry.insert(partition, retention);
+    }
+    let by_clock = |ms| wall.map_or(retention.oldest, |wall| Some(WallMs(wall.0 - ms)));
+    let expected = Retention { oldest: ms.and_then(by_clock), bytes_min };
+    if retention == expected {
+        return Ok(());
+    }
+    Err(format!("{partition}: records go by {retention:?}, and by its settings and clock it is {expected:?}"))
+}
+
+/// S6: an entry is about to move the start of a log that its node leads, because of records that have expired by what it asked
+/// its store. Gives back where to; from here on they may be missing.
+///
+/// # Errors
+/// Some of them have not.
+pub fn check_expiry(
+    truth: &mut Truth,
+    folders: &[impl Folder],
+    at: usize,
+    entry: &Entry,
+) -> Result<Option<(TopicPartition, Offset)>, String> {
+    let Entry::LogStart { partition, start } = entry else { return Ok(None) };
+    let Some(seen) = folders[at].seen().filter(|seen| seen.leads(*partition).is_some()) else {
+        return Ok(None);
+    };
+    let truth = truth.log_mut(*partition);
+    let Some(retention) = seen.asked_expiry.get(partition).filter(|_| *start > truth.asked) else {
+        return Ok(None);
+    };
+    let Some(log) = folders[at].oracle().logs.get(partition) else { return Ok(None) };
+    let held = log.batches[log.count_below(log.start())..].iter();
+    let headers: Vec<_> = held.map(|held| &held.batch.header).collect();
+    s6::check_expired(*retention, &headers, *start).map_err(|says| format!("{partition}: {says}"))?;
+    truth.ask(*start);
+    Ok(Some((*partition, *start)))
 }
 
 /// The machine at `at` says something to another node. Gives back what is wrong with that (S16, S32).

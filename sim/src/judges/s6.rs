@@ -2,9 +2,10 @@
 //! published never goes back in one leader epoch; batches in an answer follow each other without overlap.
 //!
 //! A log's start (SAFETY R7) never goes back on a node, is never behind what is committed or what a client asked to be deleted,
-//! and is told to nobody before it is on disk; an answer to DeleteRecords means that every live replica has it there.
+//! or what is too old or too much by the topic's settings, and is told to nobody before it is on disk; an answer to DeleteRecords means that every live replica has it there.
 
 use seedlog_core::ids::{LeaderEpoch, NodeId, Offset};
+use seedlog_core::log::Retention;
 use seedlog_core::records::BatchHeader;
 
 /// What a node publishes of a partition.
@@ -109,6 +110,26 @@ pub fn check_start(moving: Moving) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks that all batches before `to` are too old or too many, given those of the whole log in order.
+///
+/// # Errors
+/// Which of them is neither.
+pub fn check_expired(retention: Retention, batches: &[&BatchHeader], to: Offset) -> Result<(), String> {
+    let mut behind: u64 = batches.iter().map(|header| u64::from(header.batch_bytes)).sum();
+    for header in batches.iter().take_while(|header| header.base_offset < to) {
+        behind -= u64::from(header.batch_bytes);
+        let is_old = retention.oldest.is_some_and(|oldest| header.max_timestamp < oldest.0);
+        let is_surplus = retention.bytes_min.is_some_and(|least| behind >= least);
+        if !is_old && !is_surplus {
+            return Err(format!(
+                "the batch at {} of {} ms, with {behind} bytes behind it, goes with those before {to}: {retention:?}",
+                header.base_offset, header.max_timestamp
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Checks an answer that records before `low` are deleted, against where the log of a live replica starts on its disk.
 ///
 /// # Errors
@@ -144,6 +165,7 @@ pub fn check_batches<'a>(from: i64, headers: impl Iterator<Item = &'a BatchHeade
 mod tests {
     use super::*;
     use crate::judges::oracle::tests::batch;
+    use seedlog_core::time::WallMs;
 
     fn says(high_watermark: i64) -> Published {
         Published { log_start: 0, last_stable: high_watermark, high_watermark }
@@ -175,6 +197,23 @@ mod tests {
         let back = Moving { to: Offset(1), ..moving };
         assert!(check_start(back).unwrap_err().contains("goes back from 2 to 1"));
         assert_eq!(check_start(Moving { from: None, ..back }), Ok(()));
+    }
+
+    #[test]
+    fn what_goes_before_its_time_is_found() {
+        let headers: Vec<_> = [0, 2, 4].into_iter().map(|base| batch(base, 0).0).collect();
+        let headers: Vec<&BatchHeader> = headers.iter().collect();
+        let (last, bytes) = (headers[2].max_timestamp, u64::from(headers[2].batch_bytes));
+        let check = |oldest: Option<i64>, bytes_min, to| {
+            let retention = Retention { oldest: oldest.map(WallMs), bytes_min };
+            check_expired(retention, &headers, Offset(to))
+        };
+        assert_eq!(check(Some(last + 1), None, 6), Ok(()));
+        assert!(check(Some(last), None, 6).unwrap_err().contains("the batch at"));
+        assert_eq!(check(None, Some(bytes), 4), Ok(()));
+        assert!(check(None, Some(bytes + 1), 4).unwrap_err().contains("the batch at 2"));
+        assert_eq!(check(None, Some(bytes + 1), 2), Ok(()));
+        assert!(check(None, None, 2).unwrap_err().contains("the batch at 0"));
     }
 
     #[test]

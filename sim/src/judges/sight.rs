@@ -8,6 +8,7 @@ use super::truth::{image_hash, partition_of};
 use seedlog_core::broker::Broker;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition, Uuid};
+use seedlog_core::log::Retention;
 use seedlog_core::replica::{Leader, Replica};
 use seedlog_core::wire::FetchResponse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,8 @@ pub struct Seen {
     held: Option<BTreeSet<TopicPartition>>,
     /// In which epoch a session was asked for last.
     pub opened: BTreeMap<TopicPartition, LeaderEpoch>,
+    /// How long records of partitions are kept, as it asked its store last.
+    pub asked_expiry: BTreeMap<TopicPartition, Retention>,
     /// What was answered of partitions.
     published: BTreeMap<TopicPartition, s6::Before>,
 }

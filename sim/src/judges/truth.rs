@@ -61,7 +61,7 @@ pub struct TrueLog {
     pub leaders: BTreeMap<LeaderEpoch, Life>,
     /// Producers as the committed records leave them: epoch and the sequence that is due.
     pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
-    /// The greatest offset before which clients asked for records to be deleted: no log starts behind it.
+    /// The greatest offset before which clients asked for records to be deleted, or records expired: no log starts behind it.
     pub asked: Offset,
     /// The greatest that was answered: every log that was live then starts there or later.
     pub deleted: Offset,
@@ -120,7 +120,7 @@ impl TrueLog {
         self.batches.get(at).is_some_and(|held| held.batch.header.base_offset < start)
     }
 
-    /// A client asks for the records before an offset to be deleted.
+    /// A client asks for the records before an offset to be deleted, or they have expired.
     pub fn ask(&mut self, before: Offset) {
         self.asked = self.asked.max(before);
     }

@@ -57,6 +57,10 @@ impl Plan {
         super::voters::draw(&mut plan);
         plan.deletes_per_mille = draw_deletes(scenario, seed);
         plan.clients.extend(draw_mover(&plan));
+        if let Some((keeper, retention_check_ms)) = draw_keeper(&plan) {
+            plan.clients.push(keeper);
+            plan.cluster.retention_check_ms = Some(retention_check_ms);
+        }
         plan
     }
 }
@@ -82,6 +86,20 @@ fn draw_mover(plan: &Plan) -> Option<ClientPlan> {
     Some(ClientPlan { node, pause_ms, breaks_every: rng.pick(&[0, 0, 10]), role: Role::Mover { operations } })
 }
 
+/// Likewise; with how often leaders look for what has expired.
+fn draw_keeper(plan: &Plan) -> Option<(ClientPlan, u64)> {
+    let mut rng = Stream::new(plan.seed, Purpose::Keeping, 0);
+    if plan.scenario == Scenario::Quorum || !rng.chance(250) {
+        return None;
+    }
+    let operations = rng.pick(&[10, 30, 80]);
+    let pause_ms = (plan.duration_ms * 7 / 10 / operations).max(1);
+    let node = u32::try_from(rng.index(plan.nodes.len())).unwrap_or(0);
+    let retention_check_ms = rng.pick(&[100, 500, 2_000]);
+    let breaks_every = rng.pick(&[0, 0, 10]);
+    Some((ClientPlan { node, pause_ms, breaks_every, role: Role::Keeper { operations } }, retention_check_ms))
+}
+
 fn draw_cluster(rng: &mut Stream, count: u32) -> ClusterPlan {
     let flush = if rng.chance(200) {
         Flush::Interval { sync_ms: rng.pick(&[20, 100, 400, 3_000, 10_000]) }
@@ -105,6 +123,7 @@ fn draw_cluster(rng: &mut Stream, count: u32) -> ClusterPlan {
         timings: draw_timings(rng),
         metadata_entries_max: rng.pick(&[1, 5, 30, 10_000]),
         peer_window_bytes: rng.pick(&[2_000, 30_000, 16 << 20, 16 << 20]),
+        retention_check_ms: None,
     }
 }
 

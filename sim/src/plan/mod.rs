@@ -107,6 +107,9 @@ pub struct ClusterPlan {
     pub metadata_entries_max: usize,
     /// Bytes of record batches on their way to one peer.
     pub peer_window_bytes: u64,
+    /// How often leaders look for records that are too old or too many; `None` for as seldom as Kafka, which is never here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_check_ms: Option<u64>,
 }
 
 /// One topic.
@@ -222,6 +225,11 @@ pub enum Role {
     },
     /// Moves partitions between brokers, takes moves back, has leaders elected.
     Mover {
+        /// Operations in all.
+        operations: u64,
+    },
+    /// Gives a topic more partitions, and has records expire.
+    Keeper {
         /// Operations in all.
         operations: u64,
     },

@@ -3,6 +3,7 @@
 use crate::disk::Inode;
 use bytes::Bytes;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset, TopicPartition, Uuid};
+use seedlog_core::log::SegmentAge;
 use seedlog_core::output::Extent;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -117,6 +118,33 @@ impl Index {
         let first = log.partition_point(|batch| batch.next <= extent.from);
         let end = log.partition_point(|batch| batch.next <= extent.to);
         log.get(first..end).unwrap_or(&[])
+    }
+
+    /// A log's segments that end at `up_to` or before, oldest first, and the bytes of all behind them. When a batch was written,
+    /// `timestamp` knows.
+    pub(super) fn ages(
+        &self,
+        partition: TopicPartition,
+        up_to: Offset,
+        timestamp: impl Fn(Offset) -> i64,
+    ) -> (Vec<SegmentAge>, u64) {
+        let log = self.written.get(&partition).map_or(&[][..], Vec::as_slice);
+        let in_segments = log.partition_point(|batch| batch.place.in_segment);
+        let mut ages = Vec::new();
+        let mut behind: u64 = log[in_segments..].iter().map(|batch| u64::from(batch.bytes)).sum();
+        behind +=
+            self.unwritten.get(&partition).into_iter().flatten().map(|it| it.bytes.len() as u64).sum::<u64>();
+        for segment in log[..in_segments].chunk_by(|one, other| one.place.inode == other.place.inode) {
+            let next = segment[segment.len() - 1].next;
+            let bytes = segment.iter().map(|batch| u64::from(batch.bytes)).sum();
+            if next > up_to {
+                behind += bytes;
+                continue;
+            }
+            let timestamps = segment.iter().map(|batch| timestamp(batch.base));
+            ages.push(SegmentAge { next, bytes, max_timestamp: timestamps.max().unwrap_or(-1) });
+        }
+        (ages, behind)
     }
 
     /// The batch that begins at an offset.

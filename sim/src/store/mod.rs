@@ -33,6 +33,7 @@ use lane::{Finished, Lane, Op, Pace};
 use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{Lsn, NodeId, Offset, OpId, TopicPartition, Uuid};
+use seedlog_core::log::Retention;
 use snapshot::Segments;
 use start::Fresh;
 use std::collections::{BTreeMap, VecDeque};
@@ -151,6 +152,20 @@ pub struct DiskNow<'a> {
 }
 
 impl Store {
+    /// Where a log is to start so that nothing too old or too much is in front; `timestamp` knows when the batch at an offset was
+    /// written.
+    #[must_use]
+    pub fn find_expired(
+        &self,
+        partition: TopicPartition,
+        up_to: Offset,
+        retention: &Retention,
+        timestamp: impl Fn(Offset) -> i64,
+    ) -> Option<Offset> {
+        let (ages, behind) = self.index.ages(partition, up_to, timestamp);
+        retention.start(&ages, behind)
+    }
+
     /// Starts what can be started in a lane: µs until it ends.
     pub fn start_lane(&mut self, lane: LaneId, pace: Pace, rng: &mut Stream) -> Option<u64> {
         if self.failed { None } else { self.lanes[lane as usize].start(pace, rng) }

@@ -1,7 +1,7 @@
 //! The driver of a process: steps the broker, does what its outputs ask for, and brings it what the store has to say.
 
 use super::World;
-use super::node::{State, clock, moment};
+use super::node::{Node, State, clock, moment};
 use super::queue::{LaneId, What, pace};
 use crate::judges::assembly;
 use crate::marks::Mark;
@@ -11,7 +11,7 @@ use crate::trace::{Kind, input_number};
 use bytes::Bytes;
 use seedlog_core::door::ClientBody;
 use seedlog_core::ids::OpId;
-use seedlog_core::input::{Input, LogDir};
+use seedlog_core::input::{Input, LogDir, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::output::{HaltReason, Output, Outputs, StoreCommand};
 use seedlog_core::records::BatchHeader;
@@ -117,7 +117,18 @@ impl World {
                 process.looks.insert(id, (op, pending));
                 self.queue.push(self.now_us + late + 20, What::Look { node: at, life, id });
             }
-            Output::FindExpired { .. } => unreachable!("logs are kept for ever here"),
+            Output::FindExpired { op, partition, up_to, retention } => {
+                let Node { state, oracle, .. } = &mut self.nodes[at];
+                let State::Up(process) = state else { return };
+                let log = oracle.logs.get(&partition);
+                let timestamp = |base| {
+                    log.and_then(|log| log.at(base)).map_or(-1, |held| held.batch.header.max_timestamp)
+                };
+                let start = process.store.find_expired(partition, up_to, &retention, timestamp);
+                let found = |offset| ReadResult::Found { offset, timestamp_ms: -1 };
+                let result = start.map_or(ReadResult::NotFound, found);
+                self.input_late(at, LOOK_US, Input::ReadDone { op, result });
+            }
             Output::MeasureLogs { op, partitions } => {
                 // How large they are is nobody's business here.
                 let sizes = partitions.into_iter().map(|partition| (partition, 0)).collect();

@@ -216,7 +216,9 @@ impl World {
             Actor::Producer(producer) => {
                 reading || producer.is_done_but_for(|partition| !self.is_owed(partition))
             }
-            Actor::Admin(_) | Actor::Mover(_) => reading || held.actor.as_behaviour().is_done(),
+            Actor::Admin(_) | Actor::Mover(_) | Actor::Keeper(_) => {
+                reading || held.actor.as_behaviour().is_done()
+            }
         }
     }
 

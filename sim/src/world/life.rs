@@ -269,8 +269,9 @@ fn store_config(node: &Node) -> StoreConfig {
 fn broker_config(node: &Node, cluster: &ClusterPlan, voters: u32) -> Config {
     let listener = AdvertisedListener { host: format!("node-{}", node.node_id), port: 9092 };
     let mut config = Config::new(node.node_id, node.incarnation, listener);
-    // Time passes in days when clocks drift or jump: what is kept is decided by clients that delete records.
+    // Time passes in days when clocks drift or jump: what is kept is decided by clients, who delete records or set topics.
     config.topic.retention_ms = -1;
+    config.retention_check_ms = cluster.retention_check_ms.unwrap_or(config.retention_check_ms);
     config.voters = (1..=voters).map(|id| NodeId(i32::try_from(id).unwrap_or(1))).collect();
     config.flush = flush_mode(node);
     config.topic.segment_bytes = node.numbers.segment_bytes;

@@ -2,7 +2,7 @@
 //! of one node is in `judges::witness`; here is what takes several of them.
 
 use super::World;
-use super::node::{Node, State};
+use super::node::{Node, State, clock};
 use crate::judges::assembly::Folder;
 use crate::judges::oracle::Oracle;
 use crate::judges::s12::{Acked, Copy};
@@ -15,6 +15,7 @@ use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::ids::{Lsn, NodeId, Offset, RunId, TopicPartition};
 use seedlog_core::journal::Entry;
+use seedlog_core::log::Retention;
 use seedlog_core::output::Output;
 use seedlog_core::peer::{PeerBody, PeerMessage};
 
@@ -66,6 +67,9 @@ impl World {
     /// The entries of a step enter the folder's oracle, before anything of the step leaves.
     pub(super) fn take_entries(&mut self, at: usize, outputs: &[Output]) {
         for output in outputs {
+            if let Output::FindExpired { partition, retention, .. } = output {
+                self.judge_retention(at, *partition, *retention);
+            }
             if let Output::Journal { entry, batch } = output {
                 if let Entry::Founded { voters, .. } = entry
                     && self.voters.is_empty()
@@ -80,9 +84,26 @@ impl World {
                 if assembly::is_taken_over(&self.nodes, at, entry) {
                     self.mark(Mark::StartTakenOver);
                 }
+                match assembly::check_expiry(&mut self.truth, &self.nodes, at, entry) {
+                    Ok(None) => {}
+                    Ok(Some((partition, to))) => {
+                        self.mark(Mark::RecordsExpired);
+                        self.bench.history.on_expired(self.now_us, partition, to);
+                    }
+                    Err(says) => self.hear(Judge::S6, at, Err(says)),
+                }
                 self.witness(at, |witness, broker| witness.on_entry(entry, batch.as_ref(), broker));
             }
         }
+    }
+
+    fn judge_retention(&mut self, at: usize, partition: TopicPartition, retention: Retention) {
+        let clocks = self.nodes[at].clocks();
+        let State::Up(process) = &self.nodes[at].state else { return };
+        let wall = clock(self.now_us, process.started_us, clocks).wall;
+        let kept = assembly::kept_by(process.broker.image(), partition.topic_id);
+        let said = assembly::check_retention(&mut self.nodes, at, (partition, retention), kept, Some(wall));
+        self.hear(Judge::S6, at, said);
     }
 
     /// Lets a node come before the judges.

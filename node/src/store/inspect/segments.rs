@@ -1,6 +1,6 @@
 //! One segment, stretch by stretch: the side file's lines, the stretches' checksums, each batch's own, and their order.
 
-use super::unreadable;
+use super::{Done, unreadable};
 use crate::store::disk::{Disk, Lane, Open};
 use crate::store::segment::{LINE_BYTES, Line, Segment, segment_path, side_path, stretch_crc};
 use seedlog_core::ids::{Offset, TopicPartition};
@@ -23,13 +23,13 @@ pub(super) struct Unsound {
 /// Checks a segment up to its end, as the table states it; what files hold behind that was never vouched for. Gives the
 /// number of batches.
 pub(super) async fn check<D: Disk>(
-    disk: &D,
-    dir: &Path,
+    (disk, dir, done): (&D, &Path, Done<'_>),
     partition: TopicPartition,
     segment: &Segment,
 ) -> Result<u64, Unsound> {
     let mut check = Check {
         disk,
+        done,
         partition,
         segment,
         log: segment_path(dir, partition, segment.base),
@@ -44,6 +44,7 @@ pub(super) async fn check<D: Disk>(
 
 struct Check<'a, D> {
     disk: &'a D,
+    done: Done<'a>,
     partition: TopicPartition,
     segment: &'a Segment,
     log: PathBuf,
@@ -89,6 +90,7 @@ impl<D: Disk> Check<'_, D> {
                 let read = self.disk.read_at(Lane::Background, &log, self.position, bytes).await;
                 let stretch = read.map_err(|error| unreadable(&self.log, self.position, &error))?;
                 self.stretch(&line, &stretch)?;
+                (self.done)(stretch.len() as u64);
                 number += 1;
             }
         }

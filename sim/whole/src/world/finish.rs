@@ -213,7 +213,9 @@ impl World {
             Actor::Producer(producer) => {
                 reading || producer.is_done_but_for(|partition| !self.is_owed(partition))
             }
-            Actor::Admin(_) | Actor::Mover(_) => reading || client.actor.as_behaviour().is_done(),
+            Actor::Admin(_) | Actor::Mover(_) | Actor::Keeper(_) => {
+                reading || client.actor.as_behaviour().is_done()
+            }
         }
     }
 

@@ -276,9 +276,23 @@ impl World {
             has_open_voters: broker.quorum().voters() != broker.image().voters(),
         });
         for output in outputs {
+            if let Output::FindExpired { partition, retention, .. } = output {
+                let asked = (*partition, *retention);
+                let kept = assembly::kept_by(broker.image(), partition.topic_id);
+                let said = assembly::check_retention(&mut self.machines, at, asked, kept, None);
+                self.hear(Judge::S6, at, said);
+            }
             if let Output::Journal { entry, batch } = output {
                 if assembly::is_taken_over(&self.machines, at, entry) {
                     self.mark(Mark::StartTakenOver);
+                }
+                match assembly::check_expiry(&mut self.truth, &self.machines, at, entry) {
+                    Ok(None) => {}
+                    Ok(Some((partition, to))) => {
+                        self.mark(Mark::RecordsExpired);
+                        self.bench.history.on_expired(now_us(), partition, to);
+                    }
+                    Err(says) => self.hear(Judge::S6, at, Err(says)),
                 }
                 self.witness(at, |witness| witness.on_entry(entry, batch.as_ref(), Some(broker)));
             }
