@@ -290,10 +290,8 @@ pub fn admit_within(frame: Bytes, tables_bytes_max: usize) -> Result<Admitted, D
         RequestBody::UnknownApiVersions => (ApiKey::ApiVersions, 0, ClientBody::UnknownApiVersions),
         RequestBody::UnknownVersion(_) | RequestBody::UnknownApi => return Err(not_served),
     };
-    let tables_bytes = match &body {
-        ClientBody::Produce(produce) => produce.tables_bytes(),
-        _ => decoded.tables_bytes,
-    };
+    let tables_bytes =
+        if let ClientBody::Produce(produce) = &body { produce.tables_bytes() } else { decoded.tables_bytes };
     Ok(Admitted {
         api_key,
         tables_bytes,

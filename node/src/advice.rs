@@ -3,6 +3,10 @@
 use std::io::{Error, ErrorKind};
 
 /// About what the operating system refuses; begins with a semicolon.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not named here says nothing that a person could go by"
+)]
 pub(crate) fn of_io(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => "; check the path",

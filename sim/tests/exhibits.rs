@@ -37,9 +37,8 @@ fn each_exhibit_is_found_by_its_judge() {
     hush_panics();
     for (exhibit, seed) in KEPT {
         let judges = row(exhibit.name()).expect("every exhibit has its row").judges;
-        let mut plan = Plan { hostile: None, ..Plan::draw(Scenario::Standard, seed) };
-        plan.clients.retain(|client| !matches!(client.role, Role::Mover { .. } | Role::Keeper { .. }));
-        plan.cluster.retention_check_ms = None;
+        let mut plan = Plan { hostile: None, ..Plan::draw(Scenario::Standard, seed).without_keeper() };
+        plan.clients.retain(|client| !matches!(client.role, Role::Mover { .. }));
         switch(Some(exhibit));
         let found = run_plan(plan.clone(), Enabled::only(judges), false).verdict;
         switch(None);

@@ -6,7 +6,7 @@ use seedlog_sim::run::{run_plan, run_seed};
 
 /// Seeds that are older than changes of the quorum's voters, and than the deletion of records.
 fn is_clean(seed: u64) {
-    let mut plan = Plan::draw(Scenario::Standard, seed);
+    let mut plan = Plan::draw(Scenario::Standard, seed).without_keeper();
     plan.voters.clear();
     plan.deletes_per_mille = 0;
     plan.hostile = None;
@@ -16,7 +16,7 @@ fn is_clean(seed: u64) {
 
 /// Seeds that are older than the deletion of records.
 fn is_clean_with_changes_of_voters(seed: u64) {
-    let mut plan = Plan::draw(Scenario::Standard, seed);
+    let mut plan = Plan::draw(Scenario::Standard, seed).without_keeper();
     plan.deletes_per_mille = 0;
     plan.hostile = None;
     let outcome = run_plan(plan, Enabled::all(), false);
@@ -100,7 +100,8 @@ fn a_leader_learns_from_a_snapshot_that_a_broker_is_back() {
 }
 
 fn is_clean_with_deletions(seed: u64) {
-    let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
+    let plan = Plan::draw(Scenario::Standard, seed).without_keeper();
+    let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
 
@@ -130,7 +131,8 @@ fn a_leader_that_was_paused_counts_a_copy_that_its_disk_has_lost_since() {
 }
 
 fn is_clean_with_moves(seed: u64) {
-    let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
+    let plan = Plan::draw(Scenario::Standard, seed).without_keeper();
+    let outcome = run_plan(plan, Enabled::all(), false);
     assert_eq!(outcome.verdict, None, "seed {seed}");
 }
 
@@ -172,4 +174,10 @@ fn who_is_told_where_logs_part_is_told_the_watermark_as_well() {
 #[test]
 fn an_answer_that_waited_for_its_turn_leaves_in_the_step_that_lets_the_copy_go() {
     is_clean_with_moves(4880);
+}
+
+#[test]
+fn records_expire_that_a_client_asked_in_vain_to_delete() {
+    let outcome = run_seed(Scenario::Standard, 546, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None);
 }

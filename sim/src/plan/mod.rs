@@ -46,6 +46,16 @@ pub struct Plan {
     pub hostile: Option<HostilePlan>,
 }
 
+impl Plan {
+    /// The same without anybody who lets topics grow and records expire: for seeds that are older than that.
+    #[must_use]
+    pub fn without_keeper(mut self) -> Self {
+        self.clients.retain(|client| !matches!(client.role, Role::Keeper { .. }));
+        self.cluster.retention_check_ms = None;
+        self
+    }
+}
+
 /// Scenarios by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
