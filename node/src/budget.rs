@@ -204,13 +204,13 @@ impl Permit {
     }
 }
 
-/// A budget with these bytes for requests, and 8 MiB for replies.
+/// A budget with these bytes for the frames of requests, and 8 MiB for replies.
 #[cfg(test)]
 pub(crate) fn budget_for_tests(requests_bytes: u64) -> Budget {
     let memory = MemoryBudget {
         total_bytes: 64 << 20,
         tail_cache_bytes: 8 << 20,
-        requests_bytes,
+        requests_bytes: requests_bytes * 4 / 3,
         replies_bytes: 8 << 20,
         peers_bytes: 0,
         core_bytes: 0,

@@ -1,8 +1,17 @@
 //! Kafka 4.3's other broker keys: read without complaint, named in one warning line each, and not used. The names, types
 //! and defaults are those that `kafka.server.KafkaConfig.configDef()` of 4.3.1 prints. What Seedlog does use is in
-//! `registry.rs`; values that ask for a protection which it cannot give are refused in `refusal.rs`.
+//! `used.rs`; values that ask for a protection which it cannot give are refused in `refusal.rs`.
 
-use super::registry::{Entry, INT, Kind, LONG, SHORT, known};
+use super::registry::{Entry, Kind, Status};
+
+const SHORT: Kind = Kind::Short(i16::MIN as i64, i16::MAX as i64);
+const INT: Kind = Kind::Int(i32::MIN as i64, i32::MAX as i64);
+const LONG: Kind = Kind::Long(i64::MIN, i64::MAX);
+
+const fn known(key: &'static str, kind: Kind, default: Option<&'static str>) -> Entry {
+    let doc = "Known from Kafka and not used by Seedlog; the default is Kafka's.";
+    Entry { key, kind, default, doc, since: "0.1", status: Status::Accepted }
+}
 
 /// Every key of Kafka 4.3 that Seedlog knows by name only, in order.
 pub(super) const ACCEPTED: &[Entry] = &[

@@ -4,7 +4,7 @@
 //! properties.rs --+
 //! environment ----+--> settings.rs (who wins, types, unknown keys) --> node.rs (rules between keys) --> NodeConfig
 //! --override -----+         |                                             |
-//!                     registry.rs + accepted.rs             listeners.rs, cluster.rs
+//!                     registry.rs: used, accepted           listeners.rs, cluster.rs
 //! ```
 //!
 //! Nothing is ignored in silence: an unknown key is an error, a key of Kafka's without effect is a warning, and a value that
@@ -20,6 +20,7 @@ mod refusal;
 pub mod registry;
 mod settings;
 pub mod suggest;
+mod used;
 
 pub use cluster::{ClusterConfig, Internals};
 pub use error::{ConfigError, ConfigErrors, Warning};

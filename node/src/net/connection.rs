@@ -336,8 +336,7 @@ mod tests {
 
     #[test]
     fn tables_that_cannot_be_paid_for_wait_outside_of_memory() {
-        // A quarter of it is for tables, and half of that for each address.
-        let budget = budget_for_tests(16 << 20);
+        let budget = budget_for_tests(12 << 20);
         let (share, other) = (budget.share(), budget.share());
         let purse = Purse { budget: &budget, share: &share };
         let frame = question(20_000);
@@ -349,8 +348,8 @@ mod tests {
         };
         let mut context = Context::from_waker(Waker::noop());
 
-        let held = budget.try_take_tables(&other, 2 << 20).unwrap();
-        let held = (held, budget.try_take_tables(&budget.share(), 2 << 20).unwrap());
+        let half = budget.tables.bytes() / 2;
+        let held = [&other, &budget.share()].map(|share| budget.try_take_tables(share, half).unwrap());
         let mut waits = pin!(paid(purse));
         assert!(waits.as_mut().poll(&mut context).is_pending());
         drop(held);
