@@ -1,7 +1,7 @@
 //! `seedlog cluster health`: what is wrong with a cluster, on one screen, and what to do about it.
 //!
-//! Everything comes from the client protocol: what one broker says of all, and who answers when asked. That protocol has no
-//! times, so nothing here says since when.
+//! Everything comes from the client protocol: what one broker says of all, and who answers when asked. The one time in that
+//! protocol is when the controller heard of a node last: since when something is wrong is known where a silent node is the cause.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use super::output::{CliError, CliResult, Output};
 use super::remote::RemoteArgs;
 use super::topic::all_topics;
-use crate::client::{Cluster, PartitionView, TopicView, admin, health};
+use crate::client::health::{self, Heard};
+use crate::client::{Cluster, PartitionView, TopicView, admin};
 
 /// How long brokers and the controller may take: longer is a finding.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ struct View {
     brokers: Vec<BrokerView>,
     /// Why nothing can be decided, if so.
     controller: Option<String>,
+    heard: Heard,
     topics: Vec<TopicView>,
     /// By topic, or why they are not known.
     min_insync: Result<BTreeMap<String, usize>, String>,
@@ -59,6 +61,9 @@ struct Health {
     topics: usize,
     partitions: usize,
     findings: Vec<Finding>,
+    /// By the controller's clock.
+    #[serde(skip)]
+    now_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -80,6 +85,8 @@ struct Finding {
     what: String,
     /// What to do about it.
     then: String,
+    /// Since when, in ms since 1970 by the controller's clock; `null` where nobody knows.
+    since_ms: Option<i64>,
     brokers: Vec<i32>,
     partitions: Vec<PartitionName>,
 }
@@ -116,6 +123,7 @@ pub(super) async fn run(args: &HealthArgs, output: &mut Output) -> CliResult {
         topics: view.topics.len(),
         partitions: view.topics.iter().map(|topic| topic.partitions.len()).sum(),
         findings,
+        now_ms: view.heard.now_ms,
     };
     if args.json {
         output.json(&health)?;
@@ -137,9 +145,12 @@ async fn look(cluster: &Cluster, described: &DescribeClusterResponse, patience: 
     let brokers = look_at_brokers(described, patience).await;
     let topics = all_topics(cluster).await?;
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    let controller = health::ask_controller(cluster, patience).await.err().map(|e| e.to_string());
+    let (heard, controller) = match health::ask_controller(cluster, patience).await {
+        Ok(heard) => (heard, None),
+        Err(error) => (Heard::default(), Some(error.to_string())),
+    };
     let min_insync = health::min_insync_replicas(cluster, &names).await.map_err(|error| error.to_string());
-    Ok(View { brokers, controller, topics, min_insync })
+    Ok(View { brokers, controller, heard, topics, min_insync })
 }
 
 async fn look_at_brokers(described: &DescribeClusterResponse, patience: Duration) -> Vec<BrokerView> {
@@ -176,6 +187,9 @@ impl Health {
                 Severity::Warning => "warning",
             };
             lines.push(format!("{severity}  {}", finding.what));
+            lines.extend(
+                finding.since_ms.map(|since| format!("         since: {}", since_text(since, self.now_ms))),
+            );
             lines.push(format!("         next: {}", finding.then));
         }
         lines.join("\n")
@@ -191,10 +205,12 @@ impl View {
             severity: Severity::Error,
             what: format!("no controller decides: {why}"),
             then: "start a majority of the controllers; their logs say whom they cannot reach".to_owned(),
+            since_ms: None,
             brokers: Vec::new(),
             partitions: Vec::new(),
         }));
-        findings.extend(self.brokers.iter().filter_map(BrokerView::judge));
+        findings
+            .extend(self.brokers.iter().filter_map(|broker| broker.judge(self.silent_since(&[broker.id]))));
         findings.extend(self.judge_partitions(servers));
         if let Err(why) = &self.min_insync {
             findings.push(Finding {
@@ -203,6 +219,7 @@ impl View {
                 what: format!("whether enough replicas are in sync is not known: {why}"),
                 then: "ask another broker with --bootstrap-server, or for permission on the topics' settings"
                     .to_owned(),
+                since_ms: None,
                 brokers: Vec::new(),
                 partitions: Vec::new(),
             });
@@ -294,14 +311,22 @@ impl View {
             severity: kind.severity,
             what: format!("{} {}: {}", count(partitions.len()), kind.what, names(&partitions)),
             then: kind.then.clone(),
+            since_ms: self.silent_since(&brokers),
             brokers,
             partitions,
         })
     }
+
+    /// When the first of these brokers that do not answer was heard of last.
+    fn silent_since(&self, brokers: &[i32]) -> Option<i64> {
+        let silent =
+            self.brokers.iter().filter(|broker| broker.silence.is_some() && brokers.contains(&broker.id));
+        silent.filter_map(|broker| self.heard.last_ms.get(&broker.id).copied()).min()
+    }
 }
 
 impl BrokerView {
-    fn judge(&self) -> Option<Finding> {
+    fn judge(&self, since_ms: Option<i64>) -> Option<Finding> {
         let Self { id, endpoint, .. } = self;
         let (finding, what, then) = match (self.fenced, &self.silence) {
             (false, None) => return None,
@@ -326,10 +351,25 @@ impl BrokerView {
             severity: Severity::Error,
             what,
             then: then.to_owned(),
+            since_ms,
             brokers: vec![*id],
             partitions: Vec::new(),
         })
     }
+}
+
+/// A time, and how long ago that is.
+fn since_text(since_ms: i64, now_ms: i64) -> String {
+    let at = jiff::Timestamp::from_second(since_ms / 1_000);
+    let at = at.map_or_else(|_| format!("{since_ms} ms"), |at| at.to_string());
+    let seconds = (now_ms - since_ms).max(0) / 1_000;
+    let ago = match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    };
+    format!("{at}, {ago} ago")
 }
 
 fn count(partitions: usize) -> String {
@@ -385,6 +425,7 @@ mod tests {
             topics: view.topics.len(),
             partitions: view.topics.iter().map(|topic| topic.partitions.len()).sum(),
             findings,
+            now_ms: view.heard.now_ms,
         };
         format!("{}\n{}", health.text(), serde_json::to_string_pretty(&health).unwrap())
     }
@@ -394,6 +435,7 @@ mod tests {
         let view = View {
             brokers: vec![broker(1, false, None)],
             controller: None,
+            heard: Heard::default(),
             topics: vec![topic("t", vec![partition(Some(1), &[1], &[1], &[])])],
             // More than there are replicas: as many as there are is enough.
             min_insync: Ok([("t".to_owned(), 2)].into()),
@@ -415,6 +457,11 @@ mod tests {
                 broker(4, true, None),
             ],
             controller: Some("nobody answers".to_owned()),
+            // Broker 3 two hours and a half before, broker 4 just now.
+            heard: Heard {
+                now_ms: 1_795_000_000_000,
+                last_ms: [(3, 1_794_991_000_000), (4, 1_795_000_000_000)].into(),
+            },
             topics: vec![
                 topic(
                     "t",
@@ -437,6 +484,7 @@ mod tests {
         let view = View {
             brokers: vec![broker(1, false, None), broker(2, false, None)],
             controller: None,
+            heard: Heard::default(),
             topics: vec![topic("t", vec![partition(Some(2), &[1, 2], &[1, 2], &[])])],
             min_insync: Err("not permitted".to_owned()),
         };

@@ -8,7 +8,9 @@ use seedlog_core::cluster::decide::configs::resource;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::wire::describe_configs::DescribeConfigsResource;
 use seedlog_core::wire::describe_quorum::{METADATA_TOPIC, PartitionRequest, TopicRequest};
-use seedlog_core::wire::{ApiKey, DescribeConfigsRequest, DescribeQuorumRequest, Request, Response, Str};
+use seedlog_core::wire::{
+    ApiKey, DescribeConfigsRequest, DescribeQuorumRequest, DescribeQuorumResponse, Request, Response, Str,
+};
 
 use super::cluster::Cluster;
 use super::connection::{Connection, ConnectionOptions, unexpected};
@@ -28,11 +30,21 @@ pub async fn reach(address: &str, patience: Duration) -> Result<()> {
     Connection::open(address, options).await.map(drop)
 }
 
+/// When the controller heard of nodes last, in ms since 1970 by its own clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// When it said so.
+    pub now_ms: i64,
+    /// By node; those that it has not heard of since it became the controller are not here.
+    pub last_ms: BTreeMap<i32, i64>,
+}
+
 /// Whether there is an active controller: brokers hand a question about the quorum on to it, and nobody else answers that.
+/// Gives when it heard of the others last.
 ///
 /// # Errors
 /// NOT_CONTROLLER or REQUEST_TIMED_OUT where there is none; otherwise whatever keeps the broker from answering.
-pub async fn ask_controller(cluster: &Cluster, patience: Duration) -> Result<()> {
+pub async fn ask_controller(cluster: &Cluster, patience: Duration) -> Result<Heard> {
     let connection = cluster.any().await?;
     let version = connection.version_of(ApiKey::DescribeQuorum, i16::MAX)?;
     let partitions = vec![PartitionRequest { partition_index: 0 }];
@@ -45,10 +57,25 @@ pub async fn ask_controller(cluster: &Cluster, patience: Duration) -> Result<()>
     let message = response.error_message.as_deref();
     match ErrorCode::from_code(response.error_code) {
         Some(ErrorCode::NotController | ErrorCode::RequestTimedOut) => {
-            ClientError::check(response.error_code, message, || "the controller".to_owned())
+            ClientError::check(response.error_code, message, || "the controller".to_owned())?;
         }
         // What else it may say, a controller has said.
-        Some(_) | None => Ok(()),
+        Some(_) | None => {}
+    }
+    Ok(Heard::of(&response))
+}
+
+impl Heard {
+    fn of(response: &DescribeQuorumResponse) -> Self {
+        let partition = response.topics.first().and_then(|topic| topic.partitions.first());
+        let Some(partition) = partition else { return Self::default() };
+        let states = partition.current_voters.iter().chain(&partition.observers);
+        let heard = states.filter(|state| state.last_fetch_timestamp > 0);
+        let last_ms: BTreeMap<i32, i64> =
+            heard.map(|state| (state.replica_id, state.last_fetch_timestamp)).collect();
+        // Of itself the controller has heard just now.
+        let now_ms = last_ms.get(&partition.leader_id).copied();
+        now_ms.map_or_else(Self::default, |now_ms| Self { now_ms, last_ms })
     }
 }
 
@@ -78,4 +105,33 @@ pub async fn min_insync_replicas(cluster: &Cluster, topics: &[&str]) -> Result<B
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seedlog_core::wire::describe_quorum::{PartitionData, ReplicaState, TopicData};
+
+    #[test]
+    fn the_controller_tells_whom_it_heard_of_and_when() {
+        let state = |replica_id, last_fetch_timestamp| ReplicaState {
+            replica_id,
+            last_fetch_timestamp,
+            ..ReplicaState::default()
+        };
+        let partition = |leader_id| PartitionData {
+            leader_id,
+            current_voters: vec![state(1, 5_000), state(2, 3_000), state(3, -1)],
+            observers: vec![state(4, 4_000)],
+            ..PartitionData::default()
+        };
+        let answer = |leader_id| DescribeQuorumResponse {
+            topics: vec![TopicData { partitions: vec![partition(leader_id)], ..TopicData::default() }],
+            ..DescribeQuorumResponse::default()
+        };
+        let heard = Heard { now_ms: 5_000, last_ms: [(1, 5_000), (2, 3_000), (4, 4_000)].into() };
+        assert_eq!(Heard::of(&answer(1)), heard);
+        // Kafka's leader tells no time of itself: nobody knows how long ago the others' are.
+        assert_eq!(Heard::of(&answer(3)), Heard::default());
+    }
 }
