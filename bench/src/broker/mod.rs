@@ -1,0 +1,243 @@
+//! Clusters under test: processes of this machine on loopback, their settings at the defaults, with fresh folders.
+
+mod kafka;
+mod seedlog;
+mod usage;
+
+pub use usage::{Machine, Usage};
+
+use crate::load::client::Client;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than any start takes, a recovery of many partitions included.
+const START_MAX: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Whose brokers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Ours.
+    Seedlog,
+    /// Apache Kafka's.
+    Kafka,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seedlog => "Seedlog",
+            Self::Kafka => "Kafka",
+        })
+    }
+}
+
+/// What to start, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Whose.
+    pub kind: Kind,
+    /// Nodes, each of them a broker and a controller.
+    pub nodes: u16,
+    /// A folder for data, settings and logs.
+    pub folder: PathBuf,
+    /// The first node listens there for clients; the others behind it, and controllers 100 above.
+    pub port: u16,
+    /// Settings besides those that a node cannot do without.
+    pub settings: Vec<(String, String)>,
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The `seedlog` binary.
+    pub seedlog: PathBuf,
+    /// A folder with Kafka's jars in `libs`.
+    pub kafka: Option<PathBuf>,
+}
+
+/// A cluster that runs. Its processes are killed when this value goes away.
+#[derive(Debug)]
+pub struct Cluster {
+    plan: Plan,
+    programs: Programs,
+    nodes: Vec<Child>,
+}
+
+impl Cluster {
+    /// Starts a new cluster in an empty folder and waits until it serves. Gives the time from the first spawn on.
+    ///
+    /// # Errors
+    /// A process cannot be started, or does not serve in time.
+    pub fn start_fresh(plan: Plan, programs: &Programs) -> io::Result<(Self, Duration)> {
+        if plan.folder.exists() {
+            fs::remove_dir_all(&plan.folder)?;
+        }
+        fs::create_dir_all(&plan.folder)?;
+        match plan.kind {
+            Kind::Seedlog => seedlog::prepare(&plan)?,
+            Kind::Kafka => kafka::prepare(&plan, programs)?,
+        }
+        let mut cluster = Self { plan, programs: programs.clone(), nodes: Vec::new() };
+        let took = cluster.start()?;
+        Ok((cluster, took))
+    }
+
+    /// Starts the processes of a cluster that was stopped or killed, and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`Self::start_fresh`].
+    pub fn start(&mut self) -> io::Result<Duration> {
+        let began = Instant::now();
+        for node in 1..=self.plan.nodes {
+            let mut command = match self.plan.kind {
+                Kind::Seedlog => seedlog::command(&self.plan, &self.programs, node),
+                Kind::Kafka => kafka::command(&self.plan, &self.programs, node)?,
+            };
+            let log = self.plan.log(node);
+            let said = OpenOptions::new().create(true).append(true).open(&log)?;
+            command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+            let child = command.spawn().map_err(|error| {
+                let program = command.get_program().to_string_lossy();
+                io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
+            })?;
+            self.nodes.push(child);
+        }
+        self.wait_until_serving(began)?;
+        Ok(began.elapsed())
+    }
+
+    fn wait_until_serving(&mut self, began: Instant) -> io::Result<()> {
+        for node in 1..=self.plan.nodes {
+            let address = self.plan.address(node);
+            loop {
+                let seen = Client::connect(address).and_then(|mut client| client.brokers());
+                if seen.is_ok_and(|brokers| brokers == usize::from(self.plan.nodes)) {
+                    break;
+                }
+                let child = &mut self.nodes[usize::from(node - 1)];
+                let ended = child.try_wait()?;
+                if ended.is_some() || began.elapsed() > START_MAX {
+                    let why = ended.map_or("does not serve".to_owned(), |status| format!("ended: {status}"));
+                    let log = self.plan.log(node);
+                    return Err(io::Error::other(format!("node {node} {why}; see {}", log.display())));
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops all nodes in order, together.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn stop(&mut self) -> io::Result<Duration> {
+        let began = Instant::now();
+        for child in &self.nodes {
+            signal(child, rustix::process::Signal::TERM)?;
+        }
+        for mut child in self.nodes.drain(..) {
+            child.wait()?;
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Kills all nodes at once.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn kill(&mut self) -> io::Result<()> {
+        for child in &mut self.nodes {
+            child.kill()?;
+        }
+        for mut child in self.nodes.drain(..) {
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// What its processes have used so far, and hold.
+    ///
+    /// # Errors
+    /// A process has ended.
+    pub fn usage(&self) -> io::Result<Usage> {
+        let mut sum = Usage::default();
+        for child in &self.nodes {
+            sum.add(&Usage::of(child.id())?);
+        }
+        Ok(sum)
+    }
+
+    /// The first node's address.
+    #[must_use]
+    pub fn bootstrap(&self) -> SocketAddr {
+        self.plan.address(1)
+    }
+
+    /// What was started.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Nothing is left to be told of it.
+        let _ = self.kill();
+    }
+}
+
+impl Plan {
+    fn address(&self, node: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port + node - 1).into()
+    }
+
+    fn controller_port(&self, node: u16) -> u16 {
+        self.port + 100 + node - 1
+    }
+
+    fn config(&self, node: u16) -> PathBuf {
+        self.folder.join(format!("node-{node}.properties"))
+    }
+
+    fn data(&self, node: u16) -> PathBuf {
+        self.folder.join(format!("data-{node}"))
+    }
+
+    fn log(&self, node: u16) -> PathBuf {
+        self.folder.join(format!("node-{node}.log"))
+    }
+
+    fn write_config(&self, node: u16, settings: &[(&str, String)]) -> io::Result<()> {
+        let own = settings.iter().map(|(key, value)| format!("{key}={value}\n"));
+        let more = self.settings.iter().map(|(key, value)| format!("{key}={value}\n"));
+        fs::write(self.config(node), own.chain(more).collect::<String>())
+    }
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+/// Runs a command to its end; its output goes to a file.
+fn run(command: &mut Command, log: &Path) -> io::Result<()> {
+    let said = File::create(log)?;
+    let status = command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).status()?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{} failed; see {}",
+        command.get_program().to_string_lossy(),
+        log.display()
+    )))
+}

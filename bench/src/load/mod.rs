@@ -1,0 +1,88 @@
+//! The load generator: prebuilt batches over plain sockets on one thread, so that it costs less than the brokers that it loads.
+//!
+//! * [`client`]: what is asked before and after; * [`produce`]: a closed loop with so many requests in flight, or an open one at a
+//!   rate; * [`fetch`]: readers; * [`roundtrip`]: from the producer's hand to the consumer's; * [`socket`]: bytes in and out.
+
+pub mod client;
+pub mod fetch;
+pub mod produce;
+pub mod roundtrip;
+mod socket;
+
+use hdrhistogram::Histogram;
+use seedlog_core::wire::{ApiKey, WireError};
+use serde::Serialize;
+use std::io;
+use std::time::Duration;
+
+/// Why a load ended early. Whatever it measured until then counts for nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A connection.
+    #[error("the connection to the broker: {0}")]
+    Io(#[from] io::Error),
+    /// What cannot be read or written.
+    #[error("the protocol: {0}")]
+    Wire(#[from] WireError),
+    /// The broker refuses, or answers too late.
+    #[error("{0}")]
+    Refused(String),
+    /// Records are missing, or there are too many.
+    #[error("{found} records are there, and {expected} were acknowledged")]
+    Miscounted {
+        /// What was acknowledged.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+}
+
+impl LoadError {
+    fn unexpected(api: ApiKey, what: &str) -> Self {
+        Self::Refused(format!("an answer to {} is {what}", api.name()))
+    }
+
+    fn of_system(error: rustix::io::Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// Latencies, in microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Latency {
+    /// The median.
+    pub p50_us: u64,
+    /// 99 in 100 are at most this.
+    pub p99_us: u64,
+    /// 999 in 1,000.
+    pub p999_us: u64,
+    /// All.
+    pub max_us: u64,
+}
+
+/// A histogram of latencies: three digits, up to ten minutes.
+#[derive(Debug)]
+struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    fn new() -> Self {
+        let nanos_max = 600_000_000_000;
+        Self(Histogram::new_with_bounds(1_000, nanos_max, 3).expect("the bounds are in order"))
+    }
+
+    fn add(&mut self, latency: Duration) {
+        self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    fn summary(&self) -> Latency {
+        let at = |quantile| self.0.value_at_quantile(quantile) / 1_000;
+        Latency { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999), max_us: self.0.max() / 1_000 }
+    }
+}
+
+/// Processor time of this thread so far.
+pub fn own_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)
+}

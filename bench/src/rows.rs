@@ -1,0 +1,250 @@
+//! The rows of the table: what is done to a cluster, and what is measured of it.
+
+use crate::broker::{Cluster, Kind, Machine, Usage};
+use crate::load::LoadError;
+use crate::load::client::{Client, Leaders, NewTopic};
+use crate::load::fetch::{Reading, fetch};
+use crate::load::produce::{Shape, produce};
+use crate::load::roundtrip::roundtrip;
+use crate::load::{Latency, own_cpu};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Partitions of a row's topic.
+const PARTITIONS: i32 = 6;
+/// What readers read again and again, of the end of all partitions together.
+const TAIL_BYTES: u64 = 48 << 20;
+/// A cluster that uses less than this part of a core has done what it put off.
+const IDLE_CORES: f64 = 0.04;
+/// How long that is waited for.
+const SETTLE_MAX: Duration = Duration::from_secs(120);
+
+/// One row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Row {
+    /// Batches of 64 records of 1 KiB, 5 requests in flight on a connection to each broker.
+    #[value(name = "produce-1k")]
+    Produce1k,
+    /// Batches of 1,000 records of 100 bytes, likewise.
+    #[value(name = "produce-100b")]
+    Produce100b,
+    /// Requests of one record of 100 bytes, 32 in flight.
+    Single32,
+    /// The same with 256 in flight: on 4 connections to each broker.
+    Single256,
+    /// 1,000 requests a second of one record of 1 KiB.
+    Open1000,
+    /// 1,000 records a second, from producer to consumer.
+    RoundTrip,
+    /// One reader at the end of the logs.
+    Tail1,
+    /// Ten of them.
+    Tail10,
+}
+
+/// What a row measured.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Measured {
+    /// Records a second; of a row at a rate, what came of it.
+    pub records_a_second: f64,
+    /// Requests a second.
+    pub requests_a_second: f64,
+    /// Of requests; of a round trip, to the consumer.
+    pub latency: Latency,
+    /// Processor seconds of all brokers for each GB of values, what they put off included.
+    pub cpu_s_a_gb: f64,
+    /// Processor microseconds of all brokers for each request, likewise.
+    pub cpu_us_a_request: f64,
+    /// Processor seconds of the load.
+    pub own_cpu_s: f64,
+    /// The most memory of all brokers together so far, in bytes.
+    pub resident_bytes_max: u64,
+    /// Bytes that went to disks for each byte of the batches, all replicas together.
+    pub written_a_byte: f64,
+    /// Processor seconds of all others for each second of the run.
+    pub foreign_cores: f64,
+}
+
+/// What the load did.
+struct Done {
+    requests: u64,
+    records: u64,
+    value_bytes: u64,
+    batch_bytes: u64,
+    seconds: f64,
+    latency: Latency,
+}
+
+impl Row {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Produce1k,
+        Self::Produce100b,
+        Self::Single32,
+        Self::Single256,
+        Self::Open1000,
+        Self::RoundTrip,
+        Self::Tail1,
+        Self::Tail10,
+    ];
+
+    /// Its name in the table.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Produce1k => "produce 1 KiB x 64",
+            Self::Produce100b => "produce 100 B x 1000",
+            Self::Single32 => "100 B requests, 32 in flight",
+            Self::Single256 => "100 B requests, 256 in flight",
+            Self::Open1000 => "1 KiB requests, 1,000/s",
+            Self::RoundTrip => "end to end, 1,000/s",
+            Self::Tail1 => "tail fetch, 1 reader",
+            Self::Tail10 => "tail fetch, 10 readers",
+        }
+    }
+
+    fn shape(self, time: Duration) -> Shape {
+        let batches =
+            Shape { value_bytes: 1024, records: 64, in_flight: 5, connections: 1, rate: None, time };
+        let single = Shape { value_bytes: 100, records: 1, in_flight: 32, ..batches };
+        match self {
+            Self::Produce1k | Self::Tail1 | Self::Tail10 => batches,
+            Self::Produce100b => Shape { value_bytes: 100, records: 1000, ..batches },
+            Self::Single32 | Self::RoundTrip => single,
+            Self::Single256 => Shape { in_flight: 64, connections: 4, ..single },
+            Self::Open1000 => Shape { value_bytes: 1024, in_flight: 1000, rate: Some(1000.0), ..single },
+        }
+    }
+
+    /// Runs it against a cluster, with a topic of its own. `others` runs idle beside.
+    ///
+    /// # Errors
+    /// The load met an error, or a record is missing.
+    pub fn run(
+        self,
+        name: &str,
+        cluster: &Cluster,
+        others: &[&Cluster],
+        time: Duration,
+    ) -> Result<Measured, LoadError> {
+        let mut client = Client::connect(cluster.bootstrap())?;
+        let replicas = i16::try_from(cluster.plan().nodes.min(3)).unwrap_or(1);
+        let topic = NewTopic { name, partitions: PARTITIONS, replicas, configs: &[] };
+        let leaders = client.create_topic(&topic)?;
+        let tail = matches!(self, Self::Tail1 | Self::Tail10)
+            .then(|| self.prepare_tail(name, &leaders, cluster))
+            .transpose()?;
+        let (before, machine, others_before) = (cluster.usage()?, Machine::now()?, sum(others)?);
+        let (began, own) = (Instant::now(), own_cpu());
+        let done = self.load(name, &leaders, tail.as_deref(), time)?;
+        settle(cluster)?;
+        let (usage, elapsed) = (cluster.usage()?, began.elapsed().as_secs_f64());
+        let own_cpu_s = (own_cpu() - own).as_secs_f64();
+        let cpu_s = usage.cpu_s - before.cpu_s;
+        let busy_s = Machine::now()?.busy_s - machine.busy_s;
+        let foreign_s = busy_s - cpu_s - own_cpu_s - (sum(others)?.cpu_s - others_before.cpu_s);
+        client.delete_topic(name)?;
+        Ok(Measured {
+            records_a_second: done.records as f64 / done.seconds,
+            requests_a_second: done.requests as f64 / done.seconds,
+            latency: done.latency,
+            cpu_s_a_gb: cpu_s / (done.value_bytes as f64 / 1e9),
+            cpu_us_a_request: cpu_s * 1e6 / done.requests as f64,
+            own_cpu_s,
+            resident_bytes_max: usage.resident_bytes_max,
+            written_a_byte: (usage.written_bytes - before.written_bytes) as f64 / done.batch_bytes as f64,
+            foreign_cores: foreign_s.max(0.0) / elapsed,
+        })
+    }
+
+    /// Writes what is to be read, and says where each partition's end begins.
+    fn prepare_tail(
+        self,
+        name: &str,
+        leaders: &Leaders,
+        cluster: &Cluster,
+    ) -> Result<Vec<(i64, i64)>, LoadError> {
+        let written = produce(name, leaders, &self.shape(Duration::from_secs(2)))?;
+        settle(cluster)?;
+        let bytes_a_record = written.batch_bytes as f64 / written.records as f64;
+        let records = (TAIL_BYTES as f64 / bytes_a_record / leaders.len() as f64) as i64;
+        let mut parts = Vec::new();
+        for (partition, leader) in (0..).zip(leaders) {
+            let end = Client::connect(*leader)?.end_offset(name, partition)?;
+            parts.push(((end - records).max(0), end));
+        }
+        Ok(parts)
+    }
+
+    fn load(
+        self,
+        name: &str,
+        leaders: &Leaders,
+        tail: Option<&[(i64, i64)]>,
+        time: Duration,
+    ) -> Result<Done, LoadError> {
+        if self == Self::RoundTrip {
+            let done = roundtrip(name, leaders, 100, 1000.0, time)?;
+            let bytes = done.records * 100;
+            return Ok(Done {
+                requests: done.records,
+                records: done.records,
+                value_bytes: bytes,
+                batch_bytes: bytes,
+                seconds: done.seconds,
+                latency: done.latency,
+            });
+        }
+        if let Some(parts) = tail {
+            let readers = if self == Self::Tail10 { 10 } else { 1 };
+            let done = fetch(name, leaders, parts, &Reading { readers, time })?;
+            return Ok(Done {
+                requests: done.requests,
+                records: done.records,
+                value_bytes: done.batch_bytes,
+                batch_bytes: done.batch_bytes,
+                seconds: done.seconds,
+                latency: done.latency,
+            });
+        }
+        let done = produce(name, leaders, &self.shape(time))?;
+        Ok(Done {
+            requests: done.requests,
+            records: done.records,
+            value_bytes: done.value_bytes,
+            batch_bytes: done.batch_bytes,
+            seconds: done.seconds,
+            latency: done.latency,
+        })
+    }
+}
+
+/// Waits until a cluster has done what it put off: what a run costs is counted to its end.
+fn settle(cluster: &Cluster) -> io::Result<()> {
+    let began = Instant::now();
+    let look = Duration::from_millis(500);
+    loop {
+        let before = cluster.usage()?.cpu_s;
+        std::thread::sleep(look);
+        let cores = (cluster.usage()?.cpu_s - before) / look.as_secs_f64();
+        // An idle JVM is never as quiet as that for three of them.
+        let idle = match cluster.plan().kind {
+            Kind::Seedlog => IDLE_CORES,
+            Kind::Kafka => IDLE_CORES * f64::from(cluster.plan().nodes),
+        };
+        if cores <= idle || began.elapsed() > SETTLE_MAX {
+            return Ok(());
+        }
+    }
+}
+
+fn sum(clusters: &[&Cluster]) -> io::Result<Usage> {
+    let mut sum = Usage::default();
+    for cluster in clusters {
+        sum.add(&cluster.usage()?);
+    }
+    Ok(sum)
+}
