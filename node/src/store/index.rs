@@ -17,6 +17,9 @@ use seedlog_core::records::BatchHeader;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+/// What a round reads back from the journal at most, and holds in memory meanwhile, but for a last group.
+const READ_BACK_BYTES_MAX: u64 = 16 << 20;
+
 /// An open journal file. Clones of the `Arc` are what keeps it from being recycled (SAFETY R8).
 #[derive(Debug)]
 pub(super) struct JournalFile<F> {
@@ -230,17 +233,19 @@ impl<F> Index<F> {
         }
     }
 
-    /// Batches of whole groups up to `durable`, oldest groups first, that go to segments next: about `bytes_max` bytes.
+    /// Batches of whole groups up to `durable`, oldest groups first, that go to segments next: about `bytes_max` bytes, fewer if
+    /// that means to read much back from the journal.
     ///
     /// Until [`Index::segmented`] or [`Index::unplan`] is called nothing else may be planned.
     pub(super) fn plan_round(&mut self, durable: Lsn, bytes_max: u64) -> Vec<Job<F>> {
-        let mut bytes = 0;
+        let (mut bytes, mut read_back) = (0, 0);
         let mut partitions = BTreeSet::new();
         let mut last = None;
         for (number, group) in (self.first_group..).zip(&self.groups) {
-            if group.last_lsn > durable || bytes >= bytes_max {
+            if group.last_lsn > durable || bytes >= bytes_max || read_back >= READ_BACK_BYTES_MAX {
                 break;
             }
+            read_back += self.read_back_bytes(number);
             bytes += group.unsegmented_bytes;
             if group.unsegmented > 0 {
                 partitions.extend(group.partitions.iter().copied());
@@ -256,6 +261,18 @@ impl<F> Index<F> {
             held.planned = job.batches.len();
         }
         jobs
+    }
+
+    /// The bytes of the journal that a group which is in memory no more takes, up to the next one.
+    fn read_back_bytes(&self, number: u64) -> u64 {
+        let group =
+            |number: u64| usize::try_from(number - self.first_group).ok().and_then(|at| self.groups.get(at));
+        let Some(this) = group(number).filter(|group| group.bytes.is_none()) else { return 0 };
+        let position = |group: &Group<F>| group.home.as_ref().map(|home| (home.file.seq, home.position));
+        match (position(this), group(number + 1).and_then(position)) {
+            (Some((seq, from)), Some((next_seq, to))) if seq == next_seq => to.saturating_sub(from),
+            _ => this.unsegmented_bytes,
+        }
     }
 
     fn job(&self, partition: TopicPartition, last: GroupNumber) -> Option<Job<F>> {

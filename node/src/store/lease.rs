@@ -294,7 +294,7 @@ async fn read_journal<D: Disk>(
         if count == 0 {
             break;
         }
-        chain.push(read_journal_run(disk, Lane::Cold, run, count, wanted).await?);
+        chain.push(read_journal_run(disk, run, count, wanted).await?);
         left = left.saturating_sub(wanted);
         if count < run.batches.len() {
             break;
@@ -306,16 +306,15 @@ async fn read_journal<D: Disk>(
 /// Reads the first `count` batches of a run, which are `bytes` long, and checks them.
 pub(super) async fn read_journal_run<D: Disk>(
     disk: &D,
-    lane: Lane,
     run: &JournalRun<D::File>,
     count: usize,
     bytes: u64,
 ) -> Result<Bytes, ReadError> {
     let size = usize::try_from(bytes).map_err(|_| ReadError::Gone)?;
-    let bytes = disk.read_at(lane, &run.file.file, run.position, size).await?;
+    let bytes = disk.read_at(Lane::Cold, &run.file.file, run.position, size).await?;
     let expected = run.batches[..count].to_vec();
     let check = bytes.clone();
-    let intact = disk.run(lane, move || is_intact(&check, &expected)).await?;
+    let intact = disk.run(Lane::Cold, move || is_intact(&check, &expected)).await?;
     if intact {
         Ok(bytes)
     } else {
@@ -325,7 +324,7 @@ pub(super) async fn read_journal_run<D: Disk>(
 }
 
 /// The bytes are exactly the batches that are expected.
-fn is_intact(bytes: &[u8], expected: &[Expected]) -> bool {
+pub(super) fn is_intact(bytes: &[u8], expected: &[Expected]) -> bool {
     let mut rest = bytes;
     for &Expected { base, bytes, epoch } in expected {
         let Some((batch, after)) = rest.split_at_checked(bytes as usize) else { return false };

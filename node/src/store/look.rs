@@ -194,7 +194,7 @@ impl<D: Disk> LookUp<D> {
                 let bytes = u64::from(batch.bytes);
                 let batches = vec![Expected::of(batch)];
                 let run = JournalRun { file: Arc::clone(file), position: *position, batches, bytes };
-                read_journal_run(&self.disk, Lane::Cold, &run, 1, bytes).await
+                read_journal_run(&self.disk, &run, 1, bytes).await
             }
             Place::Segment | Place::Unfinished => Err(ReadError::Gone),
         }

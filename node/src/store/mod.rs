@@ -32,6 +32,7 @@ mod lease;
 mod look;
 mod metrics;
 mod options;
+mod read_back;
 mod reader;
 pub mod real_disk;
 mod recovery;

@@ -5,15 +5,16 @@
 //! places.
 
 use super::disk::{Disk, Lane, Open, Then, is_out_of_space};
-use super::index::{Batch, Index, Job, JournalFile, Place};
-use super::lease::{Expected, JournalRun, read_journal_run};
-use super::reader::{PIECE_BYTES, ReadError};
+use super::index::{Batch, Job, Place};
+use super::lease::{Expected, is_intact};
+use super::read_back::Stretches;
+use super::reader::PIECE_BYTES;
 use super::segment::{LINE_BYTES, LineMaker, Segment, Tail, partition_dir, segment_path, side_path};
 use bytes::Bytes;
 use seedlog_core::ids::{Offset, TopicPartition};
-use std::io;
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// A round with more files than this ends with one sync of the whole file system.
 const SINGLE_SYNCS_MAX: usize = 16;
@@ -65,10 +66,11 @@ struct Touched<F> {
 impl<D: Disk> Round<D> {
     /// Writes and syncs everything.
     pub(super) async fn run(self) -> Result<Vec<Written>, RoundError> {
+        let stretches = Stretches::read(&self.disk, self.jobs.iter().map(|(job, _)| job)).await?;
         let mut touched = Touched { files: Vec::new(), dirs: Vec::new() };
         let mut written = Vec::with_capacity(self.jobs.len());
         for (job, last) in &self.jobs {
-            written.push(self.write_partition(job, *last, &mut touched).await?);
+            written.push(self.write_partition(job, *last, &stretches, &mut touched).await?);
         }
         if touched.files.len() > SINGLE_SYNCS_MAX {
             self.disk.sync_file_system(Lane::Background, &self.log_dir).await?;
@@ -90,6 +92,7 @@ impl<D: Disk> Round<D> {
         &self,
         job: &Job<D::File>,
         last: Option<Segment>,
+        stretches: &Stretches,
         touched: &mut Touched<D::File>,
     ) -> Result<Written, RoundError> {
         let mut written = Written {
@@ -111,7 +114,9 @@ impl<D: Disk> Round<D> {
             // The flag of the first batch is used up; the next flag ends this segment.
             let count = 1 + rest[1..].iter().take_while(|(batch, _)| !batch.roll).count();
             let (of_segment, after) = rest.split_at(count);
-            current = self.write_segment(job.partition, current, of_segment, &mut written, touched).await?;
+            current = self
+                .write_segment((job.partition, current), of_segment, stretches, &mut written, touched)
+                .await?;
             written.segments.push(current);
             segment = Some(current);
             rest = after;
@@ -121,9 +126,9 @@ impl<D: Disk> Round<D> {
 
     async fn write_segment(
         &self,
-        partition: TopicPartition,
-        mut segment: Segment,
+        (partition, mut segment): (TopicPartition, Segment),
         batches: &[(Batch, Place<D::File>)],
+        stretches: &Stretches,
         written: &mut Written,
         touched: &mut Touched<D::File>,
     ) -> Result<Segment, RoundError> {
@@ -142,7 +147,7 @@ impl<D: Disk> Round<D> {
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(piece_batches(rest));
             rest = after;
-            let loaded = self.load(piece, written).await?;
+            let loaded = self.load(piece, stretches, written).await?;
             let maker = LineMaker::new(partition, segment, self.interval_bytes);
             let position = segment.bytes;
             let side_position = segment.lines * LINE_BYTES as u64;
@@ -158,96 +163,72 @@ impl<D: Disk> Round<D> {
         Ok(segment)
     }
 
-    /// The bytes of a piece's batches, from memory or read back from the journal and checked.
+    /// The bytes of a piece's batches, from memory or as they were read back from the journal. What is not intact is lost, and
+    /// told.
     async fn load(
         &self,
         piece: &[(Batch, Place<D::File>)],
+        stretches: &Stretches,
         written: &mut Written,
     ) -> Result<Vec<(Batch, Bytes)>, RoundError> {
         let mut loaded = Vec::with_capacity(piece.len());
-        let mut rest = piece;
-        while let Some((first, place)) = rest.first() {
+        let mut unchecked = Vec::new();
+        for (batch, place) in piece {
             match place {
-                Place::Memory(bytes) => {
-                    loaded.push((*first, bytes.clone()));
-                    rest = &rest[1..];
-                }
+                Place::Memory(bytes) => loaded.push((*batch, bytes.clone())),
                 Place::Journal(file, position) => {
-                    let count = run_batches(rest);
-                    let (run, after) = rest.split_at(count);
-                    self.read_back(run, file, *position, &mut loaded, written).await?;
-                    rest = after;
+                    let bytes = match stretches.get(file.seq, *position, batch.bytes) {
+                        Some(bytes) => bytes,
+                        None => match self
+                            .disk
+                            .read_at(Lane::Background, &file.file, *position, batch.bytes as usize)
+                            .await
+                        {
+                            Ok(bytes) => bytes,
+                            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                                written.lose(batch);
+                                continue;
+                            }
+                            Err(error) => {
+                                return Err(RoundError::Failed(format!("the disk cannot be read: {error}")));
+                            }
+                        },
+                    };
+                    unchecked.push((loaded.len(), Expected::of(batch), bytes.clone()));
+                    loaded.push((*batch, bytes));
                 }
                 Place::Segment | Place::Unfinished => {
                     unreachable!("a round is planned of durable batches that are in no segment")
                 }
             }
         }
+        if unchecked.is_empty() {
+            return Ok(loaded);
+        }
+        let check = move || {
+            let lost = unchecked.into_iter().filter(|(_, expected, bytes)| !is_intact(bytes, &[*expected]));
+            lost.map(|(at, ..)| at).collect::<BTreeSet<usize>>()
+        };
+        let lost = self.disk.run(Lane::Background, check).await?;
+        lost.iter().for_each(|&at| written.lose(&loaded[at].0));
+        let mut at = 0..;
+        loaded.retain(|_| at.next().is_some_and(|at| !lost.contains(&at)));
         Ok(loaded)
-    }
-
-    /// Reads batches back that stand behind each other in a journal file. When they are not all intact, each is tried by
-    /// itself, and what is lost is told.
-    async fn read_back(
-        &self,
-        run: &[(Batch, Place<D::File>)],
-        file: &Arc<JournalFile<D::File>>,
-        position: u64,
-        loaded: &mut Vec<(Batch, Bytes)>,
-        written: &mut Written,
-    ) -> Result<(), RoundError> {
-        match self.read_run(run, file, position).await {
-            Ok(bytes) => {
-                let mut at = 0;
-                for (batch, _) in run {
-                    let end = at + batch.bytes as usize;
-                    loaded.push((*batch, bytes.slice(at..end)));
-                    at = end;
-                }
-                return Ok(());
-            }
-            Err(ReadError::Damaged(_)) => {}
-            Err(error @ (ReadError::Gone | ReadError::Disk(_))) => {
-                return Err(RoundError::Failed(error.to_string()));
-            }
-        }
-        let mut at = position;
-        for (index, (batch, _)) in run.iter().enumerate() {
-            match self.read_run(&run[index..=index], file, at).await {
-                Ok(bytes) => loaded.push((*batch, bytes)),
-                Err(ReadError::Damaged(what)) => {
-                    tracing::error!("offsets {} to {} are lost: {what}", batch.base, batch.next);
-                    written.damaged += 1;
-                    written.damaged_from.get_or_insert(batch.base);
-                }
-                Err(error @ (ReadError::Gone | ReadError::Disk(_))) => {
-                    return Err(RoundError::Failed(error.to_string()));
-                }
-            }
-            at += u64::from(batch.bytes);
-        }
-        Ok(())
-    }
-
-    async fn read_run(
-        &self,
-        run: &[(Batch, Place<D::File>)],
-        file: &Arc<JournalFile<D::File>>,
-        position: u64,
-    ) -> Result<Bytes, ReadError> {
-        let batches: Vec<_> = run.iter().map(|(batch, _)| Expected::of(batch)).collect();
-        let bytes = run.iter().map(|(batch, _)| u64::from(batch.bytes)).sum();
-        let run = JournalRun { file: Arc::clone(file), position, batches, bytes };
-        read_journal_run(&self.disk, Lane::Background, &run, run.batches.len(), bytes).await
     }
 }
 
-/// How many batches from the front stand behind each other in a journal file; the first one does stand in one.
-fn run_batches<F>(batches: &[(Batch, Place<F>)]) -> usize {
-    let pairs = batches.windows(2).take_while(|pair| {
-        Index::<F>::follows(&pair[0].0, &pair[1].0) && matches!(pair[1].1, Place::Journal(..))
-    });
-    1 + pairs.count()
+impl Written {
+    /// A batch cannot be read back from the journal.
+    fn lose(&mut self, batch: &Batch) {
+        tracing::error!(
+            "offsets {} to {} of {} are lost in the journal",
+            batch.base,
+            batch.next,
+            self.partition
+        );
+        self.damaged += 1;
+        self.damaged_from.get_or_insert(batch.base);
+    }
 }
 
 /// How many batches from the front make a piece: about 1 MiB, one at least.
