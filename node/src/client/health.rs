@@ -55,12 +55,10 @@ pub async fn ask_controller(cluster: &Cluster, patience: Duration) -> Result<Hea
         return Err(unexpected(connection.address(), ApiKey::DescribeQuorum));
     };
     let message = response.error_message.as_deref();
-    match ErrorCode::from_code(response.error_code) {
-        Some(ErrorCode::NotController | ErrorCode::RequestTimedOut) => {
-            ClientError::check(response.error_code, message, || "the controller".to_owned())?;
-        }
-        // What else it may say, a controller has said.
-        Some(_) | None => {}
+    // What else it may say, a controller has said.
+    let nobody = [ErrorCode::NotController, ErrorCode::RequestTimedOut];
+    if nobody.iter().any(|code| code.code() == response.error_code) {
+        ClientError::check(response.error_code, message, || "the controller".to_owned())?;
     }
     Ok(Heard::of(&response))
 }
