@@ -1,6 +1,6 @@
 //! Seedlog and Kafka taking turns: each row some times each, the ratios of neighbours, and what is told of them.
 
-use crate::broker::{Cluster, Kind, Plan, Programs};
+use crate::broker::{Cluster, Kind, Plan, Programs, free_ports};
 use crate::load::LoadError;
 use crate::load::client::{Client, NewTopic};
 use crate::load::produce::{Shape, produce};
@@ -63,7 +63,7 @@ struct Run {
     row: Row,
     nodes: u16,
     pair: usize,
-    whose: &'static str,
+    whose: Kind,
     measured: Measured,
 }
 
@@ -78,25 +78,22 @@ pub fn run(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
     let rows = if args.rows.is_empty() { Row::ALL.to_vec() } else { args.rows.clone() };
     let mut runs = Vec::new();
     for &nodes in &args.nodes {
-        let plan = |kind, port, settings| Plan {
-            kind,
-            nodes,
-            folder: folder.join(format!("{kind}-{nodes}").to_lowercase()),
-            port,
-            settings,
+        let plan = |kind, settings| {
+            let folder = folder.join(format!("{kind}-{nodes}").to_lowercase());
+            free_ports(nodes).map(|ports| Plan { kind, folder, ports, settings })
         };
         let mut clusters = Vec::new();
         if args.kafka.is_some() {
             let synced = ("log.flush.interval.messages".to_owned(), "1".to_owned());
             let settings = if args.kafka_synced { vec![synced] } else { Vec::new() };
-            let (cluster, took) = Cluster::start_fresh(plan(Kind::Kafka, 29_092, settings), &programs)?;
+            let (cluster, took) = Cluster::start_fresh(plan(Kind::Kafka, settings)?, &programs)?;
             eprintln(&format!("Kafka, {nodes} nodes: started in {:.1} s", took.as_secs_f64()));
             warm(&cluster, args.warm_cpu_s)?;
             clusters.push(cluster);
         }
         let unsynced = ("flush".to_owned(), "interval".to_owned());
         let settings = if args.seedlog_unsynced { vec![unsynced] } else { Vec::new() };
-        let (cluster, took) = Cluster::start_fresh(plan(Kind::Seedlog, 39_092, settings), &programs)?;
+        let (cluster, took) = Cluster::start_fresh(plan(Kind::Seedlog, settings)?, &programs)?;
         eprintln(&format!("Seedlog, {nodes} nodes: started in {:.2} s", took.as_secs_f64()));
         clusters.push(cluster);
         for pair in 0..args.pairs {
@@ -109,10 +106,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
                     let others: Vec<&Cluster> =
                         clusters.iter().enumerate().filter(|(at, _)| *at != turn).map(|(_, it)| it).collect();
                     let measured = undisturbed(row, &clusters[turn], &others, pair, args)?;
-                    let whose = match clusters[turn].plan().kind {
-                        Kind::Seedlog => "seedlog",
-                        Kind::Kafka => "kafka",
-                    };
+                    let whose = clusters[turn].plan().kind;
                     eprintln(&format!(
                         "{whose:8} {nodes} nodes  {:32} {:>10.0} records/s  p99 {:>7} us  {:>8.2} CPU-s/GB  {:>7.1} us/request  foreign {:.2}",
                         row.title(),
@@ -126,6 +120,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
                 }
             }
         }
+        clusters.into_iter().try_for_each(Cluster::remove)?;
     }
     if let Some(path) = &args.json {
         fs::write(path, serde_json::to_vec_pretty(&runs)?)?;
@@ -161,8 +156,8 @@ fn warm(cluster: &Cluster, cpu_s: f64) -> Result<(), LoadError> {
     while cluster.usage()?.cpu_s < cpu_s {
         let name = format!("warm-{round}");
         let mut client = Client::connect(cluster.bootstrap())?;
-        let replicas = i16::try_from(cluster.plan().nodes.min(3)).unwrap_or(1);
-        let topic = NewTopic { name: &name, partitions: 6, replicas, configs: &[] };
+        let replicas = i16::try_from(cluster.plan().nodes().min(3)).unwrap_or(1);
+        let topic = NewTopic { name: &name, partitions: 6, replicas };
         let leaders = client.create_topic(&topic)?;
         for (value_bytes, records, in_flight) in [(1024, 64, 5), (100, 1, 32)] {
             let time = Duration::from_secs(4);
@@ -222,8 +217,8 @@ fn table(runs: &[Run], rows: &[Row], nodes: &[u16]) -> Table {
                         runs.iter().filter(move |run| (run.row, run.nodes, run.whose) == (row, nodes, whose));
                     of.map(|run| (run.pair, number(&run.measured)))
                 };
-                let ratios = of("seedlog").filter_map(|(pair, ours)| {
-                    let (_, theirs) = of("kafka").find(|(other, _)| *other == pair)?;
+                let ratios = of(Kind::Seedlog).filter_map(|(pair, ours)| {
+                    let (_, theirs) = of(Kind::Kafka).find(|(other, _)| *other == pair)?;
                     (theirs > 0.0).then(|| ours / theirs)
                 });
                 let ratio = Spread::of(ratios.collect());
@@ -234,8 +229,8 @@ fn table(runs: &[Run], rows: &[Row], nodes: &[u16]) -> Table {
                 table.add_row([
                     if at == 0 { format!("{}, RF {}", row.title(), nodes.min(3)) } else { String::new() },
                     (*title).to_owned(),
-                    median("seedlog"),
-                    median("kafka"),
+                    median(Kind::Seedlog),
+                    median(Kind::Kafka),
                     ratio.as_ref().map_or_else(String::new, |it| short(it.median)),
                     ratio.map_or_else(String::new, |it| format!("{} to {}", short(it.least), short(it.most))),
                 ]);
@@ -248,7 +243,6 @@ fn table(runs: &[Run], rows: &[Row], nodes: &[u16]) -> Table {
 /// Three digits that count.
 fn short(value: f64) -> String {
     match value {
-        1000.0.. => format!("{value:.0}"),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         1.0.. => format!("{value:.2}"),

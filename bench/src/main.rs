@@ -32,7 +32,7 @@ struct LoadArgs {
     /// A broker
     #[arg(long, default_value = "127.0.0.1:9092")]
     bootstrap: SocketAddr,
-    /// The topic; it is created
+    /// The topic; created if it is not there
     #[arg(long, default_value = "bench")]
     topic: String,
     /// Its partitions
@@ -102,11 +102,11 @@ fn main() -> ExitCode {
 
 fn load_one(args: &LoadArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut client = Client::connect(args.bootstrap)?;
-    let topic =
-        NewTopic { name: &args.topic, partitions: args.partitions, replicas: args.replicas, configs: &[] };
-    let leaders = match client.create_topic(&topic) {
-        Ok(leaders) => leaders,
-        Err(_) => client.leaders(&args.topic, usize::try_from(args.partitions)?)?,
+    let topic = NewTopic { name: &args.topic, partitions: args.partitions, replicas: args.replicas };
+    // One that is there is used as it is.
+    let leaders = match client.leaders_now(&args.topic)? {
+        Some(leaders) => leaders,
+        None => client.create_topic(&topic)?,
     };
     let time = Duration::from_secs_f64(args.seconds);
     let said = match args.kind {
@@ -126,7 +126,9 @@ fn load_one(args: &LoadArgs) -> Result<(), Box<dyn std::error::Error>> {
             serde_json::to_string(&fetched)?
         }
         Kind::RoundTrip { value_bytes, rate } => {
-            serde_json::to_string(&roundtrip(&args.topic, &leaders, value_bytes, rate, time)?)?
+            let (loaded, acknowledged) = roundtrip(&args.topic, &leaders, value_bytes, rate, time)?;
+            println!("p50 to the acknowledgement {} us", acknowledged.p50_us);
+            serde_json::to_string(&loaded)?
         }
     };
     println!("{said}");

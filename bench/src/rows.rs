@@ -1,12 +1,11 @@
 //! The rows of the table: what is done to a cluster, and what is measured of it.
 
 use crate::broker::{Cluster, Kind, Machine, Usage};
-use crate::load::LoadError;
 use crate::load::client::{Client, Leaders, NewTopic};
 use crate::load::fetch::{Reading, fetch};
 use crate::load::produce::{Shape, produce};
 use crate::load::roundtrip::roundtrip;
-use crate::load::{Latency, own_cpu};
+use crate::load::{Latency, LoadError, Loaded};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io;
@@ -68,16 +67,6 @@ pub struct Measured {
     pub foreign_cores: f64,
 }
 
-/// What the load did.
-struct Done {
-    requests: u64,
-    records: u64,
-    value_bytes: u64,
-    batch_bytes: u64,
-    seconds: f64,
-    latency: Latency,
-}
-
 impl Row {
     /// All of them.
     pub const ALL: [Self; 8] = [
@@ -131,21 +120,20 @@ impl Row {
         time: Duration,
     ) -> Result<Measured, LoadError> {
         let mut client = Client::connect(cluster.bootstrap())?;
-        let replicas = i16::try_from(cluster.plan().nodes.min(3)).unwrap_or(1);
-        let topic = NewTopic { name, partitions: PARTITIONS, replicas, configs: &[] };
+        let replicas = i16::try_from(cluster.plan().nodes().min(3)).unwrap_or(1);
+        let topic = NewTopic { name, partitions: PARTITIONS, replicas };
         let leaders = client.create_topic(&topic)?;
         let tail = matches!(self, Self::Tail1 | Self::Tail10)
             .then(|| self.prepare_tail(name, &leaders, cluster))
             .transpose()?;
         let (before, machine, others_before) = (cluster.usage()?, Machine::now()?, sum(others)?);
-        let (began, own) = (Instant::now(), own_cpu());
+        let began = Instant::now();
         let done = self.load(name, &leaders, tail.as_deref(), time)?;
         settle(cluster)?;
         let (usage, elapsed) = (cluster.usage()?, began.elapsed().as_secs_f64());
-        let own_cpu_s = (own_cpu() - own).as_secs_f64();
         let cpu_s = usage.cpu_s - before.cpu_s;
         let busy_s = Machine::now()?.busy_s - machine.busy_s;
-        let foreign_s = busy_s - cpu_s - own_cpu_s - (sum(others)?.cpu_s - others_before.cpu_s);
+        let foreign_s = busy_s - cpu_s - done.own_cpu_s - (sum(others)?.cpu_s - others_before.cpu_s);
         client.delete_topic(name)?;
         Ok(Measured {
             records_a_second: done.records as f64 / done.seconds,
@@ -153,7 +141,7 @@ impl Row {
             latency: done.latency,
             cpu_s_a_gb: cpu_s / (done.value_bytes as f64 / 1e9),
             cpu_us_a_request: cpu_s * 1e6 / done.requests as f64,
-            own_cpu_s,
+            own_cpu_s: done.own_cpu_s,
             resident_bytes_max: usage.resident_bytes_max,
             written_a_byte: (usage.written_bytes - before.written_bytes) as f64 / done.batch_bytes as f64,
             foreign_cores: foreign_s.max(0.0) / elapsed,
@@ -185,40 +173,15 @@ impl Row {
         leaders: &Leaders,
         tail: Option<&[(i64, i64)]>,
         time: Duration,
-    ) -> Result<Done, LoadError> {
+    ) -> Result<Loaded, LoadError> {
         if self == Self::RoundTrip {
-            let done = roundtrip(name, leaders, 100, 1000.0, time)?;
-            let bytes = done.records * 100;
-            return Ok(Done {
-                requests: done.records,
-                records: done.records,
-                value_bytes: bytes,
-                batch_bytes: bytes,
-                seconds: done.seconds,
-                latency: done.latency,
-            });
+            return roundtrip(name, leaders, 100, 1000.0, time).map(|(loaded, _)| loaded);
         }
         if let Some(parts) = tail {
             let readers = if self == Self::Tail10 { 10 } else { 1 };
-            let done = fetch(name, leaders, parts, &Reading { readers, time })?;
-            return Ok(Done {
-                requests: done.requests,
-                records: done.records,
-                value_bytes: done.batch_bytes,
-                batch_bytes: done.batch_bytes,
-                seconds: done.seconds,
-                latency: done.latency,
-            });
+            return fetch(name, leaders, parts, &Reading { readers, time });
         }
-        let done = produce(name, leaders, &self.shape(time))?;
-        Ok(Done {
-            requests: done.requests,
-            records: done.records,
-            value_bytes: done.value_bytes,
-            batch_bytes: done.batch_bytes,
-            seconds: done.seconds,
-            latency: done.latency,
-        })
+        produce(name, leaders, &self.shape(time))
     }
 }
 
@@ -233,7 +196,7 @@ fn settle(cluster: &Cluster) -> io::Result<()> {
         // An idle JVM is never as quiet as that for three of them.
         let idle = match cluster.plan().kind {
             Kind::Seedlog => IDLE_CORES,
-            Kind::Kafka => IDLE_CORES * f64::from(cluster.plan().nodes),
+            Kind::Kafka => IDLE_CORES * f64::from(cluster.plan().nodes()),
         };
         if cores <= idle || began.elapsed() > SETTLE_MAX {
             return Ok(());

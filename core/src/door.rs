@@ -155,14 +155,6 @@ pub struct Produce {
     pub topics: Vec<ProduceTopic>,
 }
 
-impl Produce {
-    /// What the checked form takes: more than what was decoded, for each partition has its batch's header.
-    fn tables_bytes(&self) -> usize {
-        let partitions: usize = self.topics.iter().map(|topic| topic.partitions.len()).sum();
-        self.topics.len() * size_of::<ProduceTopic>() + partitions * size_of::<ProducePartition>()
-    }
-}
-
 /// The `acks` of a Produce request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
@@ -281,6 +273,14 @@ pub fn admit(frame: Bytes) -> Result<Admitted, DoorError> {
 /// [`DoorError`]: the connection must be closed.
 pub fn admit_within(frame: Bytes, tables_bytes_max: usize) -> Result<Admitted, DoorError> {
     let decoded = decode_request_within(frame, tables_bytes_max).map_err(DoorError::Wire)?;
+    let tables_bytes = if let RequestBody::Known(Request::Produce(request)) = &decoded.body {
+        checked_bytes(request)
+    } else {
+        decoded.tables_bytes
+    };
+    if tables_bytes > tables_bytes_max {
+        return Err(DoorError::Wire(WireError::Memory { place: "ProduceRequest.topic_data", at: 0 }));
+    }
     let header = decoded.header;
     let not_served = DoorError::NotServed { api_key: header.api_key, api_version: header.api_version };
     let (api_key, reply_version, body) = match decoded.body {
@@ -290,8 +290,6 @@ pub fn admit_within(frame: Bytes, tables_bytes_max: usize) -> Result<Admitted, D
         RequestBody::UnknownApiVersions => (ApiKey::ApiVersions, 0, ClientBody::UnknownApiVersions),
         RequestBody::UnknownVersion(_) | RequestBody::UnknownApi => return Err(not_served),
     };
-    let tables_bytes =
-        if let ClientBody::Produce(produce) = &body { produce.tables_bytes() } else { decoded.tables_bytes };
     Ok(Admitted {
         api_key,
         tables_bytes,
@@ -332,6 +330,12 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::DescribeTopicPartitions(request) => ClientBody::DescribeTopicPartitions(request),
         Request::OffsetForLeaderEpoch(request) => ClientBody::OffsetForLeaderEpoch(request),
     }
+}
+
+/// What [`check_produce`] makes of a request: more than what was decoded, for each partition has its batch's header.
+fn checked_bytes(request: &ProduceRequest) -> usize {
+    let partitions: usize = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
+    request.topic_data.len() * size_of::<ProduceTopic>() + partitions * size_of::<ProducePartition>()
 }
 
 fn check_produce(request: ProduceRequest, version: i16) -> Produce {

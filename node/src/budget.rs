@@ -27,6 +27,9 @@ pub struct Budget {
 /// A request above this is large. Producers send at most so much unless told otherwise (`max.request.size`).
 const LARGE_BYTES: u64 = (1 << 20) + (64 << 10);
 
+/// Tables of so many bytes are borne whatever the budget.
+const TABLES_BYTES_MAX_LEAST: usize = 16 << 20;
+
 /// What the connections of one address may take together: half of what there is for all, or a single request or reply that is
 /// larger.
 #[derive(Debug, Clone)]
@@ -56,6 +59,12 @@ impl Budget {
     pub fn share(&self) -> Share {
         let half = |part: &Part| Part::new(part.name, part.bytes() / 2);
         Share { requests: half(&self.requests), tables: half(&self.tables), replies: half(&self.replies) }
+    }
+
+    /// A request that takes more than this besides its frame is refused. One that takes more than the whole part, and no more
+    /// than this, has the part alone: `queued.max.request.bytes` may be small, and requests are as large as they were.
+    pub fn tables_bytes_max(&self) -> usize {
+        usize::try_from(self.tables.bytes()).unwrap_or(usize::MAX).max(TABLES_BYTES_MAX_LEAST)
     }
 
     /// What a request's tables take beyond what its frame has paid for; `None` where that is nothing.

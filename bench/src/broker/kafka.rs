@@ -21,15 +21,13 @@ const FLAGS: &[&str] = &[
 ];
 
 pub(super) fn prepare(plan: &Plan, programs: &Programs) -> io::Result<()> {
-    let voters: Vec<String> =
-        (1..=plan.nodes).map(|node| format!("{node}@127.0.0.1:{}", plan.controller_port(node))).collect();
-    let replicas = plan.nodes.min(3);
-    for node in 1..=plan.nodes {
+    let replicas = plan.nodes().min(3);
+    for node in 1..=plan.nodes() {
         let address = plan.address(node);
         let settings = [
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", node.to_string()),
-            ("controller.quorum.voters", voters.join(",")),
+            ("controller.quorum.voters", plan.voters()),
             (
                 "listeners",
                 format!("PLAINTEXT://{address},CONTROLLER://127.0.0.1:{}", plan.controller_port(node)),

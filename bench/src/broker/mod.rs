@@ -7,10 +7,11 @@ mod usage;
 pub use usage::{Machine, Usage};
 
 use crate::load::client::Client;
+use serde::Serialize;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ const START_MAX: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Whose brokers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Ours.
     Seedlog,
@@ -30,7 +32,7 @@ pub enum Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Seedlog => "Seedlog",
             Self::Kafka => "Kafka",
         })
@@ -42,12 +44,10 @@ impl fmt::Display for Kind {
 pub struct Plan {
     /// Whose.
     pub kind: Kind,
-    /// Nodes, each of them a broker and a controller.
-    pub nodes: u16,
     /// A folder for data, settings and logs.
     pub folder: PathBuf,
-    /// The first node listens there for clients; the others behind it, and controllers 100 above.
-    pub port: u16,
+    /// Where each node listens, for clients and for other nodes.
+    pub ports: Vec<(u16, u16)>,
     /// Settings besides those that a node cannot do without.
     pub settings: Vec<(String, String)>,
 }
@@ -88,13 +88,9 @@ impl Cluster {
         Ok((cluster, took))
     }
 
-    /// Starts the processes of a cluster that was stopped or killed, and waits until it serves.
-    ///
-    /// # Errors
-    /// As [`Self::start_fresh`].
-    pub fn start(&mut self) -> io::Result<Duration> {
+    fn start(&mut self) -> io::Result<Duration> {
         let began = Instant::now();
-        for node in 1..=self.plan.nodes {
+        for node in 1..=self.plan.nodes() {
             let mut command = match self.plan.kind {
                 Kind::Seedlog => seedlog::command(&self.plan, &self.programs, node),
                 Kind::Kafka => kafka::command(&self.plan, &self.programs, node)?,
@@ -113,11 +109,11 @@ impl Cluster {
     }
 
     fn wait_until_serving(&mut self, began: Instant) -> io::Result<()> {
-        for node in 1..=self.plan.nodes {
+        for node in 1..=self.plan.nodes() {
             let address = self.plan.address(node);
             loop {
                 let seen = Client::connect(address).and_then(|mut client| client.brokers());
-                if seen.is_ok_and(|brokers| brokers == usize::from(self.plan.nodes)) {
+                if seen.is_ok_and(|brokers| brokers == usize::from(self.plan.nodes())) {
                     break;
                 }
                 let child = &mut self.nodes[usize::from(node - 1)];
@@ -133,26 +129,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops all nodes in order, together.
+    /// Ends it and removes all that it wrote.
     ///
     /// # Errors
     /// As the system says.
-    pub fn stop(&mut self) -> io::Result<Duration> {
-        let began = Instant::now();
-        for child in &self.nodes {
-            signal(child, rustix::process::Signal::TERM)?;
-        }
-        for mut child in self.nodes.drain(..) {
-            child.wait()?;
-        }
-        Ok(began.elapsed())
+    pub fn remove(mut self) -> io::Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(&self.plan.folder)
     }
 
-    /// Kills all nodes at once.
-    ///
-    /// # Errors
-    /// As the system says.
-    pub fn kill(&mut self) -> io::Result<()> {
+    fn kill(&mut self) -> io::Result<()> {
         for child in &mut self.nodes {
             child.kill()?;
         }
@@ -195,12 +181,24 @@ impl Drop for Cluster {
 }
 
 impl Plan {
+    /// Nodes, each of them a broker and a controller.
+    #[must_use]
+    pub fn nodes(&self) -> u16 {
+        u16::try_from(self.ports.len()).unwrap_or(u16::MAX)
+    }
+
     fn address(&self, node: u16) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port + node - 1).into()
+        (Ipv4Addr::LOCALHOST, self.ports[usize::from(node - 1)].0).into()
     }
 
     fn controller_port(&self, node: u16) -> u16 {
-        self.port + 100 + node - 1
+        self.ports[usize::from(node - 1)].1
+    }
+
+    fn voters(&self) -> String {
+        let voters =
+            (1..=self.nodes()).map(|node| format!("{node}@127.0.0.1:{}", self.controller_port(node)));
+        voters.collect::<Vec<_>>().join(",")
     }
 
     fn config(&self, node: u16) -> PathBuf {
@@ -222,10 +220,18 @@ impl Plan {
     }
 }
 
-fn signal(child: &Child, signal: rustix::process::Signal) -> io::Result<()> {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
-    Ok(rustix::process::kill_process(pid, signal)?)
+/// Ports that are free, in pairs.
+///
+/// # Errors
+/// As the system says.
+pub fn free_ports(pairs: u16) -> io::Result<Vec<(u16, u16)>> {
+    // All are held at once, so that none is given twice.
+    let held: Vec<(TcpListener, TcpListener)> = (0..pairs)
+        .map(|_| {
+            Ok((TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?))
+        })
+        .collect::<io::Result<_>>()?;
+    held.iter().map(|(one, other)| Ok((one.local_addr()?.port(), other.local_addr()?.port()))).collect()
 }
 
 /// Runs a command to its end; its output goes to a file.

@@ -5,20 +5,18 @@ use std::io;
 use std::process::Command;
 
 pub(super) fn prepare(plan: &Plan) -> io::Result<()> {
-    let voters: Vec<String> =
-        (1..=plan.nodes).map(|node| format!("{node}@127.0.0.1:{}", plan.controller_port(node))).collect();
-    for node in 1..=plan.nodes {
+    for node in 1..=plan.nodes() {
         let mut listeners = format!("PLAINTEXT://{}", plan.address(node));
         let mut settings = vec![
             ("node.id", node.to_string()),
             ("log.dirs", plan.data(node).display().to_string()),
             ("admin.listener", "off".to_owned()),
         ];
-        if plan.nodes > 1 {
+        if plan.nodes() > 1 {
             listeners += &format!(",CONTROLLER://127.0.0.1:{}", plan.controller_port(node));
             settings.push(("process.roles", "broker,controller".to_owned()));
             settings.push(("controller.listener.names", "CONTROLLER".to_owned()));
-            settings.push(("controller.quorum.voters", voters.join(",")));
+            settings.push(("controller.quorum.voters", plan.voters()));
         }
         settings.push(("listeners", listeners));
         plan.write_config(node, &settings)?;

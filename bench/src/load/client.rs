@@ -3,7 +3,7 @@
 use super::LoadError;
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use seedlog_core::wire::create_topics::CreatableTopic;
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::{
@@ -72,15 +72,10 @@ impl Client {
     /// # Errors
     /// It is refused, or some partition has no leader in time.
     pub fn create_topic(&mut self, topic: &NewTopic<'_>) -> Result<Leaders, LoadError> {
-        let configs = topic.configs.iter().map(|(name, value)| CreatableTopicConfig {
-            name: Str::from(*name),
-            value: Some(Str::from(value.as_str())),
-        });
         let wanted = CreatableTopic {
             name: Str::from(topic.name),
             num_partitions: topic.partitions,
             replication_factor: topic.replicas,
-            configs: configs.collect(),
             ..CreatableTopic::default()
         };
         let timeout_ms = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
@@ -125,7 +120,11 @@ impl Client {
         Ok(response.brokers.len())
     }
 
-    fn leaders_now(&mut self, name: &str) -> Result<Option<Leaders>, LoadError> {
+    /// Who leads the partitions of a topic; `None` if it is not there, or some have no leader.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn leaders_now(&mut self, name: &str) -> Result<Option<Leaders>, LoadError> {
         let topic = MetadataRequestTopic { name: Some(Str::from(name)), ..MetadataRequestTopic::default() };
         let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
         let Response::Metadata(response) = self.ask(request, 5)? else {
@@ -204,8 +203,6 @@ pub struct NewTopic<'a> {
     pub partitions: i32,
     /// Replicas of each.
     pub replicas: i16,
-    /// Settings of its own.
-    pub configs: &'a [(&'static str, String)],
 }
 
 /// A connection with what a load wants of it: no delay.

@@ -2,11 +2,10 @@
 
 use super::client::{Leaders, client_id};
 use super::socket::{Socket, wait};
-use super::{Latencies, Latency, LoadError, own_cpu};
+use super::{Latencies, LoadError, Loaded, own_cpu};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::wire::fetch::{FetchPartition, FetchTopic};
 use seedlog_core::wire::{FetchRequest, Request, Str, encode_request};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,23 +23,6 @@ pub struct Reading {
     pub readers: usize,
     /// For how long; at the end of its partitions a reader begins anew.
     pub time: Duration,
-}
-
-/// What was read.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Fetched {
-    /// Answers.
-    pub requests: u64,
-    /// Records in them.
-    pub records: u64,
-    /// Bytes of their batches.
-    pub batch_bytes: u64,
-    /// From the first request to the last answer, in seconds.
-    pub seconds: f64,
-    /// Processor time of the generator, in seconds.
-    pub own_cpu_s: f64,
-    /// From a request to its whole answer.
-    pub latency: Latency,
 }
 
 /// The partitions that a reader reads from one broker.
@@ -76,7 +58,7 @@ pub fn fetch(
     leaders: &Leaders,
     parts: &[(i64, i64)],
     reading: &Reading,
-) -> Result<Fetched, LoadError> {
+) -> Result<Loaded, LoadError> {
     let mut by_broker: BTreeMap<SocketAddr, Vec<Position>> = BTreeMap::new();
     for ((index, leader), &(start, end)) in
         (0..).zip(leaders).zip(parts).filter(|(_, (start, end))| start < end)
@@ -110,9 +92,10 @@ pub fn fetch(
             requests += lane.take(topic.len(), &mut all, &mut latencies)?;
         }
     }
-    Ok(Fetched {
+    Ok(Loaded {
         requests,
         records: all.records,
+        value_bytes: all.bytes,
         batch_bytes: all.bytes,
         seconds: began.elapsed().as_secs_f64(),
         own_cpu_s: (own_cpu() - cpu).as_secs_f64(),

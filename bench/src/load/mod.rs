@@ -60,6 +60,25 @@ pub struct Latency {
     pub max_us: u64,
 }
 
+/// What a load did.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Loaded {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Records that were acknowledged, or read.
+    pub records: u64,
+    /// Bytes of their values; of what was read, as [`Self::batch_bytes`].
+    pub value_bytes: u64,
+    /// Bytes of their batches.
+    pub batch_bytes: u64,
+    /// From the first request to the last answer, in seconds.
+    pub seconds: f64,
+    /// Processor time of the generator, in seconds.
+    pub own_cpu_s: f64,
+    /// From when a request was sent, or was to be sent at a rate, to its answer; of a round trip, to the consumer.
+    pub latency: Latency,
+}
+
 /// A histogram of latencies: three digits, up to ten minutes.
 #[derive(Debug)]
 struct Latencies(Histogram<u64>);
@@ -81,7 +100,7 @@ impl Latencies {
 }
 
 /// Processor time of this thread so far.
-pub fn own_cpu() -> Duration {
+fn own_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanos)

@@ -2,13 +2,12 @@
 
 use super::client::{Client, Leaders, client_id};
 use super::socket::{Socket, wait};
-use super::{Latencies, Latency, LoadError, own_cpu};
+use super::{Latencies, LoadError, Loaded, own_cpu};
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{ProduceRequest, Records, Request, Str, encode_request};
-use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,25 +32,6 @@ pub struct Shape {
     pub rate: Option<f64>,
     /// For how long.
     pub time: Duration,
-}
-
-/// What came of it.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Produced {
-    /// Acknowledged requests.
-    pub requests: u64,
-    /// Acknowledged records.
-    pub records: u64,
-    /// Bytes of their values.
-    pub value_bytes: u64,
-    /// Bytes of their batches.
-    pub batch_bytes: u64,
-    /// From the first request to the last answer, in seconds.
-    pub seconds: f64,
-    /// Processor time of the generator, in seconds.
-    pub own_cpu_s: f64,
-    /// From when a request was sent, or was to be sent in an open loop, to its answer.
-    pub latency: Latency,
 }
 
 /// One connection and the partitions that it writes to.
@@ -93,7 +73,7 @@ impl Lane {
 ///
 /// # Errors
 /// A broker refuses, or what is there is not what was acknowledged.
-pub fn produce(topic: &str, leaders: &Leaders, shape: &Shape) -> Result<Produced, LoadError> {
+pub fn produce(topic: &str, leaders: &Leaders, shape: &Shape) -> Result<Loaded, LoadError> {
     let before = ends(topic, leaders)?;
     let batch = batch(shape);
     let mut by_broker: BTreeMap<SocketAddr, Vec<Bytes>> = BTreeMap::new();
@@ -115,7 +95,7 @@ pub fn produce(topic: &str, leaders: &Leaders, shape: &Shape) -> Result<Produced
     if found != records {
         return Err(LoadError::Miscounted { expected: records, found });
     }
-    Ok(Produced {
+    Ok(Loaded {
         requests,
         records,
         value_bytes: records * shape.value_bytes as u64,

@@ -5,27 +5,12 @@ use super::client::{Client, Leaders};
 use super::fetch::{self, Answer, Batches};
 use super::produce::{self, Shape, check};
 use super::socket::{Socket, wait};
-use super::{Latencies, Latency, LoadError, own_cpu};
-use serde::Serialize;
+use super::{Latencies, Latency, LoadError, Loaded, own_cpu};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What came of it.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct RoundTrip {
-    /// Records.
-    pub records: u64,
-    /// In seconds.
-    pub seconds: f64,
-    /// Processor time of the generator, in seconds.
-    pub own_cpu_s: f64,
-    /// To the consumer.
-    pub latency: Latency,
-    /// To the acknowledgement.
-    pub acknowledged: Latency,
-}
-
-/// Sends so many records of so many bytes a second, for so long, to partition 0, and reads them.
+/// Sends so many records of so many bytes a second, for so long, to partition 0, and reads them. Gives the time to the
+/// acknowledgement besides.
 ///
 /// # Errors
 /// A broker refuses, or a record does not come.
@@ -35,13 +20,14 @@ pub fn roundtrip(
     value_bytes: usize,
     rate: f64,
     time: Duration,
-) -> Result<RoundTrip, LoadError> {
+) -> Result<(Loaded, Latency), LoadError> {
     let leader =
         *leaders.first().ok_or_else(|| LoadError::Refused("the topic has no partition".to_owned()))?;
     let mut next = Client::connect(leader)?.end_offset(topic, 0)?;
     let (mut writer, mut reader) = (Socket::connect(leader)?, Socket::connect(leader)?);
     let shape = Shape { value_bytes, records: 1, in_flight: 1, connections: 1, rate: Some(rate), time };
-    let request = produce::request(topic, 0, &produce::batch(&shape))?;
+    let batch = produce::batch(&shape);
+    let request = produce::request(topic, 0, &batch)?;
     let (mut unread, mut unacknowledged) = (VecDeque::new(), VecDeque::new());
     let (mut latency, mut acknowledged) = (Latencies::new(), Latencies::new());
     let (cpu, began, mut sent, mut read) = (own_cpu(), Instant::now(), 0_u64, 0);
@@ -75,7 +61,7 @@ pub fn roundtrip(
             while let Some(answer) = writer.next() {
                 check(answer, topic.len())?;
                 if let Some(since) = unacknowledged.pop_front() {
-                    acknowledged.add(Instant::now().saturating_duration_since(since));
+                    acknowledged.add(since.elapsed());
                 }
             }
         }
@@ -83,24 +69,40 @@ pub fn roundtrip(
             reader.fill()?;
             if let Some(answer) = reader.next() {
                 is_asked = false;
-                let mut answer = Answer::open(answer, topic.len())?;
-                while let Some((_, records)) = answer.partition()? {
-                    for batch in Batches(records) {
-                        next = batch.next;
-                        read += batch.records;
-                        if let Some(since) = unread.pop_front() {
-                            latency.add(Instant::now().saturating_duration_since(since));
-                        }
-                    }
-                }
+                read += take(answer, topic.len(), &mut next, &mut unread, &mut latency)?;
             }
         }
     }
-    Ok(RoundTrip {
+    let loaded = Loaded {
+        requests: read,
         records: read,
+        value_bytes: read * value_bytes as u64,
+        batch_bytes: read * batch.len() as u64,
         seconds: began.elapsed().as_secs_f64(),
         own_cpu_s: (own_cpu() - cpu).as_secs_f64(),
         latency: latency.summary(),
-        acknowledged: acknowledged.summary(),
-    })
+    };
+    Ok((loaded, acknowledged.summary()))
+}
+
+/// Takes the records of an answer; gives back how many.
+fn take(
+    answer: &[u8],
+    name_bytes: usize,
+    next: &mut i64,
+    unread: &mut VecDeque<Instant>,
+    latency: &mut Latencies,
+) -> Result<u64, LoadError> {
+    let mut read = 0;
+    let mut answer = Answer::open(answer, name_bytes)?;
+    while let Some((_, records)) = answer.partition()? {
+        for batch in Batches(records) {
+            *next = batch.next;
+            read += batch.records;
+            if let Some(since) = unread.pop_front() {
+                latency.add(since.elapsed());
+            }
+        }
+    }
+    Ok(read)
 }

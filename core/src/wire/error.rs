@@ -116,7 +116,7 @@ impl fmt::Display for WireError {
                 write!(f, "{place}: {count} elements cannot fit into the bytes after byte {at}")
             }
             Self::Memory { place, at } => {
-                write!(f, "{place}: the array at byte {at} takes more memory than a frame of this size gets")
+                write!(f, "{place}: the array at byte {at} takes more memory than there is for it")
             }
             Self::Null { place } => write!(f, "{place}: null is not permitted in this version"),
             Self::Utf8 { place, at } => write!(f, "{place}: string at byte {at} is not UTF-8"),

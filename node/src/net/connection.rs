@@ -139,8 +139,7 @@ async fn read_requests<E: Env, L: Lease, R: StreamReader>(
 /// nobody holds tables that the budget does not know of for longer than decoding takes.
 async fn admit(purse: Purse<'_>, frame: &Bytes, permit: Permit) -> Result<(Admitted, Permit), DoorError> {
     let Purse { budget, share } = purse;
-    let tables_bytes_max = usize::try_from(budget.tables.bytes()).unwrap_or(usize::MAX);
-    let decode = || door::admit_within(frame.clone(), tables_bytes_max);
+    let decode = || door::admit_within(frame.clone(), budget.tables_bytes_max());
     let admitted = decode()?;
     let Some(bytes) = Budget::tables_to_pay(frame.len(), admitted.tables_bytes) else {
         return Ok((admitted, permit));
@@ -324,7 +323,10 @@ fn log_end(metrics: &NetMetrics, place: Place, end: &End) {
 mod tests {
     use super::*;
     use crate::budget::budget_for_tests;
-    use seedlog_core::wire::{MetadataRequest, Request, Str, WireError, encode_request, metadata};
+    use seedlog_core::wire::{
+        MetadataRequest, ProduceRequest, Request, Str, WireError, decode_request, encode_request, metadata,
+        produce,
+    };
     use std::task::{Context, Waker};
 
     /// A question about so many topics with names of one letter.
@@ -366,5 +368,20 @@ mod tests {
         let refused = pin!(admit(purse, &too_many, permit)).poll(&mut context);
         let is_refused = |end: &DoorError| matches!(end, DoorError::Wire(WireError::Memory { .. }));
         assert!(matches!(refused, std::task::Poll::Ready(Err(error)) if is_refused(&error)));
+    }
+
+    #[test]
+    fn the_checked_form_of_a_produce_request_is_what_counts() {
+        let data = produce::PartitionProduceData { index: 0, records: None };
+        let topic = produce::TopicProduceData { partition_data: vec![data; 10_000], ..Default::default() };
+        let request = ProduceRequest { acks: 1, topic_data: vec![topic], ..Default::default() };
+        let frame = encode_request(8, 7, None, &Request::from(request)).unwrap();
+        let frame = frame.to_bytes().slice(LENGTH_PREFIX_BYTES..);
+        let decoded = decode_request(frame.clone()).unwrap().tables_bytes;
+        let checked = door::admit(frame.clone()).unwrap().tables_bytes;
+        assert!(checked > decoded, "{checked} {decoded}");
+        assert!(door::admit_within(frame.clone(), checked).is_ok());
+        let refused = door::admit_within(frame, checked - 1);
+        assert!(matches!(refused, Err(DoorError::Wire(WireError::Memory { .. }))));
     }
 }

@@ -5,6 +5,7 @@ use super::oracle::Oracle;
 use super::sight::{Seen, resolve};
 use super::truth::{Truth, partition_of};
 use super::{Judge, s5, s6, s8, s16, s32};
+use crate::history::History;
 use crate::marks::{Mark, Marks};
 use crate::plan::Flush;
 use seedlog_core::broker::Broker;
@@ -273,33 +274,35 @@ pub fn check_retention(
 }
 
 /// S6: an entry is about to move the start of a log that its node leads, because of records that have expired by what it asked
-/// its store. Gives back where to; from here on they may be missing.
+/// its store. From here on they may be missing, and the history says so.
 ///
 /// # Errors
-/// Some of them have not.
+/// Some of them have not expired.
 pub fn check_expiry(
     truth: &mut Truth,
     folders: &[impl Folder],
-    at: usize,
+    (marks, history): (&mut Marks, &mut History),
+    (at, now_us): (usize, u64),
     entry: &Entry,
-) -> Result<Option<(TopicPartition, Offset)>, String> {
-    let Entry::LogStart { partition, start } = entry else { return Ok(None) };
-    let Some(seen) = folders[at].seen().filter(|seen| seen.leads(*partition).is_some()) else {
-        return Ok(None);
-    };
+) -> Result<(), String> {
+    let Entry::LogStart { partition, start } = entry else { return Ok(()) };
     let truth = truth.log_mut(*partition);
-    let Some(retention) = seen.asked_expiry.get(partition) else { return Ok(None) };
-    let Some(log) = folders[at].oracle().logs.get(partition) else { return Ok(None) };
+    let asked = folders[at].seen().filter(|seen| seen.leads(*partition).is_some());
+    let Some(retention) = asked.and_then(|seen| seen.asked_expiry.get(partition)) else { return Ok(()) };
+    let Some(log) = folders[at].oracle().logs.get(partition) else { return Ok(()) };
     let held = log.batches[log.count_below(log.start())..].iter();
     let headers: Vec<_> = held.map(|held| &held.batch.header).collect();
     match s6::check_expired(*retention, &headers, *start) {
-        Ok(()) => {}
+        Ok(()) => {
+            truth.ask(*start);
+            marks.hit(Mark::RecordsExpired);
+            history.on_expired(now_us, *partition, *start);
+            Ok(())
+        }
         // A client asked for it, perhaps in vain; that it has expired as well would be a reason of its own.
-        Err(_) if *start <= truth.asked => return Ok(None),
-        Err(says) => return Err(format!("{partition}: {says}")),
+        Err(_) if *start <= truth.asked => Ok(()),
+        Err(says) => Err(format!("{partition}: {says}")),
     }
-    truth.ask(*start);
-    Ok(Some((*partition, *start)))
 }
 
 /// The machine at `at` says something to another node. Gives back what is wrong with that (S16, S32).

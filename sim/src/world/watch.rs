@@ -84,14 +84,10 @@ impl World {
                 if assembly::is_taken_over(&self.nodes, at, entry) {
                     self.mark(Mark::StartTakenOver);
                 }
-                match assembly::check_expiry(&mut self.truth, &self.nodes, at, entry) {
-                    Ok(None) => {}
-                    Ok(Some((partition, to))) => {
-                        self.mark(Mark::RecordsExpired);
-                        self.bench.history.on_expired(self.now_us, partition, to);
-                    }
-                    Err(says) => self.hear(Judge::S6, at, Err(says)),
-                }
+                let told = (&mut self.marks, &mut self.bench.history);
+                let said =
+                    assembly::check_expiry(&mut self.truth, &self.nodes, told, (at, self.now_us), entry);
+                self.hear(Judge::S6, at, said);
                 self.witness(at, |witness, broker| witness.on_entry(entry, batch.as_ref(), broker));
             }
         }

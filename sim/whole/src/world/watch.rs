@@ -286,14 +286,10 @@ impl World {
                 if assembly::is_taken_over(&self.machines, at, entry) {
                     self.mark(Mark::StartTakenOver);
                 }
-                match assembly::check_expiry(&mut self.truth, &self.machines, at, entry) {
-                    Ok(None) => {}
-                    Ok(Some((partition, to))) => {
-                        self.mark(Mark::RecordsExpired);
-                        self.bench.history.on_expired(now_us(), partition, to);
-                    }
-                    Err(says) => self.hear(Judge::S6, at, Err(says)),
-                }
+                let told = (&mut self.marks, &mut self.bench.history);
+                let said =
+                    assembly::check_expiry(&mut self.truth, &self.machines, told, (at, now_us()), entry);
+                self.hear(Judge::S6, at, said);
                 self.witness(at, |witness| witness.on_entry(entry, batch.as_ref(), Some(broker)));
             }
         }
