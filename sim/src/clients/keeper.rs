@@ -3,6 +3,7 @@
 
 use super::alterer::{Alteration, Alterer};
 use super::catalog::stable_name;
+use super::turns::Turns;
 use super::visit::{self, version};
 use super::{Behaviour, Context};
 use crate::judges::Judge;
@@ -25,10 +26,7 @@ const PARTITIONS_MAX: i32 = 8;
 #[derive(Debug)]
 pub struct Keeper {
     topics: Vec<TopicPlan>,
-    left: u64,
-    pause_ms: u64,
-    paused_until: u64,
-    waiting: Option<(u64, u32, Question)>,
+    turns: Turns<Question>,
     alterer: Alterer,
     written: u64,
 }
@@ -60,33 +58,25 @@ impl Keeper {
     pub fn new(operations: u64, pause_ms: u64, topics: &[TopicPlan]) -> Self {
         Self {
             topics: topics.to_vec(),
-            left: operations,
-            pause_ms,
-            paused_until: 0,
-            waiting: None,
+            turns: Turns::new(operations, pause_ms),
             alterer: Alterer::default(),
             written: 0,
         }
     }
 
     fn go_on(&mut self, ctx: &mut Context<'_>) {
-        if self.waiting.is_some() || self.left == 0 || ctx.draining {
-            return;
-        }
-        if ctx.now_us < self.paused_until {
-            ctx.wake_in_ms((self.paused_until - ctx.now_us).div_ceil(1_000));
+        if !self.turns.is_due(ctx) {
             return;
         }
         if ctx.truth.topic_named(&stable_name(0)).is_none() {
-            ctx.wake_in_ms(self.pause_ms); // Nothing is founded yet.
+            self.turns.wait(ctx); // Nothing is founded yet.
             return;
         }
-        self.left -= 1;
         let (question, request, version) = self.ask(ctx);
         let leader = question.partition().and_then(|partition| visit::leader_of(ctx.truth, partition));
         let leader = if ctx.rng.chance(50) { None } else { leader };
         let broker = leader.unwrap_or_else(|| ctx.any_broker());
-        self.waiting = Some((ctx.send(broker, request, version), broker, question));
+        self.turns.asked(ctx.send(broker, request, version), broker, question);
     }
 
     fn ask(&mut self, ctx: &mut Context<'_>) -> (Question, Request, i16) {
@@ -183,7 +173,7 @@ impl Question {
 
 impl Behaviour for Keeper {
     fn on_response(&mut self, ctx: &mut Context<'_>, _broker: u32, number: u64, response: Response) {
-        let Some((_, _, question)) = self.waiting.take_if(|(asked, ..)| *asked == number) else { return };
+        let Some(question) = self.turns.answered(number) else { return };
         match (&question, &response) {
             (Question::Grow { count, validate_only }, Response::CreatePartitions(response)) => {
                 Self::on_grown(ctx, (*count, *validate_only), response);
@@ -199,15 +189,14 @@ impl Behaviour for Keeper {
             }
             _ => {}
         }
-        self.paused_until = ctx.now_us + ctx.rng.below(2 * self.pause_ms * 1_000 + 1);
+        self.turns.rest(ctx);
         self.go_on(ctx);
     }
 
     fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
-        if let Some((.., Question::Keep(_))) = self.waiting.take_if(|(_, asked, _)| *asked == broker) {
+        if let Some(Question::Keep(_)) = self.turns.lost(ctx, broker) {
             self.alterer.lose_track();
         }
-        self.paused_until = ctx.now_us + 50_000;
         self.go_on(ctx);
     }
 
@@ -216,10 +205,10 @@ impl Behaviour for Keeper {
     }
 
     fn is_done(&self) -> bool {
-        self.waiting.is_none()
+        self.turns.is_done()
     }
 
     fn waits_for(&self) -> String {
-        format!("waiting for {:?}", self.waiting)
+        self.turns.waits_for()
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
 //!   there is; * [`mover`] moves partitions between brokers; * [`keeper`] gives topics more partitions and has records expire;
-//! * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads.
+//! * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads;
+//!   `turns`: one question after the other.
 
 pub mod admin;
 mod alterer;
@@ -17,6 +18,7 @@ pub mod mover;
 mod offsets;
 pub mod producer;
 pub mod reader;
+mod turns;
 mod visit;
 
 use crate::judges::s24::Register;

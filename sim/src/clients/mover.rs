@@ -2,6 +2,7 @@
 //! leaders elected; and checks that what was answered is committed.
 
 use super::catalog::stable_name;
+use super::turns::Turns;
 use super::{Behaviour, Context};
 use crate::judges::Judge;
 use crate::plan::TopicPlan;
@@ -22,10 +23,7 @@ const REPLICAS_MAX: u64 = 4;
 #[derive(Debug)]
 pub struct Mover {
     topics: Vec<TopicPlan>,
-    left: u64,
-    pause_ms: u64,
-    paused_until: u64,
-    waiting: Option<(u64, u32, Question)>,
+    turns: Turns<Question>,
     /// Where partitions were sent last; those that are not here were never moved.
     sent: BTreeMap<TopicPartition, Vec<NodeId>>,
     /// Nobody told what became of a move of these: it may be decided at any later time.
@@ -50,31 +48,23 @@ impl Mover {
     pub fn new(operations: u64, pause_ms: u64, topics: &[TopicPlan]) -> Self {
         Self {
             topics: topics.to_vec(),
-            left: operations,
-            pause_ms,
-            paused_until: 0,
-            waiting: None,
+            turns: Turns::new(operations, pause_ms),
             sent: BTreeMap::new(),
             unsure: BTreeSet::new(),
         }
     }
 
     fn go_on(&mut self, ctx: &mut Context<'_>) {
-        if self.waiting.is_some() || self.left == 0 || ctx.draining {
-            return;
-        }
-        if ctx.now_us < self.paused_until {
-            ctx.wake_in_ms((self.paused_until - ctx.now_us).div_ceil(1_000));
+        if !self.turns.is_due(ctx) {
             return;
         }
         let Some((name, partition)) = self.any_partition(ctx) else {
-            ctx.wake_in_ms(self.pause_ms); // Nothing is founded yet.
+            self.turns.wait(ctx); // Nothing is founded yet.
             return;
         };
-        self.left -= 1;
         let (question, request, version) = self.ask(ctx, &name, partition);
         let broker = ctx.any_broker();
-        self.waiting = Some((ctx.send(broker, request, version), broker, question));
+        self.turns.asked(ctx.send(broker, request, version), broker, question);
     }
 
     fn any_partition(&self, ctx: &mut Context<'_>) -> Option<(String, TopicPartition)> {
@@ -201,7 +191,7 @@ fn request(
 
 impl Behaviour for Mover {
     fn on_response(&mut self, ctx: &mut Context<'_>, _broker: u32, number: u64, response: Response) {
-        let Some((_, _, question)) = self.waiting.take_if(|(asked, ..)| *asked == number) else { return };
+        let Some(question) = self.turns.answered(number) else { return };
         match (&question, &response) {
             (Question::Move { partition, target }, Response::AlterPartitionReassignments(response)) => {
                 self.on_moved(ctx, *partition, target.as_deref(), response)
@@ -211,17 +201,14 @@ impl Behaviour for Mover {
             }
             _ => {}
         }
-        self.paused_until = ctx.now_us + ctx.rng.below(2 * self.pause_ms * 1_000 + 1);
+        self.turns.rest(ctx);
         self.go_on(ctx);
     }
 
     fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
-        if let Some((.., Question::Move { partition, .. })) =
-            self.waiting.take_if(|(_, asked, _)| *asked == broker)
-        {
+        if let Some(Question::Move { partition, .. }) = self.turns.lost(ctx, broker) {
             self.unsure.insert(partition);
         }
-        self.paused_until = ctx.now_us + 50_000;
         self.go_on(ctx);
     }
 
@@ -230,10 +217,10 @@ impl Behaviour for Mover {
     }
 
     fn is_done(&self) -> bool {
-        self.waiting.is_none()
+        self.turns.is_done()
     }
 
     fn waits_for(&self) -> String {
-        format!("waiting for {:?}", self.waiting)
+        self.turns.waits_for()
     }
 }
