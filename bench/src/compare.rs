@@ -1,16 +1,16 @@
 //! Seedlog and Kafka taking turns: each row some times each, the ratios of neighbours, and what is told of them.
 
-use crate::broker::{Cluster, Kind, Plan, Programs, free_ports};
+use crate::broker::{Cluster, Kind};
 use crate::load::LoadError;
 use crate::load::client::{Client, NewTopic};
 use crate::load::produce::{Shape, produce};
 use crate::rows::{Measured, Row};
+use crate::say::{eprintln, println};
+use crate::sides::Sides;
+use crate::table::{Cell, table};
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::error::Error;
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// A run that was disturbed is run again so often.
@@ -19,24 +19,11 @@ const ATTEMPTS: usize = 4;
 /// What to compare, and how.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// The `seedlog` program
-    #[arg(long, value_name = "FILE", default_value = "target/release/seedlog")]
-    seedlog: PathBuf,
-    /// A folder with Kafka's jars in `libs`; without it Seedlog is measured alone
-    #[arg(long, value_name = "FOLDER")]
-    kafka: Option<PathBuf>,
-    /// Where data go: a folder on the disk that is measured
-    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
-    folder: PathBuf,
-    /// Nodes of each cluster; topics have a replica on each, of three at most
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 3])]
-    nodes: Vec<u16>,
+    #[command(flatten)]
+    sides: Sides,
     /// Rows; without it all of them
     #[arg(long, value_delimiter = ',')]
     rows: Vec<Row>,
-    /// How often each of the two runs each row
-    #[arg(long, default_value_t = 5)]
-    pairs: usize,
     /// Seconds that a row lasts
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -52,9 +39,6 @@ pub struct CompareArgs {
     /// A run in which others use more of the machine than so many cores is run again, and refused in the end
     #[arg(long, default_value_t = 0.25)]
     foreign_cores_max: f64,
-    /// Where all that was measured is written as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
 }
 
 /// One run of a row.
@@ -72,31 +56,24 @@ struct Run {
 /// # Errors
 /// A cluster does not start, or a run met an error.
 pub fn run(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(&args.folder)?;
-    let folder = fs::canonicalize(&args.folder)?;
-    let programs = Programs { seedlog: args.seedlog.clone(), kafka: args.kafka.clone() };
+    let programs = args.sides.programs();
     let rows = if args.rows.is_empty() { Row::ALL.to_vec() } else { args.rows.clone() };
     let mut runs = Vec::new();
-    for &nodes in &args.nodes {
-        let plan = |kind, settings| {
-            let folder = folder.join(format!("{kind}-{nodes}").to_lowercase());
-            free_ports(nodes).map(|ports| Plan { kind, folder, ports, settings })
-        };
+    for &nodes in &args.sides.nodes {
         let mut clusters = Vec::new();
-        if args.kafka.is_some() {
-            let synced = ("log.flush.interval.messages".to_owned(), "1".to_owned());
-            let settings = if args.kafka_synced { vec![synced] } else { Vec::new() };
-            let (cluster, took) = Cluster::start_fresh(plan(Kind::Kafka, settings)?, &programs)?;
-            eprintln(&format!("Kafka, {nodes} nodes: started in {:.1} s", took.as_secs_f64()));
-            warm(&cluster, args.warm_cpu_s)?;
+        for kind in args.sides.kinds() {
+            let settings: &[(&str, &str)] = match kind {
+                Kind::Kafka if args.kafka_synced => &[("log.flush.interval.messages", "1")],
+                Kind::Seedlog if args.seedlog_unsynced => &[("flush", "interval")],
+                Kind::Kafka | Kind::Seedlog => &[],
+            };
+            let cluster = Cluster::prepare(args.sides.plan(kind, nodes, settings)?, &programs)?.started()?;
+            if kind == Kind::Kafka {
+                warm(&cluster, args.warm_cpu_s)?;
+            }
             clusters.push(cluster);
         }
-        let unsynced = ("flush".to_owned(), "interval".to_owned());
-        let settings = if args.seedlog_unsynced { vec![unsynced] } else { Vec::new() };
-        let (cluster, took) = Cluster::start_fresh(plan(Kind::Seedlog, settings)?, &programs)?;
-        eprintln(&format!("Seedlog, {nodes} nodes: started in {:.2} s", took.as_secs_f64()));
-        clusters.push(cluster);
-        for pair in 0..args.pairs {
+        for pair in 0..args.sides.pairs {
             for &row in &rows {
                 let mut turns: Vec<usize> = (0..clusters.len()).collect();
                 if pair % 2 == 1 {
@@ -122,10 +99,8 @@ pub fn run(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
         }
         clusters.into_iter().try_for_each(Cluster::remove)?;
     }
-    if let Some(path) = &args.json {
-        fs::write(path, serde_json::to_vec_pretty(&runs)?)?;
-    }
-    println(&table(&runs, &rows, &args.nodes).to_string());
+    args.sides.write_json(&runs)?;
+    println(&table(&cells(&runs, &rows, &args.sides.nodes)).to_string());
     Ok(())
 }
 
@@ -170,27 +145,6 @@ fn warm(cluster: &Cluster, cpu_s: f64) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// The median and the extremes.
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let (least, most) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        };
-        Some(Self { median, least, most })
-    }
-}
-
 /// A number of what was measured.
 type Number = fn(&Measured) -> f64;
 
@@ -205,57 +159,22 @@ const COLUMNS: &[(&str, Number)] = &[
     ("written/byte", |it| it.written_a_byte),
 ];
 
-fn table(runs: &[Run], rows: &[Row], nodes: &[u16]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["row", "", "Seedlog", "Kafka", "ratio", "spread of the ratios"]);
+/// A row's numbers, by cluster size and row.
+fn cells(runs: &[Run], rows: &[Row], nodes: &[u16]) -> Vec<Cell> {
+    let mut cells = Vec::new();
     for &nodes in nodes {
         for &row in rows {
-            for (at, (title, number)) in COLUMNS.iter().enumerate() {
-                let of = |whose| {
-                    let of =
-                        runs.iter().filter(move |run| (run.row, run.nodes, run.whose) == (row, nodes, whose));
-                    of.map(|run| (run.pair, number(&run.measured)))
-                };
-                let ratios = of(Kind::Seedlog).filter_map(|(pair, ours)| {
-                    let (_, theirs) = of(Kind::Kafka).find(|(other, _)| *other == pair)?;
-                    (theirs > 0.0).then(|| ours / theirs)
-                });
-                let ratio = Spread::of(ratios.collect());
-                let median = |whose| {
-                    let spread = Spread::of(of(whose).map(|(_, value)| value).collect());
-                    spread.map_or_else(String::new, |spread| short(spread.median))
-                };
-                table.add_row([
-                    if at == 0 { format!("{}, RF {}", row.title(), nodes.min(3)) } else { String::new() },
-                    (*title).to_owned(),
-                    median(Kind::Seedlog),
-                    median(Kind::Kafka),
-                    ratio.as_ref().map_or_else(String::new, |it| short(it.median)),
-                    ratio.map_or_else(String::new, |it| format!("{} to {}", short(it.least), short(it.most))),
-                ]);
+            for (what, number) in COLUMNS {
+                let of = runs.iter().filter(|run| (run.row, run.nodes) == (row, nodes));
+                cells.extend(of.map(|run| Cell {
+                    row: format!("{}, RF {}", row.title(), nodes.min(3)),
+                    what,
+                    pair: run.pair,
+                    whose: run.whose,
+                    value: number(&run.measured),
+                }));
             }
         }
     }
-    table
-}
-
-/// Three digits that count.
-fn short(value: f64) -> String {
-    match value {
-        100.0.. => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        1.0.. => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "how far it is")]
-fn eprintln(text: &str) {
-    std::eprintln!("{text}");
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn println(text: &str) {
-    std::println!("{text}");
+    cells
 }

@@ -3,11 +3,11 @@
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
 use clap::{Args, Parser, Subcommand};
-use seedlog_bench::compare;
 use seedlog_bench::load::client::{Client, NewTopic};
 use seedlog_bench::load::fetch::{Reading, fetch};
 use seedlog_bench::load::produce::{Shape, produce};
 use seedlog_bench::load::roundtrip::roundtrip;
+use seedlog_bench::{compare, life};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +23,8 @@ struct Cli {
 enum Command {
     /// Run Seedlog and Kafka in turns, and tell what each row costs them
     Compare(compare::CompareArgs),
+    /// Start, end and crash Seedlog and Kafka in turns, with many partitions and with many records
+    Life(life::LifeArgs),
     /// Load a cluster that runs
     Load(LoadArgs),
 }
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Compare(args) => compare::run(args),
+        Command::Life(args) => life::run(args),
         Command::Load(args) => load_one(args),
     };
     match done {
@@ -121,7 +124,7 @@ fn load_one(args: &LoadArgs) -> Result<(), Box<dyn std::error::Error>> {
             for (partition, leader) in (0..).zip(&leaders) {
                 parts.push((0, Client::connect(*leader)?.end_offset(&args.topic, partition)?));
             }
-            let fetched = fetch(&args.topic, &leaders, &parts, &Reading { readers, time })?;
+            let fetched = fetch(&args.topic, &leaders, &parts, &Reading { readers, time, once: false })?;
             println!("{:.2} GB/s", fetched.batch_bytes as f64 / fetched.seconds / 1e9);
             serde_json::to_string(&fetched)?
         }

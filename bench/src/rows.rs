@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const PARTITIONS: i32 = 6;
 /// What readers read again and again, of the end of all partitions together.
 const TAIL_BYTES: u64 = 48 << 20;
+/// What is old, of all partitions together, and as much that is written after it.
+const OLD_BYTES: u64 = 768 << 20;
 /// A cluster that uses less than this part of a core has done what it put off.
 const IDLE_CORES: f64 = 0.04;
 /// How long that is waited for.
@@ -42,6 +44,10 @@ pub enum Row {
     Tail1,
     /// Ten of them.
     Tail10,
+    /// One reader of what is only on disk: the files are put out of the page cache before.
+    Cold,
+    /// As `produce-1k`, while a reader reads what was written before, from its beginning on.
+    Mixed,
 }
 
 /// What a row measured.
@@ -69,7 +75,7 @@ pub struct Measured {
 
 impl Row {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Produce1k,
         Self::Produce100b,
         Self::Single32,
@@ -78,6 +84,8 @@ impl Row {
         Self::RoundTrip,
         Self::Tail1,
         Self::Tail10,
+        Self::Cold,
+        Self::Mixed,
     ];
 
     /// Its name in the table.
@@ -92,6 +100,8 @@ impl Row {
             Self::RoundTrip => "end to end, 1,000/s",
             Self::Tail1 => "tail fetch, 1 reader",
             Self::Tail10 => "tail fetch, 10 readers",
+            Self::Cold => "cold fetch",
+            Self::Mixed => "produce 1 KiB x 64, and a reader",
         }
     }
 
@@ -100,7 +110,7 @@ impl Row {
             Shape { value_bytes: 1024, records: 64, in_flight: 5, connections: 1, rate: None, time };
         let single = Shape { value_bytes: 100, records: 1, in_flight: 32, ..batches };
         match self {
-            Self::Produce1k | Self::Tail1 | Self::Tail10 => batches,
+            Self::Produce1k | Self::Tail1 | Self::Tail10 | Self::Cold | Self::Mixed => batches,
             Self::Produce100b => Shape { value_bytes: 100, records: 1000, ..batches },
             Self::Single32 | Self::RoundTrip => single,
             Self::Single256 => Shape { in_flight: 64, connections: 4, ..single },
@@ -123,12 +133,10 @@ impl Row {
         let replicas = i16::try_from(cluster.plan().nodes().min(3)).unwrap_or(1);
         let topic = NewTopic { name, partitions: PARTITIONS, replicas };
         let leaders = client.create_topic(&topic)?;
-        let tail = matches!(self, Self::Tail1 | Self::Tail10)
-            .then(|| self.prepare_tail(name, &leaders, cluster))
-            .transpose()?;
+        let parts = self.prepare(name, &leaders, cluster)?;
         let (before, machine, others_before) = (cluster.usage()?, Machine::now()?, sum(others)?);
         let began = Instant::now();
-        let done = self.load(name, &leaders, tail.as_deref(), time)?;
+        let done = self.load(name, &leaders, &parts, time)?;
         settle(cluster)?;
         let (usage, elapsed) = (cluster.usage()?, began.elapsed().as_secs_f64());
         let cpu_s = usage.cpu_s - before.cpu_s;
@@ -148,41 +156,84 @@ impl Row {
         })
     }
 
-    /// Writes what is to be read, and says where each partition's end begins.
-    fn prepare_tail(
-        self,
-        name: &str,
-        leaders: &Leaders,
-        cluster: &Cluster,
-    ) -> Result<Vec<(i64, i64)>, LoadError> {
-        let written = produce(name, leaders, &self.shape(Duration::from_secs(2)))?;
-        settle(cluster)?;
-        let bytes_a_record = written.batch_bytes as f64 / written.records as f64;
-        let records = (TAIL_BYTES as f64 / bytes_a_record / leaders.len() as f64) as i64;
-        let mut parts = Vec::new();
-        for (partition, leader) in (0..).zip(leaders) {
-            let end = Client::connect(*leader)?.end_offset(name, partition)?;
-            parts.push(((end - records).max(0), end));
+    /// Writes what is to be read, and says from where to where each partition is read.
+    fn prepare(self, name: &str, leaders: &Leaders, cluster: &Cluster) -> Result<Vec<(i64, i64)>, LoadError> {
+        match self {
+            Self::Tail1 | Self::Tail10 => {
+                let bytes_a_record = self.fill(name, leaders, 0)?;
+                settle(cluster)?;
+                let records = (TAIL_BYTES as f64 / bytes_a_record / leaders.len() as f64) as i64;
+                let ends = ends(name, leaders)?;
+                Ok(ends.into_iter().map(|end| ((end - records).max(0), end)).collect())
+            }
+            Self::Cold | Self::Mixed => {
+                let bytes_a_record = self.fill(name, leaders, OLD_BYTES)?;
+                let records = (OLD_BYTES as f64 / bytes_a_record / leaders.len() as f64) as i64;
+                let old = ends(name, leaders)?.into_iter().map(|end| (0, end.min(records))).collect();
+                // What is read is not what was written last.
+                self.fill(name, leaders, OLD_BYTES)?;
+                settle(cluster)?;
+                if self == Self::Cold {
+                    cluster.forget_pages()?;
+                }
+                Ok(old)
+            }
+            Self::Produce1k
+            | Self::Produce100b
+            | Self::Single32
+            | Self::Single256
+            | Self::Open1000
+            | Self::RoundTrip => Ok(Vec::new()),
         }
-        Ok(parts)
+    }
+
+    /// Writes at least so much, for two seconds at least; gives the bytes that a record takes.
+    fn fill(self, name: &str, leaders: &Leaders, bytes_min: u64) -> Result<f64, LoadError> {
+        let (mut bytes, mut records) = (0, 0);
+        while records == 0 || bytes < bytes_min {
+            let written = produce(name, leaders, &self.shape(Duration::from_secs(2)))?;
+            bytes += written.batch_bytes;
+            records += written.records;
+        }
+        Ok(bytes as f64 / records as f64)
     }
 
     fn load(
         self,
         name: &str,
         leaders: &Leaders,
-        tail: Option<&[(i64, i64)]>,
+        parts: &[(i64, i64)],
         time: Duration,
     ) -> Result<Loaded, LoadError> {
-        if self == Self::RoundTrip {
-            return roundtrip(name, leaders, 100, 1000.0, time).map(|(loaded, _)| loaded);
+        let reading = Reading { readers: 1, time, once: false };
+        match self {
+            Self::RoundTrip => roundtrip(name, leaders, 100, 1000.0, time).map(|(loaded, _)| loaded),
+            Self::Tail1 => fetch(name, leaders, parts, &reading),
+            Self::Tail10 => fetch(name, leaders, parts, &Reading { readers: 10, ..reading }),
+            Self::Cold => {
+                let patience = Duration::from_secs(600);
+                fetch(name, leaders, parts, &Reading { time: patience, once: true, ..reading })
+            }
+            Self::Mixed => std::thread::scope(|scope| {
+                let reader = scope.spawn(|| fetch(name, leaders, parts, &reading));
+                let written = produce(name, leaders, &self.shape(time))?;
+                let read =
+                    reader.join().map_err(|_| LoadError::Refused("the reader panicked".to_owned()))??;
+                Ok(written.with(&read))
+            }),
+            Self::Produce1k | Self::Produce100b | Self::Single32 | Self::Single256 | Self::Open1000 => {
+                produce(name, leaders, &self.shape(time))
+            }
         }
-        if let Some(parts) = tail {
-            let readers = if self == Self::Tail10 { 10 } else { 1 };
-            return fetch(name, leaders, parts, &Reading { readers, time });
-        }
-        produce(name, leaders, &self.shape(time))
     }
+}
+
+/// Where each partition's log ends.
+fn ends(name: &str, leaders: &Leaders) -> Result<Vec<i64>, LoadError> {
+    (0..)
+        .zip(leaders)
+        .map(|(partition, leader)| Client::connect(*leader)?.end_offset(name, partition))
+        .collect()
 }
 
 /// Waits until a cluster has done what it put off: what a run costs is counted to its end.

@@ -7,6 +7,8 @@ mod usage;
 pub use usage::{Machine, Usage};
 
 use crate::load::client::Client;
+use rustix::fs::{Advice, fadvise};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than any start takes, a recovery of many partitions included.
 const START_MAX: Duration = Duration::from_secs(300);
+/// Longer than an orderly end takes.
+const STOP_MAX: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Whose brokers.
@@ -70,11 +74,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a new cluster in an empty folder and waits until it serves. Gives the time from the first spawn on.
+    /// Writes what a new cluster needs into an empty folder.
     ///
     /// # Errors
-    /// A process cannot be started, or does not serve in time.
-    pub fn start_fresh(plan: Plan, programs: &Programs) -> io::Result<(Self, Duration)> {
+    /// As the system says.
+    pub fn prepare(plan: Plan, programs: &Programs) -> io::Result<Self> {
         if plan.folder.exists() {
             fs::remove_dir_all(&plan.folder)?;
         }
@@ -83,12 +87,23 @@ impl Cluster {
             Kind::Seedlog => seedlog::prepare(&plan)?,
             Kind::Kafka => kafka::prepare(&plan, programs)?,
         }
-        let mut cluster = Self { plan, programs: programs.clone(), nodes: Vec::new() };
-        let took = cluster.start()?;
-        Ok((cluster, took))
+        Ok(Self { plan, programs: programs.clone(), nodes: Vec::new() })
     }
 
-    fn start(&mut self) -> io::Result<Duration> {
+    /// Starts it and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn started(mut self) -> io::Result<Self> {
+        self.start()?;
+        Ok(self)
+    }
+
+    /// Starts all nodes and waits until each serves and knows all the others.
+    ///
+    /// # Errors
+    /// A process cannot be started, or does not serve in time.
+    pub fn start(&mut self) -> io::Result<()> {
         let began = Instant::now();
         for node in 1..=self.plan.nodes() {
             let mut command = match self.plan.kind {
@@ -104,8 +119,30 @@ impl Cluster {
             })?;
             self.nodes.push(child);
         }
-        self.wait_until_serving(began)?;
-        Ok(began.elapsed())
+        self.wait_until_serving(began)
+    }
+
+    /// Ends all nodes in good order.
+    ///
+    /// # Errors
+    /// As the system says; one does not end.
+    pub fn stop(&mut self) -> io::Result<()> {
+        for child in &self.nodes {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                kill_process(pid, Signal::TERM)?;
+            }
+        }
+        let began = Instant::now();
+        for (node, child) in (1..).zip(&mut self.nodes) {
+            while child.try_wait()?.is_none() {
+                if began.elapsed() > STOP_MAX {
+                    return Err(io::Error::other(format!("node {node} does not end")));
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        self.nodes.clear();
+        Ok(())
     }
 
     fn wait_until_serving(&mut self, began: Instant) -> io::Result<()> {
@@ -138,7 +175,11 @@ impl Cluster {
         fs::remove_dir_all(&self.plan.folder)
     }
 
-    fn kill(&mut self) -> io::Result<()> {
+    /// Ends all nodes at once, as a crash would (SIGKILL).
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn kill(&mut self) -> io::Result<()> {
         for child in &mut self.nodes {
             child.kill()?;
         }
@@ -158,6 +199,28 @@ impl Cluster {
             sum.add(&Usage::of(child.id())?);
         }
         Ok(sum)
+    }
+
+    /// Puts all its files out of the page cache: what is read next comes from the disk.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn forget_pages(&self) -> io::Result<()> {
+        let mut folders = vec![self.plan.folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                    continue;
+                }
+                let file = File::open(entry.path())?;
+                // Only what is on disk can be forgotten.
+                file.sync_data()?;
+                fadvise(&file, 0, None, Advice::DontNeed)?;
+            }
+        }
+        Ok(())
     }
 
     /// The first node's address.

@@ -8,7 +8,9 @@ use std::io;
 pub struct Usage {
     /// Processor time, in seconds.
     pub cpu_s: f64,
-    /// The most resident memory that it ever had, in bytes.
+    /// Resident memory, in bytes.
+    pub resident_bytes: u64,
+    /// The most of it that there ever was.
     pub resident_bytes_max: u64,
     /// Bytes that went to disks.
     pub written_bytes: u64,
@@ -29,6 +31,7 @@ impl Usage {
         let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
         Ok(Self {
             cpu_s: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            resident_bytes: field(&status, "VmRSS:") * 1024,
             resident_bytes_max: field(&status, "VmHWM:") * 1024,
             written_bytes: field(&io, "write_bytes:"),
         })
@@ -37,6 +40,7 @@ impl Usage {
     /// Takes another one in.
     pub fn add(&mut self, other: &Self) {
         self.cpu_s += other.cpu_s;
+        self.resident_bytes += other.resident_bytes;
         self.resident_bytes_max += other.resident_bytes_max;
         self.written_bytes += other.written_bytes;
     }

@@ -126,7 +126,11 @@ impl Client {
     /// There is no answer.
     pub fn leaders_now(&mut self, name: &str) -> Result<Option<Leaders>, LoadError> {
         let topic = MetadataRequestTopic { name: Some(Str::from(name)), ..MetadataRequestTopic::default() };
-        let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
+        let request = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
         let Response::Metadata(response) = self.ask(request, 5)? else {
             return Err(LoadError::unexpected(ApiKey::Metadata, "of another kind"));
         };
@@ -217,7 +221,7 @@ pub(super) fn client_id() -> Str {
     Str::from_static("bench")
 }
 
-fn check(api: ApiKey, code: i16) -> Result<(), LoadError> {
+pub(super) fn check(api: ApiKey, code: i16) -> Result<(), LoadError> {
     if code == 0 {
         return Ok(());
     }

@@ -21,8 +21,10 @@ const ANSWER_BYTES_MAX: i32 = 50 << 20;
 pub struct Reading {
     /// Readers at once.
     pub readers: usize,
-    /// For how long; at the end of its partitions a reader begins anew.
+    /// For how long at most.
     pub time: Duration,
+    /// A partition is read to its end, once; else a reader begins it anew there.
+    pub once: bool,
 }
 
 /// The partitions that a reader reads from one broker.
@@ -77,8 +79,14 @@ pub fn fetch(
     let mut readable = Vec::new();
     loop {
         let is_over = began.elapsed() >= reading.time;
+        if is_over && reading.once {
+            return Err(LoadError::Refused(format!("not all was read within {} s", reading.time.as_secs())));
+        }
         for lane in lanes.iter_mut().filter(|lane| lane.asked_at.is_none() && !is_over) {
-            lane.ask(topic)?;
+            lane.go_on(reading.once);
+            if !lane.partitions.is_empty() {
+                lane.ask(topic)?;
+            }
         }
         if lanes.iter().all(|lane| lane.asked_at.is_none()) {
             break;
@@ -104,6 +112,16 @@ pub fn fetch(
 }
 
 impl Lane {
+    /// What is to be asked for after an answer: of partitions that were read to their end the rest is left, or they begin anew.
+    fn go_on(&mut self, once: bool) {
+        if once {
+            self.partitions.retain(|position| position.next < position.end);
+        } else {
+            let ended = self.partitions.iter_mut().filter(|position| position.next >= position.end);
+            ended.for_each(|position| position.next = position.start);
+        }
+    }
+
     fn ask(&mut self, topic: &str) -> Result<(), LoadError> {
         let wanted = self.partitions.iter().map(|position| (position.index, position.next));
         self.socket.push(request(topic, wanted, (500, 1))?);
@@ -144,9 +162,6 @@ impl Position {
             self.next = batch.next;
             all.records += batch.records;
             all.bytes += batch.bytes;
-        }
-        if self.next >= self.end {
-            self.next = self.start;
         }
         Ok(())
     }

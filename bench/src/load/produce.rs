@@ -1,13 +1,13 @@
 //! Produce requests with acks=all: the same batch again and again, to each partition in turn.
 
-use super::client::{Client, Leaders, client_id};
+use super::client::{self, Client, Leaders, client_id};
 use super::socket::{Socket, wait};
 use super::{Latencies, LoadError, Loaded, own_cpu};
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
-use seedlog_core::wire::{ProduceRequest, Records, Request, Str, encode_request};
+use seedlog_core::wire::{ApiKey, ProduceRequest, Records, Request, Response, Str, encode_request};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -177,8 +177,28 @@ pub(super) fn batch(shape: &Shape) -> Bytes {
     builder.finish()
 }
 
+/// Writes one record of 100 bytes to a partition and waits until all in-sync replicas have it.
+///
+/// # Errors
+/// It is refused.
+pub fn produce_one(client: &mut Client, topic: &str, partition: usize) -> Result<(), LoadError> {
+    let time = Duration::ZERO;
+    let shape = Shape { value_bytes: 100, records: 1, in_flight: 1, connections: 1, rate: None, time };
+    let Response::Produce(response) = client.ask(body(topic, partition, &batch(&shape)), VERSION)? else {
+        return Err(LoadError::unexpected(ApiKey::Produce, "of another kind"));
+    };
+    let answer = response.responses.first().and_then(|topic| topic.partition_responses.first());
+    let answer = answer.ok_or_else(|| LoadError::unexpected(ApiKey::Produce, "empty"))?;
+    client::check(ApiKey::Produce, answer.error_code)
+}
+
 /// A whole frame that writes the batch to a partition.
 pub(super) fn request(topic: &str, partition: usize, batch: &Bytes) -> Result<Bytes, LoadError> {
+    let request = Request::from(body(topic, partition, batch));
+    Ok(encode_request(VERSION, 0, Some(&client_id()), &request)?.to_bytes())
+}
+
+fn body(topic: &str, partition: usize, batch: &Bytes) -> ProduceRequest {
     let index = i32::try_from(partition).unwrap_or(i32::MAX);
     let data = PartitionProduceData { index, records: Some(Records::from(batch.clone())) };
     let topic = TopicProduceData {
@@ -186,9 +206,7 @@ pub(super) fn request(topic: &str, partition: usize, batch: &Bytes) -> Result<By
         partition_data: vec![data],
         ..TopicProduceData::default()
     };
-    let request =
-        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
-    Ok(encode_request(VERSION, 0, Some(&client_id()), &Request::from(request))?.to_bytes())
+    ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() }
 }
 
 /// Correlation id, one topic with its name, one partition with its index, the error.

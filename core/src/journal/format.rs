@@ -275,6 +275,8 @@ pub trait GroupBuffer {
     fn extend(&mut self, bytes: &[u8]);
     /// Overwrites the first bytes.
     fn patch_front(&mut self, bytes: &[u8]);
+    /// It will hold `bytes` bytes in the end: room beyond those is not needed.
+    fn close(&mut self, bytes: usize);
 }
 
 impl GroupBuffer for Vec<u8> {
@@ -288,6 +290,10 @@ impl GroupBuffer for Vec<u8> {
 
     fn patch_front(&mut self, bytes: &[u8]) {
         self[..bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn close(&mut self, bytes: usize) {
+        self.reserve_exact(bytes.saturating_sub(Self::len(self)));
     }
 }
 
@@ -428,6 +434,12 @@ impl<B: GroupBuffer> GroupWriter<B> {
     #[must_use]
     pub fn entries(&self) -> u32 {
         self.entries
+    }
+
+    /// No entry follows: the group may still wait for its place.
+    pub fn close(&mut self) {
+        let bytes = self.padded_bytes();
+        self.buffer.close(bytes);
     }
 
     /// Completes the group for its place in a file. The buffer then holds a whole number of blocks.

@@ -96,7 +96,7 @@ impl<D: Disk> Store<D> {
 
     fn is_round_due(&self) -> bool {
         let lagging = self.index.unsegmented_bytes() >= self.options.write_behind_bytes;
-        let index_filling = self.index.memory_bytes() >= self.options.index_bytes_max / 2;
+        let index_filling = self.index.unsegmented_memory_bytes() >= self.options.index_bytes_max / 4;
         let for_snapshot = self
             .duties
             .snapshot

@@ -17,6 +17,8 @@ use seedlog_core::records::BatchHeader;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+/// The most batches of a round, but for those of its last group: planning it and taking note of it holds up everything else.
+const ROUND_BATCHES_MAX: u64 = 1 << 16;
 /// What a round reads back from the journal at most, and holds in memory meanwhile, but for a last group.
 const READ_BACK_BYTES_MAX: u64 = 16 << 20;
 
@@ -52,7 +54,7 @@ pub(super) struct Batch {
     pub(super) max_timestamp: i64,
     group: GroupNumber,
     /// Bytes from the start of the group.
-    at: u32,
+    pub(super) at: u32,
     pub(super) bytes: u32,
     pub(super) epoch: LeaderEpoch,
     pub(super) roll: bool,
@@ -109,7 +111,26 @@ struct Partition {
 #[derive(Debug)]
 pub(super) struct Job<F> {
     pub(super) partition: TopicPartition,
-    pub(super) batches: Vec<(Batch, Place<F>)>,
+    pub(super) batches: Vec<Batch>,
+    /// Where they stand, in their order.
+    pub(super) sources: Vec<Source<F>>,
+}
+
+/// A group that batches of a job stand in.
+#[derive(Debug)]
+pub(super) struct Source<F> {
+    pub(super) place: GroupPlace<F>,
+    /// So many batches, one behind the other in the job.
+    pub(super) batches: usize,
+}
+
+/// Where a whole group can be read.
+#[derive(Debug)]
+pub(super) enum GroupPlace<F> {
+    /// Here it is.
+    Memory(Bytes),
+    /// In a journal file, from this position on.
+    Journal(Arc<JournalFile<F>>, u64),
 }
 
 /// The index of batches.
@@ -123,6 +144,8 @@ pub(super) struct Index<F> {
     evicted_to: u64,
     batches: usize,
     cached_bytes: usize,
+    /// Batches that no synced segment holds, and their bytes.
+    unsegmented: usize,
     unsegmented_bytes: u64,
 }
 
@@ -135,6 +158,7 @@ impl<F> Index<F> {
             evicted_to: 0,
             batches: 0,
             cached_bytes: 0,
+            unsegmented: 0,
             unsegmented_bytes: 0,
         }
     }
@@ -174,6 +198,7 @@ impl<F> Index<F> {
         );
         partition.batches.push_back(batch);
         self.batches += 1;
+        self.unsegmented += 1;
         self.unsegmented_bytes += u64::from(append.batch_bytes);
         let group = self.group_mut(group).expect("a group that is being filled is in the index");
         group.unsegmented += 1;
@@ -216,35 +241,50 @@ impl<F> Index<F> {
         }
     }
 
-    /// Evicts buffers, oldest first, until no more than `budget` bytes are cached.
-    pub(super) fn evict(&mut self, budget: usize) {
-        while self.cached_bytes > budget {
+    /// Evicts buffers, oldest first: until no more than `cached_max` bytes are cached, and until the index takes no more than
+    /// `index_max` bytes itself as far as that helps.
+    pub(super) fn evict(&mut self, cached_max: usize, index_max: usize) {
+        loop {
             let number = GroupNumber(self.evicted_to.max(self.first_group));
-            let Some(group) = self.group_mut(number).filter(|group| group.written) else { break };
-            group.bytes = None;
-            let memory = std::mem::take(&mut group.memory_bytes);
-            let partitions: Vec<TopicPartition> = group.partitions.iter().copied().collect();
-            self.cached_bytes -= memory;
-            self.evicted_to = number.0 + 1;
-            for partition in partitions {
-                self.prune(partition);
+            let Some(group) = self.group(number).filter(|group| group.written) else { break };
+            // A batch that is in no segment stays in the index in any case.
+            let index_shrinks = group.unsegmented == 0;
+            let is_due = self.cached_bytes > cached_max || self.memory_bytes() > index_max && index_shrinks;
+            if !is_due {
+                break;
             }
-            self.pop_groups();
+            self.evict_group(number);
         }
     }
 
+    fn evict_group(&mut self, number: GroupNumber) {
+        let Some(group) = self.group_mut(number) else { return };
+        group.bytes = None;
+        let memory = std::mem::take(&mut group.memory_bytes);
+        let partitions: Vec<TopicPartition> = group.partitions.iter().copied().collect();
+        self.cached_bytes -= memory;
+        self.evicted_to = number.0 + 1;
+        for partition in partitions {
+            self.prune(partition);
+        }
+        self.pop_groups();
+    }
+
     /// Batches of whole groups up to `durable`, oldest groups first, that go to segments next: about `bytes_max` bytes, fewer if
-    /// that means to read much back from the journal.
+    /// those are many batches or mean to read much back from the journal.
     ///
     /// Until [`Index::segmented`] or [`Index::unplan`] is called nothing else may be planned.
     pub(super) fn plan_round(&mut self, durable: Lsn, bytes_max: u64) -> Vec<Job<F>> {
-        let (mut bytes, mut read_back) = (0, 0);
+        let (mut bytes, mut batches, mut read_back) = (0, 0, 0);
         let mut partitions = BTreeSet::new();
         let mut last = None;
         for (number, group) in (self.first_group..).zip(&self.groups) {
-            if group.last_lsn > durable || bytes >= bytes_max || read_back >= READ_BACK_BYTES_MAX {
+            let is_enough =
+                bytes >= bytes_max || batches >= ROUND_BATCHES_MAX || read_back >= READ_BACK_BYTES_MAX;
+            if group.last_lsn > durable || is_enough {
                 break;
             }
+            batches += u64::from(group.unsegmented);
             read_back += self.read_back_bytes(number);
             bytes += group.unsegmented_bytes;
             if group.unsegmented > 0 {
@@ -278,8 +318,22 @@ impl<F> Index<F> {
     fn job(&self, partition: TopicPartition, last: GroupNumber) -> Option<Job<F>> {
         let held = self.partitions.get(&partition)?;
         let due = held.batches.range(held.segmented..).take_while(|batch| batch.group <= last);
-        let batches: Vec<_> = due.map(|batch| (*batch, self.place(batch))).collect();
-        (!batches.is_empty()).then_some(Job { partition, batches })
+        let batches: Vec<Batch> = due.copied().collect();
+        let sources = batches
+            .chunk_by(|one, next| one.group == next.group)
+            .map(|of_group| Source { place: self.group_place(of_group[0].group), batches: of_group.len() });
+        let sources = sources.collect();
+        (!batches.is_empty()).then_some(Job { partition, batches, sources })
+    }
+
+    /// Where a durable group stands that has batches which are in no segment.
+    fn group_place(&self, number: GroupNumber) -> GroupPlace<F> {
+        let group = self.group(number).expect("a group stays while a batch of it is in no segment");
+        if let Some(bytes) = &group.bytes {
+            return GroupPlace::Memory(bytes.clone());
+        }
+        let home = group.home.as_ref().expect("a group has a home until all its batches are in segments");
+        GroupPlace::Journal(Arc::clone(&home.file), home.position)
     }
 
     /// A round came to nothing: its batches are to be planned again.
@@ -296,9 +350,18 @@ impl<F> Index<F> {
         let count = std::mem::take(&mut held.planned);
         held.segmented += count;
         assert!(held.segmented <= held.batches.len(), "only batches of the index go to segments");
-        let done: Vec<Batch> = held.batches.range(from..from + count).copied().collect();
-        for batch in &done {
-            self.leave_group(batch);
+        let mut left: Vec<(GroupNumber, u32, u64)> = Vec::new();
+        for batch in held.batches.range(from..from + count) {
+            match left.last_mut() {
+                Some((group, batches, bytes)) if *group == batch.group => {
+                    *batches += 1;
+                    *bytes += u64::from(batch.bytes);
+                }
+                Some(_) | None => left.push((batch.group, 1, batch.bytes.into())),
+            }
+        }
+        for (group, batches, bytes) in left {
+            self.leave_group(group, batches, bytes);
         }
         self.prune(partition);
         self.pop_groups();
@@ -314,7 +377,7 @@ impl<F> Index<F> {
         held.planned = held.planned.min(keep - held.segmented);
         self.batches -= gone.len();
         for batch in &gone[in_segments..] {
-            self.leave_group(batch);
+            self.leave_group(batch.group, 1, batch.bytes.into());
         }
         self.prune(partition);
         self.pop_groups();
@@ -344,18 +407,19 @@ impl<F> Index<F> {
         let Some(held) = self.partitions.remove(&partition) else { return };
         self.batches -= held.batches.len();
         for batch in held.batches.range(held.segmented..) {
-            self.leave_group(batch);
+            self.leave_group(batch.group, 1, batch.bytes.into());
         }
     }
 
-    /// The batch no longer needs its group's place in the journal.
-    fn leave_group(&mut self, batch: &Batch) {
-        self.unsegmented_bytes -= u64::from(batch.bytes);
-        let group = self.group_mut(batch.group).expect("a group stays while a batch of it is in no segment");
-        group.unsegmented -= 1;
-        group.unsegmented_bytes -= u64::from(batch.bytes);
+    /// Batches no longer need their group's place in the journal.
+    fn leave_group(&mut self, number: GroupNumber, batches: u32, bytes: u64) {
+        self.unsegmented -= batches as usize;
+        self.unsegmented_bytes -= bytes;
+        let group = self.group_mut(number).expect("a group stays while a batch of it is in no segment");
+        group.unsegmented -= batches;
+        group.unsegmented_bytes -= bytes;
         if group.unsegmented == 0 {
-            self.release_home(batch.group);
+            self.release_home(number);
         }
     }
 
@@ -474,6 +538,11 @@ impl<F> Index<F> {
     /// Bytes of batches that no synced segment holds.
     pub(super) fn unsegmented_bytes(&self) -> u64 {
         self.unsegmented_bytes
+    }
+
+    /// Memory that the index takes for batches that no synced segment holds, about.
+    pub(super) fn unsegmented_memory_bytes(&self) -> usize {
+        self.unsegmented * size_of::<Batch>()
     }
 
     /// Memory that the index itself takes, about.

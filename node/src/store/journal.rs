@@ -15,7 +15,7 @@ mod files;
 
 pub(super) use files::{Current, Old, Prepared, SPACE_RETRY, journal_path, parse_journal_name};
 
-use super::buffers::{AlignedBuffer, Pool};
+use super::buffers::{ALIGN_BYTES, AlignedBuffer, Pool};
 use super::disk::{Completion, Disk, Lane, Then};
 use super::index::{GroupNumber, Home, Index, JournalFile};
 use super::metrics::Counters;
@@ -38,6 +38,8 @@ use tokio::time::Instant;
 
 /// A group is closed at the end of a step from here on: a usual step more still fits into the largest pooled buffer.
 const GROUP_BYTES_CLOSE: usize = 3 << 20;
+/// Size of the chunks that groups are cut from, least and most.
+const CHUNK_BYTES: (usize, usize) = (64 << 10, 8 << 20);
 /// How long the writer is idle before it adds an empty group.
 const IDLE: Duration = Duration::from_millis(1);
 
@@ -67,6 +69,13 @@ struct Syncing {
     to: Lsn,
     durable: Lsn,
     started: Instant,
+}
+
+/// Chunks are a small part of the cache, and large enough for two groups of the greatest usual size.
+fn pool(tail_cache_bytes: usize) -> Pool {
+    let chunk_bytes =
+        (tail_cache_bytes / 16).next_multiple_of(ALIGN_BYTES).clamp(CHUNK_BYTES.0, CHUNK_BYTES.1);
+    Pool::new(chunk_bytes, tail_cache_bytes / 8)
 }
 
 /// What follows the write of a group that is acknowledged once it is on disk.
@@ -160,7 +169,7 @@ impl<D: Disk> Journal<D> {
             flush_interval: options.flush_interval,
             reads_ahead: options.reads_ahead,
             random,
-            pool: Pool::new((options.tail_cache_bytes / 4).min(32 << 20)),
+            pool: pool(options.tail_cache_bytes),
             next_seq: start.current.file.seq + 1,
             current: start.current,
             next: None,
@@ -241,7 +250,9 @@ impl<D: Disk> Journal<D> {
     /// A step's entries are complete: a large group may be closed here.
     pub(super) fn end_step(&mut self) {
         if self.filling.as_ref().is_some_and(|filling| filling.writer.padded_bytes() >= GROUP_BYTES_CLOSE) {
-            self.closed.extend(self.filling.take());
+            let mut filling = self.filling.take().expect("it was looked at above");
+            filling.writer.close();
+            self.closed.push_back(filling);
         }
     }
 

@@ -463,10 +463,7 @@ impl<D: Disk> Store<D> {
             self.events.push_back(StoreEvent::Durable { written: ends.0, synced: ends.1 });
         }
         // Batches that are in segments and cached take room in the index as well.
-        let index_is_large = self.index.memory_bytes() > self.options.index_bytes_max / 4 * 3;
-        let cached = self.index.cached_bytes();
-        let budget = if index_is_large { cached / 2 } else { self.options.tail_cache_bytes };
-        self.index.evict(budget.min(self.options.tail_cache_bytes));
+        self.index.evict(self.options.tail_cache_bytes, self.options.index_bytes_max / 4 * 3);
     }
 
     fn fail(&mut self, reason: String) {

@@ -54,7 +54,7 @@ impl StoreOptions {
             flush_interval: Duration::from_millis(1_000),
             journal_file_bytes: 64 << 20,
             journal_bytes_max: 1 << 30,
-            journal_spare_files_max: 2,
+            journal_spare_files_max: 4,
             tail_cache_bytes: 256 << 20,
             index_bytes_max: 128 << 20,
             queued_bytes_max: 64 << 20,

@@ -2,7 +2,7 @@
 //! many partitions' batches lie in one. Small requests to many partitions leave no two batches of a partition side by side.
 
 use super::disk::{Disk, Lane};
-use super::index::{Job, JournalFile, Place};
+use super::index::{GroupPlace, Job, JournalFile};
 use super::reader::PIECE_BYTES;
 use super::segments::RoundError;
 use bytes::Bytes;
@@ -33,9 +33,18 @@ impl Stretches {
         D::File: 'a,
     {
         let mut places = Vec::new();
-        for (batch, place) in jobs.flat_map(|job| &job.batches) {
-            if let Place::Journal(file, position) = place {
-                places.push(Wanted { file, from: *position, to: position + u64::from(batch.bytes) });
+        for job in jobs {
+            let mut batches = job.batches.iter();
+            for source in &job.sources {
+                let of_source = batches.by_ref().take(source.batches);
+                let GroupPlace::Journal(file, position) = &source.place else {
+                    of_source.for_each(drop);
+                    continue;
+                };
+                places.extend(of_source.map(|batch| {
+                    let from = position + u64::from(batch.at);
+                    Wanted { file, from, to: from + u64::from(batch.bytes) }
+                }));
             }
         }
         places.sort_by_key(|place| (place.file.seq, place.from));

@@ -11,11 +11,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use super::buffers::{ALIGN_BYTES, aligned_zeros};
 
@@ -23,9 +22,8 @@ use super::buffers::{ALIGN_BYTES, aligned_zeros};
 const QUEUE_MAX: usize = 4096;
 /// Buffers in one vectored write: the least that any system allows.
 const VECTORS_MAX: usize = 1024;
-/// How long a background operation waits at most for the journal to be idle.
-const GIVE_WAY: Duration = Duration::from_millis(2);
-const GIVE_WAY_STEP: Duration = Duration::from_micros(200);
+/// Fewer whole blocks are not worth a call of their own.
+const BODY_BYTES_MIN: usize = 64 << 10;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -73,8 +71,6 @@ struct Inner {
 /// What the threads know of each other.
 #[derive(Debug)]
 struct Shared {
-    /// Operations of the journal's lane that are not complete.
-    journal_busy: AtomicUsize,
     /// Direct writes are wanted, and none was refused so far.
     direct: AtomicBool,
     /// The refusal was logged.
@@ -90,28 +86,22 @@ impl RealDisk {
     /// # Errors
     /// A thread cannot be started.
     pub fn new(options: RealDiskOptions) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            journal_busy: AtomicUsize::new(0),
-            direct: AtomicBool::new(options.direct),
-            warned: AtomicBool::new(false),
-        });
+        let shared =
+            Arc::new(Shared { direct: AtomicBool::new(options.direct), warned: AtomicBool::new(false) });
         let mut threads = Vec::new();
-        let mut start = |name: &str, count: usize, gives_way: bool| -> io::Result<Queue> {
+        let mut start = |name: &str, count: usize| -> io::Result<Queue> {
             let (sender, receiver) = sync_channel::<Work>(QUEUE_MAX);
             let receiver = Arc::new(Mutex::new(receiver));
             for _ in 0..count.max(1) {
                 let receiver = Arc::clone(&receiver);
-                let shared = gives_way.then(|| Arc::clone(&shared));
-                threads.push(thread::Builder::new().name(name.to_owned()).spawn(move || {
-                    serve(&receiver, shared.as_deref());
-                })?);
+                threads.push(thread::Builder::new().name(name.to_owned()).spawn(move || serve(&receiver))?);
             }
             Ok(Queue(Some(sender)))
         };
-        let journal = start("journal", 1, false)?;
-        let prepare = start("prepare", 1, false)?;
-        let background = start("segments", 1, true)?;
-        let cold = start("cold-read", options.cold_read_threads, false)?;
+        let journal = start("journal", 1)?;
+        let prepare = start("prepare", 1)?;
+        let background = start("segments", 1)?;
+        let cold = start("cold-read", options.cold_read_threads)?;
         Ok(Self { inner: Arc::new(Inner { journal, prepare, background, cold, threads, shared }) })
     }
 
@@ -127,23 +117,13 @@ impl RealDisk {
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Completion<T> {
         let (completer, completion) = completion();
-        let shared = Arc::clone(&self.inner.shared);
         let queue = match lane {
             Lane::Journal => &self.inner.journal,
             Lane::Prepare => &self.inner.prepare,
             Lane::Background => &self.inner.background,
             Lane::Cold => &self.inner.cold,
         };
-        if lane == Lane::Journal {
-            shared.journal_busy.fetch_add(1, Ordering::Relaxed);
-        }
-        let work = Box::new(move || {
-            let result = work();
-            if lane == Lane::Journal {
-                shared.journal_busy.fetch_sub(1, Ordering::Relaxed);
-            }
-            completer.complete(result);
-        });
+        let work = Box::new(move || completer.complete(work()));
         let sender = queue.0.as_ref().expect("queues are closed only when the last handle is dropped");
         // A full queue drops the work and with it its completer: the completion then says so.
         drop(sender.try_send(work));
@@ -152,17 +132,10 @@ impl RealDisk {
 }
 
 /// A lane's thread.
-fn serve(receiver: &Mutex<Receiver<Work>>, gives_way_to: Option<&Shared>) {
+fn serve(receiver: &Mutex<Receiver<Work>>) {
     loop {
         let received = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(work) = received else { return };
-        if let Some(shared) = gives_way_to {
-            let mut waited = Duration::ZERO;
-            while waited < GIVE_WAY && shared.journal_busy.load(Ordering::Relaxed) > 0 {
-                thread::sleep(GIVE_WAY_STEP);
-                waited += GIVE_WAY_STEP;
-            }
-        }
         work();
     }
 }
@@ -373,27 +346,51 @@ impl Shared {
 }
 
 impl Handles {
+    /// Writes past the page cache what fills whole blocks and is aligned, the rest through it.
     fn write(&self, position: u64, buffers: &[Bytes], shared: &Shared) -> io::Result<()> {
-        let aligned = position.is_multiple_of(ALIGN_BYTES as u64)
-            && buffers.iter().all(|buffer| {
-                buffer.len().is_multiple_of(ALIGN_BYTES) && buffer.as_ptr().addr().is_multiple_of(ALIGN_BYTES)
-            });
-        if let Some(direct) =
-            self.direct.as_ref().filter(|_| aligned && shared.direct.load(Ordering::Relaxed))
-        {
-            match write_all(direct, position, buffers) {
-                Err(error) if error.kind() == ErrorKind::InvalidInput => shared.refuse_direct(&error),
-                result => return result,
+        let direct = self.direct.as_ref().filter(|_| shared.direct.load(Ordering::Relaxed));
+        let Some(direct) = direct else { return write_all(&self.buffered, position, buffers) };
+        let is_aligned = |buffer: &[u8]| {
+            buffer.len().is_multiple_of(ALIGN_BYTES) && buffer.as_ptr().addr().is_multiple_of(ALIGN_BYTES)
+        };
+        let result = match buffers {
+            _ if position.is_multiple_of(ALIGN_BYTES as u64) && buffers.iter().all(|it| is_aligned(it)) => {
+                write_all(direct, position, buffers)
             }
+            [one] => {
+                let (head, body, tail) = blocks(position, one);
+                if body.len() < BODY_BYTES_MIN || !is_aligned(body) {
+                    return write_all(&self.buffered, position, buffers);
+                }
+                let body_at = position + head.len() as u64;
+                write_all(&self.buffered, position, &[head])?;
+                write_all(&self.buffered, body_at + body.len() as u64, &[tail])?;
+                write_all(direct, body_at, &[body])
+            }
+            _ => return write_all(&self.buffered, position, buffers),
+        };
+        match result {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                shared.refuse_direct(&error);
+                write_all(&self.buffered, position, buffers)
+            }
+            result => result,
         }
-        write_all(&self.buffered, position, buffers)
     }
 }
 
+/// What fills whole blocks of the file, what comes before it, and what comes after it.
+fn blocks(position: u64, bytes: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let head = usize::try_from(position.next_multiple_of(ALIGN_BYTES as u64) - position).unwrap_or(0);
+    let (head, rest) = bytes.split_at(head.min(bytes.len()));
+    let (body, tail) = rest.split_at(rest.len() / ALIGN_BYTES * ALIGN_BYTES);
+    (head, body, tail)
+}
+
 /// Writes all buffers, however many calls that takes.
-fn write_all(file: &File, mut position: u64, buffers: &[Bytes]) -> io::Result<()> {
-    let mut rest: Vec<IoSlice<'_>> =
-        buffers.iter().filter(|buffer| !buffer.is_empty()).map(|b| IoSlice::new(b)).collect();
+fn write_all(file: &File, mut position: u64, buffers: &[impl AsRef<[u8]>]) -> io::Result<()> {
+    let slices = buffers.iter().map(AsRef::as_ref).filter(|buffer| !buffer.is_empty());
+    let mut rest: Vec<IoSlice<'_>> = slices.map(IoSlice::new).collect();
     let mut rest = rest.as_mut_slice();
     while !rest.is_empty() {
         let batch = &rest[..rest.len().min(VECTORS_MAX)];

@@ -186,6 +186,11 @@ impl LineMaker {
         Self { partition, segment, interval, start: segment.bytes, crc, lines: Vec::new() }
     }
 
+    /// Where the next batch goes.
+    pub(super) fn position(&self) -> u64 {
+        self.segment.bytes
+    }
+
     /// Adds a batch.
     pub(super) fn add(&mut self, batch: &[u8], next: Offset, max_timestamp: i64) {
         self.crc = crc32c::crc32c_append(self.crc, batch);

@@ -4,15 +4,15 @@
 //! only when everything of it is synced; a round that fails is forgotten, and the next one writes the same bytes to the same
 //! places.
 
-use super::disk::{Disk, Lane, Open, Then, is_out_of_space};
-use super::index::{Batch, Job, Place};
+use super::buffers::Stage;
+use super::disk::{Completion, Disk, Lane, Open, Then, is_out_of_space};
+use super::index::{Batch, GroupPlace, Job, Source};
 use super::lease::{Expected, is_intact};
 use super::read_back::Stretches;
 use super::reader::PIECE_BYTES;
 use super::segment::{LINE_BYTES, LineMaker, Segment, Tail, partition_dir, segment_path, side_path};
 use bytes::Bytes;
 use seedlog_core::ids::{Offset, TopicPartition};
-use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
@@ -103,8 +103,8 @@ impl<D: Disk> Round<D> {
             bytes: 0,
         };
         let mut segment = last;
-        let mut rest = job.batches.as_slice();
-        while let Some((first, _)) = rest.first() {
+        let mut rest = Rest::of(job);
+        while let Some(first) = rest.batches.first() {
             let fresh = segment
                 .is_none_or(|segment| segment.tail != Tail::Growing || first.roll && segment.bytes > 0);
             let mut current = match segment {
@@ -112,22 +112,22 @@ impl<D: Disk> Round<D> {
                 Some(_) | None => Segment::new(first.base),
             };
             // The flag of the first batch is used up; the next flag ends this segment.
-            let count = 1 + rest[1..].iter().take_while(|(batch, _)| !batch.roll).count();
-            let (of_segment, after) = rest.split_at(count);
+            let count = 1 + rest.batches[1..].iter().take_while(|batch| !batch.roll).count();
+            let end = rest.batches.len() - count;
             current = self
-                .write_segment((job.partition, current), of_segment, stretches, &mut written, touched)
+                .write_segment((job.partition, current), (&mut rest, end), stretches, &mut written, touched)
                 .await?;
             written.segments.push(current);
             segment = Some(current);
-            rest = after;
         }
         Ok(written)
     }
 
+    /// Writes batches from the front of `rest` to a segment, until `end` of them are left.
     async fn write_segment(
         &self,
         (partition, mut segment): (TopicPartition, Segment),
-        batches: &[(Batch, Place<D::File>)],
+        (rest, end): (&mut Rest<'_, D::File>, usize),
         stretches: &Stretches,
         written: &mut Written,
         touched: &mut Touched<D::File>,
@@ -139,81 +139,173 @@ impl<D: Disk> Round<D> {
             touched.dirs.push(dir);
         }
         let data_path = segment_path(&self.log_dir, partition, segment.base);
-        let data = disk.open(Lane::Background, &data_path, Open::Write).await?;
+        let data = disk.open(Lane::Background, &data_path, Open::Direct).await?;
         let side = disk
             .open(Lane::Background, &side_path(&self.log_dir, partition, segment.base), Open::Write)
             .await?;
-        let mut rest = batches;
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(piece_batches(rest));
-            rest = after;
-            let loaded = self.load(piece, stretches, written).await?;
+        let mut stage = Stage::default();
+        let mut writes = Vec::new();
+        while rest.batches.len() > end {
+            let count = piece_batches(&rest.batches[..rest.batches.len() - end]);
+            let is_last = rest.batches.len() - count == end;
+            let loaded = self.load(rest.take(count), stretches, written).await?;
             let maker = LineMaker::new(partition, segment, self.interval_bytes);
-            let position = segment.bytes;
             let side_position = segment.lines * LINE_BYTES as u64;
-            let buffers: Vec<Bytes> = loaded.iter().map(|(_, bytes)| bytes.clone()).collect();
-            let (grown, lines) = disk.run(Lane::Background, move || make_lines(maker, &loaded)).await?;
-            disk.write_at(Lane::Background, &data, position, buffers, Then::Nothing).await?;
-            disk.write_at(Lane::Background, &side, side_position, vec![lines.into()], Then::Nothing).await?;
-            written.bytes += grown.bytes - segment.bytes;
-            segment = grown;
+            let piece =
+                disk.run(Lane::Background, move || Piece::make(maker, &loaded, stage, is_last)).await?;
+            piece.lost.iter().for_each(|batch| written.lose(batch));
+            written.bytes += piece.segment.bytes - segment.bytes;
+            segment = piece.segment;
+            stage = piece.stage;
+            // While these are written the next piece is made ready.
+            settle(&mut writes).await?;
+            let (position, bytes) = piece.data;
+            if !bytes.is_empty() {
+                writes.push(disk.write_at(Lane::Background, &data, position, vec![bytes], Then::Nothing));
+            }
+            let lines = vec![piece.lines.into()];
+            writes.push(disk.write_at(Lane::Background, &side, side_position, lines, Then::Nothing));
         }
+        settle(&mut writes).await?;
         touched.files.push(data);
         touched.files.push(side);
         Ok(segment)
     }
 
-    /// The bytes of a piece's batches, from memory or as they were read back from the journal. What is not intact is lost, and
-    /// told.
+    /// The bytes that a piece's batches stand in, from memory or as they were read back from the journal. What is not there is
+    /// lost, and told.
     async fn load(
         &self,
-        piece: &[(Batch, Place<D::File>)],
+        piece: Vec<Part<'_, D::File>>,
         stretches: &Stretches,
         written: &mut Written,
-    ) -> Result<Vec<(Batch, Bytes)>, RoundError> {
+    ) -> Result<Vec<Loaded>, RoundError> {
         let mut loaded = Vec::with_capacity(piece.len());
-        let mut unchecked = Vec::new();
-        for (batch, place) in piece {
+        for Part { batches, place } in piece {
             match place {
-                Place::Memory(bytes) => loaded.push((*batch, bytes.clone())),
-                Place::Journal(file, position) => {
-                    let bytes = match stretches.get(file.seq, *position, batch.bytes) {
-                        Some(bytes) => bytes,
-                        None => match self
-                            .disk
-                            .read_at(Lane::Background, &file.file, *position, batch.bytes as usize)
-                            .await
-                        {
-                            Ok(bytes) => bytes,
-                            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                                written.lose(batch);
-                                continue;
-                            }
-                            Err(error) => {
-                                return Err(RoundError::Failed(format!("the disk cannot be read: {error}")));
-                            }
-                        },
-                    };
-                    unchecked.push((loaded.len(), Expected::of(batch), bytes.clone()));
-                    loaded.push((*batch, bytes));
+                GroupPlace::Memory(bytes) => {
+                    loaded.push(Loaded {
+                        batches: batches.to_vec(),
+                        bytes: bytes.clone(),
+                        from: 0,
+                        is_checked: true,
+                    });
                 }
-                Place::Segment | Place::Unfinished => {
-                    unreachable!("a round is planned of durable batches that are in no segment")
+                GroupPlace::Journal(file, group) => {
+                    for batch in batches {
+                        let position = group + u64::from(batch.at);
+                        let bytes = match stretches.get(file.seq, position, batch.bytes) {
+                            Some(bytes) => bytes,
+                            None => match self
+                                .disk
+                                .read_at(Lane::Background, &file.file, position, batch.bytes as usize)
+                                .await
+                            {
+                                Ok(bytes) => bytes,
+                                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                                    written.lose(batch);
+                                    continue;
+                                }
+                                Err(error) => {
+                                    let why = format!("the disk cannot be read: {error}");
+                                    return Err(RoundError::Failed(why));
+                                }
+                            },
+                        };
+                        let (batches, from) = (vec![*batch], batch.at);
+                        loaded.push(Loaded { batches, bytes, from, is_checked: false });
+                    }
                 }
             }
         }
-        if unchecked.is_empty() {
-            return Ok(loaded);
-        }
-        let check = move || {
-            let lost = unchecked.into_iter().filter(|(_, expected, bytes)| !is_intact(bytes, &[*expected]));
-            lost.map(|(at, ..)| at).collect::<BTreeSet<usize>>()
-        };
-        let lost = self.disk.run(Lane::Background, check).await?;
-        lost.iter().for_each(|&at| written.lose(&loaded[at].0));
-        let mut at = 0..;
-        loaded.retain(|_| at.next().is_some_and(|at| !lost.contains(&at)));
         Ok(loaded)
+    }
+}
+
+/// What of a job is to be written yet.
+struct Rest<'a, F> {
+    batches: &'a [Batch],
+    sources: &'a [Source<F>],
+    /// So many batches of the first source were taken.
+    taken: usize,
+}
+
+/// Batches that stand in one group.
+struct Part<'a, F> {
+    batches: &'a [Batch],
+    place: &'a GroupPlace<F>,
+}
+
+impl<'a, F> Rest<'a, F> {
+    fn of(job: &'a Job<F>) -> Self {
+        Self { batches: &job.batches, sources: &job.sources, taken: 0 }
+    }
+
+    /// Takes so many batches from the front.
+    fn take(&mut self, count: usize) -> Vec<Part<'a, F>> {
+        let mut parts = Vec::new();
+        let mut left = count;
+        while left > 0
+            && let Some((source, later)) = self.sources.split_first()
+        {
+            let now = left.min(source.batches - self.taken);
+            let (batches, rest) = self.batches.split_at(now);
+            self.batches = rest;
+            parts.push(Part { batches, place: &source.place });
+            left -= now;
+            self.taken += now;
+            if self.taken == source.batches {
+                (self.sources, self.taken) = (later, 0);
+            }
+        }
+        parts
+    }
+}
+
+/// Batches and the bytes that they stand in.
+#[derive(Debug)]
+struct Loaded {
+    batches: Vec<Batch>,
+    bytes: Bytes,
+    /// Where in their group the bytes begin.
+    from: u32,
+    /// The bytes are those that were written, and need no look.
+    is_checked: bool,
+}
+
+/// What is written at once, about 1 MiB.
+struct Piece {
+    /// The segment with it.
+    segment: Segment,
+    lines: Vec<u8>,
+    /// Where it goes, and what it is.
+    data: (u64, Bytes),
+    stage: Stage,
+    /// Batches that are not what was written.
+    lost: Vec<Batch>,
+}
+
+impl Piece {
+    /// Gathers the batches and makes their lines; each is looked at and copied while the processor has it at hand.
+    fn make(mut maker: LineMaker, loaded: &[Loaded], mut stage: Stage, is_last: bool) -> Self {
+        let batches = || loaded.iter().flat_map(|loaded| &loaded.batches);
+        stage.begin(maker.position(), batches().map(|batch| batch.bytes as usize).sum());
+        let mut lost = Vec::new();
+        for Loaded { batches, bytes, from, is_checked } in loaded {
+            for batch in batches {
+                let at = (batch.at - from) as usize;
+                let bytes = &bytes[at..at + batch.bytes as usize];
+                if *is_checked || is_intact(bytes, &[Expected::of(batch)]) {
+                    maker.add(bytes, batch.next, batch.max_timestamp);
+                    stage.extend(bytes);
+                } else {
+                    lost.push(*batch);
+                }
+            }
+        }
+        let (segment, lines) = maker.finish();
+        let data = stage.finish(is_last);
+        Self { segment, lines, data, stage, lost }
     }
 }
 
@@ -231,20 +323,21 @@ impl Written {
     }
 }
 
+/// Waits for writes that were submitted.
+async fn settle(writes: &mut Vec<Completion<()>>) -> Result<(), RoundError> {
+    for write in writes.drain(..) {
+        write.await?;
+    }
+    Ok(())
+}
+
 /// How many batches from the front make a piece: about 1 MiB, one at least.
-fn piece_batches<F>(batches: &[(Batch, Place<F>)]) -> usize {
+fn piece_batches(batches: &[Batch]) -> usize {
     let mut bytes = 0;
-    let count = batches.iter().take_while(|(batch, _)| {
+    let count = batches.iter().take_while(|batch| {
         let fits = bytes < PIECE_BYTES;
         bytes += u64::from(batch.bytes);
         fits
     });
     count.count().max(1)
-}
-
-fn make_lines(mut maker: LineMaker, batches: &[(Batch, Bytes)]) -> (Segment, Vec<u8>) {
-    for (batch, bytes) in batches {
-        maker.add(bytes, batch.next, batch.max_timestamp);
-    }
-    maker.finish()
 }
