@@ -27,7 +27,7 @@ pub struct CompareArgs {
     /// Seconds that a row lasts
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// Processor seconds that Kafka gets to warm up
+    /// Processor seconds that each of Kafka's brokers gets to warm up
     #[arg(long, default_value_t = 60.0)]
     warm_cpu_s: f64,
     /// Like against like: Seedlog with flush=interval instead of as it is by default
@@ -69,7 +69,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
             };
             let cluster = Cluster::prepare(args.sides.plan(kind, nodes, settings)?, &programs)?.started()?;
             if kind == Kind::Kafka {
-                warm(&cluster, args.warm_cpu_s)?;
+                warm(&cluster, args.warm_cpu_s * f64::from(nodes))?;
             }
             clusters.push(cluster);
         }

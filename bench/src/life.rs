@@ -209,19 +209,20 @@ impl Book<'_> {
 
 /// Waits until all partitions of the topics have leaders and one record of each topic is acknowledged by all.
 fn first_record(cluster: &Cluster, topics: &[(String, i32)]) -> Result<(), LoadError> {
+    topics.iter().try_for_each(|(name, partitions)| patiently(|| write_one(cluster, name, *partitions)))
+}
+
+/// Tries until it is done: who asks early is refused.
+fn patiently(mut attempt: impl FnMut() -> Result<(), LoadError>) -> Result<(), LoadError> {
     let began = Instant::now();
-    for (name, partitions) in topics {
-        loop {
-            match write_one(cluster, name, *partitions) {
-                Ok(()) => break,
-                Err(LoadError::Refused(_) | LoadError::Io(_)) if began.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(error) => return Err(error),
+    loop {
+        match attempt() {
+            Err(LoadError::Refused(_) | LoadError::Io(_)) if began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
             }
+            done => return done,
         }
     }
-    Ok(())
 }
 
 fn write_one(cluster: &Cluster, name: &str, partitions: i32) -> Result<(), LoadError> {
@@ -242,7 +243,7 @@ fn write_once(name: &str, leaders: &Leaders) -> Result<(), LoadError> {
             Entry::Occupied(client) => client.into_mut(),
             Entry::Vacant(none) => none.insert(Client::connect(*leader)?),
         };
-        produce_one(client, name, partition)?;
+        patiently(|| produce_one(client, name, partition))?;
     }
     Ok(())
 }

@@ -181,3 +181,9 @@ fn records_expire_that_a_client_asked_in_vain_to_delete() {
     let outcome = run_seed(Scenario::Standard, 546, Enabled::all(), false);
     assert_eq!(outcome.verdict, None);
 }
+
+#[test]
+fn a_follower_agrees_from_a_start_on_and_has_lost_records_before_it() {
+    let outcome = run_seed(Scenario::Standard, 191, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None);
+}

@@ -131,19 +131,16 @@ impl Broker {
         }
     }
 
-    /// Room in a peer's window came free: partitions that waited for it go on.
+    /// Room in a peer's window came free: partitions that waited for it go on. Looks at no others, however many are busy.
     fn push_waiting(&mut self, node: NodeId, out: &mut Outputs) {
-        let Some(peer) = self.peers.get(&node) else { return };
-        // Half of the window is room enough to look at what waits.
-        if peer.in_flight_bytes > self.config.peer_window_bytes / 2 || peer.busy.len() < 2 {
+        let window = self.config.peer_window_bytes;
+        // Half of the window is room enough to go on with what waits.
+        if self.peers.get(&node).is_none_or(|peer| peer.in_flight_bytes > window / 2) {
             return;
         }
-        let waiting: Vec<TopicPartition> = peer.busy.iter().copied().collect();
-        for partition in waiting {
-            if self.peers.get(&node).is_some_and(|peer| peer.in_flight_bytes >= self.config.peer_window_bytes)
-            {
-                return;
-            }
+        while let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.in_flight_bytes < window)
+            && let Some(partition) = peer.waiting.pop_first()
+        {
             self.push(partition, node, None, out);
         }
     }
@@ -221,7 +218,12 @@ impl Broker {
         let Some((leader, log)) = replica.leader_mut() else { return };
         let epoch = leader.epoch;
         let Some(progress) = leader.follower_mut(to) else { return };
-        let Some(push) = progress.plan(log, log.end(), room) else { return };
+        let Some(push) = progress.plan(log, log.end(), room) else {
+            if room == 0 && progress.plan(log, log.end(), u64::MAX).is_some() {
+                self.peers.entry(to).or_default().waiting.insert(partition);
+            }
+            return;
+        };
         let Some((_, peer)) = progress.session() else { return };
         let fresh =
             fresh.filter(|(header, _)| header.base_offset == push.from && header.next_offset() == push.to);

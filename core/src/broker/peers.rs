@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) in_flight_bytes: u64,
     /// Partitions led here that it has not all of, or whose watermark it does not know.
     pub(super) busy: BTreeSet<TopicPartition>,
+    /// Partitions that have something for the peer, and found no room in its window. One that has nothing any more may be here.
+    pub(super) waiting: BTreeSet<TopicPartition>,
     /// Acknowledgements that leave at the end of the step.
     acks: BTreeMap<TopicPartition, Ack>,
 }

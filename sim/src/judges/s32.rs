@@ -4,8 +4,9 @@ use super::node_log::NodeLog;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset};
 use std::sync::Arc;
 
-/// A follower acknowledges `end` to the leader of an epoch. `durable`: the last entry on its platter. What the follower has
-/// deleted is none of its log any more.
+/// A follower acknowledges `end` to the leader of an epoch. `durable`: the last entry on its platter. What one of them has deleted
+/// is none of its log any more: where more was lost than is promised to survive, a follower may have something else there, until it
+/// is told where the log starts.
 ///
 /// # Errors
 /// Where its log is not the leader's, or not on disk.
@@ -23,9 +24,9 @@ pub fn check_ack(
         follower.agreed = (epoch, 0);
     }
     let count = follower.count_below(end);
-    let from = follower.agreed.1.max(follower.count_below(follower.start()));
+    let start = follower.start().max(leader.start());
+    let from = follower.agreed.1.max(follower.count_below(start));
     let first = follower.batches.get(from).map_or(Offset::ZERO, |held| held.batch.header.base_offset);
-    // The same place in both logs, but for where more was lost than is promised to survive and then deleted.
     let theirs = leader.batches.partition_point(|held| held.batch.header.base_offset < first);
     for at in from..count {
         let own = &follower.batches[at].batch;
@@ -66,6 +67,23 @@ mod tests {
         assert!(check(2, 0).unwrap_err().contains("platter"));
         assert!(check(4, 2).unwrap_err().contains("at offset 2 it has a record of epoch 1"));
         assert!(check(6, 2).unwrap_err().contains("its log ends at 4"));
+    }
+
+    #[test]
+    fn what_the_leader_has_deleted_is_not_compared() {
+        let mut leader = oracle(1);
+        append(&mut leader, 2, 2);
+        append(&mut leader, 2, 4);
+        let mut held = oracle(1);
+        append(&mut held, 3, 2);
+        append(&mut held, 2, 4);
+        let check = |leader: &Oracle, held: &mut Oracle| {
+            let follower = held.logs.get_mut(&partition()).unwrap();
+            check_ack(&leader.logs[&partition()], follower, LeaderEpoch(3), Offset(6), Lsn(9))
+        };
+        assert!(check(&leader, &mut held).unwrap_err().contains("at offset 2"));
+        begin(&mut leader, 4);
+        assert_eq!(check(&leader, &mut held), Ok(()));
     }
 
     #[test]
