@@ -16,7 +16,7 @@ const PARTITIONS: i32 = 6;
 /// What readers read again and again, of the end of all partitions together.
 const TAIL_BYTES: u64 = 48 << 20;
 /// What is old, of all partitions together, and as much that is written after it.
-const OLD_BYTES: u64 = 768 << 20;
+const OLD_BYTES: u64 = 512 << 20;
 /// A cluster that uses less than this part of a core has done what it put off.
 const IDLE_CORES: f64 = 0.04;
 /// How long that is waited for.

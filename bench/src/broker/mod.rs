@@ -206,21 +206,7 @@ impl Cluster {
     /// # Errors
     /// As the system says.
     pub fn forget_pages(&self) -> io::Result<()> {
-        let mut folders = vec![self.plan.folder.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    folders.push(entry.path());
-                    continue;
-                }
-                let file = File::open(entry.path())?;
-                // Only what is on disk can be forgotten.
-                file.sync_data()?;
-                fadvise(&file, 0, None, Advice::DontNeed)?;
-            }
-        }
-        Ok(())
+        forget_folder(&self.plan.folder)
     }
 
     /// The first node's address.
@@ -281,6 +267,26 @@ impl Plan {
         let more = self.settings.iter().map(|(key, value)| format!("{key}={value}\n"));
         fs::write(self.config(node), own.chain(more).collect::<String>())
     }
+}
+
+/// Puts the files of a folder out of the page cache. What a broker removes meanwhile needs no forgetting.
+fn forget_folder(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let forgotten = match entry.file_type()?.is_dir() {
+            true => forget_folder(&entry.path()),
+            false => File::open(entry.path()).and_then(|file| {
+                // Only what is on disk can be forgotten.
+                file.sync_data()?;
+                Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+            }),
+        };
+        match forgotten {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// Ports that are free, in pairs.

@@ -80,14 +80,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Two loads that ran side by side: together, with the latency of the first.
+    /// What was written, and what was read meanwhile: together, with the latency of the first and its bytes of batches.
     #[must_use]
     pub fn with(self, other: &Self) -> Self {
         Self {
             requests: self.requests + other.requests,
             records: self.records + other.records,
             value_bytes: self.value_bytes + other.value_bytes,
-            batch_bytes: self.batch_bytes + other.batch_bytes,
+            batch_bytes: self.batch_bytes,
             seconds: self.seconds.max(other.seconds),
             own_cpu_s: self.own_cpu_s + other.own_cpu_s,
             latency: self.latency,

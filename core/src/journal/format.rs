@@ -275,8 +275,8 @@ pub trait GroupBuffer {
     fn extend(&mut self, bytes: &[u8]);
     /// Overwrites the first bytes.
     fn patch_front(&mut self, bytes: &[u8]);
-    /// It will hold `bytes` bytes in the end: room beyond those is not needed.
-    fn close(&mut self, bytes: usize);
+    /// It will hold `bytes` bytes in the end: room beyond those is not needed. A buffer that shares its room lets go of the rest.
+    fn close(&mut self, _bytes: usize) {}
 }
 
 impl GroupBuffer for Vec<u8> {
@@ -290,10 +290,6 @@ impl GroupBuffer for Vec<u8> {
 
     fn patch_front(&mut self, bytes: &[u8]) {
         self[..bytes.len()].copy_from_slice(bytes);
-    }
-
-    fn close(&mut self, bytes: usize) {
-        self.reserve_exact(bytes.saturating_sub(Self::len(self)));
     }
 }
 

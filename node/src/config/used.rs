@@ -110,7 +110,7 @@ pub(super) const USED: &[Entry] = &[
         "disk.direct.io",
         Kind::Choice(&["auto", "true", "false"]),
         Some("auto"),
-        "Whether the journal bypasses the page cache. `auto` does where the file system allows it.",
+        "Whether journal and segments bypass the page cache. `auto` does where the file system allows it.",
     ),
     used(
         "disk.free.bytes.min",

@@ -58,16 +58,9 @@ impl Chunk {
     fn is_reclaimed(&mut self) -> bool {
         let reclaimed = self.rest.try_reclaim(self.bytes);
         if reclaimed {
-            self.align();
+            align(&mut self.rest, 0);
         }
         reclaimed
-    }
-
-    fn align(&mut self) {
-        let skipped = self.rest.as_ptr().align_offset(ALIGN_BYTES);
-        assert!(skipped < ALIGN_BYTES, "an address is at most one alignment away from an aligned one");
-        self.rest.resize(skipped, 0);
-        self.rest.advance(skipped);
     }
 
     fn room(&self) -> usize {
@@ -89,7 +82,7 @@ impl Chunks {
         let chunk = idle.unwrap_or_else(|| {
             let bytes = bytes.next_multiple_of(self.chunk_bytes) + ALIGN_BYTES;
             let mut chunk = Chunk { rest: BytesMut::with_capacity(bytes), bytes };
-            chunk.align();
+            align(&mut chunk.rest, 0);
             chunk
         });
         self.used_bytes += chunk.bytes;
@@ -263,11 +256,7 @@ impl Stage {
         if !self.memory.try_reclaim(room) {
             self.memory = BytesMut::with_capacity(room);
         }
-        // An address and a position that leave the same rest.
-        let rest = usize::try_from(self.start % ALIGN_BYTES as u64).unwrap_or(0);
-        let skipped = (self.memory.as_ptr().align_offset(ALIGN_BYTES) + rest) % ALIGN_BYTES;
-        self.memory.resize(skipped, 0);
-        self.memory.advance(skipped);
+        align(&mut self.memory, self.start);
         self.memory.extend_from_slice(&self.carried);
         self.carried.clear();
     }
@@ -288,6 +277,14 @@ impl Stage {
         }
         (self.start, self.memory.split().freeze())
     }
+}
+
+/// Skips the beginning of empty memory, up to an address that leaves the same rest as `position`.
+fn align(memory: &mut BytesMut, position: u64) {
+    let rest = usize::try_from(position % ALIGN_BYTES as u64).unwrap_or(0);
+    let skipped = (memory.as_ptr().align_offset(ALIGN_BYTES) + rest) % ALIGN_BYTES;
+    memory.resize(skipped, 0);
+    memory.advance(skipped);
 }
 
 /// Zeros at an aligned address.

@@ -20,7 +20,7 @@ pub enum Lane {
     Journal,
     /// Journal files that are made ready ahead of their use.
     Prepare,
-    /// Segments and snapshots: large, and giving way to the journal.
+    /// Segments and snapshots: large, and in no hurry.
     Background,
     /// Reads of what is no longer in memory. Not ordered among each other.
     Cold,
@@ -33,7 +33,8 @@ pub enum Open {
     Read,
     /// For reading and writing; created empty if it does not exist.
     Write,
-    /// As [`Open::Write`], past the page cache where the file system can do that and a write is aligned.
+    /// As [`Open::Write`], past the page cache where the file system can do that, and for what of a write fills aligned
+    /// blocks.
     Direct,
 }
 

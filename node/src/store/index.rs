@@ -116,6 +116,18 @@ pub(super) struct Job<F> {
     pub(super) sources: Vec<Source<F>>,
 }
 
+impl<F> Job<F> {
+    /// Its batches, by where they stand.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&GroupPlace<F>, &[Batch])> {
+        let mut rest = self.batches.as_slice();
+        self.sources.iter().map(move |source| {
+            let (of_source, after) = rest.split_at(source.batches);
+            rest = after;
+            (&source.place, of_source)
+        })
+    }
+}
+
 /// A group that batches of a job stand in.
 #[derive(Debug)]
 pub(super) struct Source<F> {

@@ -33,15 +33,9 @@ impl Stretches {
         D::File: 'a,
     {
         let mut places = Vec::new();
-        for job in jobs {
-            let mut batches = job.batches.iter();
-            for source in &job.sources {
-                let of_source = batches.by_ref().take(source.batches);
-                let GroupPlace::Journal(file, position) = &source.place else {
-                    of_source.for_each(drop);
-                    continue;
-                };
-                places.extend(of_source.map(|batch| {
+        for (place, batches) in jobs.flat_map(Job::parts) {
+            if let GroupPlace::Journal(file, position) = place {
+                places.extend(batches.iter().map(|batch| {
                     let from = position + u64::from(batch.at);
                     Wanted { file, from, to: from + u64::from(batch.bytes) }
                 }));

@@ -30,7 +30,7 @@ type Work = Box<dyn FnOnce() + Send>;
 /// How the real disk is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RealDiskOptions {
-    /// Write the journal past the page cache where the file system can do that.
+    /// `disk.direct.io`: write journal and segments past the page cache where the file system can do that.
     pub direct: bool,
     /// `cold.read.threads`.
     pub cold_read_threads: usize,
@@ -105,7 +105,7 @@ impl RealDisk {
         Ok(Self { inner: Arc::new(Inner { journal, prepare, background, cold, threads, shared }) })
     }
 
-    /// The journal is written past the page cache; `false` once the file system refused it.
+    /// Journal and segments are written past the page cache; `false` once the file system refused it.
     #[must_use]
     pub fn is_direct(&self) -> bool {
         self.inner.shared.direct.load(Ordering::Relaxed)
@@ -338,8 +338,8 @@ impl Shared {
         self.direct.store(false, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "the file system of log.dirs refuses direct writes ({error}): the journal is written through the page \
-                 cache, which takes more processor time and memory bandwidth"
+                "the file system of log.dirs refuses direct writes ({error}): journal and segments are written through \
+                 the page cache, which takes more processor time and memory bandwidth"
             );
         }
     }

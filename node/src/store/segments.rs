@@ -57,32 +57,33 @@ impl From<io::Error> for RoundError {
     }
 }
 
-/// Files that the round's end must sync.
-struct Touched<F> {
+/// What a round's parts share: what its end must sync, and memory for one piece after the other.
+struct Shared<F> {
     files: Vec<F>,
     dirs: Vec<PathBuf>,
+    stage: Stage,
 }
 
 impl<D: Disk> Round<D> {
     /// Writes and syncs everything.
     pub(super) async fn run(self) -> Result<Vec<Written>, RoundError> {
         let stretches = Stretches::read(&self.disk, self.jobs.iter().map(|(job, _)| job)).await?;
-        let mut touched = Touched { files: Vec::new(), dirs: Vec::new() };
+        let mut shared = Shared { files: Vec::new(), dirs: Vec::new(), stage: Stage::default() };
         let mut written = Vec::with_capacity(self.jobs.len());
         for (job, last) in &self.jobs {
-            written.push(self.write_partition(job, *last, &stretches, &mut touched).await?);
+            written.push(self.write_partition(job, *last, &stretches, &mut shared).await?);
         }
-        if touched.files.len() > SINGLE_SYNCS_MAX {
+        if shared.files.len() > SINGLE_SYNCS_MAX {
             self.disk.sync_file_system(Lane::Background, &self.log_dir).await?;
             return Ok(written);
         }
-        for file in &touched.files {
+        for file in &shared.files {
             self.disk.sync(Lane::Background, file).await?;
         }
-        if !touched.dirs.is_empty() {
-            touched.dirs.push(self.log_dir.clone());
+        if !shared.dirs.is_empty() {
+            shared.dirs.push(self.log_dir.clone());
         }
-        for dir in &touched.dirs {
+        for dir in &shared.dirs {
             self.disk.sync_dir(Lane::Background, dir).await?;
         }
         Ok(written)
@@ -93,7 +94,7 @@ impl<D: Disk> Round<D> {
         job: &Job<D::File>,
         last: Option<Segment>,
         stretches: &Stretches,
-        touched: &mut Touched<D::File>,
+        shared: &mut Shared<D::File>,
     ) -> Result<Written, RoundError> {
         let mut written = Written {
             partition: job.partition,
@@ -115,7 +116,7 @@ impl<D: Disk> Round<D> {
             let count = 1 + rest.batches[1..].iter().take_while(|batch| !batch.roll).count();
             let end = rest.batches.len() - count;
             current = self
-                .write_segment((job.partition, current), (&mut rest, end), stretches, &mut written, touched)
+                .write_segment((job.partition, current), (&mut rest, end), stretches, &mut written, shared)
                 .await?;
             written.segments.push(current);
             segment = Some(current);
@@ -130,20 +131,19 @@ impl<D: Disk> Round<D> {
         (rest, end): (&mut Rest<'_, D::File>, usize),
         stretches: &Stretches,
         written: &mut Written,
-        touched: &mut Touched<D::File>,
+        shared: &mut Shared<D::File>,
     ) -> Result<Segment, RoundError> {
         let disk = &self.disk;
         if segment.bytes == 0 {
             let dir = partition_dir(&self.log_dir, partition);
             disk.create_dir(Lane::Background, &dir).await?;
-            touched.dirs.push(dir);
+            shared.dirs.push(dir);
         }
         let data_path = segment_path(&self.log_dir, partition, segment.base);
         let data = disk.open(Lane::Background, &data_path, Open::Direct).await?;
         let side = disk
             .open(Lane::Background, &side_path(&self.log_dir, partition, segment.base), Open::Write)
             .await?;
-        let mut stage = Stage::default();
         let mut writes = Vec::new();
         while rest.batches.len() > end {
             let count = piece_batches(&rest.batches[..rest.batches.len() - end]);
@@ -151,12 +151,13 @@ impl<D: Disk> Round<D> {
             let loaded = self.load(rest.take(count), stretches, written).await?;
             let maker = LineMaker::new(partition, segment, self.interval_bytes);
             let side_position = segment.lines * LINE_BYTES as u64;
+            let stage = std::mem::take(&mut shared.stage);
             let piece =
                 disk.run(Lane::Background, move || Piece::make(maker, &loaded, stage, is_last)).await?;
             piece.lost.iter().for_each(|batch| written.lose(batch));
             written.bytes += piece.segment.bytes - segment.bytes;
             segment = piece.segment;
-            stage = piece.stage;
+            shared.stage = piece.stage;
             // While these are written the next piece is made ready.
             settle(&mut writes).await?;
             let (position, bytes) = piece.data;
@@ -167,8 +168,8 @@ impl<D: Disk> Round<D> {
             writes.push(disk.write_at(Lane::Background, &side, side_position, lines, Then::Nothing));
         }
         settle(&mut writes).await?;
-        touched.files.push(data);
-        touched.files.push(side);
+        shared.files.push(data);
+        shared.files.push(side);
         Ok(segment)
     }
 
