@@ -15,6 +15,8 @@ use bytes::Bytes;
 
 /// Producers that travel with a reset, in bytes; a longer table is not sent.
 const PRODUCERS_BYTES_MAX: usize = 4 << 20;
+/// Sessions of one follower that wait for this node's metadata; beyond that it has to ask again.
+const EARLY_OPENS_MAX: usize = 16_384;
 
 impl Broker {
     /// A follower opens a session.
@@ -25,11 +27,15 @@ impl Broker {
             return;
         }
         let now = self.now.mono;
+        if self.replicas.get(&partition).is_none_or(|replica| replica.epoch() < Some(open.epoch)) {
+            self.keep_early_open(from, peer, open);
+            return;
+        }
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         let high_watermark = replica.high_watermark();
         let Some((leader, log)) = replica.leader_mut() else { return };
         if leader.epoch != open.epoch {
-            return; // One of the two is behind in its metadata: the follower asks again.
+            return; // The follower is behind in its metadata, and asks again.
         }
         let Some(progress) = leader.follower_mut(from) else { return };
         if !progress.is_news(peer, open.number) {
@@ -61,6 +67,25 @@ impl Broker {
             }
         } else {
             self.reply_open(from, peer, open, answer, out);
+        }
+    }
+
+    /// The follower's metadata is ahead: what made this node the leader is on its way. Without this, a partition that is new, or
+    /// has a new leader, would stand still until the follower asks again.
+    fn keep_early_open(&mut self, from: NodeId, peer: PeerRun, open: &Open) {
+        let early = &mut self.peers.entry(from).or_default().early;
+        if early.len() < EARLY_OPENS_MAX || early.contains_key(&open.partition) {
+            early.insert(open.partition, (peer, open.clone()));
+            self.timers.arm_by(self.now.mono + self.config.timings.resend_ms, Timer::Resend);
+        }
+    }
+
+    /// This node leads a partition from now on: the followers that knew it before are let in.
+    pub(super) fn admit_early(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        let early = self.peers.iter_mut();
+        let early = early.filter_map(|(&node, peer)| Some((node, peer.early.remove(&partition)?)));
+        for (node, (peer, open)) in early.collect::<Vec<_>>() {
+            self.on_open(node, peer, &open, out);
         }
     }
 

@@ -400,6 +400,7 @@ impl Broker {
                 let lag_ms = self.config.timings.replica_lag_ms_max;
                 if replicas.len() > 1 {
                     self.timers.arm_by(now + lag_ms + 1, Timer::Lag(partition));
+                    self.admit_early(partition, out);
                 }
             }
             Some(_) | None => replica.idle(state.leader_epoch),

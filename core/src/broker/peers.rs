@@ -4,7 +4,7 @@ use super::Broker;
 use super::timers::Timer;
 use crate::ids::{NodeId, RunId, TopicPartition};
 use crate::output::{Output, Outputs, PeerBatches};
-use crate::peer::{Ack, PeerBody, PeerMessage};
+use crate::peer::{Ack, Open, PeerBody, PeerMessage};
 use crate::records::ProducedBatch;
 use crate::replica::progress::PeerRun;
 use crate::time::MonoMs;
@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub(super) busy: BTreeSet<TopicPartition>,
     /// Partitions that have something for the peer, and found no room in its window. One that has nothing any more may be here.
     pub(super) waiting: BTreeSet<TopicPartition>,
+    /// Sessions that it asked for in epochs that this node does not know of yet. Once it would have asked again they are dropped.
+    pub(super) early: BTreeMap<TopicPartition, (PeerRun, Open)>,
     /// Acknowledgements that leave at the end of the step.
     acks: BTreeMap<TopicPartition, Ack>,
 }
@@ -199,6 +201,7 @@ impl Broker {
 
     /// What was sent and not answered, or could not be sent, is looked at again.
     pub(super) fn on_resend(&mut self, out: &mut Outputs) {
+        self.peers.values_mut().for_each(|peer| peer.early.clear());
         self.resend_opens(out);
         self.resend_metadata(out);
         self.resend_records(out);
