@@ -4,19 +4,21 @@
 use crate::broker::{Cluster, Kind, Usage};
 use crate::load::LoadError;
 use crate::load::client::{Client, Leaders, NewTopic};
-use crate::load::produce::{Shape, produce, produce_one};
+use crate::load::produce::{Shape, produce, produce_each};
 use crate::say::{eprintln, println};
 use crate::sides::Sides;
 use crate::table::{Cell, table};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Partitions of one topic at most: each is created by one request.
 const TOPIC_PARTITIONS_MAX: i32 = 1_000;
+/// Partitions that one request writes to.
+const REQUEST_PARTITIONS_MAX: usize = 250;
 /// Longer than any recovery takes.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -232,18 +234,26 @@ fn write_one(cluster: &Cluster, name: &str, partitions: i32) -> Result<(), LoadE
     let leaders =
         leaders.ok_or_else(|| LoadError::Refused(format!("{name} has partitions without a leader")))?;
     let last = leaders.last().ok_or_else(|| LoadError::Refused(format!("{name} has no partition")))?;
-    produce_one(&mut Client::connect(*last)?, name, leaders.len() - 1)
+    let refused = produce_each(&mut Client::connect(*last)?, name, &[leaders.len() - 1])?;
+    refused.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }
 
-/// One small record to each partition, one after the other.
+/// One small record to each partition, in requests to many of them.
 fn write_once(name: &str, leaders: &Leaders) -> Result<(), LoadError> {
-    let mut clients = BTreeMap::new();
-    for (partition, leader) in (0..).zip(leaders) {
-        let client = match clients.entry(*leader) {
-            Entry::Occupied(client) => client.into_mut(),
-            Entry::Vacant(none) => none.insert(Client::connect(*leader)?),
-        };
-        patiently(|| produce_one(client, name, partition))?;
+    let mut led: BTreeMap<SocketAddr, Vec<usize>> = BTreeMap::new();
+    for (partition, leader) in leaders.iter().enumerate() {
+        led.entry(*leader).or_default().push(partition);
+    }
+    for (leader, partitions) in led {
+        let mut client = Client::connect(leader)?;
+        for some in partitions.chunks(REQUEST_PARTITIONS_MAX) {
+            let mut left = some.to_vec();
+            patiently(|| {
+                let mut refused = produce_each(&mut client, name, &left)?;
+                left = refused.iter().map(|(partition, _)| *partition).collect();
+                refused.pop().map_or(Ok(()), |(_, error)| Err(error))
+            })?;
+        }
     }
     Ok(())
 }

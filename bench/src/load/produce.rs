@@ -177,36 +177,58 @@ pub(super) fn batch(shape: &Shape) -> Bytes {
     builder.finish()
 }
 
-/// Writes one record of 100 bytes to a partition and waits until all in-sync replicas have it.
+/// Writes one record to each of some partitions that one broker leads, in one request, and gives those whose part was refused.
 ///
 /// # Errors
-/// It is refused.
-pub fn produce_one(client: &mut Client, topic: &str, partition: usize) -> Result<(), LoadError> {
+/// There is no answer.
+pub fn produce_each(
+    client: &mut Client,
+    topic: &str,
+    partitions: &[usize],
+) -> Result<Vec<(usize, LoadError)>, LoadError> {
     let time = Duration::ZERO;
     let shape = Shape { value_bytes: 100, records: 1, in_flight: 1, connections: 1, rate: None, time };
-    let Response::Produce(response) = client.ask(body(topic, partition, &batch(&shape)), VERSION)? else {
+    let Response::Produce(response) = client.ask(body(topic, partitions, &batch(&shape)), VERSION)? else {
         return Err(LoadError::unexpected(ApiKey::Produce, "of another kind"));
     };
-    let answer = response.responses.first().and_then(|topic| topic.partition_responses.first());
-    let answer = answer.ok_or_else(|| LoadError::unexpected(ApiKey::Produce, "empty"))?;
-    client::check(ApiKey::Produce, answer.error_code)
+    let answers: BTreeMap<i32, i16> = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses)
+        .map(|answer| (answer.index, answer.error_code))
+        .collect();
+    let refused = partitions.iter().filter_map(|&partition| {
+        let code = answers.get(&index(partition)).copied();
+        let error = match code {
+            Some(code) => client::check(ApiKey::Produce, code).err()?,
+            None => LoadError::unexpected(ApiKey::Produce, "without all partitions"),
+        };
+        Some((partition, error))
+    });
+    Ok(refused.collect())
 }
 
 /// A whole frame that writes the batch to a partition.
 pub(super) fn request(topic: &str, partition: usize, batch: &Bytes) -> Result<Bytes, LoadError> {
-    let request = Request::from(body(topic, partition, batch));
+    let request = Request::from(body(topic, &[partition], batch));
     Ok(encode_request(VERSION, 0, Some(&client_id()), &request)?.to_bytes())
 }
 
-fn body(topic: &str, partition: usize, batch: &Bytes) -> ProduceRequest {
-    let index = i32::try_from(partition).unwrap_or(i32::MAX);
-    let data = PartitionProduceData { index, records: Some(Records::from(batch.clone())) };
+fn body(topic: &str, partitions: &[usize], batch: &Bytes) -> ProduceRequest {
+    let data = |&partition| PartitionProduceData {
+        index: index(partition),
+        records: Some(Records::from(batch.clone())),
+    };
     let topic = TopicProduceData {
         name: Str::from(topic),
-        partition_data: vec![data],
+        partition_data: partitions.iter().map(data).collect(),
         ..TopicProduceData::default()
     };
     ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() }
+}
+
+fn index(partition: usize) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
 /// Correlation id, one topic with its name, one partition with its index, the error.
