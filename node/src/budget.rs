@@ -219,6 +219,7 @@ pub(crate) fn budget_for_tests(requests_bytes: u64) -> Budget {
     let memory = MemoryBudget {
         total_bytes: 64 << 20,
         tail_cache_bytes: 8 << 20,
+        cold_cache_bytes: 4 << 20,
         requests_bytes: requests_bytes * 4 / 3,
         replies_bytes: 8 << 20,
         peers_bytes: 0,

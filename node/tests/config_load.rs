@@ -131,7 +131,9 @@ fn the_defaults_are_those_of_the_design() {
     assert!(node.auto_create_topics);
     let memory = node.memory;
     assert_eq!((memory.total_bytes, memory.tail_cache_bytes), (512 << 20, 128 << 20));
-    let parts = memory.tail_cache_bytes + memory.requests_bytes + memory.replies_bytes + memory.core_bytes;
+    assert_eq!(memory.cold_cache_bytes, 32 << 20);
+    let caches = memory.tail_cache_bytes + memory.cold_cache_bytes;
+    let parts = caches + memory.requests_bytes + memory.replies_bytes + memory.core_bytes;
     assert_eq!(memory.peers_bytes, 0);
     assert_eq!(parts, memory.total_bytes);
 }

@@ -138,6 +138,8 @@ pub struct MemoryBudget {
     pub total_bytes: u64,
     /// The newest records: `memory.tail.cache.bytes`, or a quarter of the whole.
     pub tail_cache_bytes: u64,
+    /// Old records that are read from segments, or ahead of their readers: a sixteenth of the whole.
+    pub cold_cache_bytes: u64,
     /// Requests that were read and are not answered: half of the rest.
     pub requests_bytes: u64,
     /// Replies that are not written: a third of the rest.
@@ -151,11 +153,20 @@ pub struct MemoryBudget {
 
 impl MemoryBudget {
     fn split(total_bytes: u64, tail_cache_bytes: u64, is_alone: bool) -> Self {
-        let rest = total_bytes.saturating_sub(tail_cache_bytes);
+        let cold_cache_bytes = total_bytes / 16;
+        let rest = total_bytes.saturating_sub(tail_cache_bytes + cold_cache_bytes);
         let (requests_bytes, replies_bytes) = (rest / 2, rest / 3);
         let peers_bytes = if is_alone { 0 } else { rest / 12 };
         let core_bytes = rest - requests_bytes - replies_bytes - peers_bytes;
-        Self { total_bytes, tail_cache_bytes, requests_bytes, replies_bytes, peers_bytes, core_bytes }
+        Self {
+            total_bytes,
+            tail_cache_bytes,
+            cold_cache_bytes,
+            requests_bytes,
+            replies_bytes,
+            peers_bytes,
+            core_bytes,
+        }
     }
 }
 

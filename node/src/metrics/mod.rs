@@ -65,6 +65,8 @@ struct PartLabel {
 pub enum MemoryPart {
     /// The newest records.
     TailCache,
+    /// Old records that were read, or are read ahead.
+    ColdCache,
     /// Requests that are not answered.
     Requests,
     /// Replies that are not written.
@@ -81,6 +83,7 @@ impl MemoryPart {
     pub fn name(self) -> &'static str {
         match self {
             Self::TailCache => "tail_cache",
+            Self::ColdCache => "cold_cache",
             Self::Requests => "requests",
             Self::Replies => "replies",
             Self::Peers => "peers",

@@ -299,6 +299,7 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> StoreOptions {
         journal_file_bytes: config.journal_file_bytes,
         journal_bytes_max: config.journal_bytes_max,
         tail_cache_bytes: usize::try_from(config.memory.tail_cache_bytes).unwrap_or(usize::MAX),
+        cold_cache_bytes: usize::try_from(config.memory.cold_cache_bytes).unwrap_or(usize::MAX),
         index_bytes_max: core_bytes / 2,
         reads_ahead: config.cluster.peer_listener.is_some(),
         // Segments must keep up before the journal is full.
@@ -445,6 +446,7 @@ fn limits(config: &NodeConfig) -> Limits {
 fn show_budget(config: &NodeConfig, metrics: &Metrics) {
     let memory = &config.memory;
     metrics.set_memory_budget(MemoryPart::TailCache, memory.tail_cache_bytes);
+    metrics.set_memory_budget(MemoryPart::ColdCache, memory.cold_cache_bytes);
     metrics.set_memory_budget(MemoryPart::Requests, memory.requests_bytes);
     metrics.set_memory_budget(MemoryPart::Replies, memory.replies_bytes);
     metrics.set_memory_budget(MemoryPart::Peers, memory.peers_bytes);

@@ -137,7 +137,18 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// Fills `from..to` with zeros and syncs, so that writes there allocate nothing.
     fn zero(&self, lane: Lane, file: &Self::File, from: u64, to: u64) -> Completion<()>;
     /// Reads exactly `bytes` bytes; a shorter file is an error.
-    fn read_at(&self, lane: Lane, file: &Self::File, position: u64, bytes: usize) -> Completion<Bytes>;
+    fn read_at(&self, lane: Lane, file: &Self::File, position: u64, bytes: usize) -> Completion<Bytes> {
+        self.read_and(lane, file, position, bytes, |read| read)
+    }
+    /// As [`Disk::read_at`], and gives what was read to `work`, as [`Disk::run`] does.
+    fn read_and<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        file: &Self::File,
+        position: u64,
+        bytes: usize,
+        work: impl FnOnce(io::Result<Bytes>) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T>;
     /// Brings a file's data and length to the disk (fdatasync). A failure is final (SAFETY J10).
     fn sync(&self, lane: Lane, file: &Self::File) -> Completion<()>;
     /// Brings a folder's entries to the disk.

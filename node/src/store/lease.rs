@@ -8,7 +8,8 @@
 
 use super::disk::{Disk, Lane};
 use super::index::{Batch, Index, JournalFile, Place};
-use super::reader::{PIECE_BYTES, ReadError, SegmentFiles, SegmentRead};
+use super::pieces::PIECE_BYTES;
+use super::reader::{ReadError, SegmentFiles, SegmentRead};
 use super::rot::Rot;
 use super::segment::{SegmentTable, end_of};
 use bytes::Bytes;
@@ -311,16 +312,13 @@ pub(super) async fn read_journal_run<D: Disk>(
     bytes: u64,
 ) -> Result<Bytes, ReadError> {
     let size = usize::try_from(bytes).map_err(|_| ReadError::Gone)?;
-    let bytes = disk.read_at(Lane::Cold, &run.file.file, run.position, size).await?;
     let expected = run.batches[..count].to_vec();
-    let check = bytes.clone();
-    let intact = disk.run(Lane::Cold, move || is_intact(&check, &expected)).await?;
-    if intact {
-        Ok(bytes)
-    } else {
-        let what = format!("journal file {} behind byte {}", run.file.seq, run.position);
-        Err(ReadError::Damaged(what))
-    }
+    let read = disk.read_and(Lane::Cold, &run.file.file, run.position, size, move |read| {
+        read.map(|bytes| is_intact(&bytes, &expected).then_some(bytes))
+    });
+    read.await?.ok_or_else(|| {
+        ReadError::Damaged(format!("journal file {} behind byte {}", run.file.seq, run.position))
+    })
 }
 
 /// The bytes are exactly the batches that are expected.

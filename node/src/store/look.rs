@@ -3,7 +3,8 @@
 use super::disk::{Disk, Lane};
 use super::index::{Batch, Index, Place};
 use super::lease::{Expected, JournalRun, read_journal_run};
-use super::reader::{PIECE_BYTES, ReadError, SegmentFiles, SegmentRead};
+use super::pieces::{PIECE_BYTES, PieceBatch};
+use super::reader::{ReadError, SegmentFiles, SegmentRead};
 use super::segment::{Segment, SegmentTable, Tail, end_of};
 use crate::codec;
 use bytes::Bytes;
@@ -107,8 +108,8 @@ impl<D: Disk> LookUp<D> {
             };
             while let Some(piece) = cursor.next_piece(PIECE_BYTES).await? {
                 for batch in &piece.batches {
-                    if self.holds(&segment.segment, &batch.header) && batch.header.max_timestamp >= target {
-                        let found = self.search(piece.bytes.slice(batch.range.clone())).await?;
+                    if self.holds(&segment.segment, batch) && batch.max_timestamp >= target {
+                        let found = self.search(piece.slice(batch.range())).await?;
                         if found.is_some() {
                             return Ok(found);
                         }
@@ -163,14 +164,14 @@ impl<D: Disk> LookUp<D> {
         let mut begins_within: Found = None;
         let mut best: Option<(i64, Bytes)> = None;
         'pieces: while let Some(piece) = cursor.next_piece(PIECE_BYTES).await? {
-            for batch in piece.batches.iter().filter(|batch| self.holds(&segment.segment, &batch.header)) {
-                let timestamp = batch.header.max_timestamp;
-                if batch.header.base_offset < self.extent.from {
-                    begins_within = self.search(piece.bytes.slice(batch.range.clone())).await?;
+            for batch in piece.batches.iter().filter(|batch| self.holds(&segment.segment, batch)) {
+                let timestamp = batch.max_timestamp;
+                if batch.base < self.extent.from {
+                    begins_within = self.search(piece.slice(batch.range())).await?;
                     continue;
                 }
                 if best.as_ref().is_none_or(|(best, _)| timestamp > *best) {
-                    best = Some((timestamp, piece.bytes.slice(batch.range.clone())));
+                    best = Some((timestamp, piece.slice(batch.range())));
                 }
                 if at_once && timestamp >= segment.segment.max_timestamp {
                     break 'pieces;
@@ -183,8 +184,8 @@ impl<D: Disk> LookUp<D> {
         }
     }
 
-    fn holds(&self, segment: &Segment, header: &BatchHeader) -> bool {
-        header.next_offset() > self.extent.from && header.next_offset() <= self.extent.to.min(segment.next)
+    fn holds(&self, segment: &Segment, batch: &PieceBatch) -> bool {
+        batch.next > self.extent.from && batch.next <= self.extent.to.min(segment.next)
     }
 
     async fn load(&self, batch: &Batch, place: &Place<D::File>) -> Result<Bytes, ReadError> {

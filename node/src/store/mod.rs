@@ -32,7 +32,9 @@ mod lease;
 mod look;
 mod metrics;
 mod options;
+mod pieces;
 mod read_back;
+mod read_buffers;
 mod reader;
 pub mod real_disk;
 mod recovery;
@@ -180,6 +182,7 @@ impl<D: Disk> Store<D> {
                 disk.clone(),
                 options.log_dir.clone(),
                 options.open_segments_max,
+                options.cold_cache_bytes,
             )),
             duties: Duties::default(),
             cuts: opened.cuts,

@@ -26,6 +26,8 @@ pub struct StoreOptions {
     pub journal_spare_files_max: usize,
     /// Memory of group buffers that are kept for readers.
     pub tail_cache_bytes: usize,
+    /// Memory of pieces of segments that were read and are kept for the next reader, or read ahead.
+    pub cold_cache_bytes: usize,
     /// Memory of the index of batches: beyond it the store is full.
     pub index_bytes_max: usize,
     /// Bytes of groups that may wait to be written: beyond it the store is full.
@@ -56,6 +58,7 @@ impl StoreOptions {
             journal_bytes_max: 1 << 30,
             journal_spare_files_max: 4,
             tail_cache_bytes: 256 << 20,
+            cold_cache_bytes: 32 << 20,
             index_bytes_max: 128 << 20,
             queued_bytes_max: 64 << 20,
             write_behind_bytes: 64 << 20,

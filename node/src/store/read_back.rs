@@ -3,7 +3,7 @@
 
 use super::disk::{Disk, Lane};
 use super::index::{GroupPlace, Job, JournalFile};
-use super::reader::PIECE_BYTES;
+use super::pieces::PIECE_BYTES;
 use super::segments::RoundError;
 use bytes::Bytes;
 use std::collections::BTreeMap;

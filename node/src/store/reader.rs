@@ -1,20 +1,25 @@
 //! Reading segments: find the stretch, read it in pieces of about 1 MiB, check it against the side file, walk its batches.
+//!
+//! A reader that goes on where one stopped finds what follows in memory: its place is remembered, and the next piece is read while
+//! the last one is on its way to the client. Pieces are kept for others who read the same ([`super::pieces`]). A short look at some
+//! place takes no more than it needs, and nothing of it is kept.
 
 use super::disk::{Disk, Lane, Open};
-use super::segment::{LINE_BYTES, Line, Segment, Tail, segment_path, side_path, stretch_crc};
+use super::pieces::{Piece, PieceKey, Pieces, Slot};
+use super::segment::{LINE_BYTES, Line, Segment, Tail, segment_path, side_path};
 use bytes::Bytes;
 use seedlog_core::ids::{Offset, TopicPartition, Uuid};
-use seedlog_core::records::{BatchHeader, Batches, NO_TIMESTAMP};
+use seedlog_core::records::NO_TIMESTAMP;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A piece of a cold read ends at the first stretch that would make it larger.
-pub(super) const PIECE_BYTES: u64 = 1 << 20;
 /// Lines that are read at once.
-const PAGE_LINES: u64 = 128;
+const PAGE_LINES: u64 = 512;
+/// Places of a segment where readers stopped.
+const PLACES_MAX: usize = 8;
 
 /// Why bytes cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +55,7 @@ pub(super) struct SegmentFiles<D: Disk> {
     log_dir: PathBuf,
     open_max: usize,
     cache: Mutex<Cache<D::File>>,
+    pieces: Pieces,
 }
 
 #[derive(Debug)]
@@ -68,14 +74,64 @@ type Used<F> = (u64, Arc<OpenSegment<F>>);
 pub(super) struct OpenSegment<F> {
     data: F,
     side: F,
-    /// Where the last reader stopped: the offset and the line of its stretch. The next reader mostly goes on there.
-    hint: Mutex<Option<(Offset, u64)>>,
+    /// Where readers stopped, the latest last. Readers mostly go on there.
+    places: Mutex<VecDeque<Stop>>,
+}
+
+/// Where a reader stopped.
+#[derive(Debug, Clone)]
+struct Stop {
+    /// The offset that comes next.
+    offset: Offset,
+    /// The piece that holds it begins here.
+    place: Place,
+    /// Its stretch is so many behind that.
+    stretches: usize,
+}
+
+/// Where a stretch begins.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    /// Number of its line.
+    line: u64,
+    /// Position in the file.
+    start: u64,
+    /// Lines from there on, as far as they were read.
+    lines: VecDeque<Line>,
+}
+
+impl Place {
+    /// Takes the line in front.
+    fn pass(&mut self) -> Option<Line> {
+        let line = self.lines.pop_front()?;
+        (self.line, self.start) = (self.line + 1, line.position);
+        Some(line)
+    }
+
+    /// Goes to the end of a piece that begins here.
+    fn skip(&mut self, piece: &Piece) {
+        let lines = self.lines.len().min(piece.stretches());
+        self.lines.drain(..lines);
+        self.line += piece.stretches() as u64;
+        self.start += piece.bytes.len() as u64;
+    }
+}
+
+/// The stretches of a piece.
+#[derive(Debug)]
+struct Span {
+    line: u64,
+    start: u64,
+    stretches: Vec<Line>,
+    bytes: usize,
 }
 
 impl<D: Disk> SegmentFiles<D> {
-    pub(super) fn new(disk: D, log_dir: PathBuf, open_max: usize) -> Self {
+    /// At most `open_max` segments are open, and `pieces_bytes_max` bytes of pieces kept.
+    pub(super) fn new(disk: D, log_dir: PathBuf, open_max: usize, pieces_bytes_max: usize) -> Self {
         let cache = Mutex::new(Cache { open: BTreeMap::new(), clock: 0, lives: BTreeMap::new() });
-        Self { disk, log_dir, open_max: open_max.max(1), cache }
+        let pieces = Pieces::new(pieces_bytes_max as u64);
+        Self { disk, log_dir, open_max: open_max.max(1), cache, pieces }
     }
 
     /// The segment's files if they are open.
@@ -113,7 +169,8 @@ impl<D: Disk> SegmentFiles<D> {
         }
         let data = self.disk.open(Lane::Cold, &segment_path(&self.log_dir, partition, base), Open::Read);
         let side = self.disk.open(Lane::Cold, &side_path(&self.log_dir, partition, base), Open::Read);
-        let open = Arc::new(OpenSegment { data: data.await?, side: side.await?, hint: Mutex::new(None) });
+        let open = OpenSegment { data: data.await?, side: side.await?, places: Mutex::default() };
+        let open = Arc::new(open);
         let mut cache = self.lock();
         if cache.lives.get(&(partition, base)).copied().unwrap_or(0) != life {
             return Err(ReadError::Gone);
@@ -136,6 +193,8 @@ impl<D: Disk> SegmentFiles<D> {
         let mut cache = self.lock();
         cache.open.retain(|(partition, _), _| partition.topic_id != topic_id);
         cache.lives.retain(|(partition, _), _| partition.topic_id != topic_id);
+        drop(cache);
+        self.pieces.forget_topic(topic_id);
     }
 
     /// A segment was cut away as a whole: its name is free. Leases that have its files open keep them, others find nothing.
@@ -143,6 +202,8 @@ impl<D: Disk> SegmentFiles<D> {
         let mut cache = self.lock();
         cache.open.remove(&(partition, base));
         *cache.lives.entry((partition, base)).or_default() += 1;
+        drop(cache);
+        self.pieces.forget_segment(partition, base);
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache<D::File>> {
@@ -162,32 +223,12 @@ pub(super) struct SegmentRead<D: Disk> {
     pub(super) open: Option<Arc<OpenSegment<D::File>>>,
 }
 
-/// A batch in a piece.
-#[derive(Debug, Clone)]
-pub(super) struct PieceBatch {
-    pub(super) header: BatchHeader,
-    pub(super) range: Range<usize>,
-    /// The number of its stretch's line.
-    line: u64,
-}
-
-/// Whole stretches of a segment, checked.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) bytes: Bytes,
-    pub(super) batches: Vec<PieceBatch>,
-}
-
 /// Reads a segment from a stretch on.
 #[derive(Debug)]
 pub(super) struct Cursor<'a, D: Disk> {
     read: &'a SegmentRead<D>,
     open: Arc<OpenSegment<D::File>>,
-    /// Number of the first of `lines`.
-    line: u64,
-    /// Where its stretch begins.
-    start: u64,
-    lines: VecDeque<Line>,
+    place: Place,
 }
 
 impl<D: Disk> SegmentRead<D> {
@@ -201,54 +242,87 @@ impl<D: Disk> SegmentRead<D> {
         may_exceed: bool,
     ) -> Result<Vec<Bytes>, ReadError> {
         let to = to.min(self.segment.next);
-        let mut cursor = self.seek(from).await?;
+        let open = self.open().await?;
+        let (mut cursor, goes_on) = match self.resume(&open, from) {
+            Some(place) => (Cursor { read: self, open, place }, true),
+            None => (self.seek(from).await?, false),
+        };
+        // Who asks for little at some place looks, and may not read on.
+        let reads_on = goes_on || bytes_max >= self.files.pieces.piece_bytes() / 4;
         let mut chain = Vec::new();
         let mut taken = 0;
         let mut due = None;
-        while let Some(piece) = cursor.next_piece(bytes_max.saturating_sub(taken)).await? {
-            let first = piece.batches.partition_point(|batch| batch.header.next_offset() <= from);
-            if chain.is_empty()
-                && piece.batches.get(first).is_none_or(|batch| batch.header.base_offset > from)
-            {
+        while chain.is_empty() || cursor.is_worth_more(bytes_max.saturating_sub(taken), bytes_max) {
+            cursor.read_lines().await?;
+            let begun = cursor.place.clone();
+            let left = bytes_max.saturating_sub(taken);
+            let piece = if reads_on {
+                cursor.next_shared_piece(left).await?
+            } else {
+                cursor.next_piece(left).await?.map(Arc::new)
+            };
+            let Some(piece) = piece else { break };
+            let first = piece.batches.partition_point(|batch| batch.next <= from);
+            if chain.is_empty() && piece.batches.get(first).is_none_or(|batch| batch.base > from) {
                 return Err(ReadError::Gone);
             }
             let mut end = None;
             let mut stopped = None;
             for batch in &piece.batches[first..] {
-                let bytes = batch.range.len() as u64;
+                let bytes = batch.range().len() as u64;
                 let fits = taken + bytes <= bytes_max || (taken == 0 && may_exceed);
                 // What was damaged before it came here is missing: whoever asks for it is refused, nobody reads past it.
-                let follows = due.is_none_or(|due| due == batch.header.base_offset);
-                if !fits || !follows || batch.header.next_offset() > to {
+                let follows = due.is_none_or(|due| due == batch.base);
+                if !fits || !follows || batch.next > to {
                     stopped = Some(batch);
                     break;
                 }
-                due = Some(batch.header.next_offset());
+                due = Some(batch.next);
                 taken += bytes;
-                end = Some(batch.range.end);
+                end = Some(batch.range().end);
             }
             if let Some(end) = end {
-                chain.push(piece.bytes.slice(piece.batches[first].range.start..end));
+                chain.push(piece.slice(piece.batches[first].range().start..end));
             }
             if let Some(batch) = stopped {
-                *cursor.open.hint() = Some((batch.header.base_offset, batch.line));
-                break;
-            }
-            if taken >= bytes_max {
-                break;
+                let rest = piece.bytes.len() - batch.range().start;
+                let stretches = piece.stretches_before(batch);
+                cursor.stop(Stop { offset: batch.base, place: begun, stretches });
+                if reads_on && rest as u64 <= bytes_max {
+                    cursor.read_ahead().await;
+                }
+                return Ok(chain);
             }
         }
+        if let Some(offset) = due {
+            if reads_on {
+                cursor.read_ahead().await;
+            }
+            cursor.stop(Stop { offset, place: cursor.place.clone(), stretches: 0 });
+        }
         Ok(chain)
+    }
+
+    /// Where a reader goes on that stopped before `from`.
+    fn resume(&self, open: &OpenSegment<D::File>, from: Offset) -> Option<Place> {
+        if from == self.segment.base {
+            return Some(Place::default());
+        }
+        let Stop { mut place, stretches, .. } =
+            open.places().iter().rev().find(|stop| stop.offset == from).cloned()?;
+        // Without the piece, only what is still to be read of it is read.
+        if stretches > 0 && !self.files.pieces.holds(&self.key(place.line)) {
+            for _ in 0..stretches {
+                place.pass()?;
+            }
+        }
+        Some(place)
     }
 
     /// The stretch that holds `from`.
     pub(super) async fn seek(&self, from: Offset) -> Result<Cursor<'_, D>, ReadError> {
         let open = self.open().await?;
-        let hint = open.hint().filter(|(offset, _)| *offset == from).map(|(_, line)| line);
-        let line = match hint {
-            Some(line) => line,
-            None => self.first_line(&open, |line| line.next > from).await?,
-        };
+        let line = self.first_line(&open, |line| line.next > from).await?;
         self.cursor(open, line).await
     }
 
@@ -271,15 +345,14 @@ impl<D: Disk> SegmentRead<D> {
         let mut segment = self.segment;
         let open = self.open().await?;
         let mut cursor = self.seek(Offset(segment.next.0 - 1)).await?;
-        segment.max_timestamp = match cursor.line.checked_sub(1) {
+        segment.max_timestamp = match cursor.place.line.checked_sub(1) {
             Some(before) => self.line(&open, before).await?.max_timestamp,
             None => NO_TIMESTAMP,
         };
         let piece = cursor.next_piece(0).await?.ok_or(ReadError::Gone)?;
-        let left = piece.batches.iter().filter(|batch| batch.header.next_offset() <= segment.next);
-        let timestamps = left.map(|batch| batch.header.max_timestamp);
-        segment.max_timestamp = timestamps.fold(segment.max_timestamp, i64::max);
-        (segment.bytes, segment.lines, segment.tail) = (cursor.start, cursor.line, Tail::Trimmed);
+        let left = piece.batches.iter().filter(|batch| batch.next <= segment.next);
+        segment.max_timestamp = left.map(|batch| batch.max_timestamp).fold(segment.max_timestamp, i64::max);
+        (segment.bytes, segment.lines, segment.tail) = (cursor.place.start, cursor.place.line, Tail::Trimmed);
         Ok(segment)
     }
 
@@ -288,7 +361,8 @@ impl<D: Disk> SegmentRead<D> {
             Some(before) => self.line(&open, before).await?.position,
             None => 0,
         };
-        Ok(Cursor { read: self, open, line, start, lines: VecDeque::new() })
+        let place = Place { line, start, lines: VecDeque::new() };
+        Ok(Cursor { read: self, open, place })
     }
 
     /// The first line for which `holds` is true; it must be false up to some line and true from there on.
@@ -338,43 +412,111 @@ impl<D: Disk> SegmentRead<D> {
 }
 
 impl<D: Disk> Cursor<'_, D> {
-    /// The next whole stretches: about `bytes_wanted`, 1 MiB at most, one stretch at least. `None` at the end.
+    /// The next whole stretches: about `bytes_wanted`, a piece at most, one stretch at least. `None` at the end.
     pub(super) async fn next_piece(&mut self, bytes_wanted: u64) -> Result<Option<Piece>, ReadError> {
-        let wanted = bytes_wanted.min(PIECE_BYTES);
-        let first = self.line;
-        let start = self.start;
+        let Some(span) = self.next_span(bytes_wanted).await? else { return Ok(None) };
+        let (data, start, bytes) = (&self.open.data, span.start, span.bytes);
+        let check = self.read.check(span);
+        let piece =
+            self.read.files.disk.read_and(Lane::Cold, data, start, bytes, move |read| Ok(check(read)));
+        piece.await?.map(Some)
+    }
+
+    /// The next piece as all share it. Of one that is no larger than `bytes_wanted` the following one is begun as well.
+    async fn next_shared_piece(&mut self, bytes_wanted: u64) -> Result<Option<Arc<Piece>>, ReadError> {
+        let mut place = self.place.clone();
+        let Some(span) = self.next_span(u64::MAX).await? else { return Ok(None) };
+        let is_small = span.bytes as u64 <= bytes_wanted;
+        let (slot, is_empty) = self.read.files.pieces.ask(self.read.key(span.line), span.bytes as u64);
+        if is_empty {
+            self.fill(span, &slot);
+        }
+        if is_small {
+            self.read_ahead().await;
+        }
+        let piece = slot.wait().await.clone()?;
+        if place.line + piece.stretches() as u64 != self.place.line {
+            // It was made when the segment was shorter, or is longer by now.
+            place.skip(&piece);
+            self.place = place;
+        }
+        Ok(Some(piece))
+    }
+
+    /// Begins to read the next piece, if there is one and room for it. What is wrong with it is told to whoever asks for it.
+    async fn read_ahead(&mut self) {
+        let here = self.place.clone();
+        let span = self.next_span(u64::MAX).await;
+        // What was read of the side file stays.
+        let behind = std::mem::replace(&mut self.place, here);
+        let Ok(Some(span)) = span else { return };
+        self.place.lines = span.stretches.iter().copied().chain(behind.lines).collect();
+        let slot = self.read.files.pieces.ask_ahead(self.read.key(span.line), span.bytes as u64);
+        if let Some(slot) = slot {
+            self.fill(span, &slot);
+        }
+    }
+
+    /// Reads a piece into its slot.
+    fn fill(&self, span: Span, slot: &Slot) {
+        let filler = Filler(Arc::clone(slot));
+        let (data, start, bytes) = (&self.open.data, span.start, span.bytes);
+        let check = self.read.check(span);
+        drop(self.read.files.disk.read_and(Lane::Cold, data, start, bytes, move |read| {
+            filler.fill(check(read).map(Arc::new));
+            Ok(())
+        }));
+    }
+
+    /// Reads lines of the side file, where none is at hand.
+    async fn read_lines(&mut self) -> Result<(), ReadError> {
+        let place = &mut self.place;
+        if place.lines.is_empty() {
+            let lines = place.line..(place.line + PAGE_LINES).min(self.read.segment.lines);
+            place.lines = self.read.lines(&self.open, lines).await?.into();
+        }
+        Ok(())
+    }
+
+    /// The next whole stretches: about `bytes_wanted`, a piece at most, one stretch at least. `None` at the end.
+    async fn next_span(&mut self, bytes_wanted: u64) -> Result<Option<Span>, ReadError> {
+        let bytes_wanted = bytes_wanted.min(self.read.files.pieces.piece_bytes());
+        let (line, start) = (self.place.line, self.place.start);
+        let damaged = || ReadError::Damaged(format!("the side file of {}", self.read.describe()));
         let mut stretches = Vec::new();
         loop {
-            if self.lines.is_empty() {
-                let lines = self.line..(self.line + PAGE_LINES).min(self.read.segment.lines);
-                self.lines = self.read.lines(&self.open, lines).await?.into();
-            }
-            let Some(next) = self.lines.front() else { break };
-            if !stretches.is_empty() && next.position.saturating_sub(start) > wanted {
+            self.read_lines().await?;
+            let place = &mut self.place;
+            let Some(next) = place.lines.front() else { break };
+            if !stretches.is_empty() && next.position.saturating_sub(start) > bytes_wanted {
                 break;
             }
-            if next.position <= self.start {
-                return Err(ReadError::Damaged(format!("the side file of {}", self.read.describe())));
+            if next.position <= place.start || next.position > self.read.segment.bytes {
+                return Err(damaged());
             }
-            self.start = next.position;
-            self.line += 1;
-            stretches.push(*next);
-            self.lines.pop_front();
+            stretches.extend(place.pass());
         }
-        let Some(last) = stretches.last() else { return Ok(None) };
-        let bytes = usize::try_from(last.position - start)
-            .ok()
-            .filter(|_| last.position <= self.read.segment.bytes)
-            .ok_or_else(|| ReadError::Damaged(format!("the side file of {}", self.read.describe())))?;
-        let disk = &self.read.files.disk;
-        let bytes = disk.read_at(Lane::Cold, &self.open.data, start, bytes).await?;
-        let (partition, base) = (self.read.partition, self.read.segment.base);
-        let check =
-            disk.run(Lane::Cold, move || check_piece(partition, base, start, first, &stretches, bytes));
-        let piece = check.await?;
-        piece.map(Some).ok_or_else(|| {
-            ReadError::Damaged(format!("{} between bytes {start} and {}", self.read.describe(), self.start))
-        })
+        if stretches.is_empty() {
+            return Ok(None);
+        }
+        let bytes = usize::try_from(self.place.start - start).map_err(|_| damaged())?;
+        Ok(Some(Span { line, start, stretches, bytes }))
+    }
+
+    /// There is more, and it makes sense to look at it for the `left` bytes of `bytes_max` that may be given.
+    fn is_worth_more(&self, left: u64, bytes_max: u64) -> bool {
+        let next = self.place.lines.front().map(|line| line.position.saturating_sub(self.place.start));
+        left > 0 && (next.is_none_or(|next| next <= left) || left > bytes_max / 2)
+    }
+
+    /// Whoever goes on from here finds the place.
+    fn stop(&self, stop: Stop) {
+        let mut places = self.open.places();
+        places.retain(|other| other.offset != stop.offset);
+        if places.len() >= PLACES_MAX {
+            places.pop_front();
+        }
+        places.push_back(stop);
     }
 }
 
@@ -382,40 +524,44 @@ impl<D: Disk> SegmentRead<D> {
     fn describe(&self) -> String {
         format!("segment {} of {}", self.segment.base, self.partition)
     }
+
+    fn key(&self, line: u64) -> PieceKey {
+        PieceKey { partition: self.partition, base: self.segment.base, life: self.life, line }
+    }
+
+    /// Makes a piece of what was read.
+    fn check(
+        &self,
+        span: Span,
+    ) -> impl FnOnce(io::Result<Bytes>) -> Result<Piece, ReadError> + Send + 'static {
+        let (partition, base, what) = (self.partition, self.segment.base, self.describe());
+        move |read| {
+            let Span { start, stretches, bytes, .. } = span;
+            Piece::check(partition, base, start, &stretches, read?).ok_or_else(|| {
+                ReadError::Damaged(format!("{what} between bytes {start} and {}", start + bytes as u64))
+            })
+        }
+    }
 }
 
 impl<F> OpenSegment<F> {
-    fn hint(&self) -> MutexGuard<'_, Option<(Offset, u64)>> {
-        self.hint.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, VecDeque<Stop>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Checks every stretch of a piece by its CRC and finds the batches. `None`: damaged.
-fn check_piece(
-    partition: TopicPartition,
-    base: Offset,
-    start: u64,
-    first_line: u64,
-    stretches: &[Line],
-    bytes: Bytes,
-) -> Option<Piece> {
-    let mut batches = Vec::new();
-    let mut from = 0;
-    for (number, line) in (first_line..).zip(stretches) {
-        let to = usize::try_from(line.position.checked_sub(start)?).ok()?;
-        let stretch = bytes.get(from..to)?;
-        let seed = stretch_crc(partition, base, start + from as u64);
-        if crc32c::crc32c_append(seed, stretch) != line.crc {
-            return None;
-        }
-        let mut walk = Batches::new(stretch);
-        for (header, range) in &mut walk {
-            batches.push(PieceBatch { header, range: from + range.start..from + range.end, line: number });
-        }
-        if walk.end() != stretch.len() {
-            return None;
-        }
-        from = to;
+/// Fills a slot, with an error where the disk never came to it.
+struct Filler(Slot);
+
+impl Filler {
+    fn fill(&self, read: Result<Arc<Piece>, ReadError>) {
+        // Whoever comes second has nothing to add.
+        drop(self.0.set(read));
     }
-    Some(Piece { bytes, batches })
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.fill(Err(ReadError::Disk("it took no more reads".to_owned())));
+    }
 }

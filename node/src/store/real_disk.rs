@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::buffers::{ALIGN_BYTES, aligned_zeros};
+use super::read_buffers::ReadBuffers;
 
 /// Operations that may wait in a lane. The store has few at a time; readers are bounded by their connections.
 const QUEUE_MAX: usize = 4096;
@@ -66,6 +67,7 @@ struct Inner {
     cold: Queue,
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
+    read_buffers: ReadBuffers,
 }
 
 /// What the threads know of each other.
@@ -102,7 +104,10 @@ impl RealDisk {
         let prepare = start("prepare", 1)?;
         let background = start("segments", 1)?;
         let cold = start("cold-read", options.cold_read_threads)?;
-        Ok(Self { inner: Arc::new(Inner { journal, prepare, background, cold, threads, shared }) })
+        let read_buffers = ReadBuffers::default();
+        Ok(Self {
+            inner: Arc::new(Inner { journal, prepare, background, cold, threads, shared, read_buffers }),
+        })
     }
 
     /// Journal and segments are written past the page cache; `false` once the file system refused it.
@@ -223,13 +228,17 @@ impl Disk for RealDisk {
         })
     }
 
-    fn read_at(&self, lane: Lane, file: &RealFile, position: u64, bytes: usize) -> Completion<Bytes> {
+    fn read_and<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        file: &RealFile,
+        position: u64,
+        bytes: usize,
+        work: impl FnOnce(io::Result<Bytes>) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T> {
         let file = file.clone();
-        self.submit(lane, move || {
-            let mut buffer = vec![0; bytes];
-            file.0.buffered.read_exact_at(&mut buffer, position)?;
-            Ok(Bytes::from(buffer))
-        })
+        let buffers = self.inner.read_buffers.clone();
+        self.submit(lane, move || work(buffers.read(&file.0.buffered, position, bytes)))
     }
 
     fn sync(&self, lane: Lane, file: &RealFile) -> Completion<()> {

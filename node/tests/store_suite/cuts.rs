@@ -436,6 +436,7 @@ fn whatever_is_done_and_wherever_it_ends_a_log_is_what_its_entries_say() {
             let mut options = cold(dir.path());
             options.reads_ahead = dice.roll(2) == 0;
             options.tail_cache_bytes = dice.roll(3) as usize * (64 << 10);
+            options.cold_cache_bytes = 16 << (10 + 3 * dice.roll(4));
             let mut model = Model::default();
             for life in 0..6 {
                 let mut node = open_when_free(&options, real_disk(dice.roll(2) == 0), model).await;

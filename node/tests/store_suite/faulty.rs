@@ -25,6 +25,10 @@ pub(crate) struct Faults {
     pub(crate) journal_stalls: AtomicBool,
     /// So many refusals for want of room.
     pub(crate) refused: AtomicU64,
+    /// So many bytes were read for readers.
+    pub(crate) cold_bytes: AtomicU64,
+    /// Reads for readers fail.
+    pub(crate) cold_reads_fail: AtomicBool,
 }
 
 impl FaultyDisk {
@@ -107,8 +111,23 @@ impl Disk for FaultyDisk {
     fn zero(&self, lane: Lane, file: &RealFile, from: u64, to: u64) -> Completion<()> {
         if self.is_full() { no_room() } else { self.inner.zero(lane, file, from, to) }
     }
-    fn read_at(&self, lane: Lane, file: &RealFile, position: u64, bytes: usize) -> Completion<Bytes> {
-        self.inner.read_at(lane, file, position, bytes)
+    fn read_and<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        file: &RealFile,
+        position: u64,
+        bytes: usize,
+        work: impl FnOnce(io::Result<Bytes>) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        if lane == Lane::Cold {
+            self.faults.cold_bytes.fetch_add(bytes as u64, Ordering::SeqCst);
+            if self.faults.cold_reads_fail.load(Ordering::SeqCst) {
+                let (completer, completion) = completion();
+                completer.complete(work(Err(io::Error::other("input/output error"))));
+                return completion;
+            }
+        }
+        self.inner.read_and(lane, file, position, bytes, work)
     }
     fn sync(&self, lane: Lane, file: &RealFile) -> Completion<()> {
         if self.sync_fails(lane) { broken() } else { self.inner.sync(lane, file) }

@@ -117,6 +117,7 @@ pub(crate) fn options(dir: &Path) -> StoreOptions {
     options.journal_file_bytes = 256 << 10;
     options.write_behind_bytes = 128 << 10;
     options.tail_cache_bytes = 2 << 20;
+    options.cold_cache_bytes = 1 << 20;
     options
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum Op {
     Unit { work: Work, done: Done<()> },
     List { dir: String, done: Done<Vec<DirEntry>> },
     Open { name: String, how: Open, done: Done<SimFile> },
-    Read { inode: Inode, position: u64, bytes: usize, done: Done<Bytes> },
+    Read { inode: Inode, position: u64, bytes: usize, then: Box<dyn FnOnce(io::Result<Bytes>) + Send> },
     Length { inode: Inode, done: Done<u64> },
     Room { done: Done<Room> },
     Run { work: Box<dyn FnOnce() + Send> },
@@ -98,8 +98,9 @@ impl Op {
             Self::Unit { work, done } => Finished::new(done, work.carry_out(files)),
             Self::List { dir, done } => Finished::new(done, files.list(&dir)),
             Self::Open { name, how, done } => Finished::new(done, files.open(&name, how).map(SimFile)),
-            Self::Read { inode, position, bytes, done } => {
-                Finished::new(done, files.read(inode, position, bytes).map(Bytes::from))
+            Self::Read { inode, position, bytes, then } => {
+                let read = files.read(inode, position, bytes).map(Bytes::from);
+                Finished(Box::new(move || then(read)))
             }
             Self::Length { inode, done } => Finished::new(done, Ok(files.disk.content(inode).len() as u64)),
             Self::Room { done } => Finished::new(done, Ok(files.room_left())),
@@ -311,13 +312,13 @@ impl Lanes {
                 }
                 Some(Finished::new(done, files.rename(&from, &to)))
             }
-            Op::Read { inode, position, bytes, done } => {
+            read @ Op::Read { inode, .. } => {
                 if lane == Lane::Cold {
                     let name = files.disk.seen().names().find(|&(_, other)| other == inode);
                     let journal = name.is_some_and(|(name, _)| name.contains("journal-"));
                     events.push(DiskEvent::ColdRead { journal });
                 }
-                Some(Finished::new(done, files.read(inode, position, bytes).map(Bytes::from)))
+                Some(read.carry_out(files))
             }
             other @ (Op::Unit { .. }
             | Op::List { .. }

@@ -138,9 +138,21 @@ impl Disk for SimDisk {
         self.submit(lane, |done| Op::unit(work, done))
     }
 
-    fn read_at(&self, lane: Lane, file: &SimFile, position: u64, bytes: usize) -> Completion<Bytes> {
+    fn read_and<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        file: &SimFile,
+        position: u64,
+        bytes: usize,
+        work: impl FnOnce(io::Result<Bytes>) -> io::Result<T> + Send + 'static,
+    ) -> Completion<T> {
         let inode = file.0;
-        self.submit(lane, |done| Op::Read { inode, position, bytes, done })
+        self.submit(lane, |done| Op::Read {
+            inode,
+            position,
+            bytes,
+            then: Box::new(move |read| done.with(work(read))),
+        })
     }
 
     fn sync(&self, lane: Lane, file: &SimFile) -> Completion<()> {

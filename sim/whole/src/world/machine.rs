@@ -252,6 +252,8 @@ impl Machine {
                 total_bytes: 40 << 20,
                 // 64 KiB a batch of the bare world's cache; without any the store takes no appends.
                 tail_cache_bytes: (self.numbers.tail_batches.max(2) as u64) << 17,
+                // Pieces of a few batches, so that there is something to read ahead.
+                cold_cache_bytes: 64 << 10,
                 requests_bytes: 1 << 20,
                 replies_bytes: 2 << 20,
                 // Less than a batch or two of the greatest: whoever sends has to wait for whoever writes.
