@@ -59,21 +59,38 @@ impl From<io::Error> for RoundError {
 
 /// What a round's parts share: what its end must sync, and memory for one piece after the other.
 struct Shared<F> {
+    /// Files to be synced one by one. Of a round with more of them none is kept open: it may have one for each partition.
     files: Vec<F>,
+    has_many_files: bool,
     dirs: Vec<PathBuf>,
     stage: Stage,
+}
+
+impl<F> Shared<F> {
+    /// A segment's files were written.
+    fn wrote(&mut self, data: F, side: F) {
+        if self.has_many_files {
+            return;
+        }
+        self.files.extend([data, side]);
+        if self.files.len() > SINGLE_SYNCS_MAX {
+            self.files.clear();
+            self.has_many_files = true;
+        }
+    }
 }
 
 impl<D: Disk> Round<D> {
     /// Writes and syncs everything.
     pub(super) async fn run(self) -> Result<Vec<Written>, RoundError> {
         let stretches = Stretches::read(&self.disk, self.jobs.iter().map(|(job, _)| job)).await?;
-        let mut shared = Shared { files: Vec::new(), dirs: Vec::new(), stage: Stage::default() };
+        let mut shared =
+            Shared { files: Vec::new(), has_many_files: false, dirs: Vec::new(), stage: Stage::default() };
         let mut written = Vec::with_capacity(self.jobs.len());
         for (job, last) in &self.jobs {
             written.push(self.write_partition(job, *last, &stretches, &mut shared).await?);
         }
-        if shared.files.len() > SINGLE_SYNCS_MAX {
+        if shared.has_many_files {
             self.disk.sync_file_system(Lane::Background, &self.log_dir).await?;
             return Ok(written);
         }
@@ -168,8 +185,7 @@ impl<D: Disk> Round<D> {
             writes.push(disk.write_at(Lane::Background, &side, side_position, lines, Then::Nothing));
         }
         settle(&mut writes).await?;
-        shared.files.push(data);
-        shared.files.push(side);
+        shared.wrote(data, side);
         Ok(segment)
     }
 

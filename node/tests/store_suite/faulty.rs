@@ -29,6 +29,33 @@ pub(crate) struct Faults {
     pub(crate) cold_bytes: AtomicU64,
     /// Reads for readers fail.
     pub(crate) cold_reads_fail: AtomicBool,
+    /// So many files are open, and were at the most.
+    pub(crate) open_files: AtomicU64,
+    pub(crate) open_files_max: AtomicU64,
+}
+
+/// An open file that is counted.
+#[derive(Debug, Clone)]
+pub(crate) struct CountedFile {
+    inner: RealFile,
+    _open: Arc<OpenFile>,
+}
+
+#[derive(Debug)]
+struct OpenFile(Arc<Faults>);
+
+impl OpenFile {
+    fn new(faults: Arc<Faults>) -> Self {
+        let open = faults.open_files.fetch_add(1, Ordering::SeqCst) + 1;
+        faults.open_files_max.fetch_max(open, Ordering::SeqCst);
+        Self(faults)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.0.open_files.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl FaultyDisk {
@@ -66,7 +93,7 @@ fn broken<T>() -> Completion<T> {
 }
 
 impl Disk for FaultyDisk {
-    type File = RealFile;
+    type File = CountedFile;
     type Lock = <RealDisk as Disk>::Lock;
 
     fn lock_now(&self, path: &Path) -> io::Result<Option<Self::Lock>> {
@@ -81,13 +108,23 @@ impl Disk for FaultyDisk {
     fn create_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
         if self.is_full() { no_room() } else { self.inner.create_dir(lane, dir) }
     }
-    fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<RealFile> {
-        if how != Open::Read && self.is_full() { no_room() } else { self.inner.open(lane, path, how) }
+    fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<CountedFile> {
+        if how != Open::Read && self.is_full() {
+            return no_room();
+        }
+        let (completer, completion) = completion();
+        let (open, faults) = (self.inner.open(lane, path, how), Arc::clone(&self.faults));
+        tokio::spawn(async move {
+            let counted =
+                open.await.map(|inner| CountedFile { inner, _open: Arc::new(OpenFile::new(faults)) });
+            completer.complete(counted);
+        });
+        completion
     }
     fn write_at(
         &self,
         lane: Lane,
-        file: &RealFile,
+        file: &CountedFile,
         position: u64,
         buffers: Vec<Bytes>,
         then: Then,
@@ -104,17 +141,17 @@ impl Disk for FaultyDisk {
         match lane {
             Lane::Background if self.is_full() => no_room(),
             Lane::Journal | Lane::Prepare | Lane::Background | Lane::Cold => {
-                self.inner.write_at(lane, file, position, buffers, then)
+                self.inner.write_at(lane, &file.inner, position, buffers, then)
             }
         }
     }
-    fn zero(&self, lane: Lane, file: &RealFile, from: u64, to: u64) -> Completion<()> {
-        if self.is_full() { no_room() } else { self.inner.zero(lane, file, from, to) }
+    fn zero(&self, lane: Lane, file: &CountedFile, from: u64, to: u64) -> Completion<()> {
+        if self.is_full() { no_room() } else { self.inner.zero(lane, &file.inner, from, to) }
     }
     fn read_and<T: Send + 'static>(
         &self,
         lane: Lane,
-        file: &RealFile,
+        file: &CountedFile,
         position: u64,
         bytes: usize,
         work: impl FnOnce(io::Result<Bytes>) -> io::Result<T> + Send + 'static,
@@ -127,10 +164,10 @@ impl Disk for FaultyDisk {
                 return completion;
             }
         }
-        self.inner.read_and(lane, file, position, bytes, work)
+        self.inner.read_and(lane, &file.inner, position, bytes, work)
     }
-    fn sync(&self, lane: Lane, file: &RealFile) -> Completion<()> {
-        if self.sync_fails(lane) { broken() } else { self.inner.sync(lane, file) }
+    fn sync(&self, lane: Lane, file: &CountedFile) -> Completion<()> {
+        if self.sync_fails(lane) { broken() } else { self.inner.sync(lane, &file.inner) }
     }
     fn sync_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
         self.inner.sync_dir(lane, dir)
@@ -138,11 +175,11 @@ impl Disk for FaultyDisk {
     fn sync_file_system(&self, lane: Lane, dir: &Path) -> Completion<()> {
         if self.sync_fails(lane) { broken() } else { self.inner.sync_file_system(lane, dir) }
     }
-    fn length(&self, lane: Lane, file: &RealFile) -> Completion<u64> {
-        self.inner.length(lane, file)
+    fn length(&self, lane: Lane, file: &CountedFile) -> Completion<u64> {
+        self.inner.length(lane, &file.inner)
     }
-    fn set_length(&self, lane: Lane, file: &RealFile, bytes: u64) -> Completion<()> {
-        self.inner.set_length(lane, file, bytes)
+    fn set_length(&self, lane: Lane, file: &CountedFile, bytes: u64) -> Completion<()> {
+        self.inner.set_length(lane, &file.inner, bytes)
     }
     fn rename(&self, lane: Lane, from: &Path, to: &Path) -> Completion<()> {
         self.inner.rename(lane, from, to)

@@ -1,8 +1,11 @@
 //! What goes in comes out: from memory, from the journal, from segments, and after every kind of end.
 
+use crate::faulty::FaultyDisk;
 use crate::support::*;
 use seedlog::store::{StoreError, StoreEvent};
 use seedlog_core::ids::Offset;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[test]
@@ -199,5 +202,25 @@ fn limits_of_a_read_are_kept_and_batches_are_never_split() {
             assert!(node.store.lease(&beyond).resolve(100, true).await.is_err());
             node.take_snapshot().await;
         }
+    });
+}
+
+#[test]
+fn many_partitions_are_written_behind_with_few_files_open() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let disk = FaultyDisk::new(real_disk(true));
+        let faults = Arc::clone(&disk.faults);
+        let mut options = options(dir.path());
+        options.open_segments_max = 8;
+        let mut node = Node::open(options, disk, Model::default()).await.expect("it opens");
+        node.create_topic(1, 300);
+        for index in 0..300 {
+            node.append(partition(1, index), 1, 100, false);
+        }
+        node.take_snapshot().await;
+        node.check_all(1000).await;
+        let open = faults.open_files_max.load(Ordering::SeqCst);
+        assert!(open < 64, "{open} files were open at once");
     });
 }
