@@ -2,6 +2,7 @@
 
 use super::Broker;
 use super::journal::Deferred;
+use super::peers::Turn;
 use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
 use crate::museum::exhibit;
 use crate::output::Outputs;
@@ -9,7 +10,37 @@ use crate::peer::{Ack, Append, Mark, OpenAnswer, OpenReply, PeerBody};
 use crate::records::ProducedBatch;
 use crate::replica::progress::PeerRun;
 use crate::replica::session::{Intake, cut_point};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+
+/// Partitions whose sessions are being opened here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Opening {
+    all: BTreeSet<TopicPartition>,
+    /// Those of them whose leader may not have been asked: most wait for the disk.
+    unasked: BTreeSet<TopicPartition>,
+    turn: Turn,
+}
+
+impl Opening {
+    fn insert(&mut self, partition: TopicPartition) {
+        self.all.insert(partition);
+        self.unasked.insert(partition);
+    }
+
+    pub(super) fn remove(&mut self, partition: TopicPartition) {
+        self.all.remove(&partition);
+        self.unasked.remove(&partition);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn unasked(&self) -> impl Iterator<Item = TopicPartition> {
+        self.unasked.iter().copied()
+    }
+}
 
 impl Broker {
     /// Opens the session of a partition with its leader, or tries again later.
@@ -41,12 +72,14 @@ impl Broker {
         let Some((session, log)) = replica.session_mut() else { return };
         let leader = session.leader();
         let open = session.ask(partition, number, log);
+        self.opening.unasked.remove(&partition);
         self.send(leader, None, PeerBody::Open(open), out);
     }
 
     /// Attempts that were not answered are made again.
     pub(super) fn resend_opens(&mut self, out: &mut Outputs) {
-        for partition in core::mem::take(&mut self.opening) {
+        for partition in self.opening.turn.next_of(&self.opening.all) {
+            self.opening.remove(partition);
             self.open_session(partition, out);
         }
     }
@@ -66,7 +99,7 @@ impl Broker {
         match reply.answer {
             OpenAnswer::Agreed => {
                 session.on_agreed(peer.run);
-                self.opening.remove(&partition);
+                self.opening.remove(partition);
                 let end = log.end();
                 self.trust(partition, out);
                 self.acknowledge_log(from, partition, reply.epoch, reply.number, end, None);

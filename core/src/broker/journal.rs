@@ -132,13 +132,12 @@ impl Broker {
         }
         let ready: Vec<TopicPartition> = self
             .opening
-            .iter()
+            .unasked()
             .filter(|partition| {
                 self.replicas.get(partition).is_some_and(|replica| {
                     replica.durable().is_settled() && replica.session().is_some_and(waits)
                 })
             })
-            .copied()
             .collect();
         for partition in ready {
             self.open_session(partition, out);

@@ -285,8 +285,9 @@ impl Broker {
 
     /// What was sent and not acknowledged is sent again; watermarks that followers do not know are told.
     pub(super) fn resend_records(&mut self, out: &mut Outputs) {
+        let peers = self.peers.iter_mut();
         let busy: Vec<(NodeId, Vec<TopicPartition>)> =
-            self.peers.iter().map(|(&node, peer)| (node, peer.busy.iter().copied().collect())).collect();
+            peers.map(|(&node, peer)| (node, peer.busy_turn.next_of(&peer.busy))).collect();
         let now = self.now.mono;
         let resend_ms = self.config.timings.resend_ms;
         for (node, partitions) in busy {
@@ -394,7 +395,8 @@ impl Broker {
     /// Proposals that nobody answered: the controller may have changed (C14).
     pub(super) fn resend_proposals(&mut self, out: &mut Outputs) {
         let (now, resend_ms) = (self.now.mono, self.config.timings.resend_ms);
-        for partition in core::mem::take(&mut self.proposing) {
+        for partition in self.proposing_turn.next_of(&self.proposing) {
+            self.proposing.remove(&partition);
             let leads = self.replicas.get_mut(&partition).and_then(Replica::leader_mut);
             let Some((leader, _)) = leads else { continue };
             match leader.asked_at() {

@@ -443,7 +443,7 @@ impl Broker {
 
     /// Leads or follows no more: who waits here is sent elsewhere (SAFETY R6).
     pub(super) fn step_down(&mut self, partition: TopicPartition, out: &mut Outputs) {
-        self.opening.remove(&partition);
+        self.opening.remove(partition);
         self.close_sessions(partition);
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         let waiters = replica.take_waiters();
@@ -479,7 +479,7 @@ impl Broker {
         let mut held = false;
         for index in 0..partitions {
             let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
-            self.opening.remove(&partition);
+            self.opening.remove(partition);
             self.close_sessions(partition);
             self.doubtful.remove(&partition);
             if let Some(mut replica) = self.replicas.remove(&partition) {

@@ -64,13 +64,14 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use controller::Controller;
+use follow::Opening;
 use forward::Forwarded;
 use founding::Founding;
 use journal::JournalProgress;
 use log_dirs::LogDirs;
 use membership::Membership;
 use offsets::OffsetsWait;
-use peers::Peer;
+use peers::{Peer, Turn};
 use retention::RetentionRound;
 use timers::{Timer, Timers};
 use waits::PartsWait;
@@ -106,10 +107,10 @@ pub struct Broker {
     is_newly_doubtful: bool,
     /// Logs that may lack their last records (SAFETY J4).
     doubtful: BTreeSet<TopicPartition>,
-    /// Partitions whose sessions are being opened here.
-    opening: BTreeSet<TopicPartition>,
+    opening: Opening,
     /// Partitions led here with an ISR that is proposed, or has to be once more.
     proposing: BTreeSet<TopicPartition>,
+    proposing_turn: Turn,
     /// Partitions led here with requests that wait for records to be deleted.
     deleting: BTreeSet<TopicPartition>,
     retention: RetentionRound,

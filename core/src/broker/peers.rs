@@ -11,6 +11,7 @@ use crate::time::MonoMs;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 /// What this node knows of another one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Peer {
     pub(super) waiting: BTreeSet<TopicPartition>,
     /// Sessions that it asked for in epochs that this node does not know of yet. Once it would have asked again they are dropped.
     pub(super) early: BTreeMap<TopicPartition, (PeerRun, Open)>,
+    /// Where the last turn through `busy` ended.
+    pub(super) busy_turn: Turn,
     /// Acknowledgements that leave at the end of the step.
     acks: BTreeMap<TopicPartition, Ack>,
 }
@@ -40,6 +43,31 @@ impl Peer {
     /// The copy that was acknowledged is gone.
     pub(super) fn forget_ack(&mut self, partition: TopicPartition) {
         self.acks.remove(&partition);
+    }
+}
+
+/// What is looked at again goes in turns: of many partitions a few at a time, so that who is slow to answer is not asked the more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Turn {
+    last: Option<TopicPartition>,
+}
+
+impl Turn {
+    /// Partitions of one turn.
+    const PARTITIONS: usize = 4_096;
+
+    /// The next ones: all, where they are few, and otherwise those behind the last turn's.
+    pub(super) fn next_of(&mut self, all: &BTreeSet<TopicPartition>) -> Vec<TopicPartition> {
+        if all.len() <= Self::PARTITIONS {
+            self.last = None;
+            return all.iter().copied().collect();
+        }
+        let behind = (self.last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut turn: Vec<TopicPartition> = all.range(behind).take(Self::PARTITIONS).copied().collect();
+        let left = Self::PARTITIONS - turn.len();
+        turn.extend(all.iter().take(left));
+        self.last = turn.last().copied();
+        turn
     }
 }
 
@@ -233,5 +261,34 @@ impl Broker {
         // Two folders that bore one node id count their runs apart: part of the folder's name tells them apart.
         let [.., a, b, c, d] = self.config.incarnation.0;
         RunId(self.boot << 32 | u64::from(u32::from_be_bytes([a, b, c, d])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{PartitionIndex, Uuid};
+
+    fn partitions(indices: core::ops::Range<usize>) -> BTreeSet<TopicPartition> {
+        let partition = |index| PartitionIndex(i32::try_from(index).expect("few"));
+        indices.map(|at| TopicPartition { topic_id: Uuid([1; 16]), partition: partition(at) }).collect()
+    }
+
+    #[test]
+    fn turns_go_round_and_leave_nobody_out() {
+        let all = partitions(0..Turn::PARTITIONS * 5 / 2);
+        let mut turn = Turn::default();
+        let mut seen: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+        for _ in 0..5 {
+            let next = turn.next_of(&all);
+            assert_eq!(next.len(), Turn::PARTITIONS);
+            next.into_iter().for_each(|partition| *seen.entry(partition).or_default() += 1);
+        }
+        assert!(all.iter().all(|partition| seen[partition] == 2));
+        // Some were answered since, also the one that the last turn ended with.
+        let fewer = partitions(7..Turn::PARTITIONS * 2);
+        assert_eq!(turn.next_of(&fewer).len(), Turn::PARTITIONS);
+        let few = partitions(3..20);
+        assert_eq!(turn.next_of(&few), few.iter().copied().collect::<Vec<_>>());
     }
 }

@@ -1,9 +1,11 @@
 //! From what recovery left to a broker that serves: registration, new leader epochs, removals that were not finished.
 
+use super::follow::Opening;
 use super::founding::Founding;
 use super::journal::{Deferred, JournalProgress};
 use super::log_dirs::LogDirs;
 use super::membership::Membership;
+use super::peers::Turn;
 use super::retention::RetentionRound;
 use super::timers::{Timer, Timers};
 use super::{Broker, Counts, Drop, Phase, ProducerIds};
@@ -68,8 +70,9 @@ impl Broker {
             peers: BTreeMap::new(),
             forwards: BTreeMap::new(),
             doubtful: recovered.doubtful,
-            opening: BTreeSet::new(),
+            opening: Opening::default(),
             proposing: BTreeSet::new(),
+            proposing_turn: Turn::default(),
             producer_ids: ProducerIds::default(),
             with_producers: with_producers.map(|(&partition, _)| partition).collect(),
             replicas,
