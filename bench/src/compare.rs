@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 4;
 pub struct CompareArgs {
     #[command(flatten)]
     sides: Sides,
-    /// Rows; without it all of them
+    /// Rows; without it all that need nothing but the brokers
     #[arg(long, value_delimiter = ',')]
     rows: Vec<Row>,
     /// Seconds that a row lasts
@@ -57,7 +57,7 @@ struct Run {
 /// A cluster does not start, or a run met an error.
 pub fn run(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
     let programs = args.sides.programs();
-    let rows = if args.rows.is_empty() { Row::ALL.to_vec() } else { args.rows.clone() };
+    let rows = if args.rows.is_empty() { Row::OWN.to_vec() } else { args.rows.clone() };
     let mut runs = Vec::new();
     for &nodes in &args.sides.nodes {
         let mut clusters = Vec::new();

@@ -5,6 +5,7 @@ use crate::broker::{Cluster, Kind, Usage};
 use crate::load::LoadError;
 use crate::load::client::{Client, Leaders, NewTopic};
 use crate::load::produce::{Shape, produce, produce_each};
+use crate::rows::settle;
 use crate::say::{eprintln, println};
 use crate::sides::Sides;
 use crate::table::{Cell, table};
@@ -174,6 +175,7 @@ impl Book<'_> {
     /// What it uses while nobody asks for anything, once it has come to rest.
     fn idle(&mut self, stage: Stage, cluster: &Cluster) -> Result<(), LoadError> {
         std::thread::sleep(Duration::from_secs(5));
+        settle(cluster)?;
         let time = Duration::from_secs_f64(self.args.idle_seconds);
         let before = cluster.usage()?;
         std::thread::sleep(time);

@@ -5,7 +5,7 @@ use crate::load::client::{Client, Leaders, NewTopic};
 use crate::load::fetch::{Reading, fetch};
 use crate::load::produce::{Shape, produce};
 use crate::load::roundtrip::roundtrip;
-use crate::load::{Latency, LoadError, Loaded};
+use crate::load::{Latency, LoadError, Loaded, tools};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io;
@@ -48,6 +48,12 @@ pub enum Row {
     Cold,
     /// As `produce-1k`, while a reader reads what was written before, from its beginning on.
     Mixed,
+    /// Kafka's `kafka-producer-perf-test`, records of 1 KiB. Needs java and Kafka's jars; not among the rows that run unasked.
+    JavaProduce,
+    /// `kcat -P`, librdkafka: records of 1 KiB. Not among the rows that run unasked.
+    KcatProduce,
+    /// `kcat -C`, which reads them. Not among the rows that run unasked.
+    KcatFetch,
 }
 
 /// What a row measured.
@@ -74,8 +80,8 @@ pub struct Measured {
 }
 
 impl Row {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
+    /// Those that need nothing but the brokers.
+    pub const OWN: [Self; 10] = [
         Self::Produce1k,
         Self::Produce100b,
         Self::Single32,
@@ -102,6 +108,9 @@ impl Row {
             Self::Tail10 => "tail fetch, 10 readers",
             Self::Cold => "cold fetch",
             Self::Mixed => "produce 1 KiB x 64, and a reader",
+            Self::JavaProduce => "kafka-producer-perf-test",
+            Self::KcatProduce => "kcat -P",
+            Self::KcatFetch => "kcat -C",
         }
     }
 
@@ -110,7 +119,14 @@ impl Row {
             Shape { value_bytes: 1024, records: 64, in_flight: 5, connections: 1, rate: None, time };
         let single = Shape { value_bytes: 100, records: 1, in_flight: 32, ..batches };
         match self {
-            Self::Produce1k | Self::Tail1 | Self::Tail10 | Self::Cold | Self::Mixed => batches,
+            Self::Produce1k
+            | Self::Tail1
+            | Self::Tail10
+            | Self::Cold
+            | Self::Mixed
+            | Self::JavaProduce
+            | Self::KcatProduce
+            | Self::KcatFetch => batches,
             Self::Produce100b => Shape { value_bytes: 100, records: 1000, ..batches },
             Self::Single32 | Self::RoundTrip => single,
             Self::Single256 => Shape { in_flight: 64, connections: 4, ..single },
@@ -133,10 +149,10 @@ impl Row {
         let replicas = i16::try_from(cluster.plan().nodes().min(3)).unwrap_or(1);
         let topic = NewTopic { name, partitions: PARTITIONS, replicas };
         let leaders = client.create_topic(&topic)?;
-        let parts = self.prepare(name, &leaders, cluster)?;
+        let parts = self.prepare(name, &leaders, cluster, time)?;
         let (before, machine, others_before) = (cluster.usage()?, Machine::now()?, sum(others)?);
         let began = Instant::now();
-        let done = self.load(name, &leaders, &parts, time)?;
+        let done = self.load(name, &leaders, &parts, (cluster, time))?;
         settle(cluster)?;
         let (usage, elapsed) = (cluster.usage()?, began.elapsed().as_secs_f64());
         let cpu_s = usage.cpu_s - before.cpu_s;
@@ -157,7 +173,13 @@ impl Row {
     }
 
     /// Writes what is to be read, and says from where to where each partition is read.
-    fn prepare(self, name: &str, leaders: &Leaders, cluster: &Cluster) -> Result<Vec<(i64, i64)>, LoadError> {
+    fn prepare(
+        self,
+        name: &str,
+        leaders: &Leaders,
+        cluster: &Cluster,
+        time: Duration,
+    ) -> Result<Vec<(i64, i64)>, LoadError> {
         match self {
             Self::Tail1 | Self::Tail10 => {
                 let bytes_a_record = self.fill(name, leaders, 0)?;
@@ -183,7 +205,14 @@ impl Row {
             | Self::Single32
             | Self::Single256
             | Self::Open1000
-            | Self::RoundTrip => Ok(Vec::new()),
+            | Self::RoundTrip
+            | Self::JavaProduce
+            | Self::KcatProduce => Ok(Vec::new()),
+            Self::KcatFetch => {
+                tools::kcat_produce(cluster.bootstrap(), name, tool_records(time))?;
+                settle(cluster)?;
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -203,7 +232,7 @@ impl Row {
         name: &str,
         leaders: &Leaders,
         parts: &[(i64, i64)],
-        time: Duration,
+        (cluster, time): (&Cluster, Duration),
     ) -> Result<Loaded, LoadError> {
         let reading = Reading { readers: 1, time, once: false };
         match self {
@@ -224,8 +253,32 @@ impl Row {
             Self::Produce1k | Self::Produce100b | Self::Single32 | Self::Single256 | Self::Open1000 => {
                 produce(name, leaders, &self.shape(time))
             }
+            Self::JavaProduce => {
+                let kafka = cluster.programs().kafka.as_deref();
+                let kafka = kafka.ok_or_else(|| LoadError::Refused("this row needs --kafka".to_owned()))?;
+                let records = tool_records(time);
+                let loaded = tools::java_produce(kafka, cluster.bootstrap(), name, records)?;
+                counted(name, leaders, records).map(|()| loaded)
+            }
+            Self::KcatProduce => {
+                let records = tool_records(time);
+                let loaded = tools::kcat_produce(cluster.bootstrap(), name, records)?;
+                counted(name, leaders, records).map(|()| loaded)
+            }
+            Self::KcatFetch => tools::kcat_fetch(cluster.bootstrap(), name, tool_records(time)),
         }
     }
+}
+
+/// Records that a tool writes or reads in a run of this length: it is told their number, and no time.
+fn tool_records(time: Duration) -> u64 {
+    (time.as_secs_f64() * 100_000.0) as u64
+}
+
+/// The logs hold exactly what a tool wrote.
+fn counted(name: &str, leaders: &Leaders, expected: u64) -> Result<(), LoadError> {
+    let found = ends(name, leaders)?.iter().map(|&end| u64::try_from(end).unwrap_or(0)).sum();
+    if found == expected { Ok(()) } else { Err(LoadError::Miscounted { expected, found }) }
 }
 
 /// Where each partition's log ends.
@@ -237,7 +290,7 @@ fn ends(name: &str, leaders: &Leaders) -> Result<Vec<i64>, LoadError> {
 }
 
 /// Waits until a cluster has done what it put off: what a run costs is counted to its end.
-fn settle(cluster: &Cluster) -> io::Result<()> {
+pub(crate) fn settle(cluster: &Cluster) -> io::Result<()> {
     let began = Instant::now();
     let look = Duration::from_millis(500);
     loop {

@@ -215,6 +215,12 @@ impl Cluster {
         self.plan.address(1)
     }
 
+    /// Where the programs are.
+    #[must_use]
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
     /// What was started.
     #[must_use]
     pub fn plan(&self) -> &Plan {

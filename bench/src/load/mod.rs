@@ -1,13 +1,15 @@
 //! The load generator: prebuilt batches over plain sockets on one thread, so that it costs less than the brokers that it loads.
 //!
 //! * [`client`]: what is asked before and after; * [`produce`]: a closed loop with so many requests in flight, or an open one at a
-//!   rate; * [`fetch`]: readers; * [`roundtrip`]: from the producer's hand to the consumer's; * [`socket`]: bytes in and out.
+//!   rate; * [`fetch`]: readers; * [`roundtrip`]: from the producer's hand to the consumer's; * [`tools`]: other
+//!   people's; * [`socket`]: bytes in and out.
 
 pub mod client;
 pub mod fetch;
 pub mod produce;
 pub mod roundtrip;
 mod socket;
+pub mod tools;
 
 use hdrhistogram::Histogram;
 use seedlog_core::wire::{ApiKey, WireError};
@@ -48,7 +50,7 @@ impl LoadError {
 }
 
 /// Latencies, in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Latency {
     /// The median.
     pub p50_us: u64,

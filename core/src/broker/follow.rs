@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::journal::Deferred;
-use super::peers::Turn;
+use super::peers::InTurns;
 use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
 use crate::museum::exhibit;
 use crate::output::Outputs;
@@ -16,10 +16,9 @@ use alloc::vec::Vec;
 /// Partitions whose sessions are being opened here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Opening {
-    all: BTreeSet<TopicPartition>,
+    all: InTurns,
     /// Those of them whose leader may not have been asked: most wait for the disk.
     unasked: BTreeSet<TopicPartition>,
-    turn: Turn,
 }
 
 impl Opening {
@@ -29,7 +28,7 @@ impl Opening {
     }
 
     pub(super) fn remove(&mut self, partition: TopicPartition) {
-        self.all.remove(&partition);
+        self.all.remove(partition);
         self.unasked.remove(&partition);
     }
 
@@ -78,7 +77,7 @@ impl Broker {
 
     /// Attempts that were not answered are made again.
     pub(super) fn resend_opens(&mut self, out: &mut Outputs) {
-        for partition in self.opening.turn.next_of(&self.opening.all) {
+        for partition in self.opening.all.next_turn() {
             self.opening.remove(partition);
             self.open_session(partition, out);
         }

@@ -149,7 +149,7 @@ impl Broker {
         });
         let peer = self.peers.entry(node).or_default();
         if quiet {
-            peer.busy.remove(&partition);
+            peer.busy.remove(partition);
         } else {
             peer.busy.insert(partition);
             self.timers.arm_by(self.now.mono + self.config.timings.resend_ms, Timer::Resend);
@@ -287,7 +287,7 @@ impl Broker {
     pub(super) fn resend_records(&mut self, out: &mut Outputs) {
         let peers = self.peers.iter_mut();
         let busy: Vec<(NodeId, Vec<TopicPartition>)> =
-            peers.map(|(&node, peer)| (node, peer.busy_turn.next_of(&peer.busy))).collect();
+            peers.map(|(&node, peer)| (node, peer.busy.next_turn())).collect();
         let now = self.now.mono;
         let resend_ms = self.config.timings.resend_ms;
         for (node, partitions) in busy {
@@ -296,7 +296,7 @@ impl Broker {
             for partition in partitions {
                 let leads = self.replicas.get_mut(&partition).and_then(Replica::leader_mut);
                 let Some(progress) = leads.and_then(|(leader, _)| leader.follower_mut(node)) else {
-                    self.peers.entry(node).or_default().busy.remove(&partition);
+                    self.peers.entry(node).or_default().busy.remove(partition);
                     continue;
                 };
                 let freed = progress.rewind_if_stalled(now, resend_ms);
@@ -395,8 +395,8 @@ impl Broker {
     /// Proposals that nobody answered: the controller may have changed (C14).
     pub(super) fn resend_proposals(&mut self, out: &mut Outputs) {
         let (now, resend_ms) = (self.now.mono, self.config.timings.resend_ms);
-        for partition in self.proposing_turn.next_of(&self.proposing) {
-            self.proposing.remove(&partition);
+        for partition in self.proposing.next_turn() {
+            self.proposing.remove(partition);
             let leads = self.replicas.get_mut(&partition).and_then(Replica::leader_mut);
             let Some((leader, _)) = leads else { continue };
             match leader.asked_at() {
@@ -433,10 +433,10 @@ impl Broker {
         for (node, bytes) in freed {
             let peer = self.peers.entry(node).or_default();
             peer.in_flight_bytes = peer.in_flight_bytes.saturating_sub(bytes);
-            peer.busy.remove(&partition);
+            peer.busy.remove(partition);
         }
         self.timers.disarm(Timer::Lag(partition));
-        self.proposing.remove(&partition);
+        self.proposing.remove(partition);
     }
 }
 

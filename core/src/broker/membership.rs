@@ -296,7 +296,7 @@ impl Broker {
                     let freed = progress.close();
                     let peer = self.peers.entry(node).or_default();
                     peer.in_flight_bytes = peer.in_flight_bytes.saturating_sub(freed);
-                    peer.busy.remove(partition);
+                    peer.busy.remove(*partition);
                 }
             }
         }
@@ -421,7 +421,7 @@ impl Broker {
         if state.partition_epoch > leader.partition_epoch {
             self.counts.on_isr(leader.isr().len(), state.isr.len());
             leader.on_state(state, min_insync);
-            self.proposing.remove(&partition);
+            self.proposing.remove(partition);
             self.advance_watermark(partition, out);
             self.review_isr(partition, out);
         }

@@ -71,7 +71,7 @@ use journal::JournalProgress;
 use log_dirs::LogDirs;
 use membership::Membership;
 use offsets::OffsetsWait;
-use peers::{Peer, Turn};
+use peers::{InTurns, Peer};
 use retention::RetentionRound;
 use timers::{Timer, Timers};
 use waits::PartsWait;
@@ -109,8 +109,7 @@ pub struct Broker {
     doubtful: BTreeSet<TopicPartition>,
     opening: Opening,
     /// Partitions led here with an ISR that is proposed, or has to be once more.
-    proposing: BTreeSet<TopicPartition>,
-    proposing_turn: Turn,
+    proposing: InTurns,
     /// Partitions led here with requests that wait for records to be deleted.
     deleting: BTreeSet<TopicPartition>,
     retention: RetentionRound,

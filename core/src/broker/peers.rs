@@ -23,13 +23,11 @@ pub(super) struct Peer {
     /// Bytes of record batches on their way to it.
     pub(super) in_flight_bytes: u64,
     /// Partitions led here that it has not all of, or whose watermark it does not know.
-    pub(super) busy: BTreeSet<TopicPartition>,
+    pub(super) busy: InTurns,
     /// Partitions that have something for the peer, and found no room in its window. One that has nothing any more may be here.
     pub(super) waiting: BTreeSet<TopicPartition>,
     /// Sessions that it asked for in epochs that this node does not know of yet. Once it would have asked again they are dropped.
     pub(super) early: BTreeMap<TopicPartition, (PeerRun, Open)>,
-    /// Where the last turn through `busy` ended.
-    pub(super) busy_turn: Turn,
     /// Acknowledgements that leave at the end of the step.
     acks: BTreeMap<TopicPartition, Ack>,
 }
@@ -46,26 +44,41 @@ impl Peer {
     }
 }
 
-/// What is looked at again goes in turns: of many partitions a few at a time, so that who is slow to answer is not asked the more.
+/// Partitions that are looked at again and again, in turns: of many a few at a time, so that who is slow to answer is not asked the
+/// more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Turn {
+pub(super) struct InTurns {
+    all: BTreeSet<TopicPartition>,
+    /// Where the last turn ended.
     last: Option<TopicPartition>,
 }
 
-impl Turn {
+impl InTurns {
     /// Partitions of one turn.
     const PARTITIONS: usize = 4_096;
 
-    /// The next ones: all, where they are few, and otherwise those behind the last turn's.
-    pub(super) fn next_of(&mut self, all: &BTreeSet<TopicPartition>) -> Vec<TopicPartition> {
-        if all.len() <= Self::PARTITIONS {
+    pub(super) fn insert(&mut self, partition: TopicPartition) {
+        self.all.insert(partition);
+    }
+
+    pub(super) fn remove(&mut self, partition: TopicPartition) {
+        self.all.remove(&partition);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The next ones: all, where they are few, and otherwise those behind the last turn's, and around.
+    pub(super) fn next_turn(&mut self) -> Vec<TopicPartition> {
+        if self.all.len() <= Self::PARTITIONS {
             self.last = None;
-            return all.iter().copied().collect();
+            return self.all.iter().copied().collect();
         }
         let behind = (self.last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let mut turn: Vec<TopicPartition> = all.range(behind).take(Self::PARTITIONS).copied().collect();
+        let mut turn: Vec<TopicPartition> = self.all.range(behind).take(Self::PARTITIONS).copied().collect();
         let left = Self::PARTITIONS - turn.len();
-        turn.extend(all.iter().take(left));
+        turn.extend(self.all.iter().take(left));
         self.last = turn.last().copied();
         turn
     }
@@ -269,26 +282,28 @@ mod tests {
     use super::*;
     use crate::ids::{PartitionIndex, Uuid};
 
-    fn partitions(indices: core::ops::Range<usize>) -> BTreeSet<TopicPartition> {
+    fn in_turns(indices: core::ops::Range<usize>) -> InTurns {
         let partition = |index| PartitionIndex(i32::try_from(index).expect("few"));
-        indices.map(|at| TopicPartition { topic_id: Uuid([1; 16]), partition: partition(at) }).collect()
+        let all = indices.map(|at| TopicPartition { topic_id: Uuid([1; 16]), partition: partition(at) });
+        InTurns { all: all.collect(), last: None }
     }
 
     #[test]
     fn turns_go_round_and_leave_nobody_out() {
-        let all = partitions(0..Turn::PARTITIONS * 5 / 2);
-        let mut turn = Turn::default();
+        let mut many = in_turns(0..InTurns::PARTITIONS * 5 / 2);
         let mut seen: BTreeMap<TopicPartition, usize> = BTreeMap::new();
         for _ in 0..5 {
-            let next = turn.next_of(&all);
-            assert_eq!(next.len(), Turn::PARTITIONS);
-            next.into_iter().for_each(|partition| *seen.entry(partition).or_default() += 1);
+            let turn = many.next_turn();
+            assert_eq!(turn.len(), InTurns::PARTITIONS);
+            turn.into_iter().for_each(|partition| *seen.entry(partition).or_default() += 1);
         }
-        assert!(all.iter().all(|partition| seen[partition] == 2));
-        // Some were answered since, also the one that the last turn ended with.
-        let fewer = partitions(7..Turn::PARTITIONS * 2);
-        assert_eq!(turn.next_of(&fewer).len(), Turn::PARTITIONS);
-        let few = partitions(3..20);
-        assert_eq!(turn.next_of(&few), few.iter().copied().collect::<Vec<_>>());
+        assert!(many.all.iter().all(|partition| seen[partition] == 2));
+        // The one that the last turn ended with is settled meanwhile.
+        let last = many.next_turn()[InTurns::PARTITIONS - 1];
+        many.remove(last);
+        assert!(many.next_turn()[0] > last);
+        let mut few = in_turns(3..20);
+        assert_eq!(few.next_turn(), few.all.iter().copied().collect::<Vec<_>>());
+        assert_eq!(few.next_turn().len(), 17, "few are looked at each time");
     }
 }

@@ -258,7 +258,7 @@ impl Broker {
             self.quorum.role = Role::Unattached;
             for node in in_flight {
                 if let Some(peer) = self.peers.get_mut(&node) {
-                    peer.busy.remove(&TopicPartition::METADATA);
+                    peer.busy.remove(TopicPartition::METADATA);
                 }
             }
             self.timers.disarm(Timer::QuorumBeat);

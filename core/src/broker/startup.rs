@@ -5,7 +5,7 @@ use super::founding::Founding;
 use super::journal::{Deferred, JournalProgress};
 use super::log_dirs::LogDirs;
 use super::membership::Membership;
-use super::peers::Turn;
+use super::peers::InTurns;
 use super::retention::RetentionRound;
 use super::timers::{Timer, Timers};
 use super::{Broker, Counts, Drop, Phase, ProducerIds};
@@ -71,8 +71,7 @@ impl Broker {
             forwards: BTreeMap::new(),
             doubtful: recovered.doubtful,
             opening: Opening::default(),
-            proposing: BTreeSet::new(),
-            proposing_turn: Turn::default(),
+            proposing: InTurns::default(),
             producer_ids: ProducerIds::default(),
             with_producers: with_producers.map(|(&partition, _)| partition).collect(),
             replicas,
