@@ -12,13 +12,13 @@ use std::process::Command;
 
 /// The first seed that finds each where nobody means harm and no partition moves: seeds are older than both.
 const KEPT: [(Exhibit, u64); 18] = [
-    (Exhibit::A1, 85),
-    (Exhibit::A3, 531),
+    (Exhibit::A1, 99),
+    (Exhibit::A3, 752),
     (Exhibit::A11, 9),
     (Exhibit::A12, 2),
     (Exhibit::C1, 9),
     (Exhibit::C2, 1),
-    (Exhibit::C5, 78),
+    (Exhibit::C5, 74),
     (Exhibit::C7, 2),
     (Exhibit::D1, 413),
     (Exhibit::D3, 0),
@@ -29,7 +29,7 @@ const KEPT: [(Exhibit, u64); 18] = [
     (Exhibit::N1, 0),
     (Exhibit::N2, 0),
     (Exhibit::N4, 2),
-    (Exhibit::N5, 32),
+    (Exhibit::N5, 34),
 ];
 
 #[test]
