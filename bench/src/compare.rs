@@ -166,6 +166,8 @@ fn cells(runs: &[Run], rows: &[Row], nodes: &[u16]) -> Vec<Cell> {
         for &row in rows {
             for (what, number) in COLUMNS {
                 let of = runs.iter().filter(|run| (run.row, run.nodes) == (row, nodes));
+                // What a row does not have: a tool's latency, what a reader writes.
+                let of = of.filter(|run| number(&run.measured) > 0.0);
                 cells.extend(of.map(|run| Cell {
                     row: format!("{}, RF {}", row.title(), nodes.min(3)),
                     what,

@@ -96,7 +96,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         ("journal.file.bytes=67108865", "must be a multiple of 4096"),
         ("memory.tail.cache.bytes=300000000", "may be at most 268435456 with memory.budget.bytes"),
-        ("memory.budget.bytes=134217728", "may be at most 50331648 with memory.budget.bytes=134217728"),
+        ("memory.budget.bytes=134217728", "may be at most 46137344 with memory.budget.bytes=134217728"),
         ("process.roles=broker", "list the controllers in controller.quorum.voters"),
         ("log.dirs=a,b", "this release takes one folder"),
         ("log.dirs=,", "must name a folder"),

@@ -434,14 +434,14 @@ fn check_sizes(settings: &Settings, config: &NodeConfig, errors: &mut Vec<Config
             config.request_bytes_max.into(),
             "memory.budget.bytes",
             memory.requests_bytes,
-            "a request must fit into the half of the budget, without the newest records, that requests may take",
+            "a request must fit into the half of the budget, without the caches, that requests may take",
         ),
         (
             "fetch.max.bytes",
             config.fetch_bytes_max.into(),
             "memory.budget.bytes",
             memory.replies_bytes,
-            "a reply must fit into the third of the budget, without the newest records, that replies may take",
+            "a reply must fit into the third of the budget, without the caches, that replies may take",
         ),
     ];
     for (key, size, larger, size_max, why) in rules {

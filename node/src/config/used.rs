@@ -306,7 +306,7 @@ pub(super) const USED: &[Entry] = &[
         "memory.tail.cache.bytes",
         Kind::Long(8 * MIB, 1024 * GIB),
         None,
-        "The part of memory.budget.bytes that keeps the newest records. Not set: a quarter of it.",
+        "The part of memory.budget.bytes that keeps the newest records. Not set: a quarter of it. A sixteenth keeps what was read of old ones.",
     ),
     used(
         "message.max.bytes",
