@@ -17,9 +17,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Lines that are read at once.
-const PAGE_LINES: u64 = 512;
+const PAGE_LINES: u64 = 256;
 /// Places of a segment where readers stopped.
-const PLACES_MAX: usize = 8;
+const PLACES_MAX: usize = 4;
 
 /// Why bytes cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
