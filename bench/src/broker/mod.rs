@@ -4,7 +4,7 @@ mod kafka;
 mod seedlog;
 mod usage;
 
-pub use usage::{Machine, Usage};
+pub use usage::{Machine, Usage, ended_children_cpu_s};
 
 use crate::load::client::Client;
 use rustix::fs::{Advice, fadvise};

@@ -23,14 +23,10 @@ impl Usage {
     /// It has ended.
     pub fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name in brackets may have blanks of its own.
-        let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let mut ticks = behind.split_whitespace().skip(11).map(|text| text.parse::<u64>().unwrap_or(0));
-        let ticks = ticks.next().unwrap_or(0) + ticks.next().unwrap_or(0);
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
         Ok(Self {
-            cpu_s: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            cpu_s: cpu_s(&stat, UTIME),
             resident_bytes: field(&status, "VmRSS:") * 1024,
             resident_bytes_max: field(&status, "VmHWM:") * 1024,
             written_bytes: field(&io, "write_bytes:"),
@@ -44,6 +40,27 @@ impl Usage {
         self.resident_bytes_max += other.resident_bytes_max;
         self.written_bytes += other.written_bytes;
     }
+}
+
+/// Where a process's own time in user mode stands in its `stat`, counted from behind its name; the kernel's follows (proc(5)).
+const UTIME: usize = 11;
+/// That of its children that have ended.
+const CUTIME: usize = 13;
+
+/// Processor time of this process's children that have ended, in seconds.
+///
+/// # Errors
+/// As the system says.
+pub fn ended_children_cpu_s() -> io::Result<f64> {
+    Ok(cpu_s(&fs::read_to_string("/proc/self/stat")?, CUTIME))
+}
+
+fn cpu_s(stat: &str, field: usize) -> f64 {
+    // The name in brackets may have blanks of its own.
+    let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let both = behind.split_whitespace().skip(field).take(2);
+    let ticks: u64 = both.map(|text| text.parse::<u64>().unwrap_or(0)).sum();
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
 /// The whole machine.

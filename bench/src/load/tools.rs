@@ -2,7 +2,7 @@
 //! own, and share the machine with the brokers: what they show is what users see.
 
 use super::{Latency, LoadError, Loaded};
-use std::fs;
+use crate::broker::ended_children_cpu_s;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,11 +32,11 @@ pub fn java_produce(
     command.args(["--bootstrap-server", &bootstrap.to_string()]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut child = child.map_err(|error| cannot_start("java", &error))?;
-    let before = children_cpu_s()?;
+    let before = ended_children_cpu_s()?;
     let mut said = String::new();
     child.stdout.take().ok_or_else(closed)?.read_to_string(&mut said)?;
     ended("kafka-producer-perf-test", &mut child)?;
-    let own_cpu_s = children_cpu_s()? - before;
+    let own_cpu_s = ended_children_cpu_s()? - before;
     let summary = Summary::read(&said).ok_or_else(|| {
         LoadError::Refused(format!("kafka-producer-perf-test says nothing that can be read: {said}"))
     })?;
@@ -49,7 +49,7 @@ pub fn java_produce(
 /// As [`java_produce`].
 pub fn kcat_produce(bootstrap: SocketAddr, topic: &str, records: u64) -> Result<Loaded, LoadError> {
     let began = Instant::now();
-    let before = children_cpu_s()?;
+    let before = ended_children_cpu_s()?;
     let mut child = kcat(bootstrap, topic, &["-P"], Stdio::piped(), Stdio::null())?;
     let mut input = child.stdin.take().ok_or_else(closed)?;
     let line = [vec![b'x'; VALUE_BYTES], vec![b'\n']].concat();
@@ -63,7 +63,7 @@ pub fn kcat_produce(bootstrap: SocketAddr, topic: &str, records: u64) -> Result<
     drop(input);
     ended("kcat", &mut child)?;
     let seconds = began.elapsed().as_secs_f64();
-    Ok(loaded(records, seconds, children_cpu_s()? - before, Latency::default()))
+    Ok(loaded(records, seconds, ended_children_cpu_s()? - before, Latency::default()))
 }
 
 /// Reads a topic from its start to its end with `kcat -C` at librdkafka's defaults.
@@ -72,7 +72,7 @@ pub fn kcat_produce(bootstrap: SocketAddr, topic: &str, records: u64) -> Result<
 /// As [`java_produce`]; it reads another number of records than `records`.
 pub fn kcat_fetch(bootstrap: SocketAddr, topic: &str, records: u64) -> Result<Loaded, LoadError> {
     let began = Instant::now();
-    let before = children_cpu_s()?;
+    let before = ended_children_cpu_s()?;
     // A byte for each record: they are counted.
     let arguments = ["-C", "-q", "-e", "-o", "beginning", "-f", "."];
     let mut child = kcat(bootstrap, topic, &arguments, Stdio::null(), Stdio::piped())?;
@@ -82,7 +82,7 @@ pub fn kcat_fetch(bootstrap: SocketAddr, topic: &str, records: u64) -> Result<Lo
         return Err(LoadError::Miscounted { expected: records, found });
     }
     let seconds = began.elapsed().as_secs_f64();
-    Ok(loaded(records, seconds, children_cpu_s()? - before, Latency::default()))
+    Ok(loaded(records, seconds, ended_children_cpu_s()? - before, Latency::default()))
 }
 
 fn kcat(
@@ -115,14 +115,6 @@ fn cannot_start(program: &str, error: &io::Error) -> LoadError {
 
 fn closed() -> LoadError {
     LoadError::Refused("a pipe to a tool is closed".to_owned())
-}
-
-/// Processor time of the children that have ended, in seconds.
-fn children_cpu_s() -> Result<f64, LoadError> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = behind.split_whitespace().skip(13).take(2).map(|text| text.parse::<u64>().unwrap_or(0));
-    Ok(ticks.sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// What `kafka-producer-perf-test` says at its end.

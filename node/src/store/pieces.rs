@@ -1,13 +1,12 @@
 //! Pieces of segments: whole stretches, about 1 MiB, that were read and checked once and are kept for whoever reads them next.
 //!
-//! What a segment holds at a place never changes while the segment has its name, so that a piece is right for as long as it is
-//! kept. Pieces are read ahead of readers that go on where they stopped; those are kept until they were asked for, up to half of
+//! What a segment holds at a place never changes, so that a piece is right for as long as its files are open. Pieces are read ahead of readers that go on where they stopped; those are kept until they were asked for, up to half of
 //! the room.
 
 use super::reader::ReadError;
 use super::segment::{Line, stretch_crc};
 use bytes::Bytes;
-use seedlog_core::ids::{Offset, TopicPartition, Uuid};
+use seedlog_core::ids::{Offset, TopicPartition};
 use seedlog_core::records::Batches;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -107,12 +106,11 @@ impl Piece {
     }
 }
 
-/// Which piece: of a segment in one of its lives, from one of its lines on.
+/// Which piece: of a segment's open files, from one of its lines on. Not by the segment's name, which another one may get while
+/// somebody still reads from the files of the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PieceKey {
-    pub(super) partition: TopicPartition,
-    pub(super) base: Offset,
-    pub(super) life: u64,
+    pub(super) files: u64,
     pub(super) line: u64,
 }
 
@@ -194,12 +192,12 @@ impl Pieces {
         (!is_full(&state)).then(|| state.keep(key, bytes, true, self.bytes_max))
     }
 
-    pub(super) fn forget_topic(&self, topic_id: Uuid) {
-        self.lock().forget(|key| key.partition.topic_id == topic_id);
-    }
-
-    pub(super) fn forget_segment(&self, partition: TopicPartition, base: Offset) {
-        self.lock().forget(|key| key.partition == partition && key.base == base);
+    /// A segment's files are found no more.
+    pub(super) fn forget(&self, files: u64) {
+        let mut state = self.lock();
+        let lines = PieceKey { files, line: 0 }..=PieceKey { files, line: u64::MAX };
+        let gone: Vec<PieceKey> = state.kept.range(lines).map(|(&key, _)| key).collect();
+        gone.iter().for_each(|key| state.remove(key));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,11 +230,6 @@ impl State {
         }
     }
 
-    fn forget(&mut self, is_gone: impl Fn(&PieceKey) -> bool) {
-        let gone: Vec<PieceKey> = self.kept.keys().filter(|key| is_gone(key)).copied().collect();
-        gone.iter().for_each(|key| self.remove(key));
-    }
-
     fn forget_abandoned(&mut self) {
         let clock = self.clock;
         let is_abandoned = |kept: &Kept| kept.is_ahead && clock - kept.used > PATIENCE;
@@ -256,13 +249,11 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seedlog_core::ids::PartitionIndex;
 
     const KIB: u64 = 1 << 10;
 
     fn key(line: u64) -> PieceKey {
-        let partition = TopicPartition { topic_id: Uuid([1; 16]), partition: PartitionIndex(0) };
-        PieceKey { partition, base: Offset(0), life: 0, line }
+        PieceKey { files: 5, line }
     }
 
     fn fill(slot: &Slot) {
@@ -316,9 +307,9 @@ mod tests {
         let ahead = pieces.ask_ahead(key(1), 100 * KIB).unwrap();
         ahead.set(Err(ReadError::Gone)).unwrap();
         assert!(pieces.ask_ahead(key(1), 100 * KIB).is_some());
-        pieces.forget_segment(key(0).partition, Offset(7));
+        pieces.forget(4);
         assert!(pieces.holds(&key(0)));
-        pieces.forget_segment(key(0).partition, Offset(0));
+        pieces.forget(5);
         assert!(!pieces.holds(&key(0)) && !pieces.holds(&key(1)));
         let state = pieces.lock();
         assert_eq!((state.bytes, state.ahead_bytes), (0, 0));

@@ -72,6 +72,8 @@ type Used<F> = (u64, Arc<OpenSegment<F>>);
 /// A segment's two files.
 #[derive(Debug)]
 pub(super) struct OpenSegment<F> {
+    /// No others have or had it.
+    number: u64,
     data: F,
     side: F,
     /// Where readers stopped, the latest last. Readers mostly go on there.
@@ -169,21 +171,22 @@ impl<D: Disk> SegmentFiles<D> {
         }
         let data = self.disk.open(Lane::Cold, &segment_path(&self.log_dir, partition, base), Open::Read);
         let side = self.disk.open(Lane::Cold, &side_path(&self.log_dir, partition, base), Open::Read);
-        let open = OpenSegment { data: data.await?, side: side.await?, places: Mutex::default() };
-        let open = Arc::new(open);
+        let (data, side) = (data.await?, side.await?);
         let mut cache = self.lock();
         if cache.lives.get(&(partition, base)).copied().unwrap_or(0) != life {
             return Err(ReadError::Gone);
         }
         if cache.open.len() >= self.open_max {
             let oldest = cache.open.iter().min_by_key(|(_, (used, _))| *used).map(|(&key, _)| key);
-            if let Some(oldest) = oldest {
-                cache.open.remove(&oldest);
-            }
+            let closed = oldest.and_then(|oldest| cache.open.remove(&oldest));
+            self.forget_pieces(closed);
         }
         cache.clock += 1;
         let clock = cache.clock;
-        cache.open.insert((partition, base), (clock, Arc::clone(&open)));
+        let open = Arc::new(OpenSegment { number: clock, data, side, places: Mutex::default() });
+        // Another reader may have opened it meanwhile.
+        let before = cache.open.insert((partition, base), (clock, Arc::clone(&open)));
+        self.forget_pieces(before);
         drop(cache);
         Ok(open)
     }
@@ -191,19 +194,20 @@ impl<D: Disk> SegmentFiles<D> {
     /// Closes what is open of a topic. Leases that were taken keep their files.
     pub(super) fn forget_topic(&self, topic_id: Uuid) {
         let mut cache = self.lock();
-        cache.open.retain(|(partition, _), _| partition.topic_id != topic_id);
+        let closed = cache.open.extract_if(.., |(partition, _), _| partition.topic_id == topic_id);
+        self.forget_pieces(closed.map(|(_, used)| used));
         cache.lives.retain(|(partition, _), _| partition.topic_id != topic_id);
-        drop(cache);
-        self.pieces.forget_topic(topic_id);
     }
 
     /// A segment was cut away as a whole: its name is free. Leases that have its files open keep them, others find nothing.
     pub(super) fn forget_segment(&self, partition: TopicPartition, base: Offset) {
         let mut cache = self.lock();
-        cache.open.remove(&(partition, base));
+        self.forget_pieces(cache.open.remove(&(partition, base)));
         *cache.lives.entry((partition, base)).or_default() += 1;
-        drop(cache);
-        self.pieces.forget_segment(partition, base);
+    }
+
+    fn forget_pieces(&self, closed: impl IntoIterator<Item = Used<D::File>>) {
+        closed.into_iter().for_each(|(_, open)| self.pieces.forget(open.number));
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache<D::File>> {
@@ -311,7 +315,7 @@ impl<D: Disk> SegmentRead<D> {
         let Stop { mut place, stretches, .. } =
             open.places().iter().rev().find(|stop| stop.offset == from).cloned()?;
         // Without the piece, only what is still to be read of it is read.
-        if stretches > 0 && !self.files.pieces.holds(&self.key(place.line)) {
+        if stretches > 0 && !self.files.pieces.holds(&open.piece(place.line)) {
             for _ in 0..stretches {
                 place.pass()?;
             }
@@ -427,7 +431,8 @@ impl<D: Disk> Cursor<'_, D> {
         let mut place = self.place.clone();
         let Some(span) = self.next_span(u64::MAX).await? else { return Ok(None) };
         let is_small = span.bytes as u64 <= bytes_wanted;
-        let (slot, is_empty) = self.read.files.pieces.ask(self.read.key(span.line), span.bytes as u64);
+        let key = self.open.piece(span.line);
+        let (slot, is_empty) = self.read.files.pieces.ask(key, span.bytes as u64);
         if is_empty {
             self.fill(span, &slot);
         }
@@ -451,8 +456,8 @@ impl<D: Disk> Cursor<'_, D> {
         let behind = std::mem::replace(&mut self.place, here);
         let Ok(Some(span)) = span else { return };
         self.place.lines = span.stretches.iter().copied().chain(behind.lines).collect();
-        let slot = self.read.files.pieces.ask_ahead(self.read.key(span.line), span.bytes as u64);
-        if let Some(slot) = slot {
+        let key = self.open.piece(span.line);
+        if let Some(slot) = self.read.files.pieces.ask_ahead(key, span.bytes as u64) {
             self.fill(span, &slot);
         }
     }
@@ -525,10 +530,6 @@ impl<D: Disk> SegmentRead<D> {
         format!("segment {} of {}", self.segment.base, self.partition)
     }
 
-    fn key(&self, line: u64) -> PieceKey {
-        PieceKey { partition: self.partition, base: self.segment.base, life: self.life, line }
-    }
-
     /// Makes a piece of what was read.
     fn check(
         &self,
@@ -545,6 +546,10 @@ impl<D: Disk> SegmentRead<D> {
 }
 
 impl<F> OpenSegment<F> {
+    fn piece(&self, line: u64) -> PieceKey {
+        PieceKey { files: self.number, line }
+    }
+
     fn places(&self) -> MutexGuard<'_, VecDeque<Stop>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -118,3 +118,25 @@ fn a_read_that_failed_is_made_again() {
         node.check_all(100_000).await;
     });
 }
+
+#[test]
+fn what_a_late_reader_reads_of_a_topic_that_is_gone_is_not_given_to_those_of_its_successor() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut node, _, _) = filled(without_tail_cache(dir.path(), 16 << 20), 100, 10_000, 1).await;
+        let lease = |node: &Node<FaultyDisk>, from| {
+            node.store.lease(&node.extent(partition(1, 0), Offset(from), 200_000))
+        };
+        lease(&node, 0).resolve(200_000, true).await.expect("it is there");
+        let late = lease(&node, 0);
+        node.drop_topic(1, 1, true).await;
+        late.resolve(200_000, true).await.expect("its files are open still");
+        // The same id again, with other records at the same offsets and places.
+        node.create_topic(1, 1);
+        for _ in 0..100 {
+            node.append(partition(1, 0), 1, 10_000, false);
+        }
+        node.take_snapshot().await;
+        node.check_all(200_000).await;
+    });
+}
