@@ -75,7 +75,7 @@ impl Broker {
     fn keep_early_open(&mut self, from: NodeId, peer: PeerRun, open: &Open) {
         let early = &mut self.peers.entry(from).or_default().early;
         if early.len() < EARLY_OPENS_MAX || early.contains_key(&open.partition) {
-            early.insert(open.partition, (peer, open.clone()));
+            early.insert(open.partition, (peer, open.clone(), self.now.mono));
             self.timers.arm_by(self.now.mono + self.config.timings.resend_ms, Timer::Resend);
         }
     }
@@ -84,7 +84,7 @@ impl Broker {
     pub(super) fn admit_early(&mut self, partition: TopicPartition, out: &mut Outputs) {
         let early = self.peers.iter_mut();
         let early = early.filter_map(|(&node, peer)| Some((node, peer.early.remove(&partition)?)));
-        for (node, (peer, open)) in early.collect::<Vec<_>>() {
+        for (node, (peer, open, _)) in early.collect::<Vec<_>>() {
             self.on_open(node, peer, &open, out);
         }
     }

@@ -26,8 +26,9 @@ pub(super) struct Peer {
     pub(super) busy: InTurns,
     /// Partitions that have something for the peer, and found no room in its window. One that has nothing any more may be here.
     pub(super) waiting: BTreeSet<TopicPartition>,
-    /// Sessions that it asked for in epochs that this node does not know of yet. Once it would have asked again they are dropped.
-    pub(super) early: BTreeMap<TopicPartition, (PeerRun, Open)>,
+    /// Sessions that it asked for in epochs that this node does not know of yet, and when. Once it would have asked again they are
+    /// dropped.
+    pub(super) early: BTreeMap<TopicPartition, (PeerRun, Open, MonoMs)>,
     /// Acknowledgements that leave at the end of the step.
     acks: BTreeMap<TopicPartition, Ack>,
 }
@@ -242,7 +243,10 @@ impl Broker {
 
     /// What was sent and not answered, or could not be sent, is looked at again.
     pub(super) fn on_resend(&mut self, out: &mut Outputs) {
-        self.peers.values_mut().for_each(|peer| peer.early.clear());
+        let (now, resend_ms) = (self.now.mono, self.config.timings.resend_ms);
+        for peer in self.peers.values_mut() {
+            peer.early.retain(|_, (_, _, at)| now - *at < resend_ms);
+        }
         self.resend_opens(out);
         self.resend_metadata(out);
         self.resend_records(out);
@@ -256,7 +260,7 @@ impl Broker {
     fn has_to_resend(&self) -> bool {
         !self.opening.is_empty()
             || !self.proposing.is_empty()
-            || self.peers.values().any(|peer| !peer.busy.is_empty())
+            || self.peers.values().any(|peer| !peer.busy.is_empty() || !peer.early.is_empty())
             || self.owes_metadata()
             || self.seeks_leader()
             || self.seeks_registration()
