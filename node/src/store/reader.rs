@@ -314,6 +314,9 @@ impl<D: Disk> SegmentRead<D> {
         }
         let Stop { mut place, stretches, .. } =
             open.places().iter().rev().find(|stop| stop.offset == from).cloned()?;
+        // Whoever stopped there may have known a longer segment.
+        let known = self.segment.lines.checked_sub(place.line)?;
+        place.lines.truncate(usize::try_from(known).unwrap_or(usize::MAX));
         // Without the piece, only what is still to be read of it is read.
         if stretches > 0 && !self.files.pieces.holds(&open.piece(place.line)) {
             for _ in 0..stretches {

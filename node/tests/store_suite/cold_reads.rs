@@ -98,6 +98,41 @@ fn a_segment_that_grows_under_its_reader_is_read_on() {
     });
 }
 
+/// A batch that could be read was told to be damaged, and the node gave its copy of the log up.
+#[test]
+fn a_late_reader_of_a_shorter_segment_goes_on_where_one_of_the_longer_stopped() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = without_tail_cache(dir.path(), 1 << 20);
+        let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let mut grow = async |node: &mut Node<_>| {
+            for _ in 0..40 {
+                node.append(partition(1, 0), 1, 7_000, false);
+            }
+            node.take_snapshot().await;
+        };
+        grow(&mut node).await;
+        let late = [5, 20].map(|from| {
+            let extent = node.extent(partition(1, 0), Offset(from), u32::MAX);
+            (from as usize, node.store.lease(&extent))
+        });
+        grow(&mut node).await;
+        for to in [5, 20] {
+            let limit = 7_000 * to - 1;
+            let first = node.store.lease(&node.extent(partition(1, 0), Offset(0), limit));
+            first.resolve(limit, true).await.expect("it is there");
+            let next = node.store.lease(&node.extent(partition(1, 0), Offset(i64::from(to) - 1), 7_000));
+            next.resolve(7_000, true).await.expect("it is there");
+        }
+        for (from, lease) in late {
+            let chain = lease.resolve(u32::MAX, true).await.expect("all of it is there");
+            let expected = node.model.partitions[&partition(1, 0)][from..40].iter();
+            assert_eq!(chain.concat(), expected.flat_map(|batch| batch.bytes.to_vec()).collect::<Vec<_>>());
+        }
+    });
+}
+
 #[test]
 fn a_read_that_failed_is_made_again() {
     run(async {

@@ -4,7 +4,7 @@
 use crate::faulty::FaultyDisk;
 use crate::support::*;
 use seedlog::store::disk::Disk;
-use seedlog::store::{Lease, StoreEvent, StoreOptions};
+use seedlog::store::{Lease, ReadError, StoreEvent, StoreOptions};
 use seedlog_core::ids::{Offset, TopicPartition};
 use seedlog_core::input::ReadResult;
 use seedlog_core::log::Retention;
@@ -22,8 +22,13 @@ fn cold(dir: &std::path::Path) -> StoreOptions {
 }
 
 async fn bytes_of<D: Disk>(lease: Lease<D>) -> Option<Vec<u8>> {
-    let chain = lease.resolve(u32::MAX, true).await.ok()?;
-    Some(chain.iter().flat_map(|bytes| bytes.to_vec()).collect())
+    match lease.resolve(u32::MAX, true).await {
+        Ok(chain) => Some(chain.iter().flat_map(|bytes| bytes.to_vec()).collect()),
+        Err(error) => {
+            assert_eq!(error, ReadError::Gone, "what was cut away is not damaged");
+            None
+        }
+    }
 }
 
 fn expected<D: Disk>(node: &Node<D>, extent: &Extent) -> Vec<u8> {
