@@ -106,7 +106,7 @@ fn a_late_reader_of_a_shorter_segment_goes_on_where_one_of_the_longer_stopped() 
         let options = without_tail_cache(dir.path(), 1 << 20);
         let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
         node.create_topic(1, 1);
-        let mut grow = async |node: &mut Node<_>| {
+        let grow = async |node: &mut Node<_>| {
             for _ in 0..40 {
                 node.append(partition(1, 0), 1, 7_000, false);
             }
