@@ -133,10 +133,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             let woken = self.wait(&mut batch).await;
             let now = self.env.now();
             let halted = match woken {
-                Woken::Store(event) => {
-                    let input = self.input_of(event);
-                    self.step(now, input)
-                }
+                Woken::Store(event) => self.input_of(event).and_then(|input| self.step(now, input)),
                 Woken::Inbox => batch.drain(..).find_map(|event| self.on_event(now, event)),
                 Woken::Alarm => None,
             };
@@ -247,8 +244,8 @@ impl<E: Env, D: Disk> Driver<E, D> {
         self.step(now, input)
     }
 
-    fn input_of(&mut self, event: StoreEvent) -> Input {
-        match event {
+    fn input_of(&mut self, event: StoreEvent) -> Option<Input> {
+        Some(match event {
             StoreEvent::Durable { written, synced } => Input::Durable { written, synced },
             StoreEvent::ReadDone { op, result } => Input::ReadDone { op, result },
             StoreEvent::LogsMeasured { op, dir } => Input::LogsMeasured { op, dir },
@@ -258,6 +255,8 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 error!(reason, "the disk failed");
                 Input::DiskFailed { reason }
             }
+            // What was held back is released after each event.
+            StoreEvent::Room => return None,
             StoreEvent::Space { free_bytes } => {
                 self.disk_is_full = free_bytes < self.broker.config().disk_free_bytes_min;
                 if self.disk_is_full {
@@ -265,7 +264,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 }
                 Input::Space { free_bytes }
             }
-        }
+        })
     }
 
     /// One step and all its consequences, in order.

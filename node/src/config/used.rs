@@ -135,7 +135,7 @@ pub(super) const USED: &[Entry] = &[
         "flush.interval.ms",
         Kind::Long(1, 3_600_000),
         Some("1000"),
-        "Time between two syncs with flush=interval.",
+        "The longest time between two syncs with flush=interval; much that was written is synced sooner.",
     ),
     used(
         "group.bytes.max",

@@ -55,6 +55,7 @@ struct Filling {
 #[derive(Debug)]
 struct InFlight {
     write: Completion<()>,
+    bytes: u64,
     last_lsn: Lsn,
     durable: Lsn,
     group: Option<GroupNumber>,
@@ -120,6 +121,10 @@ pub(super) struct Journal<D: Disk> {
     syncing: Option<Syncing>,
     /// Files with groups that were written and not synced.
     unsynced: Vec<Arc<JournalFile<D::File>>>,
+    /// Bytes of those groups, and how many of them are synced before it is time: batches go to segments once they are vouched for,
+    /// two syncs later.
+    unsynced_bytes: u64,
+    unsynced_bytes_max: u64,
     /// What the last written group vouches for once it is synced.
     vouches: Lsn,
     next_lsn: Lsn,
@@ -180,6 +185,8 @@ impl<D: Disk> Journal<D> {
             in_flight: None,
             syncing: None,
             unsynced: Vec::new(),
+            unsynced_bytes: 0,
+            unsynced_bytes_max: options.write_behind_bytes / 4,
             vouches: start.end,
             next_lsn: start.end.next(),
             quorum: start.quorum,
@@ -311,6 +318,7 @@ impl<D: Disk> Journal<D> {
         let write = self.disk.write_at(Lane::Journal, &self.current.file.file, write_at, buffers, then);
         self.in_flight = Some(InFlight {
             write,
+            bytes,
             last_lsn: prefix.last_lsn(),
             durable: prefix.durable,
             group: filling.group,
@@ -366,7 +374,9 @@ impl<D: Disk> Journal<D> {
                 }
                 let due = Instant::now() + self.flush_interval;
                 self.sync_at.get_or_insert(due);
-                if group.wants_sync || self.flush_interval.is_zero() {
+                self.unsynced_bytes += group.bytes;
+                let is_much = self.unsynced_bytes >= self.unsynced_bytes_max;
+                if group.wants_sync || is_much || self.flush_interval.is_zero() {
                     self.start_sync();
                 }
             }
@@ -401,6 +411,7 @@ impl<D: Disk> Journal<D> {
             Some(Syncing { syncs, to: self.written, durable: self.vouches, started: Instant::now() });
         // A group that is in flight belongs to the next sync: its file is listed again when it is written.
         self.unsynced.clear();
+        self.unsynced_bytes = 0;
         self.sync_at = None;
     }
 

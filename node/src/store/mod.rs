@@ -124,6 +124,8 @@ pub enum StoreEvent {
         /// Bytes that may still be written, prepared room of the journal included; 0 once the disk is full.
         free_bytes: u64,
     },
+    /// [`Store::is_full`] is over by what was done beside the journal: who holds appends back may go on.
+    Room,
 }
 
 /// The store of one node.
@@ -422,7 +424,11 @@ impl<D: Disk> Store<D> {
             return Poll::Ready(());
         }
         if let Poll::Ready(done) = self.poll_tasks(cx) {
+            let was_full = self.is_full();
             self.on_done(done);
+            if was_full && !self.is_full() {
+                self.events.push_back(StoreEvent::Room);
+            }
             return Poll::Ready(());
         }
         if self.start_due() {

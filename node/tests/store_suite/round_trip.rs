@@ -138,6 +138,32 @@ fn the_interval_mode_reports_the_write_before_the_sync() {
     });
 }
 
+/// Only what is synced and vouched for goes to segments: producers were held back until the next interval, over and over.
+#[test]
+fn in_the_interval_mode_much_that_is_written_is_synced_before_it_is_time() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut options = options(dir.path());
+        options.write_behind_bytes = 64 << 10;
+        options.tail_cache_bytes = 256 << 10;
+        interval(&mut options, Duration::from_secs(3600));
+        let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let mut held_back = 0;
+        for _ in 0..500 {
+            node.append(partition(1, 0), 1, 10_000, false);
+            node.store.flush();
+            while node.store.is_full() {
+                held_back += 1;
+                node.store.next_event().await;
+            }
+        }
+        assert!(node.store.unsegmented_bytes() < 256 << 10);
+        assert!(held_back > 0, "nothing is written while nobody waits for it");
+        node.check_all(100_000).await;
+    });
+}
+
 #[test]
 fn a_folder_is_used_by_one_process_and_one_node() {
     run(async {

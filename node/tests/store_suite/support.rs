@@ -319,7 +319,8 @@ impl<D: Disk> Node<D> {
                 | StoreEvent::StoreDone { .. }
                 | StoreEvent::LogsMeasured { .. }
                 | StoreEvent::Damaged { .. }
-                | StoreEvent::Space { .. }) => {
+                | StoreEvent::Space { .. }
+                | StoreEvent::Room) => {
                     others.push(other);
                 }
             }
@@ -345,7 +346,8 @@ impl<D: Disk> Node<D> {
                 | StoreEvent::StoreDone { .. }
                 | StoreEvent::LogsMeasured { .. }
                 | StoreEvent::Damaged { .. }
-                | StoreEvent::Space { .. } => {}
+                | StoreEvent::Space { .. }
+                | StoreEvent::Room => {}
             }
         }
     }
@@ -361,7 +363,8 @@ impl<D: Disk> Node<D> {
                     | StoreEvent::StoreDone { .. }
                     | StoreEvent::LogsMeasured { .. }
                     | StoreEvent::Damaged { .. }
-                    | StoreEvent::Space { .. } => {}
+                    | StoreEvent::Space { .. }
+                    | StoreEvent::Room => {}
                 }
             }
         };
