@@ -188,6 +188,8 @@ pub(crate) struct Lanes {
     unheard: Vec<Box<dyn Send>>,
     /// Groups that are written and not synced.
     unsynced: Vec<GroupSeen>,
+    /// A sync of the journal failed: what lies behind in another file may come to the platter, but nobody can count on it.
+    has_gap: bool,
     /// Groups of the journal that are on the platter, as far as they were seen.
     pub groups: Vec<GroupSeen>,
     /// The next sync fails.
@@ -231,6 +233,7 @@ impl Lanes {
             lanes: Default::default(),
             unheard: Vec::new(),
             unsynced: Vec::new(),
+            has_gap: false,
             groups: Vec::new(),
             sync_fails: false,
             slow_factor: 1,
@@ -299,6 +302,7 @@ impl Lanes {
                 if std::mem::take(&mut self.sync_fails) {
                     files.disk.sync_failing(inode, rng);
                     self.unsynced.retain(|group| group.inode != inode);
+                    self.has_gap |= lane == Lane::Journal;
                     events.push(DiskEvent::SyncFailed { journal: lane == Lane::Journal });
                     return Some(Finished::new(done, Err(io::Error::other("input/output error"))));
                 }
@@ -354,7 +358,7 @@ impl Lanes {
         for group in std::mem::take(&mut self.unsynced) {
             if group.inode != inode {
                 self.unsynced.push(group);
-            } else if files.disk.is_on_platter(inode, group.at, group.prefix.padded_bytes()) {
+            } else if !self.has_gap && files.disk.is_on_platter(inode, group.at, group.prefix.padded_bytes()) {
                 events.push(DiskEvent::Synced(group));
                 self.groups.push(group);
             }
@@ -394,6 +398,7 @@ impl Lanes {
             }
         }
         self.unsynced.clear();
+        self.has_gap = false;
         (writes, reads)
     }
 }
