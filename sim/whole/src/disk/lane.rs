@@ -358,7 +358,8 @@ impl Lanes {
         for group in std::mem::take(&mut self.unsynced) {
             if group.inode != inode {
                 self.unsynced.push(group);
-            } else if !self.has_gap && files.disk.is_on_platter(inode, group.at, group.prefix.padded_bytes()) {
+            } else if !self.has_gap && files.disk.is_on_platter(inode, group.at, group.prefix.padded_bytes())
+            {
                 events.push(DiskEvent::Synced(group));
                 self.groups.push(group);
             }
