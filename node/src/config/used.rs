@@ -129,7 +129,7 @@ pub(super) const USED: &[Entry] = &[
         Kind::Choice(&["always", "interval"]),
         Some("always"),
         "When records are acknowledged: `always` after they are on the disk, `interval` after they are written, \
-         with a sync every flush.interval.ms. `interval` can lose acknowledged records in a power cut.",
+         with a sync after flush.interval.ms at the latest. `interval` can lose acknowledged records in a power cut.",
     ),
     used(
         "flush.interval.ms",

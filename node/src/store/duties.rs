@@ -223,6 +223,8 @@ impl<D: Disk> Store<D> {
                     self.index.segmented(part.partition);
                     self.cut_written(part.partition);
                 }
+                // Where the index is full nothing else may come that makes room.
+                self.evict();
             }
             Err(RoundError::Full) => {
                 self.index.unplan();

@@ -471,7 +471,11 @@ impl<D: Disk> Store<D> {
             self.reported = ends;
             self.events.push_back(StoreEvent::Durable { written: ends.0, synced: ends.1 });
         }
-        // Batches that are in segments and cached take room in the index as well.
+        self.evict();
+    }
+
+    /// Gives up cached groups beyond the limits. Batches that are in segments and cached take room in the index as well.
+    fn evict(&mut self) {
         self.index.evict(self.options.tail_cache_bytes, self.options.index_bytes_max / 4 * 3);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::faulty::FaultyDisk;
 use crate::support::*;
-use seedlog::store::{StoreError, StoreEvent};
+use seedlog::store::{StoreError, StoreEvent, StoreOptions};
 use seedlog_core::ids::Offset;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -147,7 +147,8 @@ fn in_the_interval_mode_much_that_is_written_is_synced_before_it_is_time() {
         options.write_behind_bytes = 64 << 10;
         options.tail_cache_bytes = 256 << 10;
         interval(&mut options, Duration::from_secs(3600));
-        let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+        let mut node =
+            Node::open(options.clone(), real_disk(true), Model::default()).await.expect("it opens");
         node.create_topic(1, 1);
         let mut held_back = 0;
         for _ in 0..500 {
@@ -160,6 +161,31 @@ fn in_the_interval_mode_much_that_is_written_is_synced_before_it_is_time() {
         }
         assert!(node.store.unsegmented_bytes() < 256 << 10);
         assert!(held_back > 0, "nothing is written while nobody waits for it");
+        node.store.close().await.expect("it closes");
+        let node = open_when_free(&options, real_disk(true), node.model).await;
+        node.check_all(100_000).await;
+    });
+}
+
+/// What a round had written stayed in the index until something else moved: nothing did, all producers were held back.
+#[test]
+fn who_is_held_back_by_a_full_index_hears_of_room() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = StoreOptions { index_bytes_max: 32 << 10, ..options(dir.path()) };
+        let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let mut held_back = 0;
+        for _ in 0..3_000 {
+            node.append(partition(1, 0), 1, 100, false);
+            node.store.flush();
+            while node.store.is_full() {
+                held_back += 1;
+                node.store.next_event().await;
+            }
+        }
+        assert!(held_back > 0, "nothing is written while nobody waits for it");
+        node.sync().await;
         node.check_all(100_000).await;
     });
 }

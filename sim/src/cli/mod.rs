@@ -6,6 +6,8 @@ mod exhibit;
 mod range;
 mod single;
 
+pub use single::twice;
+
 use crate::judges::{Enabled, Judge};
 use crate::plan::Scenario;
 use crate::run::hush_panics;
@@ -102,7 +104,9 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             let (plan, history) = (plan.as_deref(), history.as_deref());
             single::replay(&single::Replay { seed, plan, aloud, history, common: &common, enabled }, out)
         }),
-        Command::Twice { seed, common } => prepare(&common).and_then(|_| single::twice(seed, &common, out)),
+        Command::Twice { seed, common } => {
+            prepare(&common).and_then(|_| twice(seed, &arguments(&common), out))
+        }
         Command::Plan { seed, common } => single::plan(seed, &common, out),
     };
     match done {

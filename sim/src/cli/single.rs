@@ -1,6 +1,6 @@
 //! `replay`, `twice` and `plan`: one seed, looked at closely.
 
-use super::{CLEAN, Common, FOUND, arguments, said};
+use super::{CLEAN, Common, FOUND, said};
 use crate::judges::{Enabled, s29};
 use crate::plan::Plan;
 use crate::run::{run_aloud, run_plan};
@@ -56,8 +56,12 @@ pub(super) fn replay(asked: &Replay<'_>, out: &mut dyn Write) -> Result<u8, Stri
     Ok(code)
 }
 
-pub(super) fn twice(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
-    let (one, two) = (other_process(seed, common, 11)?, other_process(seed, common, 211)?);
+/// Replays a seed in two processes of this program, with `arguments` beside it, and compares what they print. Gives the exit code.
+///
+/// # Errors
+/// A process cannot be started, or ends otherwise than a replay.
+pub fn twice(seed: u64, arguments: &[String], out: &mut dyn Write) -> Result<u8, String> {
+    let (one, two) = (other_process(seed, arguments, 11)?, other_process(seed, arguments, 211)?);
     match s29::check(one.lines(), two.lines()) {
         Ok(lines) => {
             let last = one.lines().find(|line| line.contains(" events, ")).unwrap_or_default();
@@ -73,11 +77,11 @@ pub(super) fn twice(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u
 
 /// Replays in a process of its own. Its name, `name_bytes` long, shifts what it allocates: a run that goes by where its memory lies
 /// takes another course.
-fn other_process(seed: u64, common: &Common, name_bytes: usize) -> Result<String, String> {
+fn other_process(seed: u64, arguments: &[String], name_bytes: usize) -> Result<String, String> {
     let program = std::env::current_exe().map_err(said)?;
     let mut command = Command::new(program);
     command.arg0("s".repeat(name_bytes));
-    command.arg("replay").arg(seed.to_string()).args(arguments(common));
+    command.arg("replay").arg(seed.to_string()).args(arguments);
     let output = command.output().map_err(said)?;
     match output.status.code() {
         Some(code) if code == i32::from(CLEAN) || code == i32::from(FOUND) => {

@@ -7,7 +7,7 @@ mod report;
 mod single;
 
 use clap::{Args, Parser, Subcommand};
-use seedlog_sim::cli::{CLEAN, FOUND, USAGE, judging, parse_range, parse_scenario, switch};
+use seedlog_sim::cli::{CLEAN, FOUND, USAGE, judging, parse_range, parse_scenario, switch, twice};
 use seedlog_sim::judges::{Enabled, Judge};
 use seedlog_sim::plan::Scenario;
 use seedlog_sim::run::hush_panics;
@@ -107,7 +107,9 @@ pub fn main(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
                 single::replay(seed, (plan.as_deref(), history.as_deref()), &common, enabled, out)
             })
         }
-        Command::Twice { seed, common } => prepare(&common).and_then(|_| single::twice(seed, &common, out)),
+        Command::Twice { seed, common } => {
+            prepare(&common).and_then(|_| twice(seed, &arguments(&common), out))
+        }
         Command::Plan { seed, common } => single::plan(seed, &common, out),
         Command::One { seed, common } => {
             prepare(&common).and_then(|enabled| single::one(seed, &common, enabled, out))

@@ -1,17 +1,15 @@
 //! `replay`, `twice`, `plan` and `one`: one seed, looked at closely.
 
 use super::report::{Report, on_processor};
-use super::{Common, arguments, code, said};
+use super::{Common, code, said};
 use crate::net::now_us;
 use crate::plan::WholePlan;
 use crate::run::run_plan;
-use seedlog_sim::judges::{Enabled, s29};
+use seedlog_sim::judges::Enabled;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -66,39 +64,6 @@ pub(super) fn tell_logs(level: LevelFilter) {
     let builder = tracing_subscriber::fmt().with_max_level(level).with_timer(VirtualTime);
     // Set once, before the run.
     let _ = builder.with_ansi(false).with_writer(std::io::stderr).try_init();
-}
-
-pub(super) fn twice(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
-    let (one, two) = (other_process(seed, common, 11)?, other_process(seed, common, 211)?);
-    match s29::check(one.lines(), two.lines()) {
-        Ok(lines) => {
-            let last = one.lines().find(|line| line.contains(" events, ")).unwrap_or_default();
-            writeln!(out, "two processes agree on {lines} lines: {last}").map_err(said)?;
-            Ok(code(false))
-        }
-        Err(difference) => {
-            writeln!(out, "FOUND in seed {seed}: S29 (determinism): {difference}").map_err(said)?;
-            Ok(code(true))
-        }
-    }
-}
-
-/// Replays in a process of its own. Its name, `name_bytes` long, shifts what it allocates: a run that goes by where its memory lies
-/// takes another course.
-fn other_process(seed: u64, common: &Common, name_bytes: usize) -> Result<String, String> {
-    let program = std::env::current_exe().map_err(said)?;
-    let mut command = Command::new(program);
-    command.arg0("s".repeat(name_bytes));
-    let output =
-        command.arg("replay").arg(seed.to_string()).args(arguments(common)).output().map_err(said)?;
-    match output.status.code() {
-        Some(0 | 1) => String::from_utf8(output.stdout).map_err(|error| error.to_string()),
-        _ => Err(format!(
-            "a process that replays ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        )),
-    }
 }
 
 pub(super) fn plan(seed: u64, common: &Common, out: &mut dyn Write) -> Result<u8, String> {
