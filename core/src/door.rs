@@ -6,13 +6,15 @@ use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
-    DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
-    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
+    DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
-    ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request,
-    RequestBody, Str, UpdateFeaturesRequest, WireError, decode_request_within,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, Request, RequestBody, Str,
+    SyncGroupRequest, UpdateFeaturesRequest, WireError, decode_request_within,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -46,6 +48,8 @@ pub enum ClientBody {
     UnknownApiVersions,
     /// What the controller decides or knows.
     Controller(ControllerRequest),
+    /// What a group's coordinator decides or knows.
+    Group(GroupRequest),
     /// Move the start of logs.
     DeleteRecords(DeleteRecordsRequest),
     /// Assign a producer id.
@@ -76,16 +80,20 @@ pub enum ClientBody {
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
 }
 
-/// Writes the enum over what the controller decides, and its way to and from single requests.
-macro_rules! controller_requests {
-    ($($(#[$doc:meta])* $api:ident($request:ident),)+) => {
-        /// What only the controller decides or knows: brokers pass it on (SAFETY K2).
+/// Writes an enum over requests that go the same way, and its way to and from single requests.
+macro_rules! requests {
+    (
+        $(#[$whole:meta])*
+        $body:ident($requests:ident)
+        $($(#[$doc:meta])* $api:ident($request:ident),)+
+    ) => {
+        $(#[$whole])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub enum ControllerRequest {
+        pub enum $requests {
             $($(#[$doc])* $api($request),)+
         }
 
-        impl ControllerRequest {
+        impl $requests {
             /// The API that it belongs to.
             #[must_use]
             pub const fn api_key(&self) -> ApiKey {
@@ -95,10 +103,10 @@ macro_rules! controller_requests {
             }
         }
 
-        impl From<ControllerRequest> for Request {
-            fn from(request: ControllerRequest) -> Self {
+        impl From<$requests> for Request {
+            fn from(request: $requests) -> Self {
                 match request {
-                    $(ControllerRequest::$api(request) => request.into(),)+
+                    $($requests::$api(request) => request.into(),)+
                 }
             }
         }
@@ -106,14 +114,16 @@ macro_rules! controller_requests {
         $(
             impl From<$request> for ClientBody {
                 fn from(request: $request) -> Self {
-                    Self::Controller(ControllerRequest::$api(request))
+                    Self::$body($requests::$api(request))
                 }
             }
         )+
     };
 }
 
-controller_requests! {
+requests! {
+    /// What only the controller decides or knows: brokers pass it on (SAFETY K2).
+    Controller(ControllerRequest)
     /// Create topics.
     CreateTopics(CreateTopicsRequest),
     /// Delete topics.
@@ -140,6 +150,31 @@ impl ControllerRequest {
     pub fn makes_partitions(&self) -> bool {
         matches!(self, Self::CreateTopics(_) | Self::CreatePartitions(_))
     }
+}
+
+requests! {
+    /// What a group's coordinator decides or knows.
+    Group(GroupRequest)
+    /// Enter a group or its next generation.
+    JoinGroup(JoinGroupRequest),
+    /// Hand in and fetch assignments.
+    SyncGroup(SyncGroupRequest),
+    /// Stay a member.
+    Heartbeat(HeartbeatRequest),
+    /// Take members out.
+    LeaveGroup(LeaveGroupRequest),
+    /// Commit offsets.
+    OffsetCommit(OffsetCommitRequest),
+    /// Find committed offsets.
+    OffsetFetch(OffsetFetchRequest),
+    /// List groups.
+    ListGroups(ListGroupsRequest),
+    /// Describe groups and their members.
+    DescribeGroups(DescribeGroupsRequest),
+    /// Delete groups.
+    DeleteGroups(DeleteGroupsRequest),
+    /// Delete committed offsets.
+    OffsetDelete(OffsetDeleteRequest),
 }
 
 /// A Produce request whose batches were checked.
@@ -309,6 +344,16 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::ListPartitionReassignments(request) => request.into(),
         Request::AlterConfigs(request) => request.into(),
         Request::IncrementalAlterConfigs(request) => request.into(),
+        Request::JoinGroup(request) => request.into(),
+        Request::SyncGroup(request) => request.into(),
+        Request::Heartbeat(request) => request.into(),
+        Request::LeaveGroup(request) => request.into(),
+        Request::OffsetCommit(request) => request.into(),
+        Request::OffsetFetch(request) => request.into(),
+        Request::ListGroups(request) => request.into(),
+        Request::DescribeGroups(request) => request.into(),
+        Request::DeleteGroups(request) => request.into(),
+        Request::OffsetDelete(request) => request.into(),
         Request::Produce(request) => ClientBody::Produce(check_produce(request, version)),
         Request::Fetch(request) => ClientBody::Fetch(request),
         Request::ListOffsets(request) => ClientBody::ListOffsets(request),

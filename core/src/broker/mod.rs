@@ -18,6 +18,7 @@ mod fetch;
 mod follow;
 mod forward;
 mod founding;
+mod groups;
 mod held;
 mod journal;
 mod lead;
@@ -402,6 +403,7 @@ impl Broker {
             ClientBody::Controller(request) => {
                 self.on_controller_request(conn, number, version, request, out);
             }
+            ClientBody::Group(request) => self.on_group_request(conn, number, version, request, out),
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
             ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
             ClientBody::DescribeConfigs(describe) => self.on_describe_configs(conn, number, &describe, out),
