@@ -14,73 +14,57 @@ use wire_support::{Rng, body, for_all, subjects};
 /// `body` read and written again by `kafka-protocol`; `None` for a version that it does not know.
 fn through_theirs(message: &str, body: &Bytes, version: i16) -> Option<Bytes> {
     macro_rules! dispatch {
-        ($($type:ident),+ $(,)?) => {
+        ($($request:ident $response:ident;)+) => {
             match message {
-                $(stringify!($type) => again::<theirs::$type>(body, version),)+
+                $(
+                    stringify!($request) => again::<theirs::$request>(body, version),
+                    stringify!($response) => again::<theirs::$response>(body, version),
+                )+
                 other => panic!("kafka-protocol is not asked about {other}"),
             }
         };
     }
-    dispatch!(
-        RequestHeader,
-        ResponseHeader,
-        ProduceRequest,
-        ProduceResponse,
-        FetchRequest,
-        FetchResponse,
-        ListOffsetsRequest,
-        ListOffsetsResponse,
-        MetadataRequest,
-        MetadataResponse,
-        ApiVersionsRequest,
-        ApiVersionsResponse,
-        CreateTopicsRequest,
-        CreateTopicsResponse,
-        DeleteTopicsRequest,
-        DeleteTopicsResponse,
-        DeleteRecordsRequest,
-        DeleteRecordsResponse,
-        FindCoordinatorRequest,
-        FindCoordinatorResponse,
-        InitProducerIdRequest,
-        InitProducerIdResponse,
-        DescribeClusterRequest,
-        DescribeClusterResponse,
-        DescribeTopicPartitionsRequest,
-        DescribeTopicPartitionsResponse,
-        CreatePartitionsRequest,
-        CreatePartitionsResponse,
-        ElectLeadersRequest,
-        ElectLeadersResponse,
-        AlterPartitionReassignmentsRequest,
-        AlterPartitionReassignmentsResponse,
-        ListPartitionReassignmentsRequest,
-        ListPartitionReassignmentsResponse,
-        DescribeConfigsRequest,
-        DescribeConfigsResponse,
-        AlterConfigsRequest,
-        AlterConfigsResponse,
-        IncrementalAlterConfigsRequest,
-        IncrementalAlterConfigsResponse,
-        ListConfigResourcesRequest,
-        ListConfigResourcesResponse,
-        DescribeAclsRequest,
-        DescribeAclsResponse,
-        DescribeLogDirsRequest,
-        DescribeLogDirsResponse,
-        DescribeClientQuotasRequest,
-        DescribeClientQuotasResponse,
-        DescribeUserScramCredentialsRequest,
-        DescribeUserScramCredentialsResponse,
-        DescribeQuorumRequest,
-        DescribeQuorumResponse,
-        UpdateFeaturesRequest,
-        UpdateFeaturesResponse,
-        DescribeProducersRequest,
-        DescribeProducersResponse,
-        OffsetForLeaderEpochRequest,
-        OffsetForLeaderEpochResponse,
-    )
+    dispatch! {
+        RequestHeader ResponseHeader;
+        ProduceRequest ProduceResponse;
+        FetchRequest FetchResponse;
+        ListOffsetsRequest ListOffsetsResponse;
+        MetadataRequest MetadataResponse;
+        ApiVersionsRequest ApiVersionsResponse;
+        CreateTopicsRequest CreateTopicsResponse;
+        DeleteTopicsRequest DeleteTopicsResponse;
+        DeleteRecordsRequest DeleteRecordsResponse;
+        FindCoordinatorRequest FindCoordinatorResponse;
+        InitProducerIdRequest InitProducerIdResponse;
+        DescribeClusterRequest DescribeClusterResponse;
+        DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+        CreatePartitionsRequest CreatePartitionsResponse;
+        ElectLeadersRequest ElectLeadersResponse;
+        AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
+        ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+        DescribeConfigsRequest DescribeConfigsResponse;
+        AlterConfigsRequest AlterConfigsResponse;
+        IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+        ListConfigResourcesRequest ListConfigResourcesResponse;
+        DescribeAclsRequest DescribeAclsResponse;
+        DescribeLogDirsRequest DescribeLogDirsResponse;
+        DescribeClientQuotasRequest DescribeClientQuotasResponse;
+        DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
+        DescribeQuorumRequest DescribeQuorumResponse;
+        UpdateFeaturesRequest UpdateFeaturesResponse;
+        DescribeProducersRequest DescribeProducersResponse;
+        OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+        OffsetCommitRequest OffsetCommitResponse;
+        OffsetFetchRequest OffsetFetchResponse;
+        JoinGroupRequest JoinGroupResponse;
+        HeartbeatRequest HeartbeatResponse;
+        LeaveGroupRequest LeaveGroupResponse;
+        SyncGroupRequest SyncGroupResponse;
+        DescribeGroupsRequest DescribeGroupsResponse;
+        ListGroupsRequest ListGroupsResponse;
+        DeleteGroupsRequest DeleteGroupsResponse;
+        OffsetDeleteRequest OffsetDeleteResponse;
+    }
 }
 
 fn again<M: TheirMessage + Decodable + Encodable>(body: &Bytes, version: i16) -> Option<Bytes> {
@@ -116,7 +100,9 @@ fn both_read_and_write_the_same_bytes_in_every_version() {
             ("ListOffsetsResponse", 11),
             ("InitProducerIdRequest", 6),
             ("DescribeLogDirsRequest", 5),
-            ("DescribeLogDirsResponse", 5)
+            ("DescribeLogDirsResponse", 5),
+            ("OffsetCommitRequest", 10),
+            ("OffsetFetchRequest", 10)
         ],
         "what kafka-protocol 0.18 lags behind"
     );

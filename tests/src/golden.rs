@@ -25,6 +25,10 @@
 //! | `replace-settings topic orders retention.ms=5`, `resources topic broker` | all settings of a topic; what has settings |
 //! | `quorum`, `quorum orders-0`, `log-dirs`, `log-dirs orders-0`, `producers orders-0` | who copies the metadata; how large logs are; who wrote them |
 //! | `acls`, `quotas user/any ip/default client-id/NAME`, `scram-users ann`, `update-features metadata.version=1` | what there is none of |
+//! | `join readers range 'a' roundrobin 'b' member=m-1 instance=i-1`, `sync-group readers member=m-1 generation=1 m-1 'a'` | a group's next generation; also `session=`, `rebalance=`, `type=`, and `protocol=` |
+//! | `heartbeat readers member=m-1 generation=1`, `leave readers m-1` | staying, and going |
+//! | `commit readers orders-0 at=5 epoch=0 metadata=here`, `committed readers orders-0`, `committed readers` | how far a group has come; commits also with `member=` and `generation=` |
+//! | `groups state=Stable`, `describe-groups readers`, `delete-groups readers`, `delete-offsets readers orders-0` | groups as administrators see them |
 //! | `disconnect` | the connection ends |
 //!
 //! A scenario of several nodes begins with `nodes 3`; its commands are in [`Cluster`]'s file.
@@ -36,6 +40,7 @@ mod ask;
 mod cluster;
 mod described;
 mod disk;
+mod groups;
 mod journal;
 mod node;
 mod partitions;

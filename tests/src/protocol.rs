@@ -5,21 +5,8 @@ use seedlog_core::wire::{APIS, ApiKey};
 /// APIs of Kafka 4.3 for brokers that are neither served nor advertised, by key, and why not.
 pub const ABSENT: &[(&[(i16, &str)], &str)] = &[
     (
-        &[
-            (8, "OffsetCommit"),
-            (9, "OffsetFetch"),
-            (11, "JoinGroup"),
-            (12, "Heartbeat"),
-            (13, "LeaveGroup"),
-            (14, "SyncGroup"),
-            (15, "DescribeGroups"),
-            (16, "ListGroups"),
-            (42, "DeleteGroups"),
-            (47, "OffsetDelete"),
-            (68, "ConsumerGroupHeartbeat"),
-            (69, "ConsumerGroupDescribe"),
-        ],
-        "there are no consumer groups yet: consumers read by partition",
+        &[(68, "ConsumerGroupHeartbeat"), (69, "ConsumerGroupDescribe")],
+        "there are no groups of the new protocol (KIP-848) yet",
     ),
     (
         &[
@@ -74,31 +61,45 @@ pub const ABSENT: &[(&[(i16, &str)], &str)] = &[
     (&[(88, "StreamsGroupHeartbeat"), (89, "StreamsGroupDescribe")], "there are no streams groups"),
 ];
 
+const PRODUCE: &[&str] = &[
+    "tests/golden/acks.txt",
+    "tests/golden/idempotence.txt",
+    "tests/golden/cluster_min_isr_refusal.txt",
+    "tests/golden/cluster_leader_hints.txt",
+];
+const FETCH: &[&str] = &[
+    "tests/golden/fetch_session.txt",
+    "tests/golden/long_poll.txt",
+    "tests/golden/cluster_kip_101_2.txt",
+    "tests/golden/cluster_leader_hints.txt",
+];
+const REASSIGNMENTS: &[&str] = &[
+    "tests/golden/cluster_reassignment.txt",
+    "tests/golden/cluster_reassignment_refused.txt",
+    "tests/golden/cluster_reassignment_waits.txt",
+];
+
 /// What is not there of an API that is served, or nothing; and the files of tests that show what is.
 #[must_use]
 pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
     match api {
-        ApiKey::Produce => (
-            "no transactions",
-            &[
-                "tests/golden/acks.txt",
-                "tests/golden/idempotence.txt",
-                "tests/golden/cluster_min_isr_refusal.txt",
-                "tests/golden/cluster_leader_hints.txt",
-            ],
-        ),
-        ApiKey::Fetch => (
-            "",
-            &[
-                "tests/golden/fetch_session.txt",
-                "tests/golden/long_poll.txt",
-                "tests/golden/cluster_kip_101_2.txt",
-                "tests/golden/cluster_leader_hints.txt",
-            ],
-        ),
+        ApiKey::Produce => ("no transactions", PRODUCE),
+        ApiKey::Fetch => ("", FETCH),
         ApiKey::ListOffsets => ("no tiered offsets", &["tests/golden/list_offsets.txt"]),
         ApiKey::Metadata => ("", &["tests/golden/topics.txt", "tests/golden/cluster_failover.txt"]),
         ApiKey::FindCoordinator => ("says that there is no coordinator", &["tests/golden/coordinator.txt"]),
+        ApiKey::JoinGroup
+        | ApiKey::SyncGroup
+        | ApiKey::Heartbeat
+        | ApiKey::LeaveGroup
+        | ApiKey::OffsetCommit
+        | ApiKey::OffsetFetch
+        | ApiKey::ListGroups
+        | ApiKey::DescribeGroups
+        | ApiKey::DeleteGroups
+        | ApiKey::OffsetDelete => {
+            ("says that the coordinator is not there", &["tests/golden/groups_without_coordinator.txt"])
+        }
         ApiKey::ApiVersions => ("", &["core/tests/wire_rules.rs", "node/tests/live_node/hostile.rs"]),
         ApiKey::CreateTopics | ApiKey::DeleteTopics => {
             ("", &["tests/golden/topics.txt", "core/tests/cluster_topics.rs"])
@@ -130,14 +131,7 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
             ("", &["tests/golden/create_partitions.txt", "tests/golden/cluster_create_partitions.txt"])
         }
         ApiKey::ElectLeaders => ("no unclean elections", &["tests/golden/cluster_elect_leaders.txt"]),
-        ApiKey::AlterPartitionReassignments | ApiKey::ListPartitionReassignments => (
-            "",
-            &[
-                "tests/golden/cluster_reassignment.txt",
-                "tests/golden/cluster_reassignment_refused.txt",
-                "tests/golden/cluster_reassignment_waits.txt",
-            ],
-        ),
+        ApiKey::AlterPartitionReassignments | ApiKey::ListPartitionReassignments => ("", REASSIGNMENTS),
         ApiKey::DescribeCluster => ("", &["clients/cluster/cluster.sh"]),
         ApiKey::DescribeTopicPartitions => ("", &["tests/golden/describe_partitions.txt"]),
     }

@@ -231,7 +231,9 @@ async fn write_requests(
         let frame = match encode_request(version, correlation_id, Some(&shared.options.client_id), &request) {
             Ok(frame) => frame,
             Err(error) => {
-                drop(reply.map(|reply| reply.send(Err(error.into()))));
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(error.into())));
+                }
                 continue;
             }
         };

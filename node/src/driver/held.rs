@@ -84,6 +84,7 @@ fn is_append(body: &ClientBody) -> bool {
         | ClientBody::Metadata(_)
         | ClientBody::ApiVersions
         | ClientBody::UnknownApiVersions
+        | ClientBody::Group(_)
         | ClientBody::DeleteRecords(_)
         | ClientBody::InitProducerId(_)
         | ClientBody::FindCoordinator(_)

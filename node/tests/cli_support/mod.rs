@@ -123,6 +123,16 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::DeleteTopics
         | ApiKey::OffsetForLeaderEpoch
         | ApiKey::FindCoordinator
+        | ApiKey::OffsetCommit
+        | ApiKey::OffsetFetch
+        | ApiKey::JoinGroup
+        | ApiKey::Heartbeat
+        | ApiKey::LeaveGroup
+        | ApiKey::SyncGroup
+        | ApiKey::DescribeGroups
+        | ApiKey::ListGroups
+        | ApiKey::DeleteGroups
+        | ApiKey::OffsetDelete
         | ApiKey::DescribeCluster
         | ApiKey::DescribeTopicPartitions
         | ApiKey::DescribeAcls

@@ -2,7 +2,7 @@
 
 use super::node::WALL_START_MS;
 use super::words::Line;
-use super::{Frame, World, described, partitions, settings};
+use super::{Frame, World, described, groups, partitions, settings};
 use bytes::Bytes;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
@@ -30,7 +30,7 @@ impl World {
     pub(super) fn ask(&mut self, line: &mut Line) -> Result<(), String> {
         self.process()?;
         let version = line.take("version").map(|version| super::words::number(&version)).transpose()?;
-        let request = self.request(line)?;
+        let request = self.request(line, version)?;
         let conn = self.connect(&line.client)?;
         let api = request.api_key();
         let version = version.unwrap_or_else(|| version_of(api));
@@ -53,7 +53,7 @@ impl World {
         Ok(())
     }
 
-    fn request(&mut self, line: &mut Line) -> Result<Request, String> {
+    fn request(&mut self, line: &mut Line, version: Option<i16>) -> Result<Request, String> {
         match &*line.verb.clone() {
             "create" => create(line),
             "delete" => {
@@ -83,6 +83,8 @@ impl World {
             "settings" | "alter" | "replace-settings" | "resources" => settings::request(line),
             "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "features" | "scram-users"
             | "update-features" => described::request(line),
+            "join" | "sync-group" | "heartbeat" | "leave" | "commit" | "committed" | "groups"
+            | "describe-groups" | "delete-groups" | "delete-offsets" => groups::request(line, version),
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())
@@ -195,21 +197,24 @@ fn version_of(api: ApiKey) -> i16 {
     match api {
         ApiKey::Produce | ApiKey::Fetch | ApiKey::Metadata => 12,
         ApiKey::ListOffsets => 10,
+        ApiKey::JoinGroup | ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
         ApiKey::CreateTopics => 7,
         ApiKey::DeleteTopics | ApiKey::InitProducerId => 5,
-        ApiKey::ApiVersions | ApiKey::OffsetForLeaderEpoch => 4,
-        ApiKey::FindCoordinator => 6,
+        ApiKey::ApiVersions | ApiKey::OffsetForLeaderEpoch | ApiKey::Heartbeat => 4,
+        ApiKey::FindCoordinator | ApiKey::DescribeGroups => 6,
+        ApiKey::SyncGroup | ApiKey::LeaveGroup | ApiKey::ListGroups => 5,
         ApiKey::CreatePartitions => 3,
         ApiKey::DescribeCluster | ApiKey::DeleteRecords | ApiKey::ElectLeaders | ApiKey::AlterConfigs => 2,
         ApiKey::DescribeConfigs => 4,
         ApiKey::IncrementalAlterConfigs
         | ApiKey::ListConfigResources
         | ApiKey::AlterPartitionReassignments => 1,
-        ApiKey::DescribeQuorum | ApiKey::UpdateFeatures => 2,
+        ApiKey::DescribeQuorum | ApiKey::UpdateFeatures | ApiKey::DeleteGroups => 2,
         ApiKey::DescribeLogDirs => 5,
         ApiKey::DescribeAcls => 3,
         ApiKey::DescribeClientQuotas => 1,
         ApiKey::DescribeTopicPartitions
+        | ApiKey::OffsetDelete
         | ApiKey::DescribeProducers
         | ApiKey::ListPartitionReassignments
         | ApiKey::DescribeUserScramCredentials => 0,

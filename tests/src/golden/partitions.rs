@@ -43,23 +43,11 @@ fn nodes(text: &str) -> Result<Vec<i32>, String> {
     text.split(',').filter(|word| !word.is_empty()).map(super::words::number).collect()
 }
 
-/// The partitions of the rest of a line, by topic.
-fn by_topic(line: &mut Line) -> Result<Vec<(Str, Vec<i32>)>, String> {
-    let mut topics: Vec<(Str, Vec<i32>)> = Vec::new();
-    while let Some((topic, index)) = line.next_partition()? {
-        match topics.iter_mut().find(|(known, _)| **known == *topic) {
-            Some((_, partitions)) => partitions.push(index),
-            None => topics.push((Str::from(topic), vec![index])),
-        }
-    }
-    Ok(topics)
-}
-
 /// `move orders-0 orders-1 to=3,1 keep-factor=yes`; without a place, moves that are going on are taken back.
 pub(super) fn reassign(line: &mut Line) -> Result<Request, String> {
     let replicas = line.take("to").map(|text| nodes(&text)).transpose()?;
     let allow_replication_factor_change = line.take("keep-factor").is_none();
-    let topics = by_topic(line)?.into_iter().map(|(name, partitions)| ReassignableTopic {
+    let topics = line.rest_by_topic()?.into_iter().map(|(name, partitions)| ReassignableTopic {
         name,
         partitions: partitions
             .into_iter()
@@ -73,7 +61,7 @@ pub(super) fn reassign(line: &mut Line) -> Result<Request, String> {
 
 /// `moving orders-0`; without partitions, all of them.
 pub(super) fn list_moving(line: &mut Line) -> Result<Request, String> {
-    let named = by_topic(line)?.into_iter();
+    let named = line.rest_by_topic()?.into_iter();
     let topics =
         named.map(|(name, partition_indexes)| ListPartitionReassignmentsTopics { name, partition_indexes });
     let topics = Some(topics.collect::<Vec<_>>()).filter(|topics| !topics.is_empty());
@@ -83,7 +71,7 @@ pub(super) fn list_moving(line: &mut Line) -> Result<Request, String> {
 /// `elect orders-0 orders-1 kind=1`; without partitions, all of them.
 pub(super) fn elect(line: &mut Line) -> Result<Request, String> {
     let election_type = line.take_number("kind", 0)?;
-    let named = by_topic(line)?.into_iter();
+    let named = line.rest_by_topic()?.into_iter();
     let topics = named.map(|(topic, partitions)| ElectLeadersTopic { topic, partitions });
     let topic_partitions = Some(topics.collect::<Vec<_>>()).filter(|topics| !topics.is_empty());
     Ok(ElectLeadersRequest { election_type, topic_partitions, timeout_ms: TIMEOUT_MS }.into())

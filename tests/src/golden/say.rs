@@ -1,7 +1,7 @@
 //! What happened, in words: one line a partition, one line a group.
 
 use super::journal::Group;
-use super::{described, partitions, settings};
+use super::{described, groups, partitions, settings};
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
@@ -21,7 +21,9 @@ use seedlog_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsets
 use seedlog_core::wire::metadata::{MetadataResponsePartition, MetadataResponseTopic};
 use seedlog_core::wire::offset_for_leader_epoch::{EpochEndOffset, OffsetForLeaderTopicResult};
 use seedlog_core::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
-use seedlog_core::wire::{DescribeTopicPartitionsResponse, FetchResponse, Records, Response, Str};
+use seedlog_core::wire::{
+    DescribeTopicPartitionsResponse, FetchResponse, ProduceResponse, Records, Response, Str,
+};
 use std::collections::BTreeMap;
 
 /// The partition by its topic's name.
@@ -224,16 +226,7 @@ pub(super) fn logs(broker: &Broker) -> Vec<String> {
 /// An answer, as the client reads it.
 pub(super) fn response(response: &Response) -> Vec<String> {
     match response {
-        Response::Produce(produced) => {
-            let endpoints = produced.node_endpoints.iter();
-            let endpoints: Vec<_> =
-                endpoints.map(|it| (it.node_id, format!("{}:{}", it.host, it.port))).collect();
-            let parts = |topic: &TopicProduceResponse| {
-                let parts = topic.partition_responses.iter();
-                parts.map(|part| produced_line(&topic.name, part, &endpoints)).collect::<Vec<_>>()
-            };
-            produced.responses.iter().flat_map(parts).collect()
-        }
+        Response::Produce(produced) => produced_lines(produced),
         Response::Fetch(fetched) => fetched_lines(fetched),
         Response::ListOffsets(found) => {
             let parts = |topic: &ListOffsetsTopicResponse| {
@@ -287,6 +280,16 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         Response::ApiVersions(said) => described::features(said),
         Response::DescribeCluster(_) => vec!["answered".to_owned()],
         Response::DescribeTopicPartitions(described) => page(described),
+        Response::JoinGroup(joined) => groups::joined(joined),
+        Response::SyncGroup(synced) => groups::synced(synced),
+        Response::Heartbeat(beaten) => groups::beaten(beaten),
+        Response::LeaveGroup(left) => groups::left(left),
+        Response::OffsetCommit(commits) => groups::commits(commits),
+        Response::OffsetFetch(found) => groups::offsets(found),
+        Response::ListGroups(list) => groups::listed(list),
+        Response::DescribeGroups(described) => groups::described(described),
+        Response::DeleteGroups(deleted) => groups::deleted(deleted),
+        Response::OffsetDelete(deleted) => groups::forgotten(deleted),
     }
 }
 
@@ -331,6 +334,16 @@ fn paged_lines(topic: &DescribeTopicPartitionsResponseTopic) -> Vec<String> {
         )
     };
     topic.partitions.iter().map(line).collect()
+}
+
+fn produced_lines(produced: &ProduceResponse) -> Vec<String> {
+    let endpoints = produced.node_endpoints.iter();
+    let endpoints: Vec<_> = endpoints.map(|it| (it.node_id, format!("{}:{}", it.host, it.port))).collect();
+    let parts = |topic: &TopicProduceResponse| {
+        let parts = topic.partition_responses.iter();
+        parts.map(|part| produced_line(&topic.name, part, &endpoints)).collect::<Vec<_>>()
+    };
+    produced.responses.iter().flat_map(parts).collect()
 }
 
 fn produced_line(topic: &str, part: &PartitionProduceResponse, endpoints: &[(i32, String)]) -> String {
@@ -423,7 +436,7 @@ fn fetched_part(data: &PartitionData, endpoints: &[(i32, String)]) -> String {
     format!("{records}; high watermark {}", data.high_watermark)
 }
 
-fn value(value: &[u8]) -> String {
+pub(super) fn value(value: &[u8]) -> String {
     let first = value.first().copied().unwrap_or_default();
     if value.len() > 8 && value.iter().all(|&byte| byte == first) {
         return format!("'{}'*{}", char::from(first), value.len());

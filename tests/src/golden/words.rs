@@ -1,5 +1,6 @@
 //! A command as words: `reader: fetch orders-0 from=0 wait=500`.
 
+use seedlog_core::wire::Str;
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 
@@ -66,6 +67,18 @@ impl Line {
         let Some(word) = self.next_plain() else { return Ok(None) };
         let (topic, index) = word.rsplit_once('-').ok_or_else(|| format!("{word}: not a partition"))?;
         Ok(Some((topic.to_owned(), number(index)?)))
+    }
+
+    /// The partitions of the rest of the line, by topic.
+    pub(super) fn rest_by_topic(&mut self) -> Result<Vec<(Str, Vec<i32>)>, String> {
+        let mut topics: Vec<(Str, Vec<i32>)> = Vec::new();
+        while let Some((topic, index)) = self.next_partition()? {
+            match topics.iter_mut().find(|(known, _)| **known == *topic) {
+                Some((_, partitions)) => partitions.push(index),
+                None => topics.push((Str::from(topic), vec![index])),
+            }
+        }
+        Ok(topics)
     }
 
     /// Takes an option.

@@ -1,0 +1,317 @@
+//! Groups in scenarios: members, generations and what they have read.
+
+use super::say::{or_error, value};
+use super::words::Line;
+use bytes::Bytes;
+use seedlog_core::wire::delete_groups::DeletableGroupResult;
+use seedlog_core::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
+use seedlog_core::wire::join_group::{JoinGroupRequestProtocol, JoinGroupResponseMember};
+use seedlog_core::wire::leave_group::{MemberIdentity, MemberResponse};
+use seedlog_core::wire::list_groups::ListedGroup;
+use seedlog_core::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use seedlog_core::wire::offset_delete::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+use seedlog_core::wire::offset_fetch::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use seedlog_core::wire::sync_group::SyncGroupRequestAssignment;
+use seedlog_core::wire::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, Request, Str,
+    SyncGroupRequest, SyncGroupResponse,
+};
+
+/// The commands of this file; `version` is the one that was asked for, if any.
+pub(super) fn request(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
+    match &*line.verb.clone() {
+        "join" => join(line),
+        "sync-group" => sync(line),
+        "heartbeat" => Ok(HeartbeatRequest {
+            group_id: next_group(line)?,
+            generation_id: line.take_number("generation", -1)?,
+            member_id: member(line),
+            group_instance_id: instance(line),
+        }
+        .into()),
+        "leave" => leave(line, version),
+        "commit" => commit(line),
+        "committed" => committed(line, version),
+        "groups" => {
+            let filter = |text: Option<String>| text.map(Str::from).into_iter().collect();
+            let (states_filter, types_filter) = (filter(line.take("state")), filter(line.take("type")));
+            Ok(ListGroupsRequest { states_filter, types_filter }.into())
+        }
+        "describe-groups" => {
+            let groups = rest(line);
+            Ok(DescribeGroupsRequest { groups, ..Default::default() }.into())
+        }
+        "delete-groups" => Ok(DeleteGroupsRequest { groups_names: rest(line) }.into()),
+        "delete-offsets" => delete_offsets(line),
+        verb => Err(format!("{verb}: no such command")),
+    }
+}
+
+/// `join readers range 'a' roundrobin 'b' member=m-1`: the protocols with what is said under each.
+fn join(line: &mut Line) -> Result<Request, String> {
+    let group_id = next_group(line)?;
+    let mut protocols = Vec::new();
+    while let Some(name) = line.next_plain() {
+        let metadata = Bytes::from(line.next_value().unwrap_or_default());
+        protocols.push(JoinGroupRequestProtocol { name: Str::from(name), metadata });
+    }
+    Ok(JoinGroupRequest {
+        group_id,
+        session_timeout_ms: line.take_number("session", 10_000)?,
+        rebalance_timeout_ms: line.take_number("rebalance", 30_000)?,
+        member_id: member(line),
+        group_instance_id: instance(line),
+        protocol_type: line.take("type").map_or_else(|| Str::from_static("consumer"), Str::from),
+        protocols,
+        reason: None,
+    }
+    .into())
+}
+
+/// `sync-group readers member=m-1 generation=1 m-1 'a' m-2 'b'`: the assignments, from the leader.
+fn sync(line: &mut Line) -> Result<Request, String> {
+    let group_id = next_group(line)?;
+    let mut assignments = Vec::new();
+    while let Some(name) = line.next_plain() {
+        let assignment = Bytes::from(line.next_value().unwrap_or_default());
+        assignments.push(SyncGroupRequestAssignment { member_id: Str::from(name), assignment });
+    }
+    Ok(SyncGroupRequest {
+        group_id,
+        generation_id: line.take_number("generation", -1)?,
+        member_id: member(line),
+        group_instance_id: instance(line),
+        protocol_type: line.take("type").map(Str::from),
+        protocol_name: line.take("protocol").map(Str::from),
+        assignments,
+    }
+    .into())
+}
+
+/// `leave readers m-1 m-2`, or `leave readers instance=i-1`.
+fn leave(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
+    let group_id = next_group(line)?;
+    let mut ids = rest(line);
+    if version.is_some_and(|version| version < 3) {
+        let member_id = ids.pop().ok_or("which member?")?;
+        return Ok(LeaveGroupRequest { group_id, member_id, ..Default::default() }.into());
+    }
+    let instance = instance(line);
+    if ids.is_empty() {
+        ids.push(Str::default());
+    }
+    let identity =
+        |member_id| MemberIdentity { member_id, group_instance_id: instance.clone(), reason: None };
+    let members = ids.into_iter().map(identity).collect();
+    Ok(LeaveGroupRequest { group_id, members, ..Default::default() }.into())
+}
+
+/// `commit readers orders-0 orders-1 at=5 epoch=0 metadata=here`; of a member with `member=` and `generation=`.
+fn commit(line: &mut Line) -> Result<Request, String> {
+    let group_id = next_group(line)?;
+    let committed = OffsetCommitRequestPartition {
+        committed_offset: line.take_number("at", 0)?,
+        committed_leader_epoch: line.take_number("epoch", -1)?,
+        committed_metadata: Some(line.take("metadata").map(Str::from).unwrap_or_default()),
+        ..Default::default()
+    };
+    let partition =
+        |&partition_index: &i32| OffsetCommitRequestPartition { partition_index, ..committed.clone() };
+    let topics = line.rest_by_topic()?.into_iter().map(|(name, indexes)| OffsetCommitRequestTopic {
+        name,
+        partitions: indexes.iter().map(partition).collect(),
+        ..Default::default()
+    });
+    Ok(OffsetCommitRequest {
+        group_id,
+        generation_id_or_member_epoch: line.take_number("generation", -1)?,
+        topics: topics.collect(),
+        member_id: member(line),
+        group_instance_id: instance(line),
+        retention_time_ms: line.take_number("retention", -1)?,
+    }
+    .into())
+}
+
+/// `committed readers orders-0 orders-1`; without partitions, of all.
+fn committed(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
+    let group_id = next_group(line)?;
+    let require_stable = line.take("stable").is_some();
+    let topics = line.rest_by_topic()?;
+    if version.is_some_and(|version| version < 8) {
+        let topic = |(name, partition_indexes)| OffsetFetchRequestTopic { name, partition_indexes };
+        let topics = (!topics.is_empty()).then(|| topics.into_iter().map(topic).collect());
+        return Ok(OffsetFetchRequest { group_id, topics, require_stable, ..Default::default() }.into());
+    }
+    let topic = |(name, partition_indexes)| OffsetFetchRequestTopics {
+        name,
+        partition_indexes,
+        ..Default::default()
+    };
+    let topics = (!topics.is_empty()).then(|| topics.into_iter().map(topic).collect());
+    let groups = vec![OffsetFetchRequestGroup { group_id, topics, ..Default::default() }];
+    Ok(OffsetFetchRequest { groups, require_stable, ..Default::default() }.into())
+}
+
+/// `delete-offsets readers orders-0`.
+fn delete_offsets(line: &mut Line) -> Result<Request, String> {
+    let group_id = next_group(line)?;
+    let partition = |partition_index| OffsetDeleteRequestPartition { partition_index };
+    let topics = line.rest_by_topic()?.into_iter().map(|(name, indexes)| OffsetDeleteRequestTopic {
+        name,
+        partitions: indexes.into_iter().map(partition).collect(),
+    });
+    Ok(OffsetDeleteRequest { group_id, topics: topics.collect() }.into())
+}
+
+fn next_group(line: &mut Line) -> Result<Str, String> {
+    line.next_plain().map(Str::from).ok_or_else(|| "which group?".to_owned())
+}
+
+fn rest(line: &mut Line) -> Vec<Str> {
+    std::iter::from_fn(|| line.next_plain()).map(Str::from).collect()
+}
+
+fn member(line: &mut Line) -> Str {
+    line.take("member").map(Str::from).unwrap_or_default()
+}
+
+fn instance(line: &mut Line) -> Option<Str> {
+    line.take("instance").map(Str::from)
+}
+
+pub(super) fn joined(joined: &JoinGroupResponse) -> Vec<String> {
+    let refused = or_error(joined.error_code, None, String::new());
+    if joined.error_code != 0 {
+        let named = !joined.member_id.is_empty();
+        return vec![if named { format!("{refused}, member {}", joined.member_id) } else { refused }];
+    }
+    let member = |one: &JoinGroupResponseMember| {
+        format!("{}{}: {}", one.member_id, named(one.group_instance_id.as_ref()), value(&one.metadata))
+    };
+    let protocol = joined.protocol_name.as_deref().unwrap_or("none");
+    let skips = if joined.skip_assignment { ", keeps the assignment" } else { "" };
+    let whole = format!(
+        "generation {}, protocol {protocol}, leader {}, member {}{skips}",
+        joined.generation_id, joined.leader, joined.member_id
+    );
+    std::iter::once(whole).chain(joined.members.iter().map(member)).collect()
+}
+
+pub(super) fn synced(synced: &SyncGroupResponse) -> Vec<String> {
+    vec![or_error(synced.error_code, None, format!("assigned {}", value(&synced.assignment)))]
+}
+
+pub(super) fn beaten(beaten: &HeartbeatResponse) -> Vec<String> {
+    vec![or_error(beaten.error_code, None, "a member".to_owned())]
+}
+
+pub(super) fn left(left: &LeaveGroupResponse) -> Vec<String> {
+    if left.error_code != 0 || left.members.is_empty() {
+        return vec![or_error(left.error_code, None, "left".to_owned())];
+    }
+    let line = |one: &MemberResponse| {
+        let said = or_error(one.error_code, None, "left".to_owned());
+        format!("{}{}: {said}", one.member_id, named(one.group_instance_id.as_ref()))
+    };
+    left.members.iter().map(line).collect()
+}
+
+pub(super) fn commits(commits: &OffsetCommitResponse) -> Vec<String> {
+    let parts = commits.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|part| (&topic.name, part.partition_index, part.error_code))
+    });
+    let line =
+        |(topic, index, code)| format!("{topic}-{index}: {}", or_error(code, None, "committed".to_owned()));
+    parts.map(line).collect()
+}
+
+pub(super) fn offsets(found: &OffsetFetchResponse) -> Vec<String> {
+    let old = found.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|part| {
+            let place = (part.committed_offset, part.committed_leader_epoch);
+            offset_line(&topic.name, part.partition_index, place, part.metadata.as_ref(), part.error_code)
+        })
+    });
+    let whole = (found.error_code != 0).then(|| or_error(found.error_code, None, String::new()));
+    let new = found.groups.iter().flat_map(|group| {
+        let refused = (group.error_code != 0)
+            .then(|| format!("{}: {}", group.group_id, or_error(group.error_code, None, String::new())));
+        let parts = group.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|part| {
+                let place = (part.committed_offset, part.committed_leader_epoch);
+                offset_line(&topic.name, part.partition_index, place, part.metadata.as_ref(), part.error_code)
+            })
+        });
+        refused.into_iter().chain(parts)
+    });
+    let lines: Vec<String> = whole.into_iter().chain(old).chain(new).collect();
+    if lines.is_empty() { vec!["none".to_owned()] } else { lines }
+}
+
+fn offset_line(topic: &Str, index: i32, place: (i64, i32), metadata: Option<&Str>, code: i16) -> String {
+    let said = match place {
+        (-1, _) => "none".to_owned(),
+        (offset, -1) => format!("offset {offset}"),
+        (offset, epoch) => format!("offset {offset}, epoch {epoch}"),
+    };
+    let metadata = metadata.filter(|text| !text.is_empty());
+    let metadata = metadata.map_or_else(String::new, |text| format!(", {}", value(text.as_bytes())));
+    format!("{topic}-{index}: {}", or_error(code, None, said + &metadata))
+}
+
+pub(super) fn listed(list: &ListGroupsResponse) -> Vec<String> {
+    if list.error_code != 0 || list.groups.is_empty() {
+        return vec![or_error(list.error_code, None, "none".to_owned())];
+    }
+    let line = |one: &ListedGroup| {
+        let kind = if one.protocol_type.is_empty() { "no protocol" } else { &*one.protocol_type };
+        format!("{}: {kind}, {}, {}", one.group_id, one.group_state, one.group_type)
+    };
+    list.groups.iter().map(line).collect()
+}
+
+pub(super) fn described(described: &DescribeGroupsResponse) -> Vec<String> {
+    let member = |one: &DescribedGroupMember| {
+        let (said, got) = (value(&one.member_metadata), value(&one.member_assignment));
+        let (id, name) = (&one.member_id, named(one.group_instance_id.as_ref()));
+        format!("{id}{name}: {} at {}, said {said}, assigned {got}", one.client_id, one.client_host)
+    };
+    let lines = |group: &DescribedGroup| {
+        let kind = if group.protocol_type.is_empty() { "no protocol" } else { &*group.protocol_type };
+        let said = format!("{}, {kind}, {}", group.group_state, value(group.protocol_data.as_bytes()));
+        let whole = or_error(group.error_code, group.error_message.as_ref(), said);
+        let whole = std::iter::once(format!("{}: {whole}", group.group_id));
+        whole.chain(group.members.iter().map(member)).collect::<Vec<_>>()
+    };
+    described.groups.iter().flat_map(lines).collect()
+}
+
+pub(super) fn deleted(deleted: &DeleteGroupsResponse) -> Vec<String> {
+    let line = |one: &DeletableGroupResult| {
+        format!("{}: {}", one.group_id, or_error(one.error_code, None, "deleted".to_owned()))
+    };
+    deleted.results.iter().map(line).collect()
+}
+
+pub(super) fn forgotten(deleted: &OffsetDeleteResponse) -> Vec<String> {
+    if deleted.error_code != 0 {
+        return vec![or_error(deleted.error_code, None, String::new())];
+    }
+    let parts = deleted.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|part| (&topic.name, part.partition_index, part.error_code))
+    });
+    let line =
+        |(topic, index, code)| format!("{topic}-{index}: {}", or_error(code, None, "forgotten".to_owned()));
+    parts.map(line).collect()
+}
+
+/// A static member's name in brackets.
+fn named(instance: Option<&Str>) -> String {
+    instance.map_or_else(String::new, |name| format!(" ({name})"))
+}
