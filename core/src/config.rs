@@ -1,5 +1,6 @@
 //! What the core needs to know before its first step. Every queue, table and answer has its limit here.
 
+use crate::group::GroupSettings;
 use crate::ids::{NodeId, Uuid};
 use crate::settings::BrokerSetting;
 use alloc::collections::BTreeMap;
@@ -86,6 +87,8 @@ pub struct Config {
     pub flush: FlushMode,
     /// Defaults for topics.
     pub topic: TopicDefaults,
+    /// Consumer groups.
+    pub groups: GroupSettings,
     /// What clients are told of this broker's settings, in the order of their keys.
     pub settings: Vec<BrokerSetting>,
     /// `auto.create.topics.enable`.
@@ -219,6 +222,7 @@ impl Config {
                 retention_ms: 604_800_000,
                 retention_bytes: -1,
             },
+            groups: GroupSettings::default(),
             settings: Vec::new(),
             auto_create_topics: true,
             producer_id_expiration_ms: 86_400_000,

@@ -134,6 +134,21 @@ impl Uuid {
         }
         (last_two == 0).then_some(Self(bits.to_be_bytes()))
     }
+
+    /// RFC 9562's form, as Java's `UUID` prints it: 36 characters, hexadecimal in groups.
+    #[must_use]
+    pub fn hyphenated(self) -> String {
+        let mut text = String::with_capacity(36);
+        for (at, byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            for nibble in [byte >> 4, byte & 0xf] {
+                text.push(char::from_digit(u32::from(nibble), 16).expect("a nibble is a digit"));
+            }
+        }
+        text
+    }
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

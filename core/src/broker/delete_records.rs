@@ -10,6 +10,7 @@
 //! followers as well, so that none goes back with a change of leaders.
 
 use super::Broker;
+use super::find_coordinator::is_internal;
 use super::journal::Deferred;
 use super::waits::{Answer, WaitPart};
 use crate::errors::ErrorCode;
@@ -76,6 +77,10 @@ impl Broker {
             return Err(ErrorCode::ThrottlingQuotaExceeded);
         }
         let (topic_id, _) = self.committed.topic_named(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        if is_internal(topic) {
+            // Groups would forget what they hold.
+            return Err(ErrorCode::PolicyViolation);
+        }
         let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
         let replica = self.leader_of(partition)?;
         if self.is_cut_off(replica) {

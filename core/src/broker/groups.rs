@@ -1,22 +1,42 @@
-//! Requests about groups. Nobody coordinates groups here: every request is told that the coordinator is not there.
+//! Requests about groups: to whom each goes, and what topics they speak of. What is decided about a group is in
+//! [`crate::group`], how it is written and when it leaves in `coordinators`.
 
 use super::Broker;
+use super::coordinators::Parked;
+use super::group_refusals::{refuse, refuse_for_one};
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
-use crate::ids::{ConnId, RequestNumber};
+use crate::group::{Caller, CommitTopic, Effects, FetchTopic, Groups};
+use crate::ids::{ConnId, Offset, RequestNumber, TopicPartition, Uuid};
 use crate::output::Outputs;
+use crate::replica::WaiterId;
 use crate::wire::delete_groups::DeletableGroupResult;
 use crate::wire::describe_groups::DescribedGroup;
-use crate::wire::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use crate::wire::offset_commit::OffsetCommitRequestTopic;
 use crate::wire::offset_fetch::{
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
 };
 use crate::wire::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
-    Response, Str, SyncGroupResponse,
+    ListGroupsRequest, ListGroupsResponse, OffsetFetchRequest, OffsetFetchResponse, Response, Str,
 };
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// OffsetFetch asks for many groups from this version on (KIP-709).
+const MANY_GROUPS_FROM: i16 = 8;
+/// Requests name topics by id from this version of OffsetCommit and OffsetFetch on (KIP-848).
+const BY_ID_FROM: i16 = 10;
+
+/// A request and where its answer goes.
+struct Asked {
+    conn: ConnId,
+    number: RequestNumber,
+    version: i16,
+}
 
 impl Broker {
     /// A client asks a group's coordinator.
@@ -24,110 +44,379 @@ impl Broker {
         &mut self,
         conn: ConnId,
         number: RequestNumber,
-        version: i16,
+        client: (i16, Option<Str>),
         request: GroupRequest,
         out: &mut Outputs,
     ) {
-        let response = refuse(&request, version, ErrorCode::CoordinatorNotAvailable);
-        self.reply(conn, number, response, out);
-    }
-}
-
-/// The answer to a request that was refused as a whole: the code stands where clients look for it in this version.
-pub(super) fn refuse(request: &GroupRequest, version: i16, code: ErrorCode) -> Response {
-    let error_code = code.code();
-    match request {
-        GroupRequest::JoinGroup(request) => refuse_join(request, version, code).into(),
-        GroupRequest::SyncGroup(_) => SyncGroupResponse { error_code, ..SyncGroupResponse::default() }.into(),
-        GroupRequest::Heartbeat(_) => HeartbeatResponse { throttle_time_ms: 0, error_code }.into(),
-        GroupRequest::LeaveGroup(_) => {
-            LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() }.into()
+        let (version, client_id) = client;
+        let asked = Asked { conn, number, version };
+        if !self.is_serving() || !self.has_room_to_wait() {
+            let response = refuse(&request, version, ErrorCode::CoordinatorNotAvailable);
+            self.reply(conn, number, response, out);
+            return;
         }
-        GroupRequest::OffsetCommit(request) => refuse_commit(request, code).into(),
-        GroupRequest::OffsetFetch(request) => refuse_offsets(request, version, code).into(),
-        GroupRequest::ListGroups(_) => {
-            ListGroupsResponse { error_code, ..ListGroupsResponse::default() }.into()
-        }
-        GroupRequest::DescribeGroups(request) => refuse_description(request, code).into(),
-        GroupRequest::DeleteGroups(request) => refuse_deletion(request, code).into(),
-        GroupRequest::OffsetDelete(_) => {
-            OffsetDeleteResponse { error_code, ..OffsetDeleteResponse::default() }.into()
+        let mut rests_on = Vec::new();
+        let response = match &request {
+            GroupRequest::OffsetFetch(fetch) => self.offset_fetch(version, fetch, &mut rests_on),
+            GroupRequest::ListGroups(list) => self.list_groups(list, &mut rests_on),
+            GroupRequest::DescribeGroups(describe) => self.describe_groups(version, describe, &mut rests_on),
+            GroupRequest::DeleteGroups(delete) => self.delete_groups(delete, &mut rests_on, out),
+            GroupRequest::JoinGroup(_)
+            | GroupRequest::SyncGroup(_)
+            | GroupRequest::Heartbeat(_)
+            | GroupRequest::LeaveGroup(_)
+            | GroupRequest::OffsetCommit(_)
+            | GroupRequest::OffsetDelete(_) => {
+                self.on_request_to_one(&asked, client_id.as_ref(), &request, out);
+                return;
+            }
+        };
+        match response {
+            Ok(response) => {
+                let refusal = Box::new(refuse(&request, version, ErrorCode::NotCoordinator));
+                self.leave_when_committed((conn, number), response, refusal, &rests_on, out);
+            }
+            Err(code) => self.reply(conn, number, refuse(&request, version, code), out),
         }
     }
-}
 
-fn refuse_join(request: &JoinGroupRequest, version: i16, code: ErrorCode) -> JoinGroupResponse {
-    /// Before this version the protocol's name cannot be null.
-    const NO_PROTOCOL_FROM: i16 = 7;
-    JoinGroupResponse {
-        error_code: code.code(),
-        protocol_name: (version < NO_PROTOCOL_FROM).then(Str::default),
-        member_id: request.member_id.detached(),
-        ..JoinGroupResponse::default()
+    /// A request to one group, about its members or its offsets.
+    fn on_request_to_one(
+        &mut self,
+        asked: &Asked,
+        client_id: Option<&Str>,
+        request: &GroupRequest,
+        out: &mut Outputs,
+    ) {
+        let partition = match self.groups_to_change(group_of(request), request) {
+            Ok(partition) => partition,
+            Err(code) => {
+                let response = refuse_for_one(request, asked.version, code);
+                self.reply(asked.conn, asked.number, response, out);
+                return;
+            }
+        };
+        let ticket = self.next_waiter();
+        let refusal = Box::new(refuse(request, asked.version, ErrorCode::NotCoordinator));
+        let parked = Parked { partition, conn: asked.conn, number: asked.number, refusal };
+        self.coordinators.park(ticket, parked);
+        if let Some(effects) = self.ask(partition, ticket, asked, client_id, request) {
+            self.apply(partition, effects, out);
+        }
+        self.arm_groups(partition);
+        if self.coordinators.is_parked(ticket)
+            && let Some(conn) = self.conns.get_mut(&asked.conn)
+        {
+            conn.waiters.insert(ticket);
+        }
     }
-}
 
-fn refuse_commit(request: &OffsetCommitRequest, code: ErrorCode) -> OffsetCommitResponse {
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| OffsetCommitResponsePartition {
-            partition_index: partition.partition_index,
-            error_code: code.code(),
+    /// The partition of a group whose log can take what may come of a request.
+    fn groups_to_change(&self, group: &str, request: &GroupRequest) -> Result<TopicPartition, ErrorCode> {
+        let partition = self.partition_of_group(group).ok_or(ErrorCode::NotCoordinator)?;
+        self.coordinators.groups(partition)?;
+        match (self.can_write_groups(partition), request) {
+            // It changes nothing that is written.
+            (Err(ErrorCode::CoordinatorNotAvailable), GroupRequest::Heartbeat(_)) => Ok(partition),
+            (outcome, _) => outcome.map(|()| partition),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        partition: TopicPartition,
+        ticket: WaiterId,
+        asked: &Asked,
+        client_id: Option<&Str>,
+        request: &GroupRequest,
+    ) -> Option<Effects> {
+        let now = self.now;
+        let topics = match request {
+            GroupRequest::OffsetCommit(commit) => {
+                let known = commit.topics.iter().map(|topic| self.commit_topic(topic, asked.version));
+                known.collect()
+            }
+            _ => Vec::new(),
+        };
+        let host = self.conns.get(&asked.conn).map(|conn| host_of(&conn.peer)).unwrap_or_default();
+        let image = &self.committed;
+        let groups = self.coordinators.groups_mut(partition)?;
+        Some(match request {
+            GroupRequest::JoinGroup(join) => {
+                let client_id = client_id.map(Str::as_str).unwrap_or_default();
+                let caller = Caller { ticket, client_id, host: &host, version: asked.version };
+                groups.on_join(now, join, &caller, self.random.uuid())
+            }
+            GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket),
+            GroupRequest::Heartbeat(heartbeat) => groups.on_heartbeat(now, heartbeat, ticket),
+            GroupRequest::LeaveGroup(leave) => groups.on_leave(now, leave, (ticket, asked.version)),
+            GroupRequest::OffsetCommit(commit) => groups.on_offset_commit(now, commit, &topics, ticket),
+            GroupRequest::OffsetDelete(delete) => {
+                let exists = |topic: &str, index: i32| {
+                    let partitions = image.topic_named(topic).map_or(0, |(_, topic)| topic.partitions.len());
+                    usize::try_from(index).is_ok_and(|index| index < partitions)
+                };
+                groups.on_offset_delete(delete, exists, ticket)
+            }
+            GroupRequest::OffsetFetch(_)
+            | GroupRequest::ListGroups(_)
+            | GroupRequest::DescribeGroups(_)
+            | GroupRequest::DeleteGroups(_) => unreachable!("requests to several groups go another way"),
+        })
+    }
+
+    fn commit_topic(&self, topic: &OffsetCommitRequestTopic, version: i16) -> Result<CommitTopic, ErrorCode> {
+        let (topic_id, image) = if version >= BY_ID_FROM {
+            let image = self.committed.topic(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
+            (topic.topic_id, image)
+        } else {
+            self.committed.topic_named(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+        };
+        Ok(CommitTopic { name: image.name.as_str().into(), topic_id, partitions: image.partitions.len() })
+    }
+
+    /// The groups of a partition that may be told of, and what such an answer rests on.
+    fn groups_to_read(&self, group: &str) -> Result<(TopicPartition, &Groups), ErrorCode> {
+        let partition = self.partition_of_group(group).ok_or(ErrorCode::NotCoordinator)?;
+        let groups = self.coordinators.groups(partition)?;
+        let replica = self.leader_of(partition).map_err(|_| ErrorCode::NotCoordinator)?;
+        if self.is_cut_off(replica) {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        Ok((partition, groups))
+    }
+
+    fn offset_fetch(
+        &self,
+        version: i16,
+        request: &OffsetFetchRequest,
+        rests_on: &mut Vec<(TopicPartition, Offset)>,
+    ) -> Result<Response, ErrorCode> {
+        if version >= MANY_GROUPS_FROM {
+            let groups = request.groups.iter().map(|group| {
+                self.fetch_group(group, version, rests_on).unwrap_or_else(|code| OffsetFetchResponseGroup {
+                    group_id: group.group_id.detached(),
+                    error_code: code.code(),
+                    ..OffsetFetchResponseGroup::default()
+                })
+            });
+            Ok(OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() }.into())
+        } else {
+            let group = self.fetch_group(&single_group(request), version, rests_on)?;
+            Ok(single_response(group).into())
+        }
+    }
+
+    fn fetch_group(
+        &self,
+        group: &OffsetFetchRequestGroup,
+        version: i16,
+        rests_on: &mut Vec<(TopicPartition, Offset)>,
+    ) -> Result<OffsetFetchResponseGroup, ErrorCode> {
+        let (partition, groups) = self.groups_to_read(&group.group_id)?;
+        rests_on.push((partition, groups.rests_on(&group.group_id)));
+        Ok(self.fetch_offsets(groups, group, version))
+    }
+
+    /// The offsets of one group: those that are asked for, or all.
+    fn fetch_offsets(
+        &self,
+        groups: &Groups,
+        wanted: &OffsetFetchRequestGroup,
+        version: i16,
+    ) -> OffsetFetchResponseGroup {
+        let id = &wanted.group_id;
+        let named = |name: &str, topic_id, partitions| OffsetFetchResponseTopics {
+            name: name.into(),
+            topic_id,
+            partitions,
+        };
+        let topics = match &wanted.topics {
+            Some(topics) => topics.iter().map(|topic| self.fetch_topic(groups, id, topic, version)).collect(),
+            None => {
+                let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
+                for (topic, index, committed) in groups.all_committed(id) {
+                    let Some((topic_id, _)) = self.committed.topic_named(topic) else { continue };
+                    if !committed.is_of(topic_id) {
+                        continue;
+                    }
+                    if topics.last().is_none_or(|last| last.name != *topic) {
+                        topics.push(named(topic, topic_id, Vec::new()));
+                    }
+                    if let Some(last) = topics.last_mut() {
+                        last.partitions.push(fetched(index, Ok(Some(committed))));
+                    }
+                }
+                topics
+            }
+        };
+        OffsetFetchResponseGroup { group_id: id.detached(), topics, error_code: ErrorCode::None.code() }
+    }
+
+    fn fetch_topic(
+        &self,
+        groups: &Groups,
+        group: &str,
+        wanted: &OffsetFetchRequestTopics,
+        version: i16,
+    ) -> OffsetFetchResponseTopics {
+        let by_id = version >= BY_ID_FROM;
+        let found = if by_id {
+            self.committed.topic(wanted.topic_id).map(|topic| (wanted.topic_id, topic))
+        } else {
+            self.committed.topic_named(&wanted.name)
+        };
+        let known = found.map(|(topic_id, image)| FetchTopic { name: &image.name, topic_id });
+        let partitions = wanted.partition_indexes.iter().map(|&index| {
+            let committed = match &known {
+                Some(topic) => Ok(groups.committed(group, topic, index)),
+                None if by_id => Err(ErrorCode::UnknownTopicId),
+                // As in Kafka, nothing was committed for a topic that is not there.
+                None => Ok(None),
+            };
+            fetched(index, committed)
         });
-        OffsetCommitResponseTopic {
-            name: topic.name.detached(),
-            topic_id: topic.topic_id,
+        OffsetFetchResponseTopics {
+            name: wanted.name.detached(),
+            topic_id: known.as_ref().map_or(wanted.topic_id, |topic| topic.topic_id),
             partitions: partitions.collect(),
         }
-    });
-    OffsetCommitResponse { throttle_time_ms: 0, topics: topics.collect() }
-}
+    }
 
-/// The code is each group's from version 8 on, the request's from 2 on, and each partition's before.
-fn refuse_offsets(request: &OffsetFetchRequest, version: i16, code: ErrorCode) -> OffsetFetchResponse {
-    const GROUPS_FROM: i16 = 8;
-    const WHOLE_CODE_FROM: i16 = 2;
-    let error_code = code.code();
-    let none = OffsetFetchResponse::default();
-    if version >= GROUPS_FROM {
-        let groups = request.groups.iter().map(|group| OffsetFetchResponseGroup {
-            group_id: group.group_id.detached(),
-            error_code,
-            ..OffsetFetchResponseGroup::default()
+    /// Those of all partitions, or none: a list that lacks some would be taken for whole.
+    fn list_groups(
+        &self,
+        request: &ListGroupsRequest,
+        rests_on: &mut Vec<(TopicPartition, Offset)>,
+    ) -> Result<Response, ErrorCode> {
+        let mut listed = Vec::new();
+        for partition in self.coordinators.partitions() {
+            let groups = self.coordinators.groups(partition)?;
+            rests_on.push((partition, groups.all_rest_on()));
+            listed.extend(groups.list(request));
+        }
+        Ok(ListGroupsResponse { groups: listed, ..ListGroupsResponse::default() }.into())
+    }
+
+    fn describe_groups(
+        &self,
+        version: i16,
+        request: &DescribeGroupsRequest,
+        rests_on: &mut Vec<(TopicPartition, Offset)>,
+    ) -> Result<Response, ErrorCode> {
+        let described = request.groups.iter().map(|id| match self.groups_to_read(id) {
+            Ok((partition, groups)) => {
+                rests_on.push((partition, groups.rests_on(id)));
+                groups.describe(id, version)
+            }
+            Err(code) => DescribedGroup {
+                error_code: code.code(),
+                group_id: id.detached(),
+                ..DescribedGroup::default()
+            },
         });
-        return OffsetFetchResponse { groups: groups.collect(), ..none };
+        Ok(DescribeGroupsResponse { throttle_time_ms: 0, groups: described.collect() }.into())
     }
-    if version >= WHOLE_CODE_FROM {
-        return OffsetFetchResponse { error_code, ..none };
+
+    fn delete_groups(
+        &mut self,
+        request: &DeleteGroupsRequest,
+        rests_on: &mut Vec<(TopicPartition, Offset)>,
+        out: &mut Outputs,
+    ) -> Result<Response, ErrorCode> {
+        let mut results = Vec::with_capacity(request.groups_names.len());
+        for id in &request.groups_names {
+            let outcome = self.delete_group(id, out).map(|rest| rests_on.push(rest));
+            let error_code = outcome.err().unwrap_or(ErrorCode::None).code();
+            results.push(DeletableGroupResult { group_id: id.detached(), error_code });
+        }
+        Ok(DeleteGroupsResponse { throttle_time_ms: 0, results }.into())
     }
-    let topics = request.topics.iter().flatten().map(|topic| {
-        let partitions =
-            topic.partition_indexes.iter().map(|&partition_index| OffsetFetchResponsePartition {
-                partition_index,
-                committed_offset: -1,
-                metadata: Some(Str::default()),
-                error_code,
-                ..OffsetFetchResponsePartition::default()
-            });
-        OffsetFetchResponseTopic { name: topic.name.detached(), partitions: partitions.collect() }
-    });
-    OffsetFetchResponse { topics: topics.collect(), ..none }
+
+    fn delete_group(&mut self, id: &Str, out: &mut Outputs) -> Result<(TopicPartition, Offset), ErrorCode> {
+        let (partition, groups) = self.groups_to_read(id)?;
+        let records = groups.decide_delete(&id.detached())?;
+        self.can_write_groups(partition)?;
+        self.append_group_records(partition, &records, out);
+        let rests_on = self.coordinators.groups(partition)?.rests_on(id);
+        Ok((partition, rests_on))
+    }
 }
 
-fn refuse_description(request: &DescribeGroupsRequest, code: ErrorCode) -> DescribeGroupsResponse {
-    let groups = request.groups.iter().map(|group_id| DescribedGroup {
-        error_code: code.code(),
-        group_id: group_id.detached(),
-        ..DescribedGroup::default()
-    });
-    DescribeGroupsResponse { throttle_time_ms: 0, groups: groups.collect() }
+/// The group of a request that is about one.
+fn group_of(request: &GroupRequest) -> &str {
+    match request {
+        GroupRequest::JoinGroup(request) => &request.group_id,
+        GroupRequest::SyncGroup(request) => &request.group_id,
+        GroupRequest::Heartbeat(request) => &request.group_id,
+        GroupRequest::LeaveGroup(request) => &request.group_id,
+        GroupRequest::OffsetCommit(request) => &request.group_id,
+        GroupRequest::OffsetDelete(request) => &request.group_id,
+        GroupRequest::OffsetFetch(_)
+        | GroupRequest::ListGroups(_)
+        | GroupRequest::DescribeGroups(_)
+        | GroupRequest::DeleteGroups(_) => "",
+    }
 }
 
-fn refuse_deletion(request: &DeleteGroupsRequest, code: ErrorCode) -> DeleteGroupsResponse {
-    let results = request
-        .groups_names
-        .iter()
-        .map(|group_id| DeletableGroupResult { group_id: group_id.detached(), error_code: code.code() });
-    DeleteGroupsResponse { throttle_time_ms: 0, results: results.collect() }
+/// A client's address as Kafka writes it: without the port, behind a slash.
+fn host_of(peer: &str) -> String {
+    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
+    alloc::format!("/{}", host.trim_start_matches('[').trim_end_matches(']'))
+}
+
+/// A request of a version that asks for one group, as one that asks for several.
+fn single_group(request: &OffsetFetchRequest) -> OffsetFetchRequestGroup {
+    let topics = request.topics.as_ref().map(|topics| {
+        let topics = topics.iter().map(|topic| OffsetFetchRequestTopics {
+            name: topic.name.clone(),
+            topic_id: Uuid::ZERO,
+            partition_indexes: topic.partition_indexes.clone(),
+        });
+        topics.collect()
+    });
+    OffsetFetchRequestGroup {
+        group_id: request.group_id.clone(),
+        topics,
+        ..OffsetFetchRequestGroup::default()
+    }
+}
+
+fn single_response(group: OffsetFetchResponseGroup) -> OffsetFetchResponse {
+    let topics = group.topics.into_iter().map(|topic| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|it| OffsetFetchResponsePartition {
+                partition_index: it.partition_index,
+                committed_offset: it.committed_offset,
+                committed_leader_epoch: it.committed_leader_epoch,
+                metadata: it.metadata,
+                error_code: it.error_code,
+            })
+            .collect(),
+    });
+    OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
+}
+
+fn fetched(
+    partition_index: i32,
+    committed: Result<Option<&crate::group::Committed>, ErrorCode>,
+) -> OffsetFetchResponsePartitions {
+    /// What stands for no offset.
+    const NONE: i64 = -1;
+    let (error_code, committed) = match committed {
+        Ok(committed) => (ErrorCode::None, committed),
+        Err(code) => (code, None),
+    };
+    OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: committed.map_or(NONE, |committed| committed.offset),
+        committed_leader_epoch: committed.map_or(-1, |committed| committed.leader_epoch),
+        metadata: Some(committed.map(|committed| committed.metadata.clone()).unwrap_or_default()),
+        error_code: error_code.code(),
+    }
 }
 
 #[cfg(test)]

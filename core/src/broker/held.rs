@@ -29,6 +29,7 @@ impl Broker {
                 + self.log_dirs.waiting()
                 + self.forwards.len()
                 + self.producer_ids.waiting.len()
+                + self.coordinators.parked()
                 + self.sessions.waiting(),
             looks: self.log_dirs.looks(),
             fetch_sessions: self.sessions.len(),

@@ -6,7 +6,7 @@ use super::{Broker, Drop, Phase};
 use crate::cluster::image::Image;
 use crate::cluster::records::MetadataRecord;
 use crate::cluster::snapshot::Damage;
-use crate::cluster::topic_config::TopicConfig;
+use crate::cluster::topic_config::{TopicConfig, TopicSettings};
 use crate::config::FlushMode;
 use crate::errors::ErrorCode;
 use crate::ids::{BrokerEpoch, NodeId, Offset, PartitionIndex, TopicPartition, Uuid};
@@ -266,6 +266,7 @@ impl Broker {
             self.membership.answered_at = self.now.mono;
             self.arm_producer_expiry();
             self.arm_retention();
+            self.arm_group_expiry();
             self.timers.arm(self.now.mono + self.config.timings.broker_beat_ms, Timer::BrokerBeat);
             self.unfinished_drops(out);
         }
@@ -397,6 +398,7 @@ impl Broker {
                 self.advance_watermark(partition, out);
                 self.review_isr(partition, out);
                 self.moved.push(partition);
+                self.begin_coordinating(partition);
                 let lag_ms = self.config.timings.replica_lag_ms_max;
                 if replicas.len() > 1 {
                     self.timers.arm_by(now + lag_ms + 1, Timer::Lag(partition));
@@ -434,11 +436,14 @@ impl Broker {
 
     /// When a partition begins a new segment, by its topic's settings.
     pub(super) fn segment_limits(&self, partition: TopicPartition) -> SegmentLimits {
+        self.topic_settings(partition).segment_limits(partition)
+    }
+
+    /// The settings in force of a partition's topic.
+    pub(super) fn topic_settings(&self, partition: TopicPartition) -> TopicSettings {
         let topic = self.committed.topic(partition.topic_id);
         let settings = topic.map(|topic| topic.config.resolve(&self.config.topic));
-        settings
-            .unwrap_or_else(|| TopicConfig::default().resolve(&self.config.topic))
-            .segment_limits(partition)
+        settings.unwrap_or_else(|| TopicConfig::default().resolve(&self.config.topic))
     }
 
     /// Leads or follows no more: who waits here is sent elsewhere (SAFETY R6).
@@ -450,6 +455,7 @@ impl Broker {
         if replica.leader().is_some() {
             self.moved.push(partition);
         }
+        self.stop_coordinating(partition, out);
         for waiter in waiters {
             self.on_part_failed(waiter, ErrorCode::NotLeaderOrFollower, out);
         }
@@ -481,6 +487,7 @@ impl Broker {
             let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
             self.opening.remove(partition);
             self.close_sessions(partition);
+            self.stop_coordinating(partition, out);
             self.doubtful.remove(&partition);
             if let Some(mut replica) = self.replicas.remove(&partition) {
                 held = true;

@@ -1,5 +1,6 @@
-//! What is said of topics and brokers: Metadata, DescribeCluster, FindCoordinator, ApiVersions.
+//! What is said of topics and brokers: Metadata, DescribeCluster, ApiVersions.
 
+use super::find_coordinator::is_internal;
 use super::{Broker, features};
 use crate::cluster::decide::check_topic_name;
 use crate::cluster::image::TopicImage;
@@ -11,11 +12,10 @@ use crate::output::Outputs;
 use crate::wire::api_versions::ApiVersion;
 use crate::wire::create_topics::CreatableTopic;
 use crate::wire::describe_cluster::DescribeClusterBroker;
-use crate::wire::find_coordinator::Coordinator;
 use crate::wire::metadata::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use crate::wire::{
     APIS, ApiKey, ApiVersionsResponse, CreateTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse, Response, Str,
+    MetadataRequest, MetadataResponse, Response, Str,
 };
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -47,7 +47,7 @@ impl Broker {
         }
     }
 
-    /// Answers a Metadata request with what there is.
+    /// Answers a request that may have created topics, with what there is.
     pub(super) fn describe_for(
         &mut self,
         conn: ConnId,
@@ -55,9 +55,14 @@ impl Broker {
         request: &ClientRequest,
         out: &mut Outputs,
     ) {
-        if let ClientBody::Metadata(metadata) = &request.body {
-            let response = self.describe_topics(conn, request.api_version, metadata);
-            self.reply(conn, number, response, out);
+        let version = request.api_version;
+        match &request.body {
+            ClientBody::Metadata(metadata) => {
+                let response = self.describe_topics(conn, version, metadata);
+                self.reply(conn, number, response, out);
+            }
+            ClientBody::FindCoordinator(find) => self.tell_coordinator(conn, number, version, find, out),
+            _ => unreachable!("no other request creates topics on its way"),
         }
     }
 
@@ -158,7 +163,7 @@ impl Broker {
             error_code: ErrorCode::None.code(),
             name: Some(topic.name.as_str().into()),
             topic_id,
-            is_internal: false,
+            is_internal: is_internal(&topic.name),
             partitions: partitions.collect(),
             ..MetadataResponseTopic::default()
         }
@@ -187,52 +192,6 @@ impl Broker {
         let found = listeners.get(index).or_else(|| listeners.first()).cloned();
         let (host, port) = found.unwrap_or_default();
         AdvertisedListener { host, port }
-    }
-
-    /// Nobody keeps groups or transactional ids here. Clients that read whole lists of keys (version 4) take an unknown code
-    /// for final and show the message. Older ones are librdkafka, which asks as soon as a `group.id` is set, although its
-    /// consumer may be told its partitions: to them the coordinator is not there yet, which is no error.
-    pub(super) fn on_find_coordinator(
-        &mut self,
-        conn: ConnId,
-        number: RequestNumber,
-        version: i16,
-        request: FindCoordinatorRequest,
-        out: &mut Outputs,
-    ) {
-        const LISTS_FROM: i16 = 4;
-        const QUIET_UP_TO: i16 = 2;
-        let code = if version <= QUIET_UP_TO {
-            ErrorCode::CoordinatorNotAvailable
-        } else {
-            ErrorCode::UnsupportedVersion
-        };
-        let message = Some(Str::from_static(
-            "Consumer groups and transactions are not served: assign partitions to consumers.",
-        ));
-        let response = if version >= LISTS_FROM {
-            let coordinators = request.coordinator_keys.into_iter().map(|key| Coordinator {
-                key: key.detached(),
-                node_id: -1,
-                host: Str::default(),
-                port: -1,
-                error_code: code.code(),
-                error_message: message.clone(),
-            });
-            FindCoordinatorResponse {
-                coordinators: coordinators.collect(),
-                ..FindCoordinatorResponse::default()
-            }
-        } else {
-            FindCoordinatorResponse {
-                error_code: code.code(),
-                error_message: message,
-                node_id: -1,
-                port: -1,
-                ..FindCoordinatorResponse::default()
-            }
-        };
-        self.reply(conn, number, Response::FindCoordinator(response), out);
     }
 
     pub(super) fn on_describe_cluster(

@@ -6,6 +6,7 @@
 mod access;
 mod configs;
 mod controller;
+mod coordinators;
 mod counts;
 mod damage;
 mod decided;
@@ -15,9 +16,11 @@ mod describe_producers;
 mod describe_quorum;
 mod features;
 mod fetch;
+mod find_coordinator;
 mod follow;
 mod forward;
 mod founding;
+mod group_refusals;
 mod groups;
 mod held;
 mod journal;
@@ -38,6 +41,7 @@ mod startup;
 mod timers;
 mod voters;
 mod waits;
+mod waits_for;
 
 pub use counts::Counts;
 
@@ -65,6 +69,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use controller::Controller;
+use coordinators::Coordinators;
 use follow::Opening;
 use forward::Forwarded;
 use founding::Founding;
@@ -78,6 +83,7 @@ use timers::{Timer, Timers};
 use waits::PartsWait;
 
 pub use held::Held;
+pub use waits_for::WaitsFor;
 
 /// The broker of one node.
 #[derive(Debug)]
@@ -117,6 +123,7 @@ pub struct Broker {
     /// Partitions with producers that may expire.
     with_producers: BTreeSet<TopicPartition>,
     conns: BTreeMap<ConnId, Conn>,
+    coordinators: Coordinators,
     parts_waits: BTreeMap<WaiterId, PartsWait>,
     sessions: Sessions,
     offsets_waits: BTreeMap<WaiterId, OffsetsWait>,
@@ -134,38 +141,6 @@ pub struct Broker {
     halting: Option<HaltReason>,
     /// Partitions whose high watermark moved in this step.
     moved: Vec<TopicPartition>,
-}
-
-/// What keeps a node from serving.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WaitsFor {
-    /// A cluster that it is part of: it is founded once all configured voters are there and blank (SAFETY Q1).
-    Founding {
-        /// Voters that have not said anything.
-        silent: Vec<NodeId>,
-    },
-    /// A leader of the quorum: a majority of the voters must be there.
-    Leader {
-        /// Voters that are not heard of.
-        silent: Vec<NodeId>,
-    },
-    /// The controller, to take it for a part of the cluster.
-    Registration,
-}
-
-impl core::fmt::Display for WaitsFor {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let (what, silent) = match self {
-            Self::Founding { silent } => ("for its cluster to be founded, by all voters together", silent),
-            Self::Leader { silent } => ("for a leader of the quorum, by a majority of the voters", silent),
-            Self::Registration => return f.write_str("for the controller to register it"),
-        };
-        f.write_str(what)?;
-        for (at, node) in silent.iter().enumerate() {
-            write!(f, "{}{node}", if at == 0 { "; not heard of: node " } else { ", " })?;
-        }
-        Ok(())
-    }
 }
 
 /// Where the broker is in its life.
@@ -187,6 +162,8 @@ enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Conn {
     listener: ListenerId,
+    /// The other end: address and port.
+    peer: String,
     waiters: BTreeSet<WaiterId>,
     fetches: BTreeSet<SessionKey>,
 }
@@ -256,13 +233,14 @@ impl Broker {
             self.start(out);
         }
         match input {
-            Input::ConnOpened { conn, listener, .. } => self.on_conn_opened(conn, listener),
+            Input::ConnOpened { conn, listener, peer } => self.on_conn_opened(conn, listener, peer),
             Input::Request { conn, number, request } => self.on_request(conn, number, request, out),
             Input::ConnClosed { conn } => self.on_conn_closed(conn),
             Input::PeerUp { node } => self.on_peer_up(node, out),
             Input::Peer { message, batches } => self.on_peer(*message, &batches, out),
             Input::PeerLost { node } => self.on_peer_lost(node, out),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
+            Input::BatchesRead { op, batches } => self.on_batches_read(op, batches, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::LogsMeasured { op, dir } => self.on_logs_measured(op, &dir, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
@@ -275,6 +253,7 @@ impl Broker {
         }
         self.fire_timers(out);
         self.send_acknowledgements(out);
+        self.load_groups(out);
         self.answer_moved_fetches(out);
         self.plan_snapshot(out);
         self.check_invariants();
@@ -365,8 +344,8 @@ impl Broker {
         &self.config
     }
 
-    fn on_conn_opened(&mut self, conn: ConnId, listener: ListenerId) {
-        let new = Conn { listener, waiters: BTreeSet::new(), fetches: BTreeSet::new() };
+    fn on_conn_opened(&mut self, conn: ConnId, listener: ListenerId, peer: String) {
+        let new = Conn { listener, peer, waiters: BTreeSet::new(), fetches: BTreeSet::new() };
         let old = self.conns.insert(conn, new);
         assert!(old.is_none(), "connections are numbered once");
     }
@@ -376,6 +355,7 @@ impl Broker {
         for waiter in closed.waiters {
             self.forget_parts(waiter);
             self.forget_offsets(waiter);
+            self.coordinators.forget(waiter);
         }
         for key in closed.fetches {
             self.stop_waiting(key);
@@ -403,9 +383,12 @@ impl Broker {
             ClientBody::Controller(request) => {
                 self.on_controller_request(conn, number, version, request, out);
             }
-            ClientBody::Group(request) => self.on_group_request(conn, number, version, request, out),
+            ClientBody::Group(group) => {
+                let client = (version, request.client_id);
+                self.on_group_request(conn, number, client, group, out);
+            }
             ClientBody::InitProducerId(init) => self.on_init_producer_id(conn, number, &init, out),
-            ClientBody::FindCoordinator(find) => self.on_find_coordinator(conn, number, version, find, out),
+            ClientBody::FindCoordinator(_) => self.on_find_coordinator(conn, number, request, out),
             ClientBody::DescribeConfigs(describe) => self.on_describe_configs(conn, number, &describe, out),
             ClientBody::ListConfigResources(list) => {
                 self.on_list_config_resources(conn, number, version, &list, out);
@@ -485,6 +468,8 @@ impl Broker {
                 Timer::BrokerBeat => self.on_broker_beat_due(out),
                 Timer::Rebalance => self.on_rebalance(out),
                 Timer::Shutdown => self.stop_now(out),
+                Timer::Groups(partition) => self.on_groups_due(partition, out),
+                Timer::GroupExpiry => self.on_group_expiry(out),
             }
         }
     }
@@ -515,6 +500,7 @@ impl Broker {
             + self.undecided()
             + self.forwards.len()
             + self.producer_ids.waiting.len()
+            + self.coordinators.parked()
     }
 
     fn has_room_to_wait(&self) -> bool {

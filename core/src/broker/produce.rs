@@ -1,12 +1,15 @@
 //! Produce: append, wait for what `acks` asks for, answer.
 
 use super::Broker;
+use super::find_coordinator::is_internal;
 use super::waits::{Answer, WaitPart};
 use crate::cluster::topic_config::TopicSettings;
 use crate::door::{Acks, Produce, ProducePartition, ProduceTopic};
 use crate::errors::ErrorCode;
 use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition, Uuid};
+use crate::log::AppendError;
 use crate::output::{Output, Outputs};
+use crate::records::ProducedBatch;
 use crate::replica::{Accepted, Leader, Limits, Replica, Until};
 use crate::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
 use crate::wire::{ProduceResponse, Str};
@@ -112,6 +115,10 @@ impl Broker {
         } else {
             self.committed.topic_named(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
         };
+        if is_internal(&image.name) {
+            // Only its coordinators write to it.
+            return Err(ErrorCode::InvalidTopicException);
+        }
         Ok((topic_id, image.config.resolve(&self.config.topic)))
     }
 
@@ -143,15 +150,27 @@ impl Broker {
         if acks == Acks::All && !enough {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
+        let appended = self.append_batch(partition, settings, batch, out);
+        let accepted = appended
+            .map_err(|error| Refusal { code: error.code(), message: Some(error.to_string().into()) })?;
+        Ok((partition, accepted))
+    }
+
+    /// Appends a batch to a partition that this node leads, and sends it to the followers.
+    pub(super) fn append_batch(
+        &mut self,
+        partition: TopicPartition,
+        settings: &TopicSettings,
+        batch: &ProducedBatch,
+        out: &mut Outputs,
+    ) -> Result<Accepted, AppendError> {
         let limits = Limits {
             topic: *settings,
             segment: settings.segment_limits(partition),
             producers_max: self.config.producers_per_partition_max,
         };
         let replica = self.replicas.get_mut(&partition).expect("a leader was found");
-        let (accepted, output) = replica
-            .append(partition, batch, self.now.wall, &limits)
-            .map_err(|error| Refusal { code: error.code(), message: Some(error.to_string().into()) })?;
+        let (accepted, output) = replica.append(partition, batch, self.now.wall, &limits)?;
         if let Some(Output::Journal { entry, batch: Some((header, bytes)) }) = output {
             let output = Output::Journal { entry, batch: Some((header, bytes.clone())) };
             let lsn = self.journal_output(output, u64::from(header.batch_bytes), out);
@@ -162,7 +181,7 @@ impl Broker {
             }
             self.push_fresh(partition, accepted.base_offset, (&header, &bytes), out);
         }
-        Ok((partition, accepted))
+        Ok(accepted)
     }
 
     fn accepted_response(

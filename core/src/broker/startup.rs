@@ -1,5 +1,6 @@
 //! From what recovery left to a broker that serves: registration, new leader epochs, removals that were not finished.
 
+use super::coordinators::Coordinators;
 use super::follow::Opening;
 use super::founding::Founding;
 use super::journal::{Deferred, JournalProgress};
@@ -76,6 +77,7 @@ impl Broker {
             with_producers: with_producers.map(|(&partition, _)| partition).collect(),
             replicas,
             conns: BTreeMap::new(),
+            coordinators: Coordinators::default(),
             parts_waits: BTreeMap::new(),
             deleting: BTreeSet::new(),
             retention: RetentionRound::default(),

@@ -1,10 +1,8 @@
-//! The broker's timers: one queue, each timer armed once at most.
+//! What the broker's timers are for.
 
 use super::WaiterId;
 use crate::fetch::SessionKey;
 use crate::ids::{TopicPartition, Uuid};
-use crate::time::MonoMs;
-use alloc::collections::{BTreeMap, BTreeSet};
 
 /// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +39,10 @@ pub(super) enum Timer {
     Rebalance,
     /// A stopping broker has tried long enough to hand over what it leads.
     Shutdown,
+    /// Something is due in a group that is kept in a partition.
+    Groups(TopicPartition),
+    /// Offsets are looked for that nobody needs any more.
+    GroupExpiry,
 }
 
 impl Timer {
@@ -63,55 +65,11 @@ impl Timer {
             Self::BrokerBeat => "broker beat",
             Self::Rebalance => "rebalance",
             Self::Shutdown => "shutdown",
+            Self::Groups(_) => "groups",
+            Self::GroupExpiry => "group expiry",
         }
     }
 }
 
 /// The queue.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Timers {
-    by_time: BTreeSet<(MonoMs, Timer)>,
-    by_timer: BTreeMap<Timer, MonoMs>,
-}
-
-impl Timers {
-    /// Arms a timer, in place of what it was armed for.
-    pub(super) fn arm(&mut self, at: MonoMs, timer: Timer) {
-        if let Some(old) = self.by_timer.insert(timer, at) {
-            self.by_time.remove(&(old, timer));
-        }
-        self.by_time.insert((at, timer));
-    }
-
-    /// Arms a timer, unless it is armed for an earlier moment.
-    pub(super) fn arm_by(&mut self, at: MonoMs, timer: Timer) {
-        if self.by_timer.get(&timer).is_none_or(|&armed| at < armed) {
-            self.arm(at, timer);
-        }
-    }
-
-    /// A timer that is not needed.
-    pub(super) fn disarm(&mut self, timer: Timer) {
-        if let Some(at) = self.by_timer.remove(&timer) {
-            self.by_time.remove(&(at, timer));
-        }
-    }
-
-    /// The next timer that is due.
-    pub(super) fn pop_due(&mut self, now: MonoMs) -> Option<Timer> {
-        let &(at, timer) = self.by_time.first().filter(|(at, _)| *at <= now)?;
-        self.by_time.remove(&(at, timer));
-        self.by_timer.remove(&timer);
-        Some(timer)
-    }
-
-    /// The next timer.
-    pub(super) fn first(&self) -> Option<(MonoMs, Timer)> {
-        self.by_time.first().copied()
-    }
-
-    /// None is left.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
+pub(super) type Timers = crate::timers::Timers<Timer>;

@@ -1,4 +1,5 @@
-//! Requests that wait for several partitions: Produce for its records to be committed, DeleteRecords for them to be gone.
+//! Requests that wait for several partitions: Produce for its records to be committed, DeleteRecords for them to be gone,
+//! those about groups for what they saw to be committed.
 
 use super::Broker;
 use super::produce::refused_response;
@@ -9,6 +10,7 @@ use crate::output::Outputs;
 use crate::replica::{Until, Waiter, WaiterId};
 use crate::time::MonoMs;
 use crate::wire::{DeleteRecordsResponse, ProduceResponse, Response};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// A request that waits.
@@ -32,6 +34,12 @@ pub(super) enum Answer {
         response: ProduceResponse,
     },
     DeleteRecords(DeleteRecordsResponse),
+    /// A coordinator's.
+    Group {
+        response: Box<Response>,
+        /// What is said instead if the records that it rests on may not be committed.
+        refusal: Box<Response>,
+    },
 }
 
 /// One partition that a request waits for.
@@ -150,6 +158,7 @@ impl Broker {
                 Response::Produce(response)
             }
             Answer::DeleteRecords(response) => Response::DeleteRecords(response),
+            Answer::Group { response, .. } => *response,
         };
         self.reply(wait.conn, wait.number, response, out);
     }
@@ -186,12 +195,16 @@ impl Answer {
             Self::DeleteRecords(response) => {
                 response.topics[topic].partitions[partition].error_code = code.code();
             }
+            // Whoever coordinates next tells how it ended.
+            Self::Group { response, refusal } => response.clone_from(refusal),
         }
     }
 
     fn set_low_watermark(&mut self, (topic, partition): (usize, usize), low_watermark: Offset) {
         match self {
-            Self::Produce { .. } => unreachable!("records that are written wait for no deletion"),
+            Self::Produce { .. } | Self::Group { .. } => {
+                unreachable!("records that are written wait for no deletion")
+            }
             Self::DeleteRecords(response) => {
                 response.topics[topic].partitions[partition].low_watermark = low_watermark.0;
             }

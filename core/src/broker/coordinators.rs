@@ -1,0 +1,407 @@
+//! Coordinating: for each partition of `__consumer_offsets` that this node leads, its groups, from the load of the log to the
+//! end of the leadership (SAFETY C1).
+//!
+//! ```text
+//!   leads ──► Waiting ── its epoch is committed ──► Reading ── log's end ──► Active ── leads no more ──► gone
+//!                                                    ▲   │
+//!                                                    └───┘ a piece of the log
+//! ```
+//!
+//! Nobody else appends to these partitions, so what was read when a leader's epoch is committed is all there is.
+
+use super::Broker;
+use super::timers::Timer;
+use super::waits::{Answer, WaitPart};
+use crate::errors::ErrorCode;
+use crate::group::records::{GroupRecord, RecordProblem};
+use crate::group::{Effects, Groups, OFFSETS_TOPIC};
+use crate::ids::{ConnId, Offset, OpId, RequestNumber, TopicPartition};
+use crate::output::{Extent, Output, Outputs};
+use crate::records::{BATCH_HEADER_BYTES, BatchBuilder, Compression, ProducedBatch, RecordIter};
+use crate::replica::{Leader, Replica, Until, WaiterId};
+use crate::wire::{Response, Str};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// How long after a failed read of the log it is read again, in ms.
+const LOAD_RETRY_MS: u64 = 1_000;
+/// Groups that are looked at for what they may forget, in one step.
+const LOOKED_AT_MAX: usize = 100;
+/// How long until the next ones are, in ms.
+const PAUSE_MS: u64 = 50;
+
+/// All that this node coordinates.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Coordinators {
+    by_partition: BTreeMap<TopicPartition, Coordinator>,
+    /// Requests that wait for other members.
+    parked: BTreeMap<WaiterId, Parked>,
+    reads: BTreeMap<OpId, TopicPartition>,
+    expiry: ExpiryRound,
+}
+
+/// The coordinator of the groups in one partition.
+#[derive(Debug, Clone, PartialEq)]
+struct Coordinator {
+    groups: Groups,
+    phase: LoadPhase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LoadPhase {
+    /// For what is in the log to be committed.
+    Waiting,
+    /// The log is read, up to this offset so far.
+    Reading(Offset),
+    /// It answers.
+    Active,
+}
+
+/// A request that waits for other members.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Parked {
+    pub(super) partition: TopicPartition,
+    pub(super) conn: ConnId,
+    pub(super) number: RequestNumber,
+    /// What is said if this node stops coordinating.
+    pub(super) refusal: Box<Response>,
+}
+
+/// Where the search for what may be forgotten is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct ExpiryRound {
+    partition: Option<TopicPartition>,
+    /// The last group that was looked at.
+    group: Option<Str>,
+}
+
+impl Coordinators {
+    /// Requests that wait for other members.
+    pub(super) fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    pub(super) fn park(&mut self, ticket: WaiterId, parked: Parked) {
+        self.parked.insert(ticket, parked);
+    }
+
+    /// It still waits.
+    pub(super) fn is_parked(&self, ticket: WaiterId) -> bool {
+        self.parked.contains_key(&ticket)
+    }
+
+    /// Its connection is gone. That the member asked stands: others need not wait for it to ask again.
+    pub(super) fn forget(&mut self, ticket: WaiterId) {
+        self.parked.remove(&ticket);
+    }
+
+    /// The groups of a partition, if they may be asked.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR; COORDINATOR_LOAD_IN_PROGRESS.
+    pub(super) fn groups(&self, partition: TopicPartition) -> Result<&Groups, ErrorCode> {
+        let coordinator = self.by_partition.get(&partition).ok_or(ErrorCode::NotCoordinator)?;
+        match coordinator.phase {
+            LoadPhase::Active => Ok(&coordinator.groups),
+            LoadPhase::Waiting | LoadPhase::Reading(_) => Err(ErrorCode::CoordinatorLoadInProgress),
+        }
+    }
+
+    /// The same, to do something to them.
+    pub(super) fn groups_mut(&mut self, partition: TopicPartition) -> Option<&mut Groups> {
+        let coordinator = self.by_partition.get_mut(&partition)?;
+        (coordinator.phase == LoadPhase::Active).then_some(&mut coordinator.groups)
+    }
+
+    /// The partitions whose groups are here, also those that are being loaded.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.by_partition.keys().copied()
+    }
+}
+
+impl Broker {
+    /// This node leads a partition from here on.
+    pub(super) fn begin_coordinating(&mut self, partition: TopicPartition) {
+        let topic = self.committed.topic(partition.topic_id);
+        if topic.is_some_and(|topic| topic.name == OFFSETS_TOPIC) {
+            let groups = Groups::new(self.config.groups);
+            // Who leads on in a new epoch has its groups.
+            let new = || Coordinator { groups, phase: LoadPhase::Waiting };
+            self.coordinators.by_partition.entry(partition).or_insert_with(new);
+        }
+    }
+
+    /// This node leads a partition no more: who waits here is sent elsewhere.
+    pub(super) fn stop_coordinating(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        if self.coordinators.by_partition.remove(&partition).is_none() {
+            return;
+        }
+        self.timers.disarm(Timer::Groups(partition));
+        self.coordinators.reads.retain(|_, read| *read != partition);
+        let parked = self.coordinators.parked.iter().filter(|(_, parked)| parked.partition == partition);
+        for ticket in parked.map(|(&ticket, _)| ticket).collect::<Vec<_>>() {
+            let Some(parked) = self.coordinators.parked.remove(&ticket) else { continue };
+            self.unpark(ticket, parked.conn);
+            self.reply(parked.conn, parked.number, *parked.refusal, out);
+        }
+    }
+
+    fn unpark(&mut self, ticket: WaiterId, conn: ConnId) {
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.waiters.remove(&ticket);
+        }
+    }
+
+    /// Begins to read logs whose leadership is committed by now.
+    pub(super) fn load_groups(&mut self, out: &mut Outputs) {
+        if self.coordinators.by_partition.is_empty() {
+            return;
+        }
+        for partition in self.moved.clone() {
+            let coordinator = self.coordinators.by_partition.get(&partition);
+            if coordinator.is_some_and(|coordinator| coordinator.phase == LoadPhase::Waiting) {
+                self.read_groups(partition, out);
+            }
+        }
+    }
+
+    /// Reads the next piece of a log; at its end, begins to answer.
+    fn read_groups(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        let Some(replica) = self.replicas.get(&partition).filter(|replica| replica.knows_committed()) else {
+            return;
+        };
+        let (start, end, generation) =
+            (replica.log().start(), replica.high_watermark(), replica.log().generation());
+        let op = self.next_op();
+        let now = self.now;
+        let Some(coordinator) = self.coordinators.by_partition.get_mut(&partition) else { return };
+        let from = match coordinator.phase {
+            LoadPhase::Waiting => start,
+            LoadPhase::Reading(from) => from.max(start),
+            LoadPhase::Active => return,
+        };
+        if from >= end {
+            coordinator.phase = LoadPhase::Active;
+            coordinator.groups.on_loaded(now);
+            self.arm_groups(partition);
+            return;
+        }
+        coordinator.phase = LoadPhase::Reading(from);
+        self.coordinators.reads.insert(op, partition);
+        let bytes_max = self.config.groups.load_bytes;
+        out.push(Output::ReadBatches {
+            op,
+            extent: Extent { partition, generation, from, to: end, bytes_max },
+        });
+    }
+
+    /// A piece of a log was read.
+    pub(super) fn on_batches_read(
+        &mut self,
+        op: OpId,
+        batches: Option<Vec<ProducedBatch>>,
+        out: &mut Outputs,
+    ) {
+        let Some(partition) = self.coordinators.reads.remove(&op) else { return };
+        let end = self.replicas.get(&partition).map_or(Offset::ZERO, Replica::high_watermark);
+        let Some(coordinator) = self.coordinators.by_partition.get_mut(&partition) else { return };
+        let Some(batches) = batches else {
+            // The store has said what is damaged: others may have it, and this node stops leading.
+            self.timers.arm(self.now.mono + LOAD_RETRY_MS, Timer::Groups(partition));
+            return;
+        };
+        for batch in &batches {
+            let next = batch.header.next_offset();
+            replay_batch(&mut coordinator.groups, partition, batch, next);
+            coordinator.phase = LoadPhase::Reading(next);
+        }
+        if batches.is_empty() {
+            coordinator.phase = LoadPhase::Reading(end);
+        }
+        self.read_groups(partition, out);
+    }
+
+    /// Timer: something is due in a group, or a log is to be read again.
+    pub(super) fn on_groups_due(&mut self, partition: TopicPartition, out: &mut Outputs) {
+        if self.coordinators.groups(partition).is_err() {
+            self.read_groups(partition, out);
+            return;
+        }
+        // Without a log that takes records nothing is decided: members keep what they have.
+        if self.can_write_groups(partition).is_err() {
+            self.timers.arm(self.now.mono + LOAD_RETRY_MS, Timer::Groups(partition));
+            return;
+        }
+        let now = self.now;
+        while let Some(effects) =
+            self.coordinators.groups_mut(partition).and_then(|groups| groups.on_due(now))
+        {
+            self.apply(partition, effects, out);
+        }
+        self.arm_groups(partition);
+    }
+
+    pub(super) fn arm_groups(&mut self, partition: TopicPartition) {
+        match self.coordinators.groups(partition).ok().and_then(Groups::next_due) {
+            Some(at) => self.timers.arm(at, Timer::Groups(partition)),
+            None => self.timers.disarm(Timer::Groups(partition)),
+        }
+    }
+
+    /// The log takes records.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE; NOT_COORDINATOR.
+    pub(super) fn can_write_groups(&self, partition: TopicPartition) -> Result<(), ErrorCode> {
+        let replica = self.leader_of(partition).map_err(|_| ErrorCode::NotCoordinator)?;
+        if self.is_cut_off(replica) || self.phase != super::Phase::Running {
+            return Err(ErrorCode::NotCoordinator);
+        }
+        let has_enough = replica.leader().is_some_and(Leader::has_enough_in_sync);
+        if !has_enough || self.disk_is_full {
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        Ok(())
+    }
+
+    /// Writes what was decided, and answers once that is committed.
+    pub(super) fn apply(&mut self, partition: TopicPartition, effects: Effects, out: &mut Outputs) {
+        self.append_group_records(partition, &effects.records, out);
+        let Ok(groups) = self.coordinators.groups(partition) else { return };
+        let rests_on = groups.rests_on(&effects.group);
+        for (ticket, response) in effects.answers {
+            let Some(parked) = self.coordinators.parked.remove(&ticket) else { continue };
+            self.unpark(ticket, parked.conn);
+            let to = (parked.conn, parked.number);
+            self.leave_when_committed(to, response, parked.refusal, &[(partition, rests_on)], out);
+        }
+    }
+
+    /// Answers once all that the answer rests on is committed. After `offsets.commit.timeout.ms`, or if this node stops
+    /// coordinating, the refusal leaves: the outcome is unknown then.
+    pub(super) fn leave_when_committed(
+        &mut self,
+        (conn, number): (ConnId, RequestNumber),
+        response: Response,
+        refusal: Box<Response>,
+        rests_on: &[(TopicPartition, Offset)],
+        out: &mut Outputs,
+    ) {
+        let parts = rests_on
+            .iter()
+            .map(|&(partition, end)| WaitPart::new(partition, Until::Committed(end), (0, 0)))
+            .collect();
+        let answer = Answer::Group { response: Box::new(response), refusal };
+        let timeout_ms = self.config.groups.commit_timeout_ms;
+        self.wait_for_parts(conn, number, (answer, parts), timeout_ms, out);
+    }
+
+    /// Appends records to a partition of groups and shows them there at once (SAFETY C1). In several batches only if one
+    /// would be too large.
+    pub(super) fn append_group_records(
+        &mut self,
+        partition: TopicPartition,
+        records: &[GroupRecord],
+        out: &mut Outputs,
+    ) {
+        let now = self.now.wall.0;
+        let bytes_max = self.config.groups.record_bytes_max;
+        let mut rest = records;
+        while !rest.is_empty() {
+            let mut builder = BatchBuilder::new();
+            let mut taken = 0;
+            for record in rest {
+                let (key, value) = record.encode();
+                let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
+                if taken > 0 && builder.batch_bytes() + bytes > bytes_max {
+                    break;
+                }
+                builder.add(now, Some(&key), value.as_deref(), &[]);
+                taken += 1;
+            }
+            let batch =
+                ProducedBatch::parse(builder.finish(), u32::MAX).expect("a batch of our own is whole");
+            let settings = self.topic_settings(partition);
+            let accepted = self.append_batch(partition, &settings, &batch, out);
+            let end = accepted.expect("a leader takes a batch that has no producer").end;
+            let (written, left) = rest.split_at(taken);
+            if let Some(groups) = self.coordinators.groups_mut(partition) {
+                written.iter().for_each(|record| groups.replay(end, record));
+            }
+            rest = left;
+        }
+    }
+
+    /// The search for what may be forgotten begins after `offsets.retention.check.interval.ms`.
+    pub(super) fn arm_group_expiry(&mut self) {
+        self.timers.arm(self.now.mono + self.config.groups.offsets_check_ms, Timer::GroupExpiry);
+    }
+
+    /// Timer: the next groups of a round, or the first ones of the next.
+    pub(super) fn on_group_expiry(&mut self, out: &mut Outputs) {
+        let after = core::mem::take(&mut self.coordinators.expiry);
+        let next = match (after.partition, &after.group) {
+            (Some(partition), Some(_)) => Some(partition),
+            (last, _) => self.coordinators.partitions().find(|partition| Some(*partition) > last),
+        };
+        let Some(partition) = next else {
+            self.arm_group_expiry();
+            return;
+        };
+        let mut group = after.group;
+        for _ in 0..LOOKED_AT_MAX {
+            group = self.forget_offsets_of_next(partition, group.as_ref(), out);
+            if group.is_none() {
+                break;
+            }
+        }
+        self.arm_groups(partition);
+        self.coordinators.expiry = ExpiryRound { partition: Some(partition), group };
+        self.timers.arm(self.now.mono + PAUSE_MS, Timer::GroupExpiry);
+    }
+
+    /// Looks at the group behind `after`. Gives back which it was.
+    fn forget_offsets_of_next(
+        &mut self,
+        partition: TopicPartition,
+        after: Option<&Str>,
+        out: &mut Outputs,
+    ) -> Option<Str> {
+        self.can_write_groups(partition).ok()?;
+        let topic_id = |name: &str| self.committed.topic_named(name).map(|(topic_id, _)| topic_id);
+        let groups = self.coordinators.groups(partition).ok()?;
+        let (id, records) = groups.decide_expiry(self.now, after, topic_id)?;
+        self.append_group_records(partition, &records, out);
+        Some(id)
+    }
+}
+
+/// Shows the records of a batch. What cannot be read is passed over, as in Kafka: a group that is lost is better than all.
+fn replay_batch(groups: &mut Groups, partition: TopicPartition, batch: &ProducedBatch, end: Offset) {
+    let header = &batch.header;
+    if header.is_control() {
+        return;
+    }
+    if header.compression() != Some(Compression::None) {
+        tracing::error!("{partition}: a batch of groups at offset {} is compressed", header.base_offset);
+        return;
+    }
+    let payload = batch.bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
+    for record in RecordIter::new(header, payload) {
+        let Ok(record) = record else {
+            tracing::error!(
+                "{partition}: a record of groups behind offset {} is unreadable",
+                header.base_offset
+            );
+            return;
+        };
+        match GroupRecord::decode(record.key, record.value) {
+            Ok(decoded) => groups.replay(end, &decoded),
+            Err(problem @ RecordProblem::UnknownKind(_)) => {
+                tracing::debug!("{partition}: passed over at offset {}: {problem}", record.offset);
+            }
+            Err(problem) => tracing::error!("{partition}: at offset {}: {problem}", record.offset),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Looking at groups and doing away with them: ListGroups, DescribeGroups, DeleteGroups, OffsetDelete.
+
+use super::classic::{Classic, Phase};
+use super::records::GroupRecord;
+use super::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
+use super::{Effects, Group, Groups};
+use crate::errors::ErrorCode;
+use crate::replica::WaiterId;
+use crate::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
+use crate::wire::list_groups::ListedGroup;
+use crate::wire::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use crate::wire::{ListGroupsRequest, OffsetDeleteRequest, OffsetDeleteResponse, Str};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// The type of groups whose members assign (KIP-848).
+const CLASSIC: &str = "Classic";
+/// What Kafka calls a group that is not there.
+const DEAD: &str = "Dead";
+/// From here on a group that is not there is an error (KIP-1043).
+const NOT_FOUND_FROM: i16 = 6;
+
+impl Groups {
+    /// ListGroups: those that the filters let through.
+    pub fn list<'a>(&'a self, request: &'a ListGroupsRequest) -> impl Iterator<Item = ListedGroup> + 'a {
+        let passes = |filter: &[Str], name: &str| {
+            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+        };
+        let groups = self.groups.iter().filter(move |(_, group)| {
+            passes(&request.states_filter, group.classic.phase.name())
+                && passes(&request.types_filter, CLASSIC)
+        });
+        groups.map(|(id, group)| ListedGroup {
+            group_id: id.clone(),
+            protocol_type: group.classic.protocol_type.clone().unwrap_or_default(),
+            group_state: Str::from_static(group.classic.phase.name()),
+            group_type: Str::from_static(CLASSIC),
+        })
+    }
+
+    /// DescribeGroups, of one group.
+    #[must_use]
+    pub fn describe(&self, id: &Str, version: i16) -> DescribedGroup {
+        let Some(group) = self.groups.get(id) else {
+            let is_error = version >= NOT_FOUND_FROM;
+            let code = if is_error { ErrorCode::GroupIdNotFound } else { ErrorCode::None };
+            return DescribedGroup {
+                error_code: code.code(),
+                error_message: is_error.then(|| format!("Group {id} not found.").into()),
+                group_id: id.detached(),
+                group_state: Str::from_static(DEAD),
+                ..DescribedGroup::default()
+            };
+        };
+        let classic = &group.classic;
+        DescribedGroup {
+            error_code: ErrorCode::None.code(),
+            error_message: None,
+            group_id: id.detached(),
+            group_state: Str::from_static(classic.phase.name()),
+            protocol_type: classic.protocol_type.clone().unwrap_or_default(),
+            // What they agreed on is told once all act on it.
+            protocol_data: match classic.phase {
+                Phase::Stable => classic.protocol.clone().unwrap_or_default(),
+                Phase::Empty | Phase::Preparing(_) | Phase::Completing => Str::default(),
+            },
+            members: described_members(classic),
+            ..DescribedGroup::default()
+        }
+    }
+
+    /// DeleteGroups, of one group.
+    ///
+    /// # Errors
+    /// GROUP_ID_NOT_FOUND; NON_EMPTY_GROUP: it has members.
+    pub fn decide_delete(&self, id: &Str) -> Result<Vec<GroupRecord>, ErrorCode> {
+        let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        if group.classic.phase != Phase::Empty {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let mut records: Vec<GroupRecord> = group.offsets.tombstones(id, |_, _, _| true).collect();
+        if group.written.is_some() {
+            records.push(Group::tombstone(id));
+        }
+        Ok(records)
+    }
+
+    /// OffsetDelete (KIP-496).
+    #[must_use]
+    pub fn on_offset_delete(
+        &self,
+        request: &OffsetDeleteRequest,
+        exists: impl Fn(&str, i32) -> bool,
+        ticket: WaiterId,
+    ) -> Effects {
+        let id = request.group_id.detached();
+        let (group, subscribed) = match self.offsets_to_delete_from(&id) {
+            Ok(found) => found,
+            Err(code) => {
+                let response =
+                    OffsetDeleteResponse { error_code: code.code(), ..OffsetDeleteResponse::default() };
+                return Effects::answer(id, ticket, response);
+            }
+        };
+        let mut records = Vec::new();
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                let index = partition.partition_index;
+                let code = if !exists(&topic.name, index) {
+                    ErrorCode::UnknownTopicOrPartition
+                } else if subscribed.contains(&topic.name) {
+                    ErrorCode::GroupSubscribedToTopic
+                } else {
+                    let is_it = |name: &Str, at: i32| *name == topic.name && at == index;
+                    records.extend(group.offsets.tombstones(&id, |name, at, _| is_it(name, at)));
+                    ErrorCode::None
+                };
+                OffsetDeleteResponsePartition { partition_index: index, error_code: code.code() }
+            });
+            OffsetDeleteResponseTopic { name: topic.name.detached(), partitions: partitions.collect() }
+        });
+        let response = OffsetDeleteResponse {
+            error_code: ErrorCode::None.code(),
+            throttle_time_ms: 0,
+            topics: topics.collect(),
+        };
+        Effects { records, ..Effects::answer(id.clone(), ticket, response) }
+    }
+
+    /// A group, and the topics whose offsets must stay because members read them.
+    fn offsets_to_delete_from(&self, id: &Str) -> Result<(&Group, BTreeSet<Str>), ErrorCode> {
+        let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        let classic = &group.classic;
+        let is_consumer = classic.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE);
+        if classic.phase == Phase::Empty {
+            Ok((group, BTreeSet::new()))
+        } else if is_consumer {
+            Ok((group, classic.subscribed().ok_or(ErrorCode::NonEmptyGroup)?))
+        } else {
+            Err(ErrorCode::NonEmptyGroup)
+        }
+    }
+}
+
+impl Classic {
+    /// What all members read; `None`: nobody knows.
+    fn subscribed(&self) -> Option<BTreeSet<Str>> {
+        let protocol = self.protocol.as_deref()?;
+        let topics = self.members.values().map(|member| subscribed_topics(&member.metadata(protocol)));
+        topics.collect::<Option<Vec<_>>>().map(|topics| topics.into_iter().flatten().collect())
+    }
+}
+
+fn described_members(classic: &Classic) -> Vec<DescribedGroupMember> {
+    let protocol = classic.protocol.as_deref().filter(|_| classic.phase == Phase::Stable);
+    let members = classic.members.iter().map(|(id, member)| DescribedGroupMember {
+        member_id: id.clone(),
+        group_instance_id: member.instance_id.clone(),
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        member_metadata: protocol.map(|protocol| member.metadata(protocol)).unwrap_or_default(),
+        member_assignment: protocol.map(|_| member.assignment.clone()).unwrap_or_else(Bytes::new),
+    });
+    members.collect()
+}

@@ -1,0 +1,299 @@
+//! Consumer groups: who is in one, who reads what, and how far they got.
+//!
+//! A group lives in one partition of `__consumer_offsets`; whoever leads that partition is its coordinator, and holds one
+//! [`Groups`] for it. What must survive is in the partition's records and comes into [`Groups`] by `replay` alone, at the append
+//! and when a new leader loads the log. What may be lost with the leader (who waits for whom, timers) is kept beside it.
+//!
+//! ```text
+//!   request ──► on_* / decide_* ──► Effects { records, answers }
+//!                                        │         │
+//!                     replay ◄── append ─┘         └─► leaves when the group's last record is committed (SAFETY C1)
+//! ```
+//!
+//! * [`records`]: the log's format; * `classic`: members of the classic protocol and their rebalances; * `offsets`: commit,
+//!   fetch, expiry; * `admin`: list, describe, delete; * [`subscription`]: what members of kind `consumer` tell each other.
+//!
+//! Not here: topics, connections, partitions of the log. The broker finds the partition, appends, and lets answers leave.
+
+mod admin;
+mod classic;
+mod offsets;
+pub mod records;
+pub mod settings;
+pub mod subscription;
+
+pub use offsets::{CommitTopic, Committed, FetchTopic};
+pub use settings::GroupSettings;
+
+use crate::ids::Offset;
+use crate::replica::WaiterId;
+use crate::time::{MonoMs, Now};
+use crate::timers::Timers;
+use crate::wire::{Response, Str};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use classic::Classic;
+use offsets::Offsets;
+use records::{GroupMetadataKey, GroupMetadataValue, GroupRecord};
+
+/// The name of the topic that holds the groups.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// The number that an answer is given with.
+    pub ticket: WaiterId,
+    /// What the client calls itself.
+    pub client_id: &'a str,
+    /// Its address, as Kafka writes it: `/127.0.0.1`.
+    pub host: &'a str,
+    /// The version of the request.
+    pub version: i16,
+}
+
+/// What came of one event at one group.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Effects {
+    /// The group. Answers rest on what is written of it.
+    pub group: Str,
+    /// What is written, all or nothing.
+    pub records: Vec<GroupRecord>,
+    /// What is answered, in the end: now, or to those who waited.
+    pub answers: Vec<(WaiterId, Response)>,
+}
+
+impl Effects {
+    /// Nothing but an answer.
+    fn answer(group: Str, ticket: WaiterId, response: impl Into<Response>) -> Self {
+        Self { group, records: Vec::new(), answers: alloc::vec![(ticket, response.into())] }
+    }
+}
+
+/// The groups of one partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Groups {
+    settings: GroupSettings,
+    groups: BTreeMap<Str, Group>,
+    deadlines: Timers<Deadline>,
+    held: Held,
+    /// The end of the last record by which something vanished: that there is no such group rests on it.
+    removed_at: Offset,
+}
+
+/// One group.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Group {
+    /// What the log says of its members; `None`: nothing. Changed by replay only.
+    written: Option<GroupMetadataValue>,
+    /// What the log says of its offsets. Changed by replay only.
+    offsets: Offsets,
+    /// Its members as they are.
+    classic: Classic,
+    /// The end of the last record about it.
+    rests_on: Offset,
+}
+
+/// What all members of all groups take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Held {
+    members: usize,
+    bytes: usize,
+}
+
+/// What a group waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Deadline {
+    /// Members have had the time to join again.
+    Join(Str),
+    /// Members have had the time to ask for what they are to read.
+    Sync(Str),
+    /// A member was silent for too long.
+    Session(Str, Str),
+}
+
+/// One event at one group: when it happens, and where its consequences go.
+struct Turn<'a> {
+    id: &'a Str,
+    now: Now,
+    settings: &'a GroupSettings,
+    deadlines: &'a mut Timers<Deadline>,
+    held: &'a mut Held,
+    effects: &'a mut Effects,
+}
+
+impl Turn<'_> {
+    fn answer(&mut self, ticket: WaiterId, response: impl Into<Response>) {
+        self.effects.answers.push((ticket, response.into()));
+    }
+
+    fn record(&mut self, record: GroupRecord) {
+        self.effects.records.push(record);
+    }
+
+    fn arm_join(&mut self, after_ms: u64) {
+        self.deadlines.arm(self.now.mono + after_ms, Deadline::Join(self.id.clone()));
+    }
+
+    fn disarm_join(&mut self) {
+        self.deadlines.disarm(Deadline::Join(self.id.clone()));
+    }
+
+    fn arm_sync(&mut self, after_ms: u64) {
+        self.deadlines.arm(self.now.mono + after_ms, Deadline::Sync(self.id.clone()));
+    }
+
+    fn disarm_sync(&mut self) {
+        self.deadlines.disarm(Deadline::Sync(self.id.clone()));
+    }
+
+    fn arm_session(&mut self, member: &Str, after_ms: u64) {
+        let deadline = Deadline::Session(self.id.clone(), member.clone());
+        self.deadlines.arm(self.now.mono + after_ms, deadline);
+    }
+
+    fn disarm_session(&mut self, member: &Str) {
+        self.deadlines.disarm(Deadline::Session(self.id.clone(), member.clone()));
+    }
+}
+
+impl Groups {
+    /// None yet.
+    #[must_use]
+    pub fn new(settings: GroupSettings) -> Self {
+        Self {
+            settings,
+            groups: BTreeMap::new(),
+            deadlines: Timers::default(),
+            held: Held::default(),
+            removed_at: Offset::ZERO,
+        }
+    }
+
+    /// Applies a record of the log. `end` is the offset after the batch that it is in.
+    pub fn replay(&mut self, end: Offset, record: &GroupRecord) {
+        let id = record.group().detached();
+        match record {
+            // A tombstone may name what is long gone: compaction keeps the last record of a key only (KAFKA-17306).
+            GroupRecord::Offset(key, None) => {
+                self.removed_at = end;
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.offsets.remove(&key.topic, key.partition);
+                }
+            }
+            GroupRecord::Classic(GroupMetadataKey { .. }, None) => {
+                self.removed_at = end;
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.written = None;
+                }
+            }
+            GroupRecord::Offset(key, Some(value)) => {
+                self.groups.entry(id.clone()).or_default().offsets.insert(key, value);
+            }
+            GroupRecord::Classic(_, Some(value)) => {
+                self.groups.entry(id.clone()).or_default().written = Some(value.clone());
+            }
+        }
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.rests_on = end;
+            if group.is_blank() {
+                self.groups.remove(&id);
+            }
+        }
+    }
+
+    /// The log is replayed: members go on where it left them, and have a whole session to let themselves be heard.
+    pub fn on_loaded(&mut self, now: Now) {
+        self.groups.retain(|_, group| group.written.is_some() || !group.offsets.is_empty());
+        let mut effects = Effects::default();
+        for (id, group) in &mut self.groups {
+            let mut turn = Turn {
+                id,
+                now,
+                settings: &self.settings,
+                deadlines: &mut self.deadlines,
+                held: &mut self.held,
+                effects: &mut effects,
+            };
+            if let Some(written) = &group.written {
+                group.classic = Classic::restored(written, &mut turn);
+            }
+        }
+        assert!(effects == Effects::default(), "nobody waits and nothing is written when a log is loaded");
+    }
+
+    /// When something is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<MonoMs> {
+        self.deadlines.first().map(|(at, _)| at)
+    }
+
+    /// Does one thing that is due; `None`: nothing is.
+    pub fn on_due(&mut self, now: Now) -> Option<Effects> {
+        let deadline = self.deadlines.pop_due(now.mono)?;
+        Some(match deadline {
+            Deadline::Join(id) => self.at(&id, now, Classic::on_join_due),
+            Deadline::Sync(id) => self.at(&id, now, Classic::on_sync_due),
+            Deadline::Session(id, member) => {
+                self.at(&id, now, |classic, turn| classic.on_session_due(&member, turn))
+            }
+        })
+    }
+
+    /// The offset that must be committed before anything leaves that was said of a group.
+    #[must_use]
+    pub fn rests_on(&self, group: &str) -> Offset {
+        self.groups.get(group).map_or(self.removed_at, |group| group.rests_on)
+    }
+
+    /// The offset that must be committed before anything leaves that was said of all groups.
+    #[must_use]
+    pub fn all_rest_on(&self) -> Offset {
+        self.groups.values().map(|group| group.rests_on).fold(self.removed_at, Offset::max)
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Members of all groups.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.held.members
+    }
+
+    /// Something happens to a group's members. The group must exist, or nothing happens.
+    fn at(&mut self, id: &Str, now: Now, event: impl FnOnce(&mut Classic, &mut Turn<'_>)) -> Effects {
+        let mut effects = Effects { group: id.clone(), ..Effects::default() };
+        let Some(group) = self.groups.get_mut(id) else { return effects };
+        let mut turn = Turn {
+            id,
+            now,
+            settings: &self.settings,
+            deadlines: &mut self.deadlines,
+            held: &mut self.held,
+            effects: &mut effects,
+        };
+        event(&mut group.classic, &mut turn);
+        // Somebody asked to join and never came: nothing of it is kept.
+        if effects.records.is_empty() && group.is_blank() {
+            self.groups.remove(id);
+        }
+        effects
+    }
+}
+
+impl Group {
+    /// Nothing was ever written of it, and nobody is in it.
+    fn is_blank(&self) -> bool {
+        self.written.is_none() && self.offsets.is_empty() && self.classic.is_idle()
+    }
+}

@@ -1,0 +1,304 @@
+//! Committed offsets: who may commit, what is told of them, and when they are forgotten.
+//!
+//! An offset is of a topic, not of a name: what was committed for a topic that is deleted is not told of another one that has
+//! taken its name. It does not expire while its group has members, or is about to have some.
+
+use super::classic::Phase;
+use super::records::GroupRecord;
+use super::records::{OffsetCommitKey, OffsetCommitValue};
+use super::{Effects, Group, Groups};
+use crate::errors::ErrorCode;
+use crate::ids::Uuid;
+use crate::replica::WaiterId;
+use crate::time::{Now, WallMs};
+use crate::wire::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use crate::wire::{OffsetCommitRequest, OffsetCommitResponse, Str};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Offsets that are forgotten in one go.
+const FORGOTTEN_MAX: usize = 1_000;
+
+/// What was committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset to be read.
+    pub offset: i64,
+    /// The leader epoch of the last record that was read; -1 if nobody said.
+    pub leader_epoch: i32,
+    /// What the client keeps beside it.
+    pub metadata: Str,
+    /// When it was committed, in ms since the epoch.
+    pub at: WallMs,
+    /// When it expires, if the client said so.
+    pub expires: Option<WallMs>,
+    /// The topic; zero where the record does not say.
+    pub topic_id: Uuid,
+}
+
+/// A group's offsets, by topic and partition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Offsets(BTreeMap<Str, BTreeMap<i32, Committed>>);
+
+impl Offsets {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, key: &OffsetCommitKey, value: &OffsetCommitValue) {
+        let committed = Committed {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.detached(),
+            at: WallMs(value.commit_timestamp),
+            // -1 is not a moment in 1969 but none at all (KAFKA-8069).
+            expires: Some(WallMs(value.expire_timestamp)).filter(|expires| expires.0 >= 0),
+            topic_id: value.topic_id,
+        };
+        self.0.entry(key.topic.detached()).or_default().insert(key.partition, committed);
+    }
+
+    pub(super) fn remove(&mut self, topic: &str, partition: i32) {
+        if let Some(of_topic) = self.0.get_mut(topic) {
+            of_topic.remove(&partition);
+            if of_topic.is_empty() {
+                self.0.remove(topic);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, topic: &str, partition: i32) -> Option<&Committed> {
+        self.0.get(topic)?.get(&partition)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Str, i32, &Committed)> {
+        self.0.iter().flat_map(|(topic, parts)| parts.iter().map(move |(&index, it)| (topic, index, it)))
+    }
+
+    /// Tombstones for some of them.
+    pub(super) fn tombstones<'a>(
+        &'a self,
+        group: &'a Str,
+        mut goes: impl FnMut(&Str, i32, &Committed) -> bool + 'a,
+    ) -> impl Iterator<Item = GroupRecord> + 'a {
+        self.iter().filter(move |&(topic, index, it)| goes(topic, index, it)).map(|(topic, partition, _)| {
+            let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition };
+            GroupRecord::Offset(key, None)
+        })
+    }
+}
+
+impl Committed {
+    /// It is of this topic.
+    #[must_use]
+    pub fn is_of(&self, topic_id: Uuid) -> bool {
+        self.topic_id == Uuid::ZERO || self.topic_id == topic_id
+    }
+}
+
+/// A topic that offsets are committed for, as the cluster knows it.
+#[derive(Debug, Clone)]
+pub struct CommitTopic {
+    /// Its name.
+    pub name: Str,
+    /// Its id.
+    pub topic_id: Uuid,
+    /// How many partitions it has.
+    pub partitions: usize,
+}
+
+/// A topic that offsets are asked of, as the cluster knows it.
+#[derive(Debug, Clone)]
+pub struct FetchTopic<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its id.
+    pub topic_id: Uuid,
+}
+
+impl Groups {
+    /// OffsetCommit. `topics` are those of the request, in its order, as the cluster knows them.
+    #[must_use]
+    pub fn on_offset_commit(
+        &mut self,
+        now: Now,
+        request: &OffsetCommitRequest,
+        topics: &[Result<CommitTopic, ErrorCode>],
+        ticket: WaiterId,
+    ) -> Effects {
+        let id = request.group_id.detached();
+        let decided = self.decide_offset_commit(now, &id, request, topics);
+        let mut effects = Effects { group: id.clone(), ..Effects::default() };
+        effects.answers.push((ticket, decided.response.into()));
+        effects.records = decided.records;
+        if decided.is_of_member
+            && let Some(group) = self.groups.get(&id)
+        {
+            // A commit is a sign of life.
+            let member = request.member_id.detached();
+            let deadline = super::Deadline::Session(id, member.clone());
+            if let Some(session_ms) = group.classic.session_ms_of(&member) {
+                self.deadlines.arm(now.mono + session_ms, deadline);
+            }
+        }
+        effects
+    }
+
+    fn decide_offset_commit(
+        &self,
+        now: Now,
+        id: &Str,
+        request: &OffsetCommitRequest,
+        topics: &[Result<CommitTopic, ErrorCode>],
+    ) -> DecidedCommit {
+        let allowed = match self.groups.get(id) {
+            Some(group) => group.check_commit(request),
+            // Whoever commits without being a member needs no group to be there.
+            None if request.generation_id_or_member_epoch >= 0 => Err(ErrorCode::IllegalGeneration),
+            None if self.groups.len() >= self.settings.groups_max => Err(ErrorCode::GroupMaxSizeReached),
+            None => Ok(false),
+        };
+        let mut records = Vec::new();
+        let answered = request.topics.iter().zip(topics).map(|(topic, known)| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                let outcome = allowed.and(known.as_ref().map_err(|code| *code)).and_then(|known| {
+                    let index = usize::try_from(partition.partition_index).ok();
+                    index
+                        .filter(|index| *index < known.partitions)
+                        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+                    let metadata =
+                        partition.committed_metadata.as_ref().map(Str::detached).unwrap_or_default();
+                    if metadata.len() > self.settings.offset_metadata_bytes_max {
+                        return Err(ErrorCode::OffsetMetadataTooLarge);
+                    }
+                    let key = OffsetCommitKey {
+                        group: id.clone(),
+                        topic: known.name.clone(),
+                        partition: partition.partition_index,
+                    };
+                    let value = OffsetCommitValue {
+                        offset: partition.committed_offset,
+                        leader_epoch: partition.committed_leader_epoch,
+                        metadata,
+                        commit_timestamp: now.wall.0,
+                        expire_timestamp: match request.retention_time_ms {
+                            ms if ms < 0 => -1,
+                            ms => now.wall.0.saturating_add(ms),
+                        },
+                        topic_id: known.topic_id,
+                    };
+                    records.push(GroupRecord::Offset(key, Some(value)));
+                    Ok(())
+                });
+                OffsetCommitResponsePartition {
+                    partition_index: partition.partition_index,
+                    error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
+                }
+            });
+            OffsetCommitResponseTopic {
+                name: topic.name.detached(),
+                topic_id: topic.topic_id,
+                partitions: partitions.collect(),
+            }
+        });
+        let response = OffsetCommitResponse { throttle_time_ms: 0, topics: answered.collect() };
+        DecidedCommit { records, response, is_of_member: allowed == Ok(true) }
+    }
+
+    /// What a group committed for a partition of a topic.
+    ///
+    /// `None`: nothing, or for another topic of that name.
+    #[must_use]
+    pub fn committed(&self, group: &str, topic: &FetchTopic<'_>, partition: i32) -> Option<&Committed> {
+        let committed = self.groups.get(group)?.offsets.get(topic.name, partition)?;
+        Some(committed).filter(|committed| committed.is_of(topic.topic_id))
+    }
+
+    /// All that a group committed, by topic and partition.
+    pub fn all_committed(&self, group: &str) -> impl Iterator<Item = (&Str, i32, &Committed)> {
+        self.groups.get(group).into_iter().flat_map(|group| group.offsets.iter())
+    }
+
+    /// What may be forgotten of one group behind `after`: offsets whose time is over, or whose topic is gone, and the group
+    /// itself once nothing is left of it. `None`: no group is left to look at.
+    #[must_use]
+    pub fn decide_expiry(
+        &self,
+        now: Now,
+        after: Option<&Str>,
+        topic_id: impl Fn(&str) -> Option<Uuid>,
+    ) -> Option<(Str, Vec<GroupRecord>)> {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let (id, group) = self.groups.range::<Str, _>((from, Unbounded)).next()?;
+        let retention_ms = self.settings.offsets_retention_ms;
+        let expired = |committed: &Committed| group.has_expired(committed, now.wall, retention_ms);
+        let mut records: Vec<GroupRecord> = group
+            .offsets
+            .tombstones(id, |topic, _, committed| {
+                let exists = topic_id(topic).is_some_and(|topic_id| committed.is_of(topic_id));
+                !exists || expired(committed)
+            })
+            .take(FORGOTTEN_MAX)
+            .collect();
+        let is_empty = group.offsets.iter().count() == records.len();
+        if is_empty
+            && group.written.is_some()
+            && group.classic.is_idle()
+            && group.classic.phase == Phase::Empty
+        {
+            records.push(Group::tombstone(id));
+        }
+        Some((id.clone(), records))
+    }
+}
+
+struct DecidedCommit {
+    records: Vec<GroupRecord>,
+    response: OffsetCommitResponse,
+    /// It may be, and a member of the group asks.
+    is_of_member: bool,
+}
+
+impl Group {
+    /// Whether who asks may commit; `true`: as a member.
+    fn check_commit(&self, request: &OffsetCommitRequest) -> Result<bool, ErrorCode> {
+        let classic = &self.classic;
+        let (generation, member) = (request.generation_id_or_member_epoch, &request.member_id);
+        let names_itself = generation >= 0 || !member.is_empty() || request.group_instance_id.is_some();
+        match classic.phase {
+            Phase::Empty if generation < 0 => Ok(false),
+            // Somebody from outside must not move what members read.
+            Phase::Preparing(_) | Phase::Completing | Phase::Stable if !names_itself => {
+                Err(ErrorCode::UnknownMemberId)
+            }
+            Phase::Empty | Phase::Preparing(_) | Phase::Completing | Phase::Stable => {
+                classic.check_member(member, request.group_instance_id.as_deref())?;
+                if generation != classic.generation {
+                    Err(ErrorCode::IllegalGeneration)
+                } else if classic.phase == Phase::Completing {
+                    // It was called to this generation, and does not know yet what it reads in it.
+                    Err(ErrorCode::RebalanceInProgress)
+                } else {
+                    Ok(true)
+                }
+            }
+        }
+    }
+
+    /// Its time is over: nobody was in the group since long before.
+    fn has_expired(&self, committed: &Committed, now: WallMs, retention_ms: i64) -> bool {
+        if self.classic.phase != Phase::Empty || !self.classic.is_idle() {
+            return false;
+        }
+        let idle_since = committed.at.max(self.classic.since);
+        match committed.expires {
+            Some(expires) => expires <= now,
+            None => now.0.saturating_sub(idle_since.0) >= retention_ms,
+        }
+    }
+
+    pub(super) fn tombstone(id: &Str) -> GroupRecord {
+        GroupRecord::Classic(super::GroupMetadataKey { group: id.clone() }, None)
+    }
+}
