@@ -114,6 +114,11 @@ impl Coordinators {
         (coordinator.phase == LoadPhase::Active).then_some(&mut coordinator.groups)
     }
 
+    /// Bytes that members told of themselves, in all partitions.
+    pub(super) fn member_bytes(&self) -> usize {
+        self.by_partition.values().map(|coordinator| coordinator.groups.member_bytes()).sum()
+    }
+
     /// The partitions whose groups are here, also those that are being loaded.
     pub(super) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.by_partition.keys().copied()

@@ -140,12 +140,13 @@ impl Broker {
         };
         let host = self.conns.get(&asked.conn).map(|conn| host_of(&conn.peer)).unwrap_or_default();
         let image = &self.committed;
+        let held_bytes = self.coordinators.member_bytes();
         let groups = self.coordinators.groups_mut(partition)?;
         Some(match request {
             GroupRequest::JoinGroup(join) => {
                 let client_id = client_id.map(Str::as_str).unwrap_or_default();
                 let caller = Caller { ticket, client_id, host: &host, version: asked.version };
-                groups.on_join(now, join, &caller, self.random.uuid())
+                groups.on_join(now, join, &caller, (self.random.uuid(), held_bytes))
             }
             GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket),
             GroupRequest::Heartbeat(heartbeat) => groups.on_heartbeat(now, heartbeat, ticket),

@@ -270,6 +270,12 @@ impl Groups {
         self.held.members
     }
 
+    /// Bytes that members told of themselves.
+    #[must_use]
+    pub fn member_bytes(&self) -> usize {
+        self.held.bytes
+    }
+
     /// Something happens to a group's members. The group must exist, or nothing happens.
     fn at(&mut self, id: &Str, now: Now, event: impl FnOnce(&mut Classic, &mut Turn<'_>)) -> Effects {
         let mut effects = Effects { group: id.clone(), ..Effects::default() };

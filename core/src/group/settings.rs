@@ -15,7 +15,7 @@ pub struct GroupSettings {
     pub new_member_timeout_ms: u64,
     /// Groups in one partition of the groups' topic.
     pub groups_max: usize,
-    /// Bytes that the members of all groups in one partition may have told of themselves.
+    /// Bytes that the members of all groups of this broker may have told of themselves.
     pub member_bytes_max: usize,
     /// `offset.metadata.max.bytes`: what a client may keep beside an offset.
     pub offset_metadata_bytes_max: usize,

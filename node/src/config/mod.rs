@@ -13,6 +13,7 @@
 mod accepted;
 mod cluster;
 mod error;
+mod groups;
 mod listeners;
 mod node;
 pub mod properties;

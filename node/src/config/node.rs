@@ -2,9 +2,11 @@
 
 use super::cluster::{self, ClusterConfig, is_alone};
 use super::error::{ConfigError, ConfigErrors, Warning};
+use super::groups;
 use super::listeners::{self, Listener, Resolved, parse_admin_listener, parse_endpoints, parse_overrides};
 use super::registry::split_list;
 use super::settings::Settings;
+use seedlog_core::group::GroupSettings;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -65,6 +67,8 @@ pub struct NodeConfig {
     pub retention_bytes: Option<u64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_ms: u64,
+    /// Consumer groups.
+    pub groups: GroupSettings,
     /// `log.index.interval.bytes`
     pub index_interval_bytes: u32,
     /// `flush`
@@ -235,6 +239,8 @@ fn read(
 ) -> Result<NodeConfig, ConfigError> {
     let idle_ms: i64 = number(settings, "connections.max.idle.ms")?;
     let budget = number(settings, "memory.budget.bytes")?;
+    let memory = MemoryBudget::split(budget, number(settings, "memory.tail.cache.bytes")?, is_alone(settings));
+    let message_bytes_max = number(settings, "message.max.bytes")?;
     Ok(NodeConfig {
         node_id: number(settings, "node.id")?,
         cluster_id: settings.text("cluster.id").map(str::to_owned),
@@ -247,7 +253,8 @@ fn read(
         partitions_default: number(settings, "num.partitions")?,
         replication_factor_default: number_if_set(settings, "default.replication.factor")?,
         insync_replicas_min: number_if_set(settings, "min.insync.replicas")?,
-        message_bytes_max: number(settings, "message.max.bytes")?,
+        message_bytes_max,
+        groups: groups::read(settings, message_bytes_max, memory.core_bytes)?,
         request_bytes_max: number(settings, "socket.request.max.bytes")?,
         fetch_bytes_max: number(settings, "fetch.max.bytes")?,
         fetch_sessions_max: number(settings, "max.incremental.fetch.session.cache.slots")?,
@@ -292,7 +299,7 @@ fn read(
         connection_idle_ms_max: u64::try_from(idle_ms).ok(),
         request_arrival_ms: number(settings, "request.arrival.ms")?,
         queued_request_bytes_max: u64::try_from(number::<i64>(settings, "queued.max.request.bytes")?).ok(),
-        memory: MemoryBudget::split(budget, number(settings, "memory.tail.cache.bytes")?, is_alone(settings)),
+        memory,
     })
 }
 
@@ -310,7 +317,7 @@ pub(super) fn number<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<
 }
 
 /// As [`number`], of a key that may be left out.
-fn number_if_set<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<Option<T>, ConfigError> {
+pub(super) fn number_if_set<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<Option<T>, ConfigError> {
     settings.text(key).is_some().then(|| number(settings, key)).transpose()
 }
 

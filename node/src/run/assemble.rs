@@ -413,6 +413,7 @@ fn core_config(
             retention_bytes: config.retention_bytes.map_or(-1, limited),
         },
         retention_check_ms: config.retention_check_ms,
+        groups: config.groups,
         auto_create_topics: config.auto_create_topics,
         producer_id_expiration_ms: config.producer_id_expiration_ms,
         fetch_bytes_max: config.fetch_bytes_max,

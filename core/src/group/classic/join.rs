@@ -19,18 +19,18 @@ const MEMBER_ID_FIRST_FROM: i16 = 4;
 const SKIP_ASSIGNMENT_FROM: i16 = 9;
 
 impl Groups {
-    /// JoinGroup. `fresh` is an id that was never used.
+    /// JoinGroup. `fresh` is an id that was never used; `held_bytes` is what members tell of themselves in all partitions here.
     #[must_use]
     pub fn on_join(
         &mut self,
         now: Now,
         request: &JoinGroupRequest,
         caller: &Caller<'_>,
-        fresh: Uuid,
+        (fresh, held_bytes): (Uuid, usize),
     ) -> Effects {
         let id = request.group_id.detached();
         let settings = self.settings;
-        let refusal = self.join_refusal(&id, request);
+        let refusal = self.join_refusal(&id, request, held_bytes);
         if let Some(code) = refusal {
             let member = if code == ErrorCode::UnknownMemberId { &*request.member_id } else { "" };
             return Effects::answer(id, caller.ticket, refused(member, code));
@@ -41,7 +41,7 @@ impl Groups {
     }
 
     /// Why somebody is not let in, whatever the group is doing.
-    fn join_refusal(&self, id: &str, request: &JoinGroupRequest) -> Option<ErrorCode> {
+    fn join_refusal(&self, id: &str, request: &JoinGroupRequest, held_bytes: usize) -> Option<ErrorCode> {
         let settings = &self.settings;
         let allowed = settings.session_timeout_ms_min..=settings.session_timeout_ms_max;
         let group = self.groups.get(id);
@@ -55,7 +55,7 @@ impl Groups {
         } else if group.is_none() && !request.member_id.is_empty() {
             Some(ErrorCode::UnknownMemberId)
         } else if (group.is_none() && self.groups.len() >= settings.groups_max)
-            || self.held.bytes + bytes + MEMBER_BYTES > settings.member_bytes_max
+            || held_bytes + bytes + MEMBER_BYTES > settings.member_bytes_max
             || group.is_some_and(|group| !group.has_room_for(&request.member_id, settings.members_max))
         {
             Some(ErrorCode::GroupMaxSizeReached)
