@@ -7,8 +7,8 @@ use crate::cluster::snapshot::Snapshot;
 use crate::ids::{ConnId, Generation, NodeId, Offset, OpId, RequestNumber, TopicPartition, Uuid};
 use crate::journal::Entry;
 use crate::log::Retention;
-use crate::peer::PeerMessage;
-use crate::records::BatchHeader;
+use crate::peer::{PeerMessage, admit_batches};
+use crate::records::{BatchHeader, ProducedBatch};
 use crate::wire::Response;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -151,6 +151,22 @@ pub struct Extent {
     pub bytes_max: u32,
 }
 
+impl Extent {
+    /// Takes apart what was read of it and checks that this is what it names: whole batches, the first one holds `from`, none
+    /// reaches behind `to`, and every CRC is right. `None`: it is not. The batches are slices of `bytes`.
+    #[must_use]
+    pub fn admit(&self, bytes: &Bytes) -> Option<Vec<ProducedBatch>> {
+        let batches = admit_batches(bytes).ok()?;
+        let holds_from = |first: &ProducedBatch| {
+            first.header.base_offset <= self.from && self.from < first.header.next_offset()
+        };
+        // Where nothing is asked for, nothing is right.
+        let starts = batches.first().map_or(self.from >= self.to, holds_from);
+        let ends = batches.last().is_none_or(|last| last.header.next_offset() <= self.to);
+        (starts && ends).then_some(batches)
+    }
+}
+
 /// What to look for in an extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -185,4 +201,55 @@ pub enum HaltReason {
     Stopped,
     /// A disk failed (SAFETY J10).
     DiskFailed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{LeaderEpoch, PartitionIndex};
+    use crate::records::BatchBuilder;
+
+    /// Batches of two records each, behind each other.
+    fn batches(bases: &[i64]) -> Vec<u8> {
+        let of = |&base: &i64| {
+            let mut builder = BatchBuilder::new().stamped(Offset(base), LeaderEpoch(1));
+            builder.add(5, None, Some(b"one"), &[]);
+            builder.add(6, None, Some(b"two"), &[]);
+            builder.finish()
+        };
+        bases.iter().flat_map(|base| of(base).to_vec()).collect()
+    }
+
+    #[test]
+    fn an_extent_admits_what_it_names_and_nothing_else() {
+        let partition = TopicPartition { topic_id: Uuid([1; 16]), partition: PartitionIndex(0) };
+        let extent = |from, to| Extent {
+            partition,
+            generation: Generation(0),
+            from: Offset(from),
+            to: Offset(to),
+            bytes_max: 1,
+        };
+        let admitted = |from, to, bytes: Vec<u8>| {
+            let found = extent(from, to).admit(&bytes.into())?;
+            Some(found.iter().map(|batch| batch.header.base_offset.0).collect::<Vec<_>>())
+        };
+        assert_eq!(admitted(4, 8, batches(&[4, 6])), Some([4, 6].into()));
+        assert_eq!(
+            admitted(5, 8, batches(&[4])),
+            Some([4].into()),
+            "from the middle of a batch, and not to the end"
+        );
+        assert_eq!(admitted(6, 8, batches(&[4, 6])), None, "begins too early");
+        assert_eq!(admitted(3, 8, batches(&[4, 6])), None, "begins too late");
+        assert_eq!(admitted(4, 6, batches(&[4, 6])), None, "ends too late");
+        assert_eq!(admitted(4, 8, Vec::new()), None, "nothing where there is something");
+        assert_eq!(admitted(8, 8, Vec::new()), Some(Vec::new()));
+        let mut cut_short = batches(&[4, 6]);
+        cut_short.pop();
+        assert_eq!(admitted(4, 8, cut_short), None);
+        let mut damaged = batches(&[4, 6]);
+        *damaged.last_mut().expect("a batch has bytes") ^= 1;
+        assert_eq!(admitted(4, 8, damaged), None);
+    }
 }
