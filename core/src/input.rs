@@ -67,6 +67,14 @@ pub enum Input {
         /// What was found.
         result: ReadResult,
     },
+    /// Batches were read back.
+    BatchesRead {
+        /// The operation, as in [`crate::output::Output::ReadBatches`].
+        op: OpId,
+        /// The batches, as the log has them; [`crate::output::Extent::admit`] checked them. `None`: they cannot be read or
+        /// are damaged.
+        batches: Option<Vec<ProducedBatch>>,
+    },
     /// The sizes of logs are known.
     LogsMeasured {
         /// The operation, as in [`crate::output::Output::MeasureLogs`].

@@ -62,6 +62,15 @@ pub enum Output {
         /// What to look for.
         look: Look,
     },
+    /// Read batches back and report with `BatchesRead`: those that lie in the extent whole, from its start, as many as fit
+    /// into its `bytes_max`, at least one if there is one. What stands elsewhere than the first may be left for another
+    /// time, so fewer say nothing about the end: whoever wants more asks again from where they end.
+    ReadBatches {
+        /// The operation.
+        op: OpId,
+        /// Which batches: leased when the output is taken (SAFETY R8).
+        extent: Extent,
+    },
     /// Look which segments of a log are too old or too many and report with `ReadDone`: the offset at which the log is to
     /// start, of no record in particular, or nothing.
     FindExpired {
