@@ -112,6 +112,7 @@ impl Node {
                     | Output::Close { .. }
                     | Output::Send { .. }
                     | Output::Read { .. }
+                    | Output::ReadBatches { .. }
                     | Output::FindExpired { .. }
                     | Output::MeasureLogs { .. }
                     | Output::Halt { .. } => {}

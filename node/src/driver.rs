@@ -248,6 +248,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
         Some(match event {
             StoreEvent::Durable { written, synced } => Input::Durable { written, synced },
             StoreEvent::ReadDone { op, result } => Input::ReadDone { op, result },
+            StoreEvent::BatchesRead { op, batches } => Input::BatchesRead { op, batches },
             StoreEvent::LogsMeasured { op, dir } => Input::LogsMeasured { op, dir },
             StoreEvent::StoreDone { op, result } => Input::StoreDone { op, result },
             StoreEvent::Damaged { partition, from } => Input::Damaged { partition, from },
@@ -326,6 +327,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 }
             }
             Output::Read { op, extent, look } => self.store.look(op, &extent, look),
+            Output::ReadBatches { op, extent } => self.store.read_batches(op, extent),
             Output::FindExpired { op, partition, up_to, retention } => {
                 self.store.find_expired(op, partition, up_to, &retention);
             }

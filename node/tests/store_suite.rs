@@ -1,5 +1,5 @@
 //! The node's store against files of the operating system: round trips, ends of every kind, damage, full disks, cuts,
-//! look-ups.
+//! look-ups, batches that are read back.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever a test does not expect is its failure")]
 
@@ -13,6 +13,8 @@ mod faults;
 mod faulty;
 #[path = "store_suite/looks.rs"]
 mod looks;
+#[path = "store_suite/read_back.rs"]
+mod read_back;
 #[path = "store_suite/round_trip.rs"]
 mod round_trip;
 #[path = "store_suite/support.rs"]

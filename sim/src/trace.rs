@@ -1,8 +1,10 @@
 //! What happened in a run: one event a line, fixed columns, and a hash that rolls over all of them. Events are numbers
 //! until somebody reads them, so that a run that nobody watches pays for the hash only.
 
-use crate::hash::mix;
+use crate::hash::{hash64, mix};
+use seedlog_core::ids::OpId;
 use seedlog_core::input::Input;
+use seedlog_core::records::ProducedBatch;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -64,10 +66,11 @@ kinds! {
     End "end" "acked" "read" "";
     NetFault "net-fault" "index" "client" "kind";
     Accepted "accepted" "client" "" "";
+    ReadBack "read-back" "op" "batches" "hash";
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
-pub const INPUTS: [&str; 16] = [
+pub const INPUTS: [&str; 17] = [
     "conn-opened",
     "request",
     "conn-closed",
@@ -84,6 +87,7 @@ pub const INPUTS: [&str; 16] = [
     "damaged",
     "voters",
     "logs",
+    "batches",
 ];
 
 /// What stands for an input in events: an index of [`INPUTS`].
@@ -106,7 +110,17 @@ pub fn input_number(input: &Input) -> u64 {
         Input::Damaged { .. } => 13,
         Input::ChangeVoters { .. } => 14,
         Input::LogsMeasured { .. } => 15,
+        Input::BatchesRead { .. } => 16,
     }
+}
+
+/// The numbers of [`Kind::ReadBack`]: how many batches came, and a hash of all their bytes; 0 and 0 where they cannot be read.
+#[must_use]
+pub fn read_back_numbers(op: OpId, batches: Option<&[ProducedBatch]>) -> [u64; 3] {
+    let hash = |batches: &[ProducedBatch]| {
+        batches.iter().fold(batches.len() as u64, |hash, batch| mix(hash, hash64(&batch.bytes)))
+    };
+    [op.0, batches.map_or(0, <[_]>::len) as u64, batches.map_or(0, hash)]
 }
 
 /// Faults, by the number that stands for them in events.

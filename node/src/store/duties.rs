@@ -16,6 +16,7 @@ use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::ids::{Lsn, OpId, TopicPartition, Uuid};
 use seedlog_core::input::{LogDir, ReadResult};
 use seedlog_core::journal::format::seal;
+use seedlog_core::records::ProducedBatch;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -37,6 +38,7 @@ pub(super) type Task<F> = Pin<Box<dyn Future<Output = Done<F>> + Send>>;
 pub(super) enum Done<F> {
     Prepared(Prepared<F>),
     Look { op: OpId, result: ReadResult },
+    Batches { op: OpId, batches: Option<Vec<ProducedBatch>> },
     Round(Result<Vec<Written>, RoundError>),
     Snapshot { op: OpId, through: Lsn, result: Result<(), StoreError> },
     Dropped { op: OpId, result: io::Result<()> },
@@ -186,6 +188,7 @@ impl<D: Disk> Store<D> {
                 Err(reason) => self.fail(reason),
             },
             Done::Look { op, result } => self.events.push_back(StoreEvent::ReadDone { op, result }),
+            Done::Batches { op, batches } => self.events.push_back(StoreEvent::BatchesRead { op, batches }),
             Done::Round(result) => self.on_round(result),
             Done::Snapshot { op, through, result } => self.on_snapshot(op, through, result),
             Done::Dropped { op, result } => {

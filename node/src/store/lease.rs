@@ -15,7 +15,7 @@ use super::segment::{SegmentTable, end_of};
 use bytes::Bytes;
 use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use seedlog_core::output::Extent;
-use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, verify_crc};
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, ProducedBatch, verify_crc};
 use std::sync::Arc;
 
 /// Record bytes, ready to be written behind each other.
@@ -140,6 +140,27 @@ impl<D: Disk> Lease<D> {
         }
         read
     }
+}
+
+/// The batches of an extent that this node reads for itself, in a buffer of their own: nothing else is held by them.
+pub(super) async fn read_back<D: Disk>(
+    disk: D,
+    lease: Lease<D>,
+    extent: Extent,
+) -> Option<Vec<ProducedBatch>> {
+    let partition = extent.partition;
+    let chain = match lease.resolve(extent.bytes_max, true).await {
+        Ok(chain) => chain,
+        Err(error) => {
+            tracing::warn!("batches of {partition} from {} on cannot be read back: {error}", extent.from);
+            return None;
+        }
+    };
+    let admitted = disk.run(Lane::Cold, move || extent.admit(&chain.concat().into())).await.ok().flatten();
+    if admitted.is_none() {
+        tracing::warn!("batches of {partition} from {} on are not there as they were written", extent.from);
+    }
+    admitted
 }
 
 /// The segment that holds the extent's first offset.

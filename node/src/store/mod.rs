@@ -56,7 +56,7 @@ use disk::{Disk, Lane};
 use duties::{Duties, Task};
 use index::Index;
 use journal::{Journal, Progress};
-use lease::Reader;
+use lease::{Reader, read_back};
 use look::LookUp;
 use reader::SegmentFiles;
 use rot::Rot;
@@ -65,7 +65,7 @@ use seedlog_core::input::{LogDir, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::log::{Retention, SegmentAge};
 use seedlog_core::output::{Extent, Look, StoreCommand};
-use seedlog_core::records::{BatchHeader, NO_TIMESTAMP};
+use seedlog_core::records::{BatchHeader, NO_TIMESTAMP, ProducedBatch};
 use seedlog_core::recovered::Recovered;
 use segment::SegmentTable;
 use std::collections::VecDeque;
@@ -92,6 +92,13 @@ pub enum StoreEvent {
         op: OpId,
         /// What was found.
         result: ReadResult,
+    },
+    /// Batches were read back.
+    BatchesRead {
+        /// The operation.
+        op: OpId,
+        /// The batches; `None`: they cannot be read or are damaged.
+        batches: Option<Vec<ProducedBatch>>,
     },
     /// The sizes of logs are known.
     LogsMeasured {
@@ -249,6 +256,13 @@ impl<D: Disk> Store<D> {
         let places = (&self.index, &self.segments, &self.files);
         let look_up = LookUp::take(&self.disk, extent, look, self.options.decompressed_bytes_max, places);
         self.tasks.push(Box::pin(async move { duties::Done::Look { op, result: look_up.run().await } }));
+    }
+
+    /// Reads batches back, also those that are not in the journal yet, as [`Store::lease_ahead`]; ends with
+    /// [`StoreEvent::BatchesRead`].
+    pub fn read_batches(&mut self, op: OpId, extent: Extent) {
+        let read = read_back(self.disk.clone(), self.lease_ahead(&extent), extent);
+        self.tasks.push(Box::pin(async move { duties::Done::Batches { op, batches: read.await } }));
     }
 
     /// Looks which segments of a log go by its retention; ends with [`StoreEvent::ReadDone`].

@@ -316,6 +316,7 @@ impl<D: Disk> Node<D> {
                 }
                 StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
                 other @ (StoreEvent::ReadDone { .. }
+                | StoreEvent::BatchesRead { .. }
                 | StoreEvent::StoreDone { .. }
                 | StoreEvent::LogsMeasured { .. }
                 | StoreEvent::Damaged { .. }
@@ -334,6 +335,7 @@ impl<D: Disk> Node<D> {
             let event = self.store.next_event().await;
             match &event {
                 StoreEvent::ReadDone { op: done, .. }
+                | StoreEvent::BatchesRead { op: done, .. }
                 | StoreEvent::StoreDone { op: done, .. }
                 | StoreEvent::LogsMeasured { op: done, .. }
                     if *done == op =>
@@ -343,6 +345,7 @@ impl<D: Disk> Node<D> {
                 StoreEvent::Durable { synced, .. } => self.model.synced = *synced,
                 StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
                 StoreEvent::ReadDone { .. }
+                | StoreEvent::BatchesRead { .. }
                 | StoreEvent::StoreDone { .. }
                 | StoreEvent::LogsMeasured { .. }
                 | StoreEvent::Damaged { .. }
@@ -360,6 +363,7 @@ impl<D: Disk> Node<D> {
                     StoreEvent::Durable { synced, .. } => self.model.synced = synced,
                     StoreEvent::DiskFailed { reason } => panic!("the disk failed: {reason}"),
                     StoreEvent::ReadDone { .. }
+                    | StoreEvent::BatchesRead { .. }
                     | StoreEvent::StoreDone { .. }
                     | StoreEvent::LogsMeasured { .. }
                     | StoreEvent::Damaged { .. }

@@ -333,6 +333,9 @@ mod tests {
     use super::*;
     use crate::judges::oracle::tests::{batch, entry, partition};
     use crate::rng::Purpose;
+    use seedlog_core::ids::Generation;
+    use seedlog_core::output::Extent;
+    use seedlog_core::records::ProducedBatch;
 
     /// Runs both lanes until nothing is left to do.
     fn run(store: &mut Store, disk: &mut Disk, rng: &mut Stream) {
@@ -380,5 +383,46 @@ mod tests {
         assert!(store.is_on_platter(&second, &disk));
         disk.flip(first.place.inode, first.place.at + 70, 0, false);
         assert!(!store.is_on_platter(&second, &disk));
+    }
+
+    #[test]
+    fn batches_come_back_written_or_not_and_end_where_one_is_damaged() {
+        let (mut disk, mut rng) = (Disk::default(), Stream::new(1, Purpose::Disk, 0));
+        let mut store = started(&mut disk, &mut rng);
+        let mut written = Vec::new();
+        for base in [0, 2, 4] {
+            let (header, bytes) = batch(base, i32::try_from(base).unwrap());
+            store.push(&entry(&header), Some((&header, &bytes)));
+            written.push(bytes);
+        }
+        let extent = |from, bytes_max| Extent {
+            partition: partition(),
+            generation: Generation(0),
+            from: Offset(from),
+            to: Offset(6),
+            bytes_max,
+        };
+        let read = |store: &mut Store, disk: &Disk, extent: Extent| {
+            let pending = store.take_extent(&extent);
+            let (read, damaged) = store.fill_extent(pending, disk);
+            let admitted = extent.admit(&read.concat().into());
+            let offset = |batch: &ProducedBatch| batch.header.base_offset.0;
+            (admitted.map(|read| read.iter().map(offset).collect::<Vec<_>>()), damaged.map(|(_, at)| at.0))
+        };
+        assert_eq!(read(&mut store, &disk, extent(0, 1_000_000)), (Some(vec![0, 2, 4]), None));
+        let mut sync_fails = false;
+        let mut now = DiskNow { disk: &mut disk, rng: &mut rng, full: false, sync_fails: &mut sync_fails };
+        store.submit(&mut now, &mut Vec::new());
+        run(&mut store, &mut disk, &mut rng);
+        assert_eq!(read(&mut store, &disk, extent(0, 1_000_000)), (Some(vec![0, 2, 4]), None));
+        assert_eq!(read(&mut store, &disk, extent(3, 1)), (Some(vec![2]), None), "from within a batch");
+        let two = u32::try_from(written[0].len() + written[1].len()).unwrap();
+        assert_eq!(read(&mut store, &disk, extent(0, two)), (Some(vec![0, 2]), None));
+        assert_eq!(read(&mut store, &disk, extent(6, two)), (Some(vec![]), None));
+        let second = *store.find(partition(), Offset(2)).expect("it was written");
+        disk.flip(second.place.inode, second.place.at + 70, 0, true);
+        assert_eq!(read(&mut store, &disk, extent(0, 1_000_000)), (Some(vec![0]), Some(2)));
+        assert_eq!(read(&mut store, &disk, extent(2, 1_000_000)), (None, Some(2)));
+        assert_eq!(read(&mut store, &disk, extent(4, 1_000_000)), (Some(vec![4]), None));
     }
 }

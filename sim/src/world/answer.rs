@@ -7,7 +7,7 @@ use crate::judges::sight::resolve;
 use crate::judges::truth::partition_of;
 use crate::judges::{Judge, assembly, s14, s24};
 use crate::marks::Mark;
-use crate::trace::Kind;
+use crate::trace::{Kind, read_back_numbers};
 use seedlog_core::door::Acks;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::{ConnId, Offset, RequestNumber, Uuid};
@@ -131,6 +131,25 @@ impl World {
         let Some((op, pending)) = process.looks.remove(&id) else { return };
         let result = process.store.look(&pending, &node.disk);
         self.step(at, Input::ReadDone { op, result });
+    }
+
+    /// Batches that a broker wanted back. What is damaged ends them.
+    pub(super) fn on_read_back(&mut self, at: usize, id: u64) {
+        let node = &mut self.nodes[at];
+        // A store reads from one kind of place at a time: there is more although it stops.
+        let stops = node.driver.chance(250);
+        let State::Up(process) = &mut node.state else { return };
+        let Some((op, extent, pending)) = process.reads.remove(&id) else { return };
+        let (mut read, damaged) = process.store.fill_extent(pending, &node.disk);
+        if stops {
+            read.truncate(1);
+        }
+        if let Some((partition, from)) = damaged {
+            self.input_late(at, 0, Input::Damaged { partition, from });
+        }
+        let batches = extent.admit(&read.concat().into());
+        self.note_at(at, Kind::ReadBack, read_back_numbers(op, batches.as_deref()));
+        self.step(at, Input::BatchesRead { op, batches });
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]

@@ -117,6 +117,15 @@ impl World {
                 process.looks.insert(id, (op, pending));
                 self.queue.push(self.now_us + late + 20, What::Look { node: at, life, id });
             }
+            Output::ReadBatches { op, extent } => {
+                let node = &mut self.nodes[at];
+                let (life, late) = (node.life, node.fill_late());
+                let Some(process) = node.process() else { return };
+                let id = process.next_id();
+                let pending = process.store.take_extent(&extent);
+                process.reads.insert(id, (op, extent, pending));
+                self.queue.push(self.now_us + late + 20, What::ReadBack { node: at, life, id });
+            }
             Output::FindExpired { op, partition, up_to, retention } => {
                 let Node { state, oracle, .. } = &mut self.nodes[at];
                 let State::Up(process) = state else { return };

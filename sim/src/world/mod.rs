@@ -234,6 +234,7 @@ impl World {
             What::Wake { node, at_us, .. } => self.on_broker_wake(node, at_us),
             What::Fill { node, id, .. } => self.on_fill(node, id),
             What::Look { node, id, .. } => self.on_look(node, id),
+            What::ReadBack { node, id, .. } => self.on_read_back(node, id),
             What::Peer { node, message } => self.on_peer_packet(node, &message),
             What::PeerLink { node, peer, is_up, .. } => self.on_peer_link(node, peer, is_up),
             What::SendFilled { node, id, .. } => self.on_send_filled(node, id),

@@ -14,6 +14,7 @@ use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::Voter;
 use seedlog_core::door::Acks;
 use seedlog_core::ids::{ConnId, Lsn, NodeId, OpId, RequestNumber, TopicPartition, Uuid};
+use seedlog_core::output::Extent;
 use seedlog_core::peer::PeerMessage;
 use seedlog_core::time::{MonoMs, Now, WallMs};
 use std::collections::BTreeMap;
@@ -87,6 +88,7 @@ pub(super) struct Process {
     pub(super) conns: BTreeMap<ConnId, Conn>,
     pub(super) fills: BTreeMap<u64, (ConnId, RequestNumber, PendingFill, u64)>,
     pub(super) looks: BTreeMap<u64, (OpId, PendingLook)>,
+    pub(super) reads: BTreeMap<u64, (OpId, Extent, PendingSend)>,
     pub(super) sends: BTreeMap<u64, (NodeId, Box<PeerMessage>, PendingSend)>,
     /// What the judges saw of the broker last.
     pub(super) seen: Seen,
@@ -227,6 +229,7 @@ impl Process {
             conns: BTreeMap::new(),
             fills: BTreeMap::new(),
             looks: BTreeMap::new(),
+            reads: BTreeMap::new(),
             sends: BTreeMap::new(),
             seen: Seen::default(),
             open_voters: None,

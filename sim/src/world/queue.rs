@@ -22,6 +22,7 @@ pub(super) enum What {
     Wake { node: usize, life: u64, at_us: u64 },
     Fill { node: usize, life: u64, id: u64 },
     Look { node: usize, life: u64, id: u64 },
+    ReadBack { node: usize, life: u64, id: u64 },
     Peer { node: usize, message: Box<PeerPacket> },
     PeerLink { node: usize, life: u64, peer: NodeId, is_up: bool },
     SendFilled { node: usize, life: u64, id: u64 },
@@ -82,6 +83,7 @@ impl What {
             | Self::Wake { node, life, .. }
             | Self::Fill { node, life, .. }
             | Self::Look { node, life, .. }
+            | Self::ReadBack { node, life, .. }
             | Self::PeerLink { node, life, .. }
             | Self::SendFilled { node, life, .. } => Some((*node, Some(*life))),
             Self::ToNode { node, .. } | Self::Peer { node, .. } => Some((*node, None)),

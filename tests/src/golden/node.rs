@@ -265,6 +265,10 @@ impl World {
                 let result = process.look(&self.disk, &extent, look);
                 process.inputs.push_back(Input::ReadDone { op, result });
             }
+            Output::ReadBatches { op, extent } => {
+                let read = process.extent_bytes(&self.disk, &extent).unwrap_or_default();
+                process.inputs.push_back(Input::BatchesRead { op, batches: extent.admit(&read) });
+            }
             Output::FindExpired { op, partition, up_to, retention } => {
                 let result = process.find_expired(&self.disk, partition, up_to, &retention);
                 process.inputs.push_back(Input::ReadDone { op, result });
@@ -420,7 +424,7 @@ impl Process {
         })
     }
 
-    /// The batches of an extent for a peer, as they stand in the journal; `None`: nothing of it can be read.
+    /// The batches of an extent, as they stand in the journal; `None`: nothing of it can be read.
     fn extent_bytes(&mut self, disk: &super::Disk, extent: &Extent) -> Option<Bytes> {
         let (mut bytes, mut damaged) = (Vec::new(), None);
         for place in self.covering(extent) {

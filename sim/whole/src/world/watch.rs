@@ -24,7 +24,7 @@ use seedlog_sim::judges::truth::{Life, partition_of};
 use seedlog_sim::judges::witness::{Committed, Left, Witness};
 use seedlog_sim::judges::{Judge, s12, s18, s33};
 use seedlog_sim::marks::Mark;
-use seedlog_sim::trace::{Kind, input_number};
+use seedlog_sim::trace::{Kind, input_number, read_back_numbers};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -155,6 +155,9 @@ impl World {
         {
             assembly::on_delete_records(&mut self.truth, Some(&self.machines[at].seen), request);
         }
+        if let Input::BatchesRead { op, batches } = input {
+            self.note_at(at, Kind::ReadBack, read_back_numbers(*op, batches.as_deref()));
+        }
         if let Input::PeerLost { node } = input {
             self.machines[at].lost.insert(*node);
             self.mark_own(Own::PeerLost);
@@ -236,6 +239,7 @@ impl World {
             | Output::Reply { response: None, .. }
             | Output::Close { .. }
             | Output::Read { .. }
+            | Output::ReadBatches { .. }
             | Output::FindExpired { .. }
             | Output::MeasureLogs { .. }
             | Output::Halt { .. } => {}
