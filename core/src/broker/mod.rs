@@ -59,7 +59,6 @@ use crate::journal::Entry;
 use crate::output::{HaltReason, Output, Outputs, Reply};
 use crate::peer::PeerBody;
 use crate::quorum::Quorum;
-use crate::records::ProducedBatch;
 use crate::replica::progress::PeerRun;
 use crate::replica::{Replica, WaiterId};
 use crate::rng::Random;
@@ -241,7 +240,6 @@ impl Broker {
             Input::Peer { message, batches } => self.on_peer(*message, &batches, out),
             Input::PeerLost { node } => self.on_peer_lost(node, out),
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
-            Input::BatchesRead { op, batches } => self.on_batches_read(op, batches, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::BatchesRead { op, batches } => self.on_batches_read(op, batches, out),
             Input::LogsMeasured { op, dir } => self.on_logs_measured(op, &dir, out),
@@ -426,9 +424,6 @@ impl Broker {
             self.on_offset_found(waiter, part, result, out);
         }
     }
-
-    /// What nobody waits for is let go.
-    fn on_batches_read(&mut self, _: OpId, _: Option<Vec<ProducedBatch>>, _: &mut Outputs) {}
 
     fn on_store_done(&mut self, op: OpId, result: Result<(), String>, out: &mut Outputs) {
         if self.snapshot_op == Some(op) {

@@ -239,7 +239,8 @@ fn read(
 ) -> Result<NodeConfig, ConfigError> {
     let idle_ms: i64 = number(settings, "connections.max.idle.ms")?;
     let budget = number(settings, "memory.budget.bytes")?;
-    let memory = MemoryBudget::split(budget, number(settings, "memory.tail.cache.bytes")?, is_alone(settings));
+    let memory =
+        MemoryBudget::split(budget, number(settings, "memory.tail.cache.bytes")?, is_alone(settings));
     let message_bytes_max = number(settings, "message.max.bytes")?;
     Ok(NodeConfig {
         node_id: number(settings, "node.id")?,
@@ -317,7 +318,10 @@ pub(super) fn number<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<
 }
 
 /// As [`number`], of a key that may be left out.
-pub(super) fn number_if_set<T: TryFrom<i64>>(settings: &Settings, key: &str) -> Result<Option<T>, ConfigError> {
+pub(super) fn number_if_set<T: TryFrom<i64>>(
+    settings: &Settings,
+    key: &str,
+) -> Result<Option<T>, ConfigError> {
     settings.text(key).is_some().then(|| number(settings, key)).transpose()
 }
 
