@@ -424,7 +424,7 @@ mod tests {
     fn frames_are_of_every_kind_and_a_function_of_the_stream() {
         let shots = |seed| {
             let mut rng = Stream::new(seed, Purpose::Hostile, 1);
-            (0..3_000).map(|_| draw(&mut rng)).collect::<Vec<_>>()
+            (0..5_000).map(|_| draw(&mut rng)).collect::<Vec<_>>()
         };
         let drawn = shots(1);
         assert_eq!(drawn, shots(1));
