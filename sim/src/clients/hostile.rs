@@ -23,7 +23,7 @@ use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     APIS, ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
     DescribeLogDirsRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest,
-    InitProducerIdRequest, LENGTH_PREFIX_BYTES, ListOffsetsRequest, MetadataRequest,
+    InitProducerIdRequest, LENGTH_PREFIX_BYTES, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest,
     OffsetForLeaderEpochRequest, ProduceRequest, Records, Request, RequestBody, Str, decode_request,
     encode_request,
 };
@@ -411,6 +411,10 @@ fn request_of(api: ApiKey) -> Request {
     if api == ApiKey::Metadata {
         // Of no topic: without a list it asks for all of them.
         return MetadataRequest { topics: Some(Vec::new()), ..Default::default() }.into();
+    }
+    if api == ApiKey::OffsetFetch {
+        // Version 1 must have a list.
+        return OffsetFetchRequest { topics: Some(Vec::new()), ..Default::default() }.into();
     }
     Request::empty(api)
 }
