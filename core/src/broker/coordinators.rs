@@ -18,7 +18,7 @@ use crate::group::{Effects, Groups, OFFSETS_TOPIC};
 use crate::ids::{ConnId, Offset, OpId, RequestNumber, TopicPartition};
 use crate::output::{Extent, Output, Outputs};
 use crate::records::{BATCH_HEADER_BYTES, BatchBuilder, Compression, ProducedBatch, RecordIter};
-use crate::replica::{Leader, Replica, Until, WaiterId};
+use crate::replica::{Leader, Until, WaiterId};
 use crate::wire::{Response, Str};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -52,8 +52,8 @@ struct Coordinator {
 enum LoadPhase {
     /// For what is in the log to be committed.
     Waiting,
-    /// The log is read, up to this offset so far.
-    Reading(Offset),
+    /// The log is read, up to an offset so far, at which so many attempts failed.
+    Reading(Offset, u32),
     /// It answers.
     Active,
 }
@@ -104,7 +104,7 @@ impl Coordinators {
         let coordinator = self.by_partition.get(&partition).ok_or(ErrorCode::NotCoordinator)?;
         match coordinator.phase {
             LoadPhase::Active => Ok(&coordinator.groups),
-            LoadPhase::Waiting | LoadPhase::Reading(_) => Err(ErrorCode::CoordinatorLoadInProgress),
+            LoadPhase::Waiting | LoadPhase::Reading(..) => Err(ErrorCode::CoordinatorLoadInProgress),
         }
     }
 
@@ -126,6 +126,12 @@ impl Coordinators {
 }
 
 impl Broker {
+    /// The groups that this node coordinates, by partition; not those whose logs are still read.
+    pub fn coordinated(&self) -> impl Iterator<Item = (TopicPartition, &Groups)> {
+        let active = self.coordinators.by_partition.iter().filter(|(_, it)| it.phase == LoadPhase::Active);
+        active.map(|(&partition, coordinator)| (partition, &coordinator.groups))
+    }
+
     /// This node leads a partition from here on.
     pub(super) fn begin_coordinating(&mut self, partition: TopicPartition) {
         let topic = self.committed.topic(partition.topic_id);
@@ -181,9 +187,9 @@ impl Broker {
         let op = self.next_op();
         let now = self.now;
         let Some(coordinator) = self.coordinators.by_partition.get_mut(&partition) else { return };
-        let from = match coordinator.phase {
-            LoadPhase::Waiting => start,
-            LoadPhase::Reading(from) => from.max(start),
+        let (from, failures) = match coordinator.phase {
+            LoadPhase::Waiting => (start, 0),
+            LoadPhase::Reading(from, failures) => (from.max(start), failures),
             LoadPhase::Active => return,
         };
         if from >= end {
@@ -192,7 +198,7 @@ impl Broker {
             self.arm_groups(partition);
             return;
         }
-        coordinator.phase = LoadPhase::Reading(from);
+        coordinator.phase = LoadPhase::Reading(from, failures);
         self.coordinators.reads.insert(op, partition);
         let bytes_max = self.config.groups.load_bytes;
         out.push(Output::ReadBatches {
@@ -209,22 +215,34 @@ impl Broker {
         out: &mut Outputs,
     ) {
         let Some(partition) = self.coordinators.reads.remove(&op) else { return };
-        let end = self.replicas.get(&partition).map_or(Offset::ZERO, Replica::high_watermark);
+        let is_only_copy = self.is_only_copy(partition);
         let Some(coordinator) = self.coordinators.by_partition.get_mut(&partition) else { return };
-        let Some(batches) = batches else {
-            // The store has said what is damaged: others may have it, and this node stops leading.
+        let LoadPhase::Reading(from, failures) = &mut coordinator.phase else { return };
+        if let Some(batches) = batches {
+            for batch in &batches {
+                let next = batch.header.next_offset();
+                replay_batch(&mut coordinator.groups, partition, batch, next);
+                (*from, *failures) = (next, 0);
+            }
+        } else if *failures > 0 && is_only_copy {
+            // Nobody could give it back: groups that lack a record are worth more than none.
+            tracing::error!("{partition}: the record of groups at offset {from} is unreadable and passed over");
+            coordinator.groups.on_gap();
+            *from = from.plus(1);
+        } else {
+            // It may have been a passing trouble. If it is damage, and others have it, this node stops leading.
+            *failures += 1;
             self.timers.arm(self.now.mono + LOAD_RETRY_MS, Timer::Groups(partition));
             return;
-        };
-        for batch in &batches {
-            let next = batch.header.next_offset();
-            replay_batch(&mut coordinator.groups, partition, batch, next);
-            coordinator.phase = LoadPhase::Reading(next);
-        }
-        if batches.is_empty() {
-            coordinator.phase = LoadPhase::Reading(end);
         }
         self.read_groups(partition, out);
+    }
+
+    /// By what is committed, nobody else has what this node has of a partition.
+    pub(super) fn is_only_copy(&self, partition: TopicPartition) -> bool {
+        let held = self.committed.partition(partition);
+        let members = held.into_iter().flat_map(|held| held.state.isr.iter().chain(&held.state.elr));
+        members.copied().all(|node| node == self.config.node_id)
     }
 
     /// Timer: something is due in a group, or a log is to be read again.
@@ -248,7 +266,8 @@ impl Broker {
     }
 
     pub(super) fn arm_groups(&mut self, partition: TopicPartition) {
-        match self.coordinators.groups(partition).ok().and_then(Groups::next_due) {
+        let Ok(groups) = self.coordinators.groups(partition) else { return };
+        match groups.next_due() {
             Some(at) => self.timers.arm(at, Timer::Groups(partition)),
             None => self.timers.disarm(Timer::Groups(partition)),
         }

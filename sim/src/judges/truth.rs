@@ -2,6 +2,7 @@
 //! led what and when (INVARIANTS.md, "cheap oracle": the shadow log). Records enter the moment any node's high watermark
 //! passes them; every later sighting is compared with them.
 
+use super::groups::Groups;
 use super::node_log::NodeLog;
 use super::oracle::ShadowBatch;
 use super::s2::Named;
@@ -46,6 +47,8 @@ pub struct Truth {
     /// With flush=interval a last known leader may be elected although it stopped uncleanly: what it lacks is lost, and the
     /// metadata says so (SAFETY R5). With flush=always nothing excuses that.
     pub allows_unclean: bool,
+    /// What groups were told.
+    pub groups: Groups,
 }
 
 /// One partition.

@@ -10,6 +10,7 @@ use crate::marks::{Mark, Marks};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
+use seedlog_core::group::records::GroupRecord;
 use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use seedlog_core::journal::Entry;
 use seedlog_core::records::BatchHeader;
@@ -30,6 +31,8 @@ pub struct Witness<'a> {
     pub who: (Life, Voter),
     /// Nodes of the cluster, all of which are configured as voters.
     pub configured: usize,
+    /// Virtual µs.
+    pub now_us: u64,
     /// What was found, in order.
     pub heard: Vec<(Judge, String)>,
 }
@@ -77,8 +80,11 @@ impl Witness<'_> {
         if let (Some(partition), Some((header, bytes))) = (partition_of(entry), batch) {
             match self.truth.log_mut(partition).named.name(header, bytes) {
                 Ok(named) => {
-                    let produced = self.register.check(named.payload, header.base_offset);
-                    self.hear(Judge::S24, produced);
+                    // What coordinators write, no client produced.
+                    if named.groups.is_empty() {
+                        let produced = self.register.check(named.payload, header.base_offset);
+                        self.hear(Judge::S24, produced);
+                    }
                     shadow = Some(named);
                 }
                 Err(says) => {
@@ -333,6 +339,15 @@ impl Witness<'_> {
         }
     }
 
+    fn on_groups_committed(&mut self, records: &[GroupRecord]) {
+        for record in records {
+            let said = self.truth.groups.on_committed(self.now_us, record);
+            self.hear(Judge::S22, said);
+            let is_forgotten = matches!(record, GroupRecord::Offset(_, None));
+            self.mark_if(&[(Mark::OffsetsForgotten, is_forgotten)]);
+        }
+    }
+
     /// Gives back whether more is committed than before.
     fn on_watermark(&mut self, partition: TopicPartition, end: Offset, broker: &Broker) -> bool {
         let truth = self.truth.log_mut(partition);
@@ -352,6 +367,7 @@ impl Witness<'_> {
             return false;
         }
         let mut sequences = Ok(());
+        let mut committed = Vec::new();
         let grew = truth.end() < end;
         while truth.end() < end
             && let Some(held) = log.batches.get(truth.batches.len())
@@ -359,7 +375,9 @@ impl Witness<'_> {
             sequences = sequences.and_then(|()| s25::check_next(&mut truth.producers, &held.batch));
             truth.batches.push(TrueBatch { batch: Arc::clone(&held.batch), acked: false, served: false });
             log.matched = truth.batches.len();
+            committed.extend(held.batch.groups.iter().cloned());
         }
+        self.on_groups_committed(&committed);
         self.hear(Judge::S25, sequences.map_err(|says| format!("{partition}: {says}")));
         self.judge_epochs(partition, broker);
         grew
