@@ -226,7 +226,9 @@ impl Broker {
             }
         } else if *failures > 0 && is_only_copy {
             // Nobody could give it back: groups that lack a record are worth more than none.
-            tracing::error!("{partition}: the record of groups at offset {from} is unreadable and passed over");
+            tracing::error!(
+                "{partition}: the record of groups at offset {from} is unreadable and passed over"
+            );
             coordinator.groups.on_gap();
             *from = from.plus(1);
         } else {

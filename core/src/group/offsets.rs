@@ -53,7 +53,8 @@ impl Offsets {
             metadata: value.metadata.detached(),
             at: WallMs(value.commit_timestamp),
             // -1 is not a moment in 1969 but none at all (KAFKA-8069).
-            expires: Some(WallMs(value.expire_timestamp)).filter(|expires| exhibit!(G3, expires.0 >= 0, true)),
+            expires: Some(WallMs(value.expire_timestamp))
+                .filter(|expires| exhibit!(G3, expires.0 >= 0, true)),
             topic_id: value.topic_id,
         };
         self.0.entry(key.topic.detached()).or_default().insert(key.partition, committed);

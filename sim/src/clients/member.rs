@@ -126,7 +126,9 @@ impl Member {
         if self.waiting.is_some() || self.state == State::Done {
             return;
         }
-        if ctx.now_us < self.rests_until && !(ctx.draining && self.rests_until > ctx.now_us + RETRY_MS * 1_000) {
+        if ctx.now_us < self.rests_until
+            && !(ctx.draining && self.rests_until > ctx.now_us + RETRY_MS * 1_000)
+        {
             ctx.wake_in_ms((self.rests_until - ctx.now_us).div_ceil(1_000));
             return;
         }
@@ -371,7 +373,8 @@ impl Member {
         if !self.heed(ctx, response.error_code) {
             return;
         }
-        let is_back = self.instance_id.is_some() && self.id.is_empty() && response.generation_id == self.generation;
+        let is_back =
+            self.instance_id.is_some() && self.id.is_empty() && response.generation_id == self.generation;
         if is_back {
             ctx.mark(Mark::StaticReturned);
         }
@@ -386,8 +389,11 @@ impl Member {
         if !self.heed(ctx, response.error_code) {
             return;
         }
-        let owned: Vec<Slot> =
-            response.assignment.iter().filter_map(|&index| self.slots.get(usize::from(index)).cloned()).collect();
+        let owned: Vec<Slot> = response
+            .assignment
+            .iter()
+            .filter_map(|&index| self.slots.get(usize::from(index)).cloned())
+            .collect();
         if is_judged(ctx) {
             // A static member keeps its part when it comes back under another id.
             let name = self.instance_id.as_ref().unwrap_or(&self.id);
@@ -416,7 +422,8 @@ impl Member {
                 let slot = (topic.name.detached(), answer.partition_index);
                 let Some(position) = self.positions.get_mut(&slot) else { continue };
                 let committed = ctx.truth.groups.group(&self.group).offsets.entry(slot.clone()).or_default();
-                let said = committed.check_fetched(answer.committed_offset, least.get(&slot).copied().flatten());
+                let said =
+                    committed.check_fetched(answer.committed_offset, least.get(&slot).copied().flatten());
                 if is_judged {
                     let named = |says| format!("{}: {}-{}: {says}", self.group, slot.0, slot.1);
                     ctx.hear(Judge::S22, said.map_err(named));
@@ -471,7 +478,9 @@ impl Member {
             (Question::Find, Response::FindCoordinator(response)) => self.on_found(ctx, response),
             (Question::Join, Response::JoinGroup(response)) => self.on_joined(ctx, response),
             (Question::Sync, Response::SyncGroup(response)) => self.on_synced(ctx, response),
-            (Question::Fetch(least), Response::OffsetFetch(response)) => self.on_fetched(ctx, response, &least),
+            (Question::Fetch(least), Response::OffsetFetch(response)) => {
+                self.on_fetched(ctx, response, &least)
+            }
             (Question::Beat, Response::Heartbeat(response)) => {
                 if !self.heed(ctx, response.error_code) {
                     ctx.mark(Mark::RebalanceHeard);
@@ -503,7 +512,8 @@ impl Member {
 /// What is acknowledged is promised: no mode that may lose it, and no more losses than the topic survives.
 fn is_judged(ctx: &Context<'_>) -> bool {
     let topic_id = ctx.truth.topic_named(seedlog_core::group::OFFSETS_TOPIC);
-    let is_beyond = ctx.truth.logs.iter().any(|(partition, log)| Some(partition.topic_id) == topic_id && log.is_beyond);
+    let is_beyond =
+        ctx.truth.logs.iter().any(|(partition, log)| Some(partition.topic_id) == topic_id && log.is_beyond);
     !ctx.truth.allows_unclean && !is_beyond && ctx.truth.groups.are_judged()
 }
 

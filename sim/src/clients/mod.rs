@@ -167,10 +167,16 @@ impl Actor {
             Role::Keeper { operations } => {
                 Self::Keeper(Box::new(Keeper::new(*operations, plan.pause_ms, &cluster.topics)))
             }
-            Role::Member(member) => {
-                Self::Member(Box::new(Member::new(*member, (plan.node, index), cluster)))
-            }
+            Role::Member(member) => Self::Member(Box::new(Member::new(*member, (plan.node, index), cluster))),
         }
+    }
+
+    /// The client number `client` has not come to its end: who finds fault with that, and why.
+    #[must_use]
+    pub fn why_open(&self, client: usize) -> (Judge, String) {
+        let judge = if let Self::Member(_) = self { Judge::L7 } else { Judge::L1 };
+        let waits_for = self.as_behaviour().waits_for();
+        (judge, format!("client {client} does not come to an end: {waits_for}"))
     }
 
     /// The behaviour behind it.

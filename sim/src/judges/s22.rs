@@ -35,7 +35,8 @@ impl Contact {
     /// Since `from_us`, nobody was heard for so long, once at least, in µs.
     #[must_use]
     pub fn silence_since(&self, from_us: u64, now_us: u64) -> u64 {
-        let of_past = self.silences.iter().filter(|(ended_us, _)| *ended_us >= from_us).map(|(_, length)| *length);
+        let of_past =
+            self.silences.iter().filter(|(ended_us, _)| *ended_us >= from_us).map(|(_, length)| *length);
         of_past.chain([now_us.saturating_sub(self.last_us)]).max().unwrap_or(0)
     }
 }
@@ -94,7 +95,12 @@ impl Committed {
     ///
     /// # Errors
     /// Its group was heard of all the time.
-    pub fn on_forgotten(&mut self, now_us: u64, contact: &Contact, retention_us: Option<u64>) -> Result<(), String> {
+    pub fn on_forgotten(
+        &mut self,
+        now_us: u64,
+        contact: &Contact,
+        retention_us: Option<u64>,
+    ) -> Result<(), String> {
         self.acked = None;
         let Some((offset, at_us)) = self.logged.take() else { return Ok(()) };
         let silent_us = contact.silence_since(at_us, now_us);

@@ -10,6 +10,7 @@ use crate::hash::hash64;
 use crate::plan::Flush;
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
+use seedlog_core::group::{OFFSETS_TOPIC, group_partition};
 use seedlog_core::ids::{
     LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, Uuid,
 };
@@ -168,6 +169,14 @@ impl TrueLog {
 }
 
 impl Truth {
+    /// The log of a group, once there is one.
+    #[must_use]
+    pub fn log_of_group(&self, group: &str) -> Option<TopicPartition> {
+        let (topic_id, topic) = self.image.topic_named(OFFSETS_TOPIC)?;
+        let index = group_partition(group, topic.partitions.len());
+        Some(partition_of(topic_id, i32::try_from(index).ok()?))
+    }
+
     /// A disk of a node lost something. Partitions of which too many copies were lost are beyond the promise.
     pub fn on_loss(&mut self, node: NodeId) {
         self.losers.insert(node);

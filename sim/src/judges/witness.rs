@@ -5,7 +5,7 @@ use super::oracle::{Oracle, ShadowBatch, partition_of, shadow_of};
 use super::s24::Register;
 use super::sight::Sight;
 use super::truth::{Life, TrueBatch, Truth};
-use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s25};
+use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s19, s25};
 use crate::marks::{Mark, Marks};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
@@ -13,6 +13,7 @@ use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::group::records::GroupRecord;
 use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use seedlog_core::journal::Entry;
+use seedlog_core::output::Output;
 use seedlog_core::records::BatchHeader;
 use std::sync::Arc;
 
@@ -339,6 +340,24 @@ impl Witness<'_> {
         }
     }
 
+    /// A step wrote outputs, or read batches back: what it knows of groups that it wrote, or read, is what its log says.
+    pub fn on_groups(&mut self, broker: &Broker, outputs: &[Output], was_read: bool) {
+        let written: Vec<TopicPartition> = outputs.iter().filter_map(appended_to).collect();
+        if written.is_empty() && !was_read {
+            return;
+        }
+        for (partition, groups) in broker.coordinated() {
+            if groups.has_gaps() {
+                self.truth.groups.excuse();
+                self.mark_if(&[(Mark::GroupsWithGaps, was_read)]);
+            } else if was_read || written.contains(&partition) {
+                let said = s19::check(groups, self.oracle.logs.get(&partition));
+                self.hear(Judge::S19, said.map_err(|says| format!("{partition}: {says}")));
+            }
+        }
+        self.mark_if(&[(Mark::GroupLoaded, was_read)]);
+    }
+
     fn on_groups_committed(&mut self, records: &[GroupRecord]) {
         for record in records {
             let said = self.truth.groups.on_committed(self.now_us, record);
@@ -381,5 +400,14 @@ impl Witness<'_> {
         self.hear(Judge::S25, sequences.map_err(|says| format!("{partition}: {says}")));
         self.judge_epochs(partition, broker);
         grew
+    }
+}
+
+/// The partition that an output appends to.
+fn appended_to(output: &Output) -> Option<TopicPartition> {
+    if let Output::Journal { entry: Entry::Append(append), .. } = output {
+        Some(append.partition)
+    } else {
+        None
     }
 }

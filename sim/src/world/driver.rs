@@ -50,7 +50,9 @@ impl World {
         }
         self.take_entries(at, &outputs);
         self.observe(at);
-        self.observe_groups(at, &outputs, was_read);
+        self.witness(at, |witness, broker| {
+            broker.into_iter().for_each(|broker| witness.on_groups(broker, &outputs, was_read));
+        });
         self.observe_voters(at);
         for output in outputs.drain(..taken) {
             self.on_output(at, output);

@@ -7,12 +7,11 @@ use super::{Phase, World};
 use crate::clients::{Actor, Behaviour};
 use crate::judges::assembly::{self, Folder};
 use crate::judges::l4::Standing;
-use crate::judges::truth::{TrueLog, partition_of};
+use crate::judges::truth::TrueLog;
 use crate::judges::{Judge, l3, l4, l8, s1};
 use crate::plan::{ClientPlan, Role};
 use crate::trace::{Kind, NOWHERE};
 use seedlog_core::broker::Broker;
-use seedlog_core::group::{OFFSETS_TOPIC, group_partition};
 use seedlog_core::ids::{NodeId, Offset, TopicPartition};
 use seedlog_core::input::Input;
 
@@ -105,9 +104,7 @@ impl World {
     /// A client that has not come to its end.
     fn open_client(&self, reading: bool) -> Option<(Judge, String)> {
         let client = (0..self.clients.len()).find(|&client| !self.is_done(client, reading))?;
-        let actor = &self.clients[client].actor;
-        let judge = if let Actor::Member(_) = actor { Judge::L7 } else { Judge::L1 };
-        Some((judge, format!("client {client} does not come to an end: {}", actor.as_behaviour().waits_for())))
+        Some(self.clients[client].actor.why_open(client))
     }
 
     /// What keeps the cluster from being whole again.
@@ -218,18 +215,14 @@ impl World {
             Actor::Producer(producer) => {
                 reading || producer.is_done_but_for(|partition| !self.is_owed(partition))
             }
-            Actor::Member(member) => reading || member.is_done() || !self.has_coordinator(member.group()),
+            Actor::Member(member) => {
+                let log = self.truth.log_of_group(member.group());
+                reading || member.is_done() || log.is_some_and(|log| !self.is_owed(log))
+            }
             Actor::Admin(_) | Actor::Mover(_) | Actor::Keeper(_) => {
                 reading || held.actor.as_behaviour().is_done()
             }
         }
-    }
-
-    /// The log of a group is one that the cluster owes.
-    fn has_coordinator(&self, group: &str) -> bool {
-        let Some((topic_id, topic)) = self.truth.image.topic_named(OFFSETS_TOPIC) else { return true };
-        let index = group_partition(group, topic.partitions.len());
-        self.is_owed(partition_of(topic_id, i32::try_from(index).unwrap_or(0)))
     }
 
     fn begin_last_reading(&mut self) {

@@ -9,7 +9,7 @@ use crate::judges::s12::{Acked, Copy};
 use crate::judges::sight::{Seen, Sight};
 use crate::judges::truth::Life;
 use crate::judges::witness::{Committed, Left, Witness};
-use crate::judges::{Judge, assembly, s12, s19, s33};
+use crate::judges::{Judge, assembly, s12, s33};
 use crate::marks::Mark;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
@@ -63,14 +63,6 @@ impl Folder for Node {
     }
 }
 
-/// The partition that an output appends to.
-fn appended_to(output: &Output) -> Option<TopicPartition> {
-    match output {
-        Output::Journal { entry: Entry::Append(append), .. } => Some(append.partition),
-        _ => None,
-    }
-}
-
 impl World {
     /// The entries of a step enter the folder's oracle, before anything of the step leaves.
     pub(super) fn take_entries(&mut self, at: usize, outputs: &[Output]) {
@@ -111,7 +103,11 @@ impl World {
     }
 
     /// Lets a node come before the judges.
-    fn witness<T>(&mut self, at: usize, look: impl FnOnce(&mut Witness<'_>, Option<&Broker>) -> T) -> T {
+    pub(super) fn witness<T>(
+        &mut self,
+        at: usize,
+        look: impl FnOnce(&mut Witness<'_>, Option<&Broker>) -> T,
+    ) -> T {
         let node = &mut self.nodes[at];
         let broker = match &node.state {
             State::Up(process) => Some(&process.broker),
@@ -133,32 +129,6 @@ impl World {
             self.hear(judge, at, Err(says));
         }
         seen
-    }
-
-    /// What a coordinator knows is looked at when a step wrote some of it, or read it.
-    pub(super) fn observe_groups(&mut self, at: usize, outputs: &[Output], was_read: bool) {
-        let State::Up(process) = &self.nodes[at].state else { return };
-        let written: Vec<TopicPartition> = outputs.iter().filter_map(appended_to).collect();
-        let mut said = Ok(());
-        let mut has_gaps = false;
-        for (partition, groups) in process.broker.coordinated() {
-            has_gaps |= groups.has_gaps();
-            if groups.has_gaps() {
-                continue;
-            }
-            if was_read || written.contains(&partition) {
-                let checked = s19::check(groups, self.nodes[at].log(partition));
-                said = said.and_then(|()| checked.map_err(|says| format!("{partition}: {says}")));
-            }
-        }
-        if was_read {
-            self.mark(Mark::GroupLoaded);
-        }
-        if has_gaps {
-            self.truth.groups.excuse();
-            self.mark(Mark::GroupsWithGaps);
-        }
-        self.hear(Judge::S19, at, said);
     }
 
     /// Looks at what a step changed.
