@@ -58,8 +58,8 @@ pub struct Member {
 enum State {
     /// It is none, or not in this generation.
     Out,
-    /// It joined, and as leader assigns: to these.
-    Joined { members: Vec<Str> },
+    /// It joined, and as leader assigns: to these. It may have asked for its part already, and heard nothing.
+    Joined { members: Vec<Str>, asked: bool },
     /// It was to assign and never does: it only lets itself be heard.
     Lazy,
     /// It knows what it reads, and not from where.
@@ -151,9 +151,16 @@ impl Member {
         };
         match &self.state {
             State::Out => self.join(ctx, coordinator),
-            State::Joined { members } => {
-                let members = members.clone();
-                self.sync(ctx, coordinator, &members);
+            State::Joined { members, asked } => {
+                let (members, asked) = (members.clone(), *asked);
+                let is_lazy = !asked && !members.is_empty() && !ctx.draining;
+                if is_lazy && ctx.rng.chance(self.plan.lazy_per_mille) {
+                    self.state = State::Lazy;
+                    self.work(ctx, coordinator);
+                } else {
+                    self.sync(ctx, coordinator, &members);
+                    self.state = State::Joined { members, asked: true };
+                }
             }
             State::Told => self.fetch(ctx, coordinator),
             State::Lazy | State::Reading => self.work(ctx, coordinator),
@@ -182,11 +189,6 @@ impl Member {
     }
 
     fn sync(&mut self, ctx: &mut Context<'_>, coordinator: u32, members: &[Str]) {
-        if !members.is_empty() && !ctx.draining && ctx.rng.chance(self.plan.lazy_per_mille) {
-            self.state = State::Lazy;
-            self.work(ctx, coordinator);
-            return;
-        }
         let mut parts: BTreeMap<&Str, Vec<u8>> = members.iter().map(|id| (id, Vec::new())).collect();
         for (index, id) in (0..self.slots.len()).zip(members.iter().cycle()) {
             if let Some(part) = parts.get_mut(id) {
@@ -382,7 +384,8 @@ impl Member {
         self.generation = response.generation_id;
         let leads = response.leader == response.member_id && !response.skip_assignment;
         let members = response.members.iter().map(|member| member.member_id.detached());
-        self.state = State::Joined { members: if leads { members.collect() } else { Vec::new() } };
+        self.state =
+            State::Joined { members: if leads { members.collect() } else { Vec::new() }, asked: false };
     }
 
     fn on_synced(&mut self, ctx: &mut Context<'_>, response: &SyncGroupResponse) {
@@ -481,27 +484,26 @@ impl Member {
             (Question::Fetch(least), Response::OffsetFetch(response)) => {
                 self.on_fetched(ctx, response, &least)
             }
-            (Question::Beat, Response::Heartbeat(response)) => {
-                if !self.heed(ctx, response.error_code) {
-                    ctx.mark(Mark::RebalanceHeard);
-                }
+            (Question::Beat, Response::Heartbeat(response)) if !self.heed(ctx, response.error_code) => {
+                ctx.mark(Mark::RebalanceHeard);
             }
             (Question::Commit(committed, in_force), Response::OffsetCommit(response)) => {
                 self.on_committed(ctx, response, (committed, in_force));
             }
             (Question::Leave, Response::LeaveGroup(response)) => {
-                let code = response.members.first().map_or(response.error_code, |member| member.error_code);
+                let of_member = response.members.first().map_or(0, |member| member.error_code);
+                let code = if response.error_code == 0 { of_member } else { response.error_code };
                 let is_over = matches!(
                     ErrorCode::from_code(code),
                     Some(ErrorCode::None | ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId)
                 );
-                if is_over && response.error_code == 0 || self.plan.is_old && is_over {
+                if is_over {
                     self.id = Str::default();
                     self.state = if ctx.draining { State::Done } else { State::Out };
                     let away_ms = ctx.rng.below(3 * u64::try_from(self.plan.session_ms).unwrap_or(0));
                     self.rest(ctx, away_ms);
                 } else {
-                    self.heed(ctx, if response.error_code == 0 { code } else { response.error_code });
+                    self.heed(ctx, code);
                 }
             }
             _ => {}
