@@ -35,7 +35,9 @@ impl Groups {
             let member = if code == ErrorCode::UnknownMemberId { &*request.member_id } else { "" };
             return Effects::answer(id, caller.ticket, refused(member, code));
         }
-        self.groups.entry(id.clone()).or_default();
+        // That there was nothing of it may rest on a record by which it went.
+        let rests_on = self.removed_at;
+        self.groups.entry(id.clone()).or_insert_with(|| Group { rests_on, ..Group::default() });
         let join = Join::new(request, caller, &settings, fresh);
         self.at(&id, now, |classic, turn| classic.on_join(join, turn))
     }
