@@ -333,10 +333,10 @@ impl World {
         self.append(effects.records);
         for (ticket, response) in effects.answers {
             let asked = self.asked.remove(&ticket).expect("each request is answered once");
-            match &response {
-                Response::JoinGroup(joined) => self.on_joined(asked, joined),
-                Response::SyncGroup(synced) => self.on_synced(asked, synced),
-                _ => {}
+            if let Response::JoinGroup(joined) = &response {
+                self.on_joined(asked, joined);
+            } else if let Response::SyncGroup(synced) = &response {
+                self.on_synced(asked, synced);
             }
         }
     }

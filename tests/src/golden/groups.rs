@@ -417,15 +417,11 @@ impl World {
             let named = self.broker().and_then(|broker| broker.image().topic_named(name));
             named.map(|(topic_id, _)| topic_id).unwrap_or_default()
         };
-        match &mut request {
-            Request::OffsetCommit(commit) => {
-                commit.topics.iter_mut().for_each(|topic| topic.topic_id = topics(&topic.name));
-            }
-            Request::OffsetFetch(fetch) => {
-                let wanted = fetch.groups.iter_mut().flat_map(|group| &mut group.topics).flatten();
-                wanted.for_each(|topic| topic.topic_id = topics(&topic.name));
-            }
-            _ => {}
+        if let Request::OffsetCommit(commit) = &mut request {
+            commit.topics.iter_mut().for_each(|topic| topic.topic_id = topics(&topic.name));
+        } else if let Request::OffsetFetch(fetch) = &mut request {
+            let wanted = fetch.groups.iter_mut().flat_map(|group| &mut group.topics).flatten();
+            wanted.for_each(|topic| topic.topic_id = topics(&topic.name));
         }
         request
     }
@@ -437,15 +433,11 @@ impl World {
                 *name = self.names.get(&topic_id).map_or("?", String::as_str).into();
             }
         };
-        match &mut response {
-            Response::OffsetCommit(commits) => {
-                commits.topics.iter_mut().for_each(|topic| named(topic.topic_id, &mut topic.name));
-            }
-            Response::OffsetFetch(found) => {
-                let topics = found.groups.iter_mut().flat_map(|group| &mut group.topics);
-                topics.for_each(|topic| named(topic.topic_id, &mut topic.name));
-            }
-            _ => {}
+        if let Response::OffsetCommit(commits) = &mut response {
+            commits.topics.iter_mut().for_each(|topic| named(topic.topic_id, &mut topic.name));
+        } else if let Response::OffsetFetch(found) = &mut response {
+            let topics = found.groups.iter_mut().flat_map(|group| &mut group.topics);
+            topics.for_each(|topic| named(topic.topic_id, &mut topic.name));
         }
         response
     }
