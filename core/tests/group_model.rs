@@ -420,6 +420,7 @@ impl World {
             "PreparingRebalance" => {}
             state => panic!("{state}"),
         }
+        assert!(self.groups.written().eq(there.written()), "what is replayed at the append is what is read");
         for groups in [&self.groups, &there] {
             let known: BTreeMap<i32, i64> =
                 groups.all_committed(&GROUP).map(|(_, partition, it)| (partition, it.offset)).collect();
@@ -443,7 +444,8 @@ impl World {
         assert!(self.asked.is_empty(), "somebody still waits: {:?}", self.asked);
         assert!(matches!(&*self.described().group_state, "Empty" | "Dead"), "{:?}", self.described());
         assert_eq!((self.groups.members(), self.groups.member_bytes()), (0, 0), "something is left");
-        self.advance(u64::try_from(RETENTION_MS).expect("not negative"));
+        // Neither the retention nor what a loaded log is spared for is longer.
+        self.advance(settings().new_member_timeout_ms.max(RETENTION_MS.unsigned_abs()));
         self.expire();
         assert!(self.groups.is_empty(), "nobody needs it any more");
         assert!(self.replayed().is_empty(), "and that is written");
