@@ -121,6 +121,8 @@ struct World {
     era: u32,
     /// The number of the assignment that counts, by era and generation.
     assignments: BTreeMap<(u32, i32), u8>,
+    /// What each place was given, by era and generation.
+    parts: BTreeMap<(u32, i32, Str), Bytes>,
     /// Who has what was assigned: its place, or its id.
     holders: BTreeMap<Bytes, Str>,
     assigned: u8,
@@ -147,6 +149,7 @@ impl World {
             generation: 0,
             era: 0,
             assignments: BTreeMap::new(),
+            parts: BTreeMap::new(),
             holders: BTreeMap::new(),
             assigned: 0,
         }
@@ -411,7 +414,10 @@ impl World {
         let written = there.describe(&GROUP, 5);
         match &*here.group_state {
             // What all act on is in the log.
-            "Stable" => assert_eq!(here, written),
+            "Stable" => {
+                assert_eq!(here, written);
+                self.check_parts(&here);
+            }
             "CompletingRebalance" => {
                 assert!(here.members.len() <= MEMBERS_MAX + 1, "a static member's place is kept beside them");
             }
@@ -430,6 +436,16 @@ impl World {
         if &*here.group_state == "Dead" {
             self.generation = 0;
             self.era += 1;
+        }
+    }
+
+    /// A place keeps what it was given as long as the generation lasts, whoever takes it.
+    fn check_parts(&mut self, described: &DescribedGroup) {
+        for member in &described.members {
+            let place = member.group_instance_id.clone().unwrap_or_else(|| member.member_id.clone());
+            let part = self.parts.entry((self.era, self.generation, place));
+            let part = part.or_insert_with(|| member.member_assignment.clone());
+            assert_eq!(*part, member.member_assignment);
         }
     }
 
