@@ -30,6 +30,14 @@ pub(super) fn refuse_for_one(request: &GroupRequest, version: i16, code: ErrorCo
     }
 }
 
+/// The answer to a request about several groups where what it rests on is not committed.
+pub(super) fn refuse_for_many(request: &GroupRequest, version: i16) -> Response {
+    // A list is of one node, so there is no other one to look for: clients ask it again after this code only.
+    let is_list = matches!(request, GroupRequest::ListGroups(_));
+    let code = if is_list { ErrorCode::CoordinatorNotAvailable } else { ErrorCode::NotCoordinator };
+    refuse(request, version, code)
+}
+
 /// The answer to a request that was refused as a whole: the code stands where clients look for it in this version.
 pub(super) fn refuse(request: &GroupRequest, version: i16, code: ErrorCode) -> Response {
     let error_code = code.code();

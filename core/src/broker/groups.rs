@@ -3,7 +3,7 @@
 
 use super::Broker;
 use super::coordinators::Parked;
-use super::group_refusals::{refuse, refuse_for_one};
+use super::group_refusals::{refuse, refuse_for_many, refuse_for_one};
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
 use crate::group::{Caller, CommitTopic, Effects, FetchTopic, Groups};
@@ -73,7 +73,7 @@ impl Broker {
         };
         match response {
             Ok(response) => {
-                let refusal = Box::new(refuse(&request, version, ErrorCode::NotCoordinator));
+                let refusal = Box::new(refuse_for_many(&request, version));
                 self.leave_when_committed((conn, number), response, refusal, &rests_on, out);
             }
             Err(code) => self.reply(conn, number, refuse(&request, version, code), out),
@@ -290,6 +290,8 @@ impl Broker {
         let mut listed = Vec::new();
         for partition in self.coordinators.partitions() {
             let groups = self.coordinators.groups(partition)?;
+            let leader = self.leader_of(partition).ok().filter(|replica| !self.is_cut_off(replica));
+            leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
             rests_on.push((partition, groups.all_rest_on()));
             listed.extend(groups.list(request));
         }
