@@ -143,9 +143,6 @@ impl Broker {
             // Clients that read whole lists of keys take this code for final and show the message.
             return Err((ErrorCode::UnsupportedVersion, "Transactions and share groups are not served."));
         }
-        if key.is_empty() {
-            return Err((ErrorCode::InvalidGroupId, "A group id is not empty."));
-        }
         let not_there = |why| (ErrorCode::CoordinatorNotAvailable, why);
         let partition = self.partition_of_group(key);
         let partition = partition.ok_or(not_there("The groups' topic waits for its brokers to be there."))?;

@@ -113,6 +113,11 @@ impl Broker {
 
     /// The partition of a group whose log can take what may come of a request.
     fn groups_to_change(&self, group: &str, request: &GroupRequest) -> Result<TopicPartition, ErrorCode> {
+        // Offsets may be kept without a name, members may not.
+        let is_of_members = !matches!(request, GroupRequest::OffsetCommit(_) | GroupRequest::OffsetDelete(_));
+        if group.is_empty() && is_of_members {
+            return Err(ErrorCode::InvalidGroupId);
+        }
         let partition = self.partition_of_group(group).ok_or(ErrorCode::NotCoordinator)?;
         self.coordinators.groups(partition)?;
         match (self.can_write_groups(partition), request) {
