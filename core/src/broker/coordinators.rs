@@ -21,12 +21,12 @@ use crate::records::{BATCH_HEADER_BYTES, BatchBuilder, Compression, ProducedBatc
 use crate::replica::{Leader, Until, WaiterId};
 use crate::wire::{Response, Str};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// How long after a failed read of the log it is read again, in ms.
 const LOAD_RETRY_MS: u64 = 1_000;
-/// Groups that are looked at for what they may forget, in one step.
+/// Groups that are looked at in one step, for what is due or may be forgotten.
 const LOOKED_AT_MAX: usize = 100;
 /// How long until the next ones are, in ms.
 const PAUSE_MS: u64 = 50;
@@ -35,6 +35,8 @@ const PAUSE_MS: u64 = 50;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Coordinators {
     by_partition: BTreeMap<TopicPartition, Coordinator>,
+    /// Those whose logs are not committed yet.
+    waiting: BTreeSet<TopicPartition>,
     /// Requests that wait for other members.
     parked: BTreeMap<WaiterId, Parked>,
     reads: BTreeMap<OpId, TopicPartition>,
@@ -135,12 +137,15 @@ impl Broker {
     /// This node leads a partition from here on.
     pub(super) fn begin_coordinating(&mut self, partition: TopicPartition) {
         let topic = self.committed.topic(partition.topic_id);
-        if topic.is_some_and(|topic| topic.name == OFFSETS_TOPIC) {
-            let groups = Groups::new(self.config.groups);
-            // Who leads on in a new epoch has its groups.
-            let new = || Coordinator { groups, phase: LoadPhase::Waiting };
-            self.coordinators.by_partition.entry(partition).or_insert_with(new);
+        // Who leads on in a new epoch has its groups, and begins anew if it has not.
+        let is_active = self.coordinators.groups(partition).is_ok();
+        if is_active || topic.is_none_or(|topic| topic.name != OFFSETS_TOPIC) {
+            return;
         }
+        let coordinator = Coordinator { groups: Groups::new(self.config.groups), phase: LoadPhase::Waiting };
+        self.coordinators.by_partition.insert(partition, coordinator);
+        self.coordinators.reads.retain(|_, read| *read != partition);
+        self.coordinators.waiting.insert(partition);
     }
 
     /// This node leads a partition no more: who waits here is sent elsewhere.
@@ -149,6 +154,7 @@ impl Broker {
             return;
         }
         self.timers.disarm(Timer::Groups(partition));
+        self.coordinators.waiting.remove(&partition);
         self.coordinators.reads.retain(|_, read| *read != partition);
         let parked = self.coordinators.parked.iter().filter(|(_, parked)| parked.partition == partition);
         for ticket in parked.map(|(&ticket, _)| ticket).collect::<Vec<_>>() {
@@ -166,14 +172,14 @@ impl Broker {
 
     /// Begins to read logs whose leadership is committed by now.
     pub(super) fn load_groups(&mut self, out: &mut Outputs) {
-        if self.coordinators.by_partition.is_empty() {
-            return;
-        }
-        for partition in self.moved.clone() {
-            let coordinator = self.coordinators.by_partition.get(&partition);
-            if coordinator.is_some_and(|coordinator| coordinator.phase == LoadPhase::Waiting) {
-                self.read_groups(partition, out);
-            }
+        let is_due = |partition: &TopicPartition| {
+            self.replicas.get(partition).is_some_and(|replica| replica.knows_committed())
+        };
+        let due: Vec<TopicPartition> =
+            self.coordinators.waiting.iter().copied().filter(|partition| is_due(partition)).collect();
+        for partition in due {
+            self.coordinators.waiting.remove(&partition);
+            self.read_groups(partition, out);
         }
     }
 
