@@ -398,10 +398,8 @@ impl Member {
             .filter_map(|&index| self.slots.get(usize::from(index)).cloned())
             .collect();
         if is_judged(ctx) {
-            // A static member keeps its part when it comes back under another id.
-            let name = self.instance_id.as_ref().unwrap_or(&self.id);
-            let owners = &mut ctx.truth.groups.group(&self.group).owners;
-            let said = owners.on_told(self.generation, name, &owned);
+            let owners = &ctx.truth.groups.group(&self.group).owners;
+            let said = owners.check_told(self.generation, &self.id, &response.assignment);
             ctx.hear(Judge::S23, said);
         }
         ctx.mark(Mark::GroupStable);

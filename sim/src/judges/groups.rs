@@ -1,7 +1,7 @@
 //! What groups were told, whoever coordinated them: who owns what in which generation, and how far each partition was
 //! committed. S22 and S23 read it; simulated members and the committed group log write it.
 
-use super::{s22, s23};
+use super::{Judge, s22, s23};
 use seedlog_core::group::records::{GroupRecord, OffsetCommitKey};
 use seedlog_core::wire::Str;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub struct Groups {
 /// One group.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// Who owns what, as members were told.
+    /// Who owns what.
     pub owners: s23::Owners,
     /// How far partitions were committed.
     pub offsets: BTreeMap<Slot, s22::Committed>,
@@ -56,8 +56,8 @@ impl Groups {
     /// A record of the group log is committed.
     ///
     /// # Errors
-    /// A committed offset goes back, or vanishes though its group lives (S22).
-    pub fn on_committed(&mut self, now_us: u64, record: &GroupRecord) -> Result<(), String> {
+    /// A committed offset goes back, or vanishes though its group lives (S22); a partition has two owners (S23).
+    pub fn on_committed(&mut self, now_us: u64, record: &GroupRecord) -> Result<(), (Judge, String)> {
         if self.has_gaps {
             return Ok(());
         }
@@ -70,13 +70,17 @@ impl Groups {
                     Some(value) => slot.on_logged(now_us, value.offset),
                     None => slot.on_forgotten(now_us, &group.contact, retention_us),
                 };
-                said.map_err(|says| format!("{}: {}-{}: {says}", key.group, key.topic, key.partition))
+                let named = |says| format!("{}: {}-{}: {says}", key.group, key.topic, key.partition);
+                said.map_err(|says| (Judge::S22, named(says)))
             }
             GroupRecord::Classic(key, None) => {
                 self.group(&key.group).owners.begin_anew();
                 Ok(())
             }
-            GroupRecord::Classic(_, Some(_)) => Ok(()),
+            GroupRecord::Classic(key, Some(value)) => {
+                let said = self.group(&key.group).owners.on_logged(value);
+                said.map_err(|says| (Judge::S23, format!("{}: {says}", key.group)))
+            }
         }
     }
 }

@@ -360,8 +360,9 @@ impl Witness<'_> {
 
     fn on_groups_committed(&mut self, records: &[GroupRecord]) {
         for record in records {
-            let said = self.truth.groups.on_committed(self.now_us, record);
-            self.hear(Judge::S22, said);
+            if let Err((judge, says)) = self.truth.groups.on_committed(self.now_us, record) {
+                self.hear(judge, Err(says));
+            }
             let is_forgotten = matches!(record, GroupRecord::Offset(_, None));
             self.mark_if(&[(Mark::OffsetsForgotten, is_forgotten)]);
         }
