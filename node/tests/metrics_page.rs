@@ -50,8 +50,8 @@ fn intro() -> String {
          that Kafka's exporters made common are spelled as theirs (Prometheus' JMX exporter with its configuration for Kafka in \
          lower case, and\n\
          kafka_exporter), so that dashboards and alerts carry over without a process beside the node. What Kafka has and is not \
-         here cannot be\n\
-         true today: there are no consumer groups, hence no lag.\n\n\
+         here is not\n\
+         counted yet: how far behind a group is, its coordinator tells (`kafka-consumer-groups --describe`).\n\n\
          ```yaml\n\
          scrape_configs:\n  \
            - job_name: seedlog\n    \
