@@ -1,10 +1,13 @@
 // Seedlog's suite for clients in Go, franz-go, sarama and kafka-go: what each does against a broker, case by case.
 //
 //	go run . cases   every case that needs a running broker only
+//	go run . groups  those of them that are about groups
 //	go run . crash   producers across SIGKILL: $CRASH_HOOK kills the broker and starts it again
 //	go run . wide TOPIC PARTITIONS   a topic with very many partitions, which exists
 //	go run . history LIBRARY TOPIC HISTORY STOP   writes and reads until the file STOP is there; see history.go
 //	go run . codecs TOPIC   which codecs the batches of a topic have, for the other suites
+//	go run . committed GROUP TOPIC   what a group has committed in each partition of a topic, for the other suites
+//	go run . group GROUP   a group's state, and how many partitions each member has, for the other suites
 //
 // The broker is $BOOTSTRAP. Each case is one line: "pass NAME", "FAIL NAME: why". The exit code is 1 when a case failed.
 package main
@@ -33,13 +36,14 @@ var (
 
 func main() {
 	if bootstrap == "" || len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: BOOTSTRAP=host:port clients cases|crash|wide|history|codecs ...")
+		fmt.Fprintln(os.Stderr, "usage: BOOTSTRAP=host:port clients cases|groups|crash|wide|history|codecs|committed|group ...")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
 	case "cases":
 		runCases()
 		runOthers()
+		runGroups()
 	case "crash":
 		runCrash()
 	case "wide":
@@ -51,6 +55,12 @@ func main() {
 		}
 	case "codecs":
 		printCodecs(os.Args[2])
+	case "groups":
+		runGroups()
+	case "committed":
+		printCommitted(os.Args[2], os.Args[3])
+	case "group":
+		printGroup(os.Args[2])
 	default:
 		fmt.Fprintln(os.Stderr, "unknown verb", os.Args[1])
 		os.Exit(2)
