@@ -221,7 +221,7 @@ else
 fi
 
 if [ -x "$CACHE/venv/bin/python" ]; then
-  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs"
+  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs" COMMITTED_OF="$CACHE/go/clients committed"
   CRASH_HOOK="$here/../node.sh crash $NODE" "$CACHE/venv/bin/python" "$here/../python/suite.py"
 else
   missing "every case of librdkafka" "its bindings are not there: see setup.sh"

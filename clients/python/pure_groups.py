@@ -1,5 +1,9 @@
 """kafka-python and aiokafka in groups: what the cases of groups.py ask of them, in blocking calls."""
 
+import concurrent.futures
+import queue
+import threading
+
 import aiokafka
 import aiokafka.abc
 import kafka
@@ -32,7 +36,10 @@ class Lost:
 
 
 class KafkaPythonMember:
-    """kafka-python's consumer."""
+    """kafka-python's consumer, in a thread of its own: it forgets what it is given if the time of a poll is over while it joins, so
+    its polls are long."""
+
+    POLL_MS = 200
 
     class Listener(Lost, kafka.ConsumerRebalanceListener):
         """As the library wants it."""
@@ -49,30 +56,69 @@ class KafkaPythonMember:
             partition_assignment_strategy=[assignor],
         )
         self.library.subscribe([topic], listener=self.listener)
+        self.records = queue.Queue()
+        self.calls = queue.Queue()
+        self.error = None
+        self.is_open = True
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while self.is_open:
+            try:
+                polled = self.library.poll(self.POLL_MS)
+                for messages in polled.values():
+                    for each in messages:
+                        self.records.put((each.partition, each.offset, each.value))
+            except Exception as error:  # noqa: BLE001: it is raised by the member's next poll
+                self.error = error
+            while not self.calls.empty():
+                call, done = self.calls.get()
+                try:
+                    done.set_result(call())
+                except Exception as error:  # noqa: BLE001: whoever waits gets it
+                    done.set_exception(error)
+
+    def between_polls(self, call):
+        done = concurrent.futures.Future()
+        self.calls.put((call, done))
+        return done.result(60)
 
     @property
     def lost(self):
         return self.listener.count
 
     def poll(self, timeout_s):
-        polled = self.library.poll(int(timeout_s * 1_000))
-        return [(each.partition, each.offset, each.value) for messages in polled.values() for each in messages]
+        if self.error is not None:
+            raise self.error
+        records = []
+        try:
+            records.append(self.records.get(timeout=timeout_s))
+            while True:
+                records.append(self.records.get_nowait())
+        except queue.Empty:
+            return records
 
     def assigned(self):
         return {at.partition for at in self.library.assignment()}
 
     def commit(self):
-        self.library.commit()
+        self.between_polls(self.library.commit)
 
     def commit_at(self, partition, offset):
         at = kafka.TopicPartition(self.topic, partition)
-        self.library.commit({at: kafka.OffsetAndMetadata(offset, "chosen", -1)})
+        self.between_polls(lambda: self.library.commit({at: kafka.OffsetAndMetadata(offset, "chosen", -1)}))
 
     def back_to_committed(self):
-        for at in self.library.assignment():
-            self.library.seek(at, self.library.committed(at))
+        def seek():
+            for at in self.library.assignment():
+                self.library.seek(at, self.library.committed(at))
+
+        self.between_polls(seek)
 
     def close(self):
+        self.is_open = False
+        self.thread.join(60)
         self.library.close()
 
     abandon = close
@@ -107,16 +153,15 @@ class KafkaPythonGroups:
         self.raise_first(self.library.delete_group_offsets(group, [kafka.TopicPartition(topic, partition)]).values())
 
     def delete(self, group):
-        self.raise_first(dict(self.library.delete_groups([group])).values())
+        self.raise_first(self.library.delete_groups([group]).values())
 
     @staticmethod
     def raise_first(errors):
         for error in errors:
-            if error is not None and getattr(error, "errno", 0) != 0:
+            if isinstance(error, str) and error != "OK":
+                raise RuntimeError(error)
+            if not isinstance(error, str) and error.errno != 0:
                 raise error
-
-    def close(self):
-        self.library.close()
 
 
 class AioKafkaMember:
