@@ -38,6 +38,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * Clients groups                            those of them that are about groups
  * Clients wide TOPIC PARTITIONS             a topic with very many partitions, which exists
  * Clients history java TOPIC HISTORY STOP   writes and reads until the file STOP is there
+ * Clients member GROUP TOPIC OUT STOP       reads in a group until the file STOP is there
  * </pre>
  *
  * $BOOTSTRAP names the nodes. Each case is one line, "pass SUITE: NAME" or "FAIL ...: WHY". $CODECS_OF, when set, is a command that
@@ -60,8 +61,9 @@ public final class Clients {
             case "groups" -> Groups.cases();
             case "wide" -> check("fleet", "java: metadata: a topic of " + words[2] + " partitions",
                 () -> wide(words[1], Integer.parseInt(words[2])));
+            case "member" -> Groups.member(words[1], words[2], Path.of(words[3]), Path.of(words[4]));
             case "history" -> anyFailed = !history(words[2], Path.of(words[3]), Path.of(words[4]));
-            default -> throw new IllegalArgumentException("cases, groups, wide or history");
+            default -> throw new IllegalArgumentException("cases, groups, wide, member or history");
         }
         System.exit(anyFailed ? 1 : 0);
     }

@@ -1,4 +1,8 @@
+import java.io.BufferedWriter;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -22,6 +26,7 @@ import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -30,6 +35,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.GroupState;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.FencedInstanceIdException;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
@@ -99,6 +105,34 @@ final class Groups {
         @Override
         public void close() {
             library.close();
+        }
+    }
+
+    /**
+     * Reads until the file `stop` is there: a line for each record, "PARTITION OFFSET VALUE". It commits behind each poll; what is
+     * refused meanwhile is read again by whoever gets the partition.
+     */
+    static void member(String group, String topic, Path out, Path stop) throws IOException {
+        Map<String, Object> options = Clients.with("group.id", group, "auto.offset.reset", "earliest", "fetch.max.wait.ms", 50,
+            "enable.auto.commit", false, "session.timeout.ms", 6_000, "heartbeat.interval.ms", 100,
+            "partition.assignment.strategy", RANGE);
+        try (BufferedWriter file = Files.newBufferedWriter(out);
+            var consumer = new KafkaConsumer<>(options, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(topic));
+            while (!Files.exists(stop)) {
+                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
+                for (ConsumerRecord<byte[], byte[]> each : records) {
+                    file.write(each.partition() + " " + each.offset() + " " + new String(each.value(), StandardCharsets.UTF_8) + "\n");
+                }
+                file.flush();
+                try {
+                    if (!records.isEmpty()) {
+                        consumer.commitSync(Duration.ofSeconds(5));
+                    }
+                } catch (KafkaException passing) {
+                    System.err.println(passing);
+                }
+            }
         }
     }
 
