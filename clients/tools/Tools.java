@@ -190,8 +190,10 @@ public final class Tools {
 
     private void endWhatHasStayed() throws Exception {
         beside.replaceAll((process, steps) -> steps - 1);
-        for (Process process : beside.keySet().stream().filter(process -> beside.get(process) == 0).toList()) {
-            process.destroy();
+        List<Process> over = beside.keySet().stream().filter(process -> beside.get(process) == 0).toList();
+        // All at once: who is left alone reads on with another generation.
+        over.forEach(Process::destroy);
+        for (Process process : over) {
             process.waitFor();
             beside.remove(process);
         }
