@@ -78,6 +78,14 @@ exhibits! {
     D3;
     /// NATS #7038, TigerBeetle #2996: a wiped disk votes under its old id.
     D4;
+    /// KAFKA-13636: offsets of a group expire while it rebalances.
+    G2;
+    /// KAFKA-8069: "no time of expiry" is loaded as a time, and long past.
+    G3;
+    /// A zombie commits: nobody looks at its generation.
+    G6;
+    /// KAFKA-12890: nobody looks whether the leader of a group ever assigns.
+    G7;
     /// KAFKA-10471: a crash while loading leaves the clean-shutdown mark, and recovery skips its checks.
     H3;
     /// PAR (FAST'18), NATS #7549: the first bad checksum truncates the rest of the log.

@@ -58,6 +58,14 @@ marks! {
     CleanStart "a node recovered from an orderly stop";
     TopicDeleted "a topic was deleted";
     ChurnWritten "a record was written to a topic that comes and goes";
+    OffsetsForgotten "offsets of a group were forgotten";
+    GroupStable "a group's members were told what to read";
+    GroupLoaded "a coordinator loaded groups from its log";
+    GroupsWithGaps "a coordinator passed over a record of groups that nobody could give back";
+    CoordinatorMoved "a member found its group at another coordinator";
+    CommitFenced "a commit of a former generation or of an expelled member was refused";
+    StaticReturned "a static member came back to its place";
+    RebalanceHeard "a member was called to a rebalance by its heartbeat";
     FilesDropped "a deleted topic's segments were removed";
     TopicRecreated "a topic was created again under its name";
     ClockJumped "a wall clock jumped";

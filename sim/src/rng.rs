@@ -30,6 +30,8 @@ pub enum Purpose {
     Hostile = 10,
     /// Whether topics grow and records expire.
     Keeping = 11,
+    /// Whether groups consume.
+    Groups = 12,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

@@ -6,7 +6,7 @@
 //!
 //! | command | what happens |
 //! |---|---|
-//! | `start`, `start flush=interval`, `start killed` | recovery, then a broker; killed: the process dies once the fresh file has its groups and before it has its header |
+//! | `start`, `start flush=interval`, `start group.max.size=2`, `start killed` | recovery, then a broker, with these settings of groups from then on; killed: the process dies once the fresh file has its groups and before it has its header |
 //! | `stop`, `crash`, `power-cut`, `power-cut keeps 1 3` | an end in order; one of the process; one of the machine, where of the unsynced sectors the 1st and 3rd get to the disk |
 //! | `by-hand`, `at-once` | who writes the journal: the script, or the driver after each command (as at first) |
 //! | `write`, `sync`, `sync fails`, `vouch` | by hand: the next group goes to the page cache; to the disk; an empty group states what is on disk |
@@ -25,9 +25,9 @@
 //! | `replace-settings topic orders retention.ms=5`, `resources topic broker` | all settings of a topic; what has settings |
 //! | `quorum`, `quorum orders-0`, `log-dirs`, `log-dirs orders-0`, `producers orders-0` | who copies the metadata; how large logs are; who wrote them |
 //! | `acls`, `quotas user/any ip/default client-id/NAME`, `scram-users ann`, `update-features metadata.version=1` | what there is none of |
-//! | `join readers range 'a' roundrobin 'b' member=m-1 instance=i-1`, `sync-group readers member=m-1 generation=1 m-1 'a'` | a group's next generation; also `session=`, `rebalance=`, `type=`, and `protocol=` |
-//! | `heartbeat readers member=m-1 generation=1`, `leave readers m-1` | staying, and going |
-//! | `commit readers orders-0 at=5 epoch=0 metadata=here`, `committed readers orders-0`, `committed readers` | how far a group has come; commits also with `member=` and `generation=` |
+//! | `join readers range 'a' roundrobin 'b' member=ann-1 instance=i-1`, `sync-group readers member=ann-1 generation=1 ann-1 'a'` | a group's next generation; also `reads=orders,payments`, `session=`, `rebalance=`, `type=`, and `protocol=`. `ann-1` is the first id that `ann` was given |
+//! | `heartbeat readers member=ann-1 generation=1`, `leave readers ann-1` | staying, and going |
+//! | `commit readers orders-0 'metadata' at=5 epoch=0`, `committed readers orders-0`, `committed readers` | how far a group has come; commits also with `member=`, `generation=` and `retention=`; from `version=10` on topics go by id |
 //! | `groups state=Stable`, `describe-groups readers`, `delete-groups readers`, `delete-offsets readers orders-0` | groups as administrators see them |
 //! | `disconnect` | the connection ends |
 //!
@@ -41,6 +41,7 @@ mod cluster;
 mod described;
 mod disk;
 mod groups;
+mod ids;
 mod journal;
 mod node;
 mod partitions;
@@ -51,9 +52,11 @@ mod words;
 use bytes::Bytes;
 pub use cluster::Cluster;
 use disk::Disk;
+use ids::MemberIds;
 use journal::Group;
 use node::Process;
 use seedlog_core::broker::Broker;
+use seedlog_core::group::GroupSettings;
 use seedlog_core::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use seedlog_core::input::Input;
 use seedlog_core::journal::Entry;
@@ -69,6 +72,7 @@ pub fn play(script: &str) -> Result<String, String> {
     let is_cluster = script.lines().any(|line| line.starts_with("> nodes "));
     let mut cluster = Cluster::default();
     let mut world = World::default();
+    let mut ids = MemberIds::default();
     let mut obey = |command: &str| {
         if is_cluster { cluster.obey(command) } else { world.obey(command) }
     };
@@ -80,9 +84,9 @@ pub fn play(script: &str) -> Result<String, String> {
         told.push_str(line);
         told.push('\n');
         if let Some(command) = line.strip_prefix("> ") {
-            let said = obey(command).map_err(|why| format!("line {number}: {command}: {why}"))?;
+            let said = obey(&ids.whole(command)).map_err(|why| format!("line {number}: {command}: {why}"))?;
             for said in said {
-                told.push_str(&format!("  {said}\n"));
+                told.push_str(&format!("  {}\n", ids.shortened(&said)));
             }
         } else if !line.is_empty() && !line.starts_with('#') {
             return Err(format!("line {number}: neither a command, nor prose, nor an answer"));
@@ -110,6 +114,8 @@ pub struct World {
     voters: Vec<NodeId>,
     /// `producer.id.expiration.ms`, which is also how often idle producers are looked for.
     expiration_ms: Option<u64>,
+    /// What groups may do.
+    group_settings: GroupSettings,
     /// Nodes whose disks were replaced become voters again by themselves.
     joins: bool,
     /// What it has said to others and nobody has carried yet.
@@ -156,6 +162,7 @@ impl World {
             folder: 0,
             voters,
             expiration_ms: None,
+            group_settings: groups::of_broker(),
             joins: false,
             outbox: VecDeque::new(),
             disk: Disk::default(),

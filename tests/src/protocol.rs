@@ -79,6 +79,26 @@ const REASSIGNMENTS: &[&str] = &[
     "tests/golden/cluster_reassignment_waits.txt",
 ];
 
+const COORDINATOR: &[&str] = &[
+    "tests/golden/coordinator.txt",
+    "tests/golden/cluster_group_failover.txt",
+    "tests/golden/cluster_group_moves.txt",
+];
+const JOIN: &[&str] = &[
+    "tests/golden/group_of_two.txt",
+    "tests/golden/group_newcomer.txt",
+    "tests/golden/group_join_refused.txt",
+    "tests/golden/group_static_member.txt",
+];
+const SYNC: &[&str] = &["tests/golden/group_dead_leader.txt", "tests/golden/group_newcomer.txt"];
+const HEARTBEAT: &[&str] = &["tests/golden/group_silence.txt", "tests/golden/group_full_disk.txt"];
+const COMMIT: &[&str] = &[
+    "tests/golden/group_zombie.txt",
+    "tests/golden/group_offsets.txt",
+    "tests/golden/group_uncommitted.txt",
+];
+const OFFSETS: &[&str] = &["tests/golden/group_offsets.txt", "tests/golden/group_expiry.txt"];
+
 /// What is not there of an API that is served, or nothing; and the files of tests that show what is.
 #[must_use]
 pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
@@ -87,19 +107,17 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
         ApiKey::Fetch => ("", FETCH),
         ApiKey::ListOffsets => ("no tiered offsets", &["tests/golden/list_offsets.txt"]),
         ApiKey::Metadata => ("", &["tests/golden/topics.txt", "tests/golden/cluster_failover.txt"]),
-        ApiKey::FindCoordinator => ("says that there is no coordinator", &["tests/golden/coordinator.txt"]),
-        ApiKey::JoinGroup
-        | ApiKey::SyncGroup
-        | ApiKey::Heartbeat
-        | ApiKey::LeaveGroup
-        | ApiKey::OffsetCommit
-        | ApiKey::OffsetFetch
-        | ApiKey::ListGroups
-        | ApiKey::DescribeGroups
-        | ApiKey::DeleteGroups
-        | ApiKey::OffsetDelete => {
-            ("says that the coordinator is not there", &["tests/golden/groups_without_coordinator.txt"])
-        }
+        ApiKey::FindCoordinator => ("no transactions", COORDINATOR),
+        ApiKey::JoinGroup => ("", JOIN),
+        ApiKey::SyncGroup => ("", SYNC),
+        ApiKey::Heartbeat => ("", HEARTBEAT),
+        ApiKey::LeaveGroup => ("", &["tests/golden/group_leave.txt"]),
+        ApiKey::OffsetCommit => ("", COMMIT),
+        ApiKey::OffsetFetch => ("", OFFSETS),
+        ApiKey::ListGroups => ("", &["tests/golden/group_of_two.txt", "tests/golden/group_expiry.txt"]),
+        ApiKey::DescribeGroups => ("", &["tests/golden/group_of_two.txt", "tests/golden/group_restart.txt"]),
+        ApiKey::DeleteGroups => ("", &["tests/golden/group_delete.txt"]),
+        ApiKey::OffsetDelete => ("", &["tests/golden/group_delete_offsets.txt"]),
         ApiKey::ApiVersions => ("", &["core/tests/wire_rules.rs", "node/tests/live_node/hostile.rs"]),
         ApiKey::CreateTopics | ApiKey::DeleteTopics => {
             ("", &["tests/golden/topics.txt", "core/tests/cluster_topics.rs"])

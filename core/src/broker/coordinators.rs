@@ -18,15 +18,15 @@ use crate::group::{Effects, Groups, OFFSETS_TOPIC};
 use crate::ids::{ConnId, Offset, OpId, RequestNumber, TopicPartition};
 use crate::output::{Extent, Output, Outputs};
 use crate::records::{BATCH_HEADER_BYTES, BatchBuilder, Compression, ProducedBatch, RecordIter};
-use crate::replica::{Leader, Replica, Until, WaiterId};
+use crate::replica::{Leader, Until, WaiterId};
 use crate::wire::{Response, Str};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// How long after a failed read of the log it is read again, in ms.
 const LOAD_RETRY_MS: u64 = 1_000;
-/// Groups that are looked at for what they may forget, in one step.
+/// Groups that are looked at in one step, for what is due or may be forgotten.
 const LOOKED_AT_MAX: usize = 100;
 /// How long until the next ones are, in ms.
 const PAUSE_MS: u64 = 50;
@@ -35,6 +35,8 @@ const PAUSE_MS: u64 = 50;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Coordinators {
     by_partition: BTreeMap<TopicPartition, Coordinator>,
+    /// Those whose logs are not committed yet.
+    waiting: BTreeSet<TopicPartition>,
     /// Requests that wait for other members.
     parked: BTreeMap<WaiterId, Parked>,
     reads: BTreeMap<OpId, TopicPartition>,
@@ -52,8 +54,8 @@ struct Coordinator {
 enum LoadPhase {
     /// For what is in the log to be committed.
     Waiting,
-    /// The log is read, up to this offset so far.
-    Reading(Offset),
+    /// The log is read, up to an offset so far, at which so many attempts failed.
+    Reading(Offset, u32),
     /// It answers.
     Active,
 }
@@ -104,7 +106,7 @@ impl Coordinators {
         let coordinator = self.by_partition.get(&partition).ok_or(ErrorCode::NotCoordinator)?;
         match coordinator.phase {
             LoadPhase::Active => Ok(&coordinator.groups),
-            LoadPhase::Waiting | LoadPhase::Reading(_) => Err(ErrorCode::CoordinatorLoadInProgress),
+            LoadPhase::Waiting | LoadPhase::Reading(..) => Err(ErrorCode::CoordinatorLoadInProgress),
         }
     }
 
@@ -126,15 +128,24 @@ impl Coordinators {
 }
 
 impl Broker {
+    /// The groups that this node coordinates, by partition; not those whose logs are still read.
+    pub fn coordinated(&self) -> impl Iterator<Item = (TopicPartition, &Groups)> {
+        let active = self.coordinators.by_partition.iter().filter(|(_, it)| it.phase == LoadPhase::Active);
+        active.map(|(&partition, coordinator)| (partition, &coordinator.groups))
+    }
+
     /// This node leads a partition from here on.
     pub(super) fn begin_coordinating(&mut self, partition: TopicPartition) {
         let topic = self.committed.topic(partition.topic_id);
-        if topic.is_some_and(|topic| topic.name == OFFSETS_TOPIC) {
-            let groups = Groups::new(self.config.groups);
-            // Who leads on in a new epoch has its groups.
-            let new = || Coordinator { groups, phase: LoadPhase::Waiting };
-            self.coordinators.by_partition.entry(partition).or_insert_with(new);
+        // Who leads on in a new epoch has its groups, and begins anew if it has not.
+        let is_active = self.coordinators.groups(partition).is_ok();
+        if is_active || topic.is_none_or(|topic| topic.name != OFFSETS_TOPIC) {
+            return;
         }
+        let coordinator = Coordinator { groups: Groups::new(self.config.groups), phase: LoadPhase::Waiting };
+        self.coordinators.by_partition.insert(partition, coordinator);
+        self.coordinators.reads.retain(|_, read| *read != partition);
+        self.coordinators.waiting.insert(partition);
     }
 
     /// This node leads a partition no more: who waits here is sent elsewhere.
@@ -143,6 +154,7 @@ impl Broker {
             return;
         }
         self.timers.disarm(Timer::Groups(partition));
+        self.coordinators.waiting.remove(&partition);
         self.coordinators.reads.retain(|_, read| *read != partition);
         let parked = self.coordinators.parked.iter().filter(|(_, parked)| parked.partition == partition);
         for ticket in parked.map(|(&ticket, _)| ticket).collect::<Vec<_>>() {
@@ -160,14 +172,14 @@ impl Broker {
 
     /// Begins to read logs whose leadership is committed by now.
     pub(super) fn load_groups(&mut self, out: &mut Outputs) {
-        if self.coordinators.by_partition.is_empty() {
-            return;
-        }
-        for partition in self.moved.clone() {
-            let coordinator = self.coordinators.by_partition.get(&partition);
-            if coordinator.is_some_and(|coordinator| coordinator.phase == LoadPhase::Waiting) {
-                self.read_groups(partition, out);
-            }
+        let is_due = |partition: &TopicPartition| {
+            self.replicas.get(partition).is_some_and(|replica| replica.knows_committed())
+        };
+        let due: Vec<TopicPartition> =
+            self.coordinators.waiting.iter().copied().filter(|partition| is_due(partition)).collect();
+        for partition in due {
+            self.coordinators.waiting.remove(&partition);
+            self.read_groups(partition, out);
         }
     }
 
@@ -181,9 +193,9 @@ impl Broker {
         let op = self.next_op();
         let now = self.now;
         let Some(coordinator) = self.coordinators.by_partition.get_mut(&partition) else { return };
-        let from = match coordinator.phase {
-            LoadPhase::Waiting => start,
-            LoadPhase::Reading(from) => from.max(start),
+        let (from, failures) = match coordinator.phase {
+            LoadPhase::Waiting => (start, 0),
+            LoadPhase::Reading(from, failures) => (from.max(start), failures),
             LoadPhase::Active => return,
         };
         if from >= end {
@@ -192,7 +204,7 @@ impl Broker {
             self.arm_groups(partition);
             return;
         }
-        coordinator.phase = LoadPhase::Reading(from);
+        coordinator.phase = LoadPhase::Reading(from, failures);
         self.coordinators.reads.insert(op, partition);
         let bytes_max = self.config.groups.load_bytes;
         out.push(Output::ReadBatches {
@@ -209,22 +221,36 @@ impl Broker {
         out: &mut Outputs,
     ) {
         let Some(partition) = self.coordinators.reads.remove(&op) else { return };
-        let end = self.replicas.get(&partition).map_or(Offset::ZERO, Replica::high_watermark);
+        let is_only_copy = self.is_only_copy(partition);
         let Some(coordinator) = self.coordinators.by_partition.get_mut(&partition) else { return };
-        let Some(batches) = batches else {
-            // The store has said what is damaged: others may have it, and this node stops leading.
+        let LoadPhase::Reading(from, failures) = &mut coordinator.phase else { return };
+        if let Some(batches) = batches {
+            for batch in &batches {
+                let next = batch.header.next_offset();
+                replay_batch(&mut coordinator.groups, partition, batch, next);
+                (*from, *failures) = (next, 0);
+            }
+        } else if *failures > 0 && is_only_copy {
+            // Nobody could give it back: groups that lack a record are worth more than none.
+            tracing::error!(
+                "{partition}: the record of groups at offset {from} is unreadable and passed over"
+            );
+            coordinator.groups.on_gap();
+            *from = from.plus(1);
+        } else {
+            // It may have been a passing trouble. If it is damage, and others have it, this node stops leading.
+            *failures += 1;
             self.timers.arm(self.now.mono + LOAD_RETRY_MS, Timer::Groups(partition));
             return;
-        };
-        for batch in &batches {
-            let next = batch.header.next_offset();
-            replay_batch(&mut coordinator.groups, partition, batch, next);
-            coordinator.phase = LoadPhase::Reading(next);
-        }
-        if batches.is_empty() {
-            coordinator.phase = LoadPhase::Reading(end);
         }
         self.read_groups(partition, out);
+    }
+
+    /// By what is committed, nobody else has what this node has of a partition.
+    pub(super) fn is_only_copy(&self, partition: TopicPartition) -> bool {
+        let held = self.committed.partition(partition);
+        let members = held.into_iter().flat_map(|held| held.state.isr.iter().chain(&held.state.elr));
+        members.copied().all(|node| node == self.config.node_id)
     }
 
     /// Timer: something is due in a group, or a log is to be read again.
@@ -248,7 +274,8 @@ impl Broker {
     }
 
     pub(super) fn arm_groups(&mut self, partition: TopicPartition) {
-        match self.coordinators.groups(partition).ok().and_then(Groups::next_due) {
+        let Ok(groups) = self.coordinators.groups(partition) else { return };
+        match groups.next_due() {
             Some(at) => self.timers.arm(at, Timer::Groups(partition)),
             None => self.timers.disarm(Timer::Groups(partition)),
         }

@@ -19,9 +19,7 @@ impl Broker {
         if !holds || replica.damage().is_some() || !is_writable {
             return;
         }
-        let Some(held) = self.committed.partition(partition) else { return };
-        let mut members = held.state.isr.iter().chain(&held.state.elr);
-        if members.all(|&node| node == self.config.node_id) {
+        if self.is_only_copy(partition) {
             return; // Nobody could give it back: what can still be read is worth more than nothing.
         }
         self.step_down(partition, out);

@@ -79,7 +79,7 @@ impl Broker {
         let (topic_id, _) = self.committed.topic_named(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if is_internal(topic) {
             // Groups would forget what they hold.
-            return Err(ErrorCode::PolicyViolation);
+            return Err(ErrorCode::InvalidTopicException);
         }
         let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
         let replica = self.leader_of(partition)?;

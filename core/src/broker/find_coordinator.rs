@@ -3,7 +3,7 @@
 use super::Broker;
 use crate::door::{ClientBody, ClientRequest};
 use crate::errors::ErrorCode;
-use crate::group::OFFSETS_TOPIC;
+use crate::group::{OFFSETS_TOPIC, group_partition};
 use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition};
 use crate::output::Outputs;
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
@@ -21,14 +21,6 @@ const GROUP: i8 = 0;
 /// A topic that brokers keep for themselves: clients read it and do not write to it.
 pub(super) fn is_internal(topic: &str) -> bool {
     topic == OFFSETS_TOPIC
-}
-
-/// Which of so many partitions keeps a group: that of Java's `hashCode`, as in Kafka, so that its tools find it.
-#[must_use]
-pub(super) fn group_partition(group: &str, partitions: usize) -> usize {
-    let hash =
-        group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    usize::try_from(hash & i32::MAX).unwrap_or(0) % partitions.max(1)
 }
 
 impl Broker {
@@ -151,9 +143,6 @@ impl Broker {
             // Clients that read whole lists of keys take this code for final and show the message.
             return Err((ErrorCode::UnsupportedVersion, "Transactions and share groups are not served."));
         }
-        if key.is_empty() {
-            return Err((ErrorCode::InvalidGroupId, "A group id is not empty."));
-        }
         let not_there = |why| (ErrorCode::CoordinatorNotAvailable, why);
         let partition = self.partition_of_group(key);
         let partition = partition.ok_or(not_there("The groups' topic waits for its brokers to be there."))?;
@@ -170,20 +159,5 @@ impl Broker {
             error_code: ErrorCode::None.code(),
             error_message: None,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::group_partition;
-
-    /// As `Utils.abs(group.hashCode()) % 50` in Java.
-    #[test]
-    fn groups_are_spread_as_kafka_spreads_them() {
-        for (group, expected) in
-            [("", 0), ("a", 47), ("console-consumer-12345", 6), ("größe", 7), ("\u{1f980}", 2)]
-        {
-            assert_eq!(group_partition(group, 50), expected, "{group}");
-        }
     }
 }

@@ -30,6 +30,14 @@ pub(super) fn refuse_for_one(request: &GroupRequest, version: i16, code: ErrorCo
     }
 }
 
+/// The answer to a request about several groups where what it rests on is not committed.
+pub(super) fn refuse_for_many(request: &GroupRequest, version: i16) -> Response {
+    // A list is of one node, so there is no other one to look for: clients ask it again after this code only.
+    let is_list = matches!(request, GroupRequest::ListGroups(_));
+    let code = if is_list { ErrorCode::CoordinatorNotAvailable } else { ErrorCode::NotCoordinator };
+    refuse(request, version, code)
+}
+
 /// The answer to a request that was refused as a whole: the code stands where clients look for it in this version.
 pub(super) fn refuse(request: &GroupRequest, version: i16, code: ErrorCode) -> Response {
     let error_code = code.code();
@@ -125,4 +133,113 @@ fn refuse_deletion(request: &DeleteGroupsRequest, code: ErrorCode) -> DeleteGrou
         .iter()
         .map(|group_id| DeletableGroupResult { group_id: group_id.detached(), error_code: code.code() });
     DeleteGroupsResponse { throttle_time_ms: 0, results: results.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::{ClientBody, admit};
+    use crate::wire::join_group::JoinGroupRequestProtocol;
+    use crate::wire::leave_group::MemberIdentity;
+    use crate::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+    use crate::wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
+    use crate::wire::{
+        APIS, ApiKey, HeartbeatRequest, LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest, Request,
+        SyncGroupRequest, decode_response, encode_request, encode_response,
+    };
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn name(text: &'static str) -> Str {
+        Str::from_static(text)
+    }
+
+    /// Something of each API, as a client of that version sends it.
+    fn requests(version: i16) -> [Request; 10] {
+        let leaving = MemberIdentity { member_id: name("m"), ..MemberIdentity::default() };
+        let leave = match version {
+            ..3 => LeaveGroupRequest { member_id: name("m"), ..LeaveGroupRequest::default() },
+            3.. => LeaveGroupRequest { members: vec![leaving], ..LeaveGroupRequest::default() },
+        };
+        let indexes = vec![0, 1];
+        let topic = OffsetFetchRequestTopic { name: name("t"), partition_indexes: indexes };
+        let group = OffsetFetchRequestGroup { group_id: name("g"), ..OffsetFetchRequestGroup::default() };
+        let fetch = match version {
+            ..8 => OffsetFetchRequest { topics: Some(vec![topic]), ..OffsetFetchRequest::default() },
+            8.. => OffsetFetchRequest { groups: vec![group], ..OffsetFetchRequest::default() },
+        };
+        let partitions = vec![OffsetCommitRequestPartition::default(); 2];
+        let topic = OffsetCommitRequestTopic { name: name("t"), partitions, ..Default::default() };
+        let protocols = vec![JoinGroupRequestProtocol::default()];
+        [
+            JoinGroupRequest { member_id: name("m"), protocols, ..JoinGroupRequest::default() }.into(),
+            SyncGroupRequest::default().into(),
+            HeartbeatRequest::default().into(),
+            leave.into(),
+            OffsetCommitRequest { topics: vec![topic], ..OffsetCommitRequest::default() }.into(),
+            fetch.into(),
+            ListGroupsRequest::default().into(),
+            DescribeGroupsRequest { groups: vec![name("g"); 2], ..DescribeGroupsRequest::default() }.into(),
+            DeleteGroupsRequest { groups_names: vec![name("g"); 2] }.into(),
+            OffsetDeleteRequest::default().into(),
+        ]
+    }
+
+    /// The codes in an answer, with that of the whole first.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only answers about groups are asked for")]
+    fn codes(response: &Response) -> Vec<i16> {
+        match response {
+            Response::JoinGroup(it) => vec![it.error_code],
+            Response::SyncGroup(it) => vec![it.error_code],
+            Response::Heartbeat(it) => vec![it.error_code],
+            Response::LeaveGroup(it) => {
+                let members = it.members.iter().map(|member| member.error_code);
+                core::iter::once(it.error_code).chain(members).collect()
+            }
+            Response::OffsetCommit(it) => {
+                it.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code).collect()
+            }
+            Response::OffsetFetch(it) => {
+                let whole = (it.error_code != 0).then_some(it.error_code);
+                let parts = it.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code);
+                whole.into_iter().chain(parts).chain(it.groups.iter().map(|it| it.error_code)).collect()
+            }
+            Response::ListGroups(it) => vec![it.error_code],
+            Response::DescribeGroups(it) => it.groups.iter().map(|group| group.error_code).collect(),
+            Response::DeleteGroups(it) => it.results.iter().map(|group| group.error_code).collect(),
+            Response::OffsetDelete(it) => vec![it.error_code],
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_so_in_every_version_where_clients_look_for_it() {
+        let code = ErrorCode::NotCoordinator;
+        for api in APIS {
+            for version in api.served.min..=api.served.max {
+                let Some(request) = requests(version).into_iter().find(|it| it.api_key() == api.api_key)
+                else {
+                    continue;
+                };
+                let frame = encode_request(version, 1, None, &request).expect("it can be written");
+                let admitted = admit(frame.to_bytes().slice(4..)).expect("it is well formed");
+                let ClientBody::Group(request) = admitted.request.body else { panic!("it goes elsewhere") };
+                let response = refuse(&request, version, code);
+                let frame = encode_response(version, 1, &response).expect("the version can say it");
+                let frame = frame.to_bytes().slice(4..);
+                let (_, read) = decode_response(api.api_key, version, frame).expect("it is read");
+                let several = match (api.api_key, version) {
+                    (ApiKey::OffsetCommit | ApiKey::DescribeGroups | ApiKey::DeleteGroups, _)
+                    | (ApiKey::OffsetFetch, 1) => 2,
+                    _ => 1,
+                };
+                let said = codes(&read);
+                assert_eq!(said, vec![code.code(); several], "{} {version}", api.api_key.name());
+                if let Response::JoinGroup(joined) = read {
+                    assert_eq!((joined.generation_id, &*joined.member_id), (-1, "m"));
+                    assert_eq!(joined.protocol_name.is_none(), version >= 7);
+                }
+            }
+        }
+    }
 }

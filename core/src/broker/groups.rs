@@ -3,7 +3,7 @@
 
 use super::Broker;
 use super::coordinators::Parked;
-use super::group_refusals::{refuse, refuse_for_one};
+use super::group_refusals::{refuse, refuse_for_many, refuse_for_one};
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
 use crate::group::{Caller, CommitTopic, Effects, FetchTopic, Groups};
@@ -73,7 +73,7 @@ impl Broker {
         };
         match response {
             Ok(response) => {
-                let refusal = Box::new(refuse(&request, version, ErrorCode::NotCoordinator));
+                let refusal = Box::new(refuse_for_many(&request, version));
                 self.leave_when_committed((conn, number), response, refusal, &rests_on, out);
             }
             Err(code) => self.reply(conn, number, refuse(&request, version, code), out),
@@ -113,6 +113,11 @@ impl Broker {
 
     /// The partition of a group whose log can take what may come of a request.
     fn groups_to_change(&self, group: &str, request: &GroupRequest) -> Result<TopicPartition, ErrorCode> {
+        // Offsets may be kept without a name, members may not.
+        let is_of_members = !matches!(request, GroupRequest::OffsetCommit(_) | GroupRequest::OffsetDelete(_));
+        if group.is_empty() && is_of_members {
+            return Err(ErrorCode::InvalidGroupId);
+        }
         let partition = self.partition_of_group(group).ok_or(ErrorCode::NotCoordinator)?;
         self.coordinators.groups(partition)?;
         match (self.can_write_groups(partition), request) {
@@ -131,13 +136,10 @@ impl Broker {
         request: &GroupRequest,
     ) -> Option<Effects> {
         let now = self.now;
-        let topics = match request {
-            GroupRequest::OffsetCommit(commit) => {
-                let known = commit.topics.iter().map(|topic| self.commit_topic(topic, asked.version));
-                known.collect()
-            }
-            _ => Vec::new(),
-        };
+        let mut topics = Vec::new();
+        if let GroupRequest::OffsetCommit(commit) = request {
+            topics.extend(commit.topics.iter().map(|topic| self.commit_topic(topic, asked.version)));
+        }
         let host = self.conns.get(&asked.conn).map(|conn| host_of(&conn.peer)).unwrap_or_default();
         let image = &self.committed;
         let held_bytes = self.coordinators.member_bytes();
@@ -293,6 +295,8 @@ impl Broker {
         let mut listed = Vec::new();
         for partition in self.coordinators.partitions() {
             let groups = self.coordinators.groups(partition)?;
+            let leader = self.leader_of(partition).ok().filter(|replica| !self.is_cut_off(replica));
+            leader.ok_or(ErrorCode::CoordinatorNotAvailable)?;
             rests_on.push((partition, groups.all_rest_on()));
             listed.extend(groups.list(request));
         }
@@ -417,114 +421,5 @@ fn fetched(
         committed_leader_epoch: committed.map_or(-1, |committed| committed.leader_epoch),
         metadata: Some(committed.map(|committed| committed.metadata.clone()).unwrap_or_default()),
         error_code: error_code.code(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::door::{ClientBody, admit};
-    use crate::wire::join_group::JoinGroupRequestProtocol;
-    use crate::wire::leave_group::MemberIdentity;
-    use crate::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-    use crate::wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
-    use crate::wire::{
-        APIS, ApiKey, HeartbeatRequest, LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest, Request,
-        SyncGroupRequest, decode_response, encode_request, encode_response,
-    };
-    use alloc::vec;
-    use alloc::vec::Vec;
-
-    fn name(text: &'static str) -> Str {
-        Str::from_static(text)
-    }
-
-    /// Something of each API, as a client of that version sends it.
-    fn requests(version: i16) -> [Request; 10] {
-        let leaving = MemberIdentity { member_id: name("m"), ..MemberIdentity::default() };
-        let leave = match version {
-            ..3 => LeaveGroupRequest { member_id: name("m"), ..LeaveGroupRequest::default() },
-            3.. => LeaveGroupRequest { members: vec![leaving], ..LeaveGroupRequest::default() },
-        };
-        let indexes = vec![0, 1];
-        let topic = OffsetFetchRequestTopic { name: name("t"), partition_indexes: indexes };
-        let group = OffsetFetchRequestGroup { group_id: name("g"), ..OffsetFetchRequestGroup::default() };
-        let fetch = match version {
-            ..8 => OffsetFetchRequest { topics: Some(vec![topic]), ..OffsetFetchRequest::default() },
-            8.. => OffsetFetchRequest { groups: vec![group], ..OffsetFetchRequest::default() },
-        };
-        let partitions = vec![OffsetCommitRequestPartition::default(); 2];
-        let topic = OffsetCommitRequestTopic { name: name("t"), partitions, ..Default::default() };
-        let protocols = vec![JoinGroupRequestProtocol::default()];
-        [
-            JoinGroupRequest { member_id: name("m"), protocols, ..JoinGroupRequest::default() }.into(),
-            SyncGroupRequest::default().into(),
-            HeartbeatRequest::default().into(),
-            leave.into(),
-            OffsetCommitRequest { topics: vec![topic], ..OffsetCommitRequest::default() }.into(),
-            fetch.into(),
-            ListGroupsRequest::default().into(),
-            DescribeGroupsRequest { groups: vec![name("g"); 2], ..DescribeGroupsRequest::default() }.into(),
-            DeleteGroupsRequest { groups_names: vec![name("g"); 2] }.into(),
-            OffsetDeleteRequest::default().into(),
-        ]
-    }
-
-    /// The codes in an answer, with that of the whole first.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only answers about groups are asked for")]
-    fn codes(response: &Response) -> Vec<i16> {
-        match response {
-            Response::JoinGroup(it) => vec![it.error_code],
-            Response::SyncGroup(it) => vec![it.error_code],
-            Response::Heartbeat(it) => vec![it.error_code],
-            Response::LeaveGroup(it) => {
-                let members = it.members.iter().map(|member| member.error_code);
-                core::iter::once(it.error_code).chain(members).collect()
-            }
-            Response::OffsetCommit(it) => {
-                it.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code).collect()
-            }
-            Response::OffsetFetch(it) => {
-                let whole = (it.error_code != 0).then_some(it.error_code);
-                let parts = it.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code);
-                whole.into_iter().chain(parts).chain(it.groups.iter().map(|it| it.error_code)).collect()
-            }
-            Response::ListGroups(it) => vec![it.error_code],
-            Response::DescribeGroups(it) => it.groups.iter().map(|group| group.error_code).collect(),
-            Response::DeleteGroups(it) => it.results.iter().map(|group| group.error_code).collect(),
-            Response::OffsetDelete(it) => vec![it.error_code],
-            _ => Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_refusal_says_so_in_every_version_where_clients_look_for_it() {
-        let code = ErrorCode::NotCoordinator;
-        for api in APIS {
-            for version in api.served.min..=api.served.max {
-                let Some(request) = requests(version).into_iter().find(|it| it.api_key() == api.api_key)
-                else {
-                    continue;
-                };
-                let frame = encode_request(version, 1, None, &request).expect("it can be written");
-                let admitted = admit(frame.to_bytes().slice(4..)).expect("it is well formed");
-                let ClientBody::Group(request) = admitted.request.body else { panic!("it goes elsewhere") };
-                let response = refuse(&request, version, code);
-                let frame = encode_response(version, 1, &response).expect("the version can say it");
-                let frame = frame.to_bytes().slice(4..);
-                let (_, read) = decode_response(api.api_key, version, frame).expect("it is read");
-                let several = match (api.api_key, version) {
-                    (ApiKey::OffsetCommit | ApiKey::DescribeGroups | ApiKey::DeleteGroups, _)
-                    | (ApiKey::OffsetFetch, 1) => 2,
-                    _ => 1,
-                };
-                let said = codes(&read);
-                assert_eq!(said, vec![code.code(); several], "{} {version}", api.api_key.name());
-                if let Response::JoinGroup(joined) = read {
-                    assert_eq!((joined.generation_id, &*joined.member_id), (-1, "m"));
-                    assert_eq!(joined.protocol_name.is_none(), version >= 7);
-                }
-            }
-        }
     }
 }

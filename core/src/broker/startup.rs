@@ -36,7 +36,6 @@ impl Broker {
             .map(|(partition, held)| (partition, Replica::new(held)))
             .collect();
         let with_producers = replicas.iter().filter(|(_, replica)| !replica.log().producers().is_empty());
-        let drops = recovered.drops.into_iter().map(|(id, partitions)| (id, Drop { partitions, op: None }));
         let me = Voter { node_id: config.node_id, incarnation: config.incarnation };
         let is_doubtful = recovered.doubtful.contains(&TopicPartition::METADATA);
         let chain = recovered.quorum.chain;
@@ -85,7 +84,7 @@ impl Broker {
             offsets_waits: BTreeMap::new(),
             log_dirs: LogDirs::default(),
             reads: BTreeMap::new(),
-            drops: drops.collect(),
+            drops: unfinished(recovered.drops),
             drop_ops: BTreeMap::new(),
             timers: Timers::default(),
             next_number: 0,
@@ -134,4 +133,9 @@ impl Broker {
     pub fn last_lsn(&self) -> Lsn {
         self.journal.last
     }
+}
+
+/// Removals of files that recovery found begun.
+fn unfinished(drops: impl IntoIterator<Item = (Uuid, i32)>) -> BTreeMap<Uuid, Drop> {
+    drops.into_iter().map(|(topic_id, partitions)| (topic_id, Drop { partitions, op: None })).collect()
 }

@@ -13,7 +13,6 @@ use crate::wire::{ListGroupsRequest, OffsetDeleteRequest, OffsetDeleteResponse, 
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
-use bytes::Bytes;
 
 /// The type of groups whose members assign (KIP-848).
 const CLASSIC: &str = "Classic";
@@ -161,7 +160,7 @@ fn described_members(classic: &Classic) -> Vec<DescribedGroupMember> {
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
         member_metadata: protocol.map(|protocol| member.metadata(protocol)).unwrap_or_default(),
-        member_assignment: protocol.map(|_| member.assignment.clone()).unwrap_or_else(Bytes::new),
+        member_assignment: protocol.map(|_| member.assignment.clone()).unwrap_or_default(),
     });
     members.collect()
 }

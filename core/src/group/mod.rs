@@ -39,6 +39,14 @@ use records::{GroupMetadataKey, GroupMetadataValue, GroupRecord};
 /// The name of the topic that holds the groups.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// Which of so many partitions keeps a group: that of Java's `hashCode`, as in Kafka, so that its tools find it.
+#[must_use]
+pub fn group_partition(group: &str, partitions: usize) -> usize {
+    let hash =
+        group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    usize::try_from(hash & i32::MAX).unwrap_or(0) % partitions.max(1)
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
@@ -77,8 +85,12 @@ pub struct Groups {
     groups: BTreeMap<Str, Group>,
     deadlines: Timers<Deadline>,
     held: Held,
+    /// Nothing is forgotten before: members of a group that was about to begin, of which the log does not know, come again.
+    grace_until: MonoMs,
     /// The end of the last record by which something vanished: that there is no such group rests on it.
     removed_at: Offset,
+    /// Part of the log was unreadable.
+    has_gaps: bool,
 }
 
 /// One group.
@@ -166,7 +178,9 @@ impl Groups {
             groups: BTreeMap::new(),
             deadlines: Timers::default(),
             held: Held::default(),
+            grace_until: MonoMs::default(),
             removed_at: Offset::ZERO,
+            has_gaps: false,
         }
     }
 
@@ -202,8 +216,20 @@ impl Groups {
         }
     }
 
+    /// A record of the log cannot be read.
+    pub fn on_gap(&mut self) {
+        self.has_gaps = true;
+    }
+
+    /// Part of the log was unreadable: something may be missing here.
+    #[must_use]
+    pub fn has_gaps(&self) -> bool {
+        self.has_gaps
+    }
+
     /// The log is replayed: members go on where it left them, and have a whole session to let themselves be heard.
     pub fn on_loaded(&mut self, now: Now) {
+        self.grace_until = now.mono + self.settings.new_member_timeout_ms;
         self.groups.retain(|_, group| group.written.is_some() || !group.offsets.is_empty());
         let mut effects = Effects::default();
         for (id, group) in &mut self.groups {
@@ -250,6 +276,15 @@ impl Groups {
     #[must_use]
     pub fn all_rest_on(&self) -> Offset {
         self.groups.values().map(|group| group.rests_on).fold(self.removed_at, Offset::max)
+    }
+
+    /// What the log adds up to: the last record of every key, in the order of groups.
+    pub fn written(&self) -> impl Iterator<Item = GroupRecord> + '_ {
+        self.groups.iter().flat_map(|(id, group)| {
+            let key = GroupMetadataKey { group: id.clone() };
+            let members = group.written.clone().map(|value| GroupRecord::Classic(key, Some(value)));
+            members.into_iter().chain(group.offsets.written(id))
+        })
     }
 
     /// How many groups there are.
@@ -301,5 +336,20 @@ impl Group {
     /// Nothing was ever written of it, and nobody is in it.
     fn is_blank(&self) -> bool {
         self.written.is_none() && self.offsets.is_empty() && self.classic.is_idle()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::group_partition;
+
+    /// As `Utils.abs(group.hashCode()) % 50` in Java.
+    #[test]
+    fn groups_are_spread_as_kafka_spreads_them() {
+        for (group, expected) in
+            [("", 0), ("a", 47), ("console-consumer-12345", 6), ("größe", 7), ("\u{1f980}", 2)]
+        {
+            assert_eq!(group_partition(group, 50), expected, "{group}");
+        }
     }
 }

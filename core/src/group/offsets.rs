@@ -9,6 +9,7 @@ use super::records::{OffsetCommitKey, OffsetCommitValue};
 use super::{Effects, Group, Groups};
 use crate::errors::ErrorCode;
 use crate::ids::Uuid;
+use crate::museum::exhibit;
 use crate::replica::WaiterId;
 use crate::time::{Now, WallMs};
 use crate::wire::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
@@ -52,7 +53,8 @@ impl Offsets {
             metadata: value.metadata.detached(),
             at: WallMs(value.commit_timestamp),
             // -1 is not a moment in 1969 but none at all (KAFKA-8069).
-            expires: Some(WallMs(value.expire_timestamp)).filter(|expires| expires.0 >= 0),
+            expires: Some(WallMs(value.expire_timestamp))
+                .filter(|expires| exhibit!(G3, expires.0 >= 0, true)),
             topic_id: value.topic_id,
         };
         self.0.entry(key.topic.detached()).or_default().insert(key.partition, committed);
@@ -73,6 +75,22 @@ impl Offsets {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Str, i32, &Committed)> {
         self.0.iter().flat_map(|(topic, parts)| parts.iter().map(move |(&index, it)| (topic, index, it)))
+    }
+
+    /// The records that they come from.
+    pub(super) fn written<'a>(&'a self, group: &'a Str) -> impl Iterator<Item = GroupRecord> + 'a {
+        self.iter().map(|(topic, partition, committed)| {
+            let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition };
+            let value = OffsetCommitValue {
+                offset: committed.offset,
+                leader_epoch: committed.leader_epoch,
+                metadata: committed.metadata.clone(),
+                commit_timestamp: committed.at.0,
+                expire_timestamp: committed.expires.map_or(-1, |expires| expires.0),
+                topic_id: committed.topic_id,
+            };
+            GroupRecord::Offset(key, Some(value))
+        })
     }
 
     /// Tombstones for some of them.
@@ -229,6 +247,9 @@ impl Groups {
         topic_id: impl Fn(&str) -> Option<Uuid>,
     ) -> Option<(Str, Vec<GroupRecord>)> {
         use core::ops::Bound::{Excluded, Unbounded};
+        if now.mono < self.grace_until {
+            return None;
+        }
         let from = after.map_or(Unbounded, Excluded);
         let (id, group) = self.groups.range::<Str, _>((from, Unbounded)).next()?;
         let retention_ms = self.settings.offsets_retention_ms;
@@ -274,7 +295,8 @@ impl Group {
             }
             Phase::Empty | Phase::Preparing(_) | Phase::Completing | Phase::Stable => {
                 classic.check_member(member, request.group_instance_id.as_deref())?;
-                if generation != classic.generation {
+                // G6: a member that was away goes on in a generation that is over.
+                if exhibit!(G6, generation != classic.generation, generation > classic.generation) {
                     Err(ErrorCode::IllegalGeneration)
                 } else if classic.phase == Phase::Completing {
                     // It was called to this generation, and does not know yet what it reads in it.
@@ -288,10 +310,12 @@ impl Group {
 
     /// Its time is over: nobody was in the group since long before.
     fn has_expired(&self, committed: &Committed, now: WallMs, retention_ms: i64) -> bool {
-        if self.classic.phase != Phase::Empty || !self.classic.is_idle() {
+        let is_alive = self.classic.phase != Phase::Empty || !self.classic.is_idle();
+        // G2: members that rebalance are no members.
+        if exhibit!(G2, is_alive, self.classic.phase == Phase::Stable) {
             return false;
         }
-        let idle_since = committed.at.max(self.classic.since);
+        let idle_since = exhibit!(G2, committed.at.max(self.classic.since), committed.at);
         match committed.expires {
             Some(expires) => expires <= now,
             None => now.0.saturating_sub(idle_since.0) >= retention_ms,

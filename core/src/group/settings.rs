@@ -11,7 +11,8 @@ pub struct GroupSettings {
     pub session_timeout_ms_max: i32,
     /// `group.max.size`: members of one classic group.
     pub members_max: usize,
-    /// How long a client that knows no member id of its own may wait for a rebalance to end (KAFKA-7610).
+    /// How long a client that knows no member id of its own may wait for a rebalance to end (KAFKA-7610); and how long a new
+    /// coordinator waits for members to come back before it forgets anything.
     pub new_member_timeout_ms: u64,
     /// Groups in one partition of the groups' topic.
     pub groups_max: usize,

@@ -8,8 +8,8 @@ use seedlog_core::errors::ErrorCode;
 use seedlog_core::records::BatchBuilder;
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
-    APIS, ApiKey, MetadataRequest, ProduceRequest, Records, Request, Response, Str, decode_response,
-    encode_request,
+    APIS, ApiKey, MetadataRequest, OffsetFetchRequest, ProduceRequest, Records, Request, Response, Str,
+    decode_response, encode_request,
 };
 
 use crate::support::{Node, Place};
@@ -44,6 +44,9 @@ fn request(api: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
     let request = if api == ApiKey::Metadata {
         // Before version 1 no list of topics says that all are meant.
         MetadataRequest { topics: Some(Vec::new()), ..Default::default() }.into()
+    } else if api == ApiKey::OffsetFetch {
+        // Version 1 must have a list.
+        OffsetFetchRequest { topics: Some(Vec::new()), ..Default::default() }.into()
     } else {
         Request::empty(api)
     };

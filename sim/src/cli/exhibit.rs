@@ -11,7 +11,7 @@ pub struct Row {
     pub judges: &'static [Judge],
 }
 
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 24] = [
     row_of("A1", &[Judge::S1, Judge::S3]),
     row_of("A3", &[Judge::S2]),
     row_of("A11", &[Judge::S5]),
@@ -24,6 +24,10 @@ const ROWS: [Row; 20] = [
     row_of("D1", &[Judge::S1, Judge::S4]),
     row_of("D3", &[Judge::S16]),
     row_of("D4", &[Judge::S1, Judge::S3]),
+    row_of("G2", &[Judge::S22]),
+    row_of("G3", &[Judge::S22]),
+    row_of("G6", &[Judge::S22, Judge::S23]),
+    row_of("G7", &[Judge::L7]),
     row_of("H3", &[Judge::S18]),
     row_of("H4", &[Judge::S1, Judge::S24]),
     row_of("H5", &[Judge::S1]),

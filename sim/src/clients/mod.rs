@@ -4,7 +4,7 @@
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
 //!   there is; * [`mover`] moves partitions between brokers; * [`keeper`] gives topics more partitions and has records expire;
-//! * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads;
+//! * [`member`] is in a consumer group; * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads;
 //!   `turns`: one question after the other.
 
 pub mod admin;
@@ -14,6 +14,7 @@ mod deletes;
 pub mod hostile;
 pub mod keeper;
 mod lane;
+pub mod member;
 pub mod mover;
 mod offsets;
 pub mod producer;
@@ -30,6 +31,7 @@ use crate::rng::Stream;
 use crate::trace::{Event, Kind, NOWHERE, Trace};
 use admin::Admin;
 use keeper::Keeper;
+use member::Member;
 use mover::Mover;
 use producer::Producer;
 use reader::Reader;
@@ -130,12 +132,14 @@ pub enum Actor {
     Mover(Box<Mover>),
     /// Gives topics more partitions, has records expire.
     Keeper(Box<Keeper>),
+    /// Is in a consumer group.
+    Member(Box<Member>),
 }
 
 impl Actor {
-    /// The actor of a plan.
+    /// The actor of a plan, the client number `index` of the run.
     #[must_use]
-    pub fn new(plan: &ClientPlan, run: &Plan) -> Self {
+    pub fn new(plan: &ClientPlan, index: u32, run: &Plan) -> Self {
         let cluster = &run.cluster;
         match &plan.role {
             Role::Producer { .. } => Self::Producer(Box::new(Producer::new(plan, cluster))),
@@ -163,7 +167,16 @@ impl Actor {
             Role::Keeper { operations } => {
                 Self::Keeper(Box::new(Keeper::new(*operations, plan.pause_ms, &cluster.topics)))
             }
+            Role::Member(member) => Self::Member(Box::new(Member::new(*member, (plan.node, index), cluster))),
         }
+    }
+
+    /// The client number `client` has not come to its end: who finds fault with that, and why.
+    #[must_use]
+    pub fn why_open(&self, client: usize) -> (Judge, String) {
+        let judge = if let Self::Member(_) = self { Judge::L7 } else { Judge::L1 };
+        let waits_for = self.as_behaviour().waits_for();
+        (judge, format!("client {client} does not come to an end: {waits_for}"))
     }
 
     /// The behaviour behind it.
@@ -174,6 +187,7 @@ impl Actor {
             Self::Admin(admin) => admin.as_mut(),
             Self::Mover(mover) => mover.as_mut(),
             Self::Keeper(keeper) => keeper.as_mut(),
+            Self::Member(member) => member.as_mut(),
         }
     }
 
@@ -186,6 +200,7 @@ impl Actor {
             Self::Admin(admin) => admin.as_ref(),
             Self::Mover(mover) => mover.as_ref(),
             Self::Keeper(keeper) => keeper.as_ref(),
+            Self::Member(member) => member.as_ref(),
         }
     }
 }

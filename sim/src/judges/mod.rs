@@ -4,6 +4,7 @@
 //! the world's (`world::watch`).
 
 pub mod assembly;
+pub mod groups;
 pub mod history;
 pub mod l3;
 pub mod l4;
@@ -19,7 +20,10 @@ pub mod s14;
 pub mod s15;
 pub mod s16;
 pub mod s18;
+pub mod s19;
 pub mod s2;
+pub mod s22;
+pub mod s23;
 pub mod s24;
 pub mod s25;
 pub mod s26;
@@ -96,6 +100,9 @@ judges! {
     S15 "S15" "replay of the metadata is deterministic";
     S16 "S16" "one leader a term, votes on disk";
     S18 "S18" "recovery";
+    S19 "S19" "a coordinator's memory is its log";
+    S22 "S22" "committed offsets";
+    S23 "S23" "one owner a partition, none of a former generation";
     S24 "S24" "no silent corruption";
     S25 "S25" "idempotence";
     S26 "S26" "a client is no node";
@@ -109,6 +116,7 @@ judges! {
     L2 "L2" "ISR changes complete";
     L3 "L3" "live replicas rejoin, logs become equal";
     L4 "L4" "one stable controller";
+    L7 "L7" "every group becomes stable";
     L8 "L8" "live brokers are unfenced";
     L10 "L10" "shutdown ends";
     History "history" "what all clients saw fits together";

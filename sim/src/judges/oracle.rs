@@ -3,6 +3,7 @@
 
 use super::node_log::{Held, NodeLog};
 use crate::hash::{hash64, mix};
+use seedlog_core::group::records::GroupRecord;
 use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, TopicPartition};
 use seedlog_core::journal::{AppendEntry, Entry};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, RecordIter};
@@ -62,6 +63,8 @@ pub struct ShadowBatch {
     pub payload: u64,
     /// Its records' timestamps.
     pub timestamps: Vec<i64>,
+    /// What it says of groups; of other batches nothing, for no client writes keys.
+    pub groups: Vec<GroupRecord>,
 }
 
 /// One entry of the journal as it was given out.
@@ -354,9 +357,13 @@ pub fn hashes(header: &BatchHeader, bytes: &[u8]) -> (u64, u64) {
 #[must_use]
 pub fn shadow_of(header: &BatchHeader, bytes: &[u8]) -> ShadowBatch {
     let (whole, payload) = hashes(header, bytes);
-    let records = RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..]);
-    let timestamps = records.map_while(|record| record.ok().map(|record| record.timestamp)).collect();
-    ShadowBatch { header: *header, whole, payload, timestamps }
+    let records = RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..]).map_while(Result::ok);
+    let (mut timestamps, mut groups) = (Vec::new(), Vec::new());
+    for record in records {
+        timestamps.push(record.timestamp);
+        groups.extend(record.key.and_then(|key| GroupRecord::decode(Some(key), record.value).ok()));
+    }
+    ShadowBatch { header: *header, whole, payload, timestamps, groups }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! led what and when (INVARIANTS.md, "cheap oracle": the shadow log). Records enter the moment any node's high watermark
 //! passes them; every later sighting is compared with them.
 
+use super::groups::Groups;
 use super::node_log::NodeLog;
 use super::oracle::ShadowBatch;
 use super::s2::Named;
@@ -9,6 +10,7 @@ use crate::hash::hash64;
 use crate::plan::Flush;
 use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
+use seedlog_core::group::{OFFSETS_TOPIC, group_partition};
 use seedlog_core::ids::{
     LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, Uuid,
 };
@@ -46,6 +48,8 @@ pub struct Truth {
     /// With flush=interval a last known leader may be elected although it stopped uncleanly: what it lacks is lost, and the
     /// metadata says so (SAFETY R5). With flush=always nothing excuses that.
     pub allows_unclean: bool,
+    /// What groups were told.
+    pub groups: Groups,
 }
 
 /// One partition.
@@ -165,6 +169,14 @@ impl TrueLog {
 }
 
 impl Truth {
+    /// The log of a group, once there is one.
+    #[must_use]
+    pub fn log_of_group(&self, group: &str) -> Option<TopicPartition> {
+        let (topic_id, topic) = self.image.topic_named(OFFSETS_TOPIC)?;
+        let index = group_partition(group, topic.partitions.len());
+        Some(partition_of(topic_id, i32::try_from(index).ok()?))
+    }
+
     /// A disk of a node lost something. Partitions of which too many copies were lost are beyond the promise.
     pub fn on_loss(&mut self, node: NodeId) {
         self.losers.insert(node);

@@ -5,13 +5,15 @@ use super::oracle::{Oracle, ShadowBatch, partition_of, shadow_of};
 use super::s24::Register;
 use super::sight::Sight;
 use super::truth::{Life, TrueBatch, Truth};
-use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s25};
+use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s19, s25};
 use crate::marks::{Mark, Marks};
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
+use seedlog_core::group::records::GroupRecord;
 use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use seedlog_core::journal::Entry;
+use seedlog_core::output::Output;
 use seedlog_core::records::BatchHeader;
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub struct Witness<'a> {
     pub who: (Life, Voter),
     /// Nodes of the cluster, all of which are configured as voters.
     pub configured: usize,
+    /// Virtual µs.
+    pub now_us: u64,
     /// What was found, in order.
     pub heard: Vec<(Judge, String)>,
 }
@@ -77,8 +81,11 @@ impl Witness<'_> {
         if let (Some(partition), Some((header, bytes))) = (partition_of(entry), batch) {
             match self.truth.log_mut(partition).named.name(header, bytes) {
                 Ok(named) => {
-                    let produced = self.register.check(named.payload, header.base_offset);
-                    self.hear(Judge::S24, produced);
+                    // What coordinators write, no client produced.
+                    if named.groups.is_empty() {
+                        let produced = self.register.check(named.payload, header.base_offset);
+                        self.hear(Judge::S24, produced);
+                    }
                     shadow = Some(named);
                 }
                 Err(says) => {
@@ -333,6 +340,34 @@ impl Witness<'_> {
         }
     }
 
+    /// A step wrote outputs, or read batches back: what it knows of groups that it wrote, or read, is what its log says.
+    pub fn on_groups(&mut self, broker: &Broker, outputs: &[Output], was_read: bool) {
+        let written: Vec<TopicPartition> = outputs.iter().filter_map(appended_to).collect();
+        if written.is_empty() && !was_read {
+            return;
+        }
+        for (partition, groups) in broker.coordinated() {
+            if groups.has_gaps() {
+                self.truth.groups.excuse();
+                self.mark_if(&[(Mark::GroupsWithGaps, was_read)]);
+            } else if was_read || written.contains(&partition) {
+                let said = s19::check(groups, self.oracle.logs.get(&partition));
+                self.hear(Judge::S19, said.map_err(|says| format!("{partition}: {says}")));
+            }
+        }
+        self.mark_if(&[(Mark::GroupLoaded, was_read)]);
+    }
+
+    fn on_groups_committed(&mut self, records: &[GroupRecord]) {
+        for record in records {
+            if let Err((judge, says)) = self.truth.groups.on_committed(self.now_us, record) {
+                self.hear(judge, Err(says));
+            }
+            let is_forgotten = matches!(record, GroupRecord::Offset(_, None));
+            self.mark_if(&[(Mark::OffsetsForgotten, is_forgotten)]);
+        }
+    }
+
     /// Gives back whether more is committed than before.
     fn on_watermark(&mut self, partition: TopicPartition, end: Offset, broker: &Broker) -> bool {
         let truth = self.truth.log_mut(partition);
@@ -352,6 +387,7 @@ impl Witness<'_> {
             return false;
         }
         let mut sequences = Ok(());
+        let mut committed = Vec::new();
         let grew = truth.end() < end;
         while truth.end() < end
             && let Some(held) = log.batches.get(truth.batches.len())
@@ -359,9 +395,20 @@ impl Witness<'_> {
             sequences = sequences.and_then(|()| s25::check_next(&mut truth.producers, &held.batch));
             truth.batches.push(TrueBatch { batch: Arc::clone(&held.batch), acked: false, served: false });
             log.matched = truth.batches.len();
+            committed.extend(held.batch.groups.iter().cloned());
         }
+        self.on_groups_committed(&committed);
         self.hear(Judge::S25, sequences.map_err(|says| format!("{partition}: {says}")));
         self.judge_epochs(partition, broker);
         grew
+    }
+}
+
+/// The partition that an output appends to.
+fn appended_to(output: &Output) -> Option<TopicPartition> {
+    if let Output::Journal { entry: Entry::Append(append), .. } = output {
+        Some(append.partition)
+    } else {
+        None
     }
 }

@@ -61,6 +61,10 @@ impl Plan {
             plan.clients.push(keeper);
             plan.cluster.retention_check_ms = Some(retention_check_ms);
         }
+        if let Some((groups, members)) = super::groups::draw(&plan) {
+            plan.cluster.groups = Some(groups);
+            plan.clients.extend(members);
+        }
         plan
     }
 }
@@ -124,6 +128,7 @@ fn draw_cluster(rng: &mut Stream, count: u32) -> ClusterPlan {
         metadata_entries_max: rng.pick(&[1, 5, 30, 10_000]),
         peer_window_bytes: rng.pick(&[2_000, 30_000, 16 << 20, 16 << 20]),
         retention_check_ms: None,
+        groups: None,
     }
 }
 

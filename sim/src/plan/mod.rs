@@ -3,6 +3,7 @@
 
 mod draw;
 mod faults;
+mod groups;
 mod hostile;
 mod voters;
 
@@ -47,11 +48,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The same without anybody who lets topics grow and records expire: for seeds that are older than that.
+    /// The same without anybody who lets topics grow and records expire, and without consumer groups: for seeds that are older
+    /// than those.
     #[must_use]
     pub fn without_keeper(mut self) -> Self {
-        self.clients.retain(|client| !matches!(client.role, Role::Keeper { .. }));
+        self.clients.retain(|client| !matches!(client.role, Role::Keeper { .. } | Role::Member { .. }));
         self.cluster.retention_check_ms = None;
+        self.cluster.groups = None;
         self
     }
 }
@@ -120,6 +123,20 @@ pub struct ClusterPlan {
     /// How often leaders look for records that are too old or too many; `None` for as seldom as Kafka, which is never here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_check_ms: Option<u64>,
+    /// Consumer groups, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<GroupsPlan>,
+}
+
+/// What all consumer groups of a run share, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsPlan {
+    /// How long an empty group's first members wait for others.
+    pub initial_delay_ms: u64,
+    /// How long offsets outlive their group; `None` for longer than any run.
+    pub retention_ms: Option<u64>,
+    /// How often what may be forgotten is looked for.
+    pub check_ms: u64,
 }
 
 /// One topic.
@@ -243,6 +260,31 @@ pub enum Role {
         /// Operations in all.
         operations: u64,
     },
+    /// Is a member of a consumer group.
+    Member(MemberPlan),
+}
+
+/// A member of a consumer group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberPlan {
+    /// Which group.
+    pub group: u32,
+    /// It keeps its place when it comes back (KIP-345).
+    pub is_static: bool,
+    /// It speaks the oldest versions.
+    pub is_old: bool,
+    /// How long it may be silent, in ms.
+    pub session_ms: i32,
+    /// How long it may take to join again, in ms.
+    pub rebalance_ms: i32,
+    /// Milliseconds between two commits, about.
+    pub commit_ms: u64,
+    /// So many in 1,000 commits are followed by a silence that is longer than its session.
+    pub stalls_per_mille: u64,
+    /// So many in 1,000 are followed by its leaving, for a while.
+    pub leaves_per_mille: u64,
+    /// So many in 1,000 times that it is to assign, it never does.
+    pub lazy_per_mille: u64,
 }
 
 #[cfg(test)]

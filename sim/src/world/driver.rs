@@ -34,6 +34,7 @@ impl World {
             assembly::on_delete_records(&mut self.truth, Some(&process.seen), request);
         }
         let code = input_number(&input);
+        let was_read = matches!(input, Input::BatchesRead { .. });
         self.answers_late = !matches!(input, Input::Request { .. });
         let mut outputs = Outputs::new();
         let heard = self.aloud.then(|| format!("{input:?}"));
@@ -49,6 +50,9 @@ impl World {
         }
         self.take_entries(at, &outputs);
         self.observe(at);
+        self.witness(at, |witness, broker| {
+            broker.into_iter().for_each(|broker| witness.on_groups(broker, &outputs, was_read));
+        });
         self.observe_voters(at);
         for output in outputs.drain(..taken) {
             self.on_output(at, output);

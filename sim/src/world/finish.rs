@@ -4,7 +4,7 @@
 use super::node::{Node, State};
 use super::queue::What;
 use super::{Phase, World};
-use crate::clients::Actor;
+use crate::clients::{Actor, Behaviour};
 use crate::judges::assembly::{self, Folder};
 use crate::judges::l4::Standing;
 use crate::judges::truth::TrueLog;
@@ -104,8 +104,7 @@ impl World {
     /// A client that has not come to its end.
     fn open_client(&self, reading: bool) -> Option<(Judge, String)> {
         let client = (0..self.clients.len()).find(|&client| !self.is_done(client, reading))?;
-        let waits_for = self.clients[client].actor.as_behaviour().waits_for();
-        Some((Judge::L1, format!("client {client} does not come to an end: {waits_for}")))
+        Some(self.clients[client].actor.why_open(client))
     }
 
     /// What keeps the cluster from being whole again.
@@ -215,6 +214,10 @@ impl World {
             }),
             Actor::Producer(producer) => {
                 reading || producer.is_done_but_for(|partition| !self.is_owed(partition))
+            }
+            Actor::Member(member) => {
+                let log = self.truth.log_of_group(member.group());
+                reading || member.is_done() || log.is_some_and(|log| !self.is_owed(log))
             }
             Actor::Admin(_) | Actor::Mover(_) | Actor::Keeper(_) => {
                 reading || held.actor.as_behaviour().is_done()

@@ -282,6 +282,9 @@ fn broker_config(node: &Node, cluster: &ClusterPlan, voters: u32) -> Config {
     config.snapshot_journal_bytes = node.numbers.snapshot_bytes;
     config.metadata_entries_max = cluster.metadata_entries_max;
     config.peer_window_bytes = cluster.peer_window_bytes;
+    if let Some(groups) = cluster.groups {
+        config.groups = groups.settings();
+    }
     let plan = cluster.timings;
     config.timings = Timings {
         election_timeout_ms: plan.election,

@@ -26,6 +26,7 @@ mod voters;
 mod watch;
 
 use crate::history::History;
+use crate::judges::groups::Groups;
 use crate::judges::s24::Register;
 use crate::judges::truth::Truth;
 use crate::judges::{Bench, Enabled, Judge, Verdict};
@@ -132,6 +133,7 @@ impl World {
             links: Links::default(),
             truth: Truth {
                 allows_unclean: plan.cluster.flush != crate::plan::Flush::Always,
+                groups: Groups::new(plan.offsets_kept_us()),
                 ..Truth::default()
             },
             nodes,

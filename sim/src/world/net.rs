@@ -51,7 +51,7 @@ struct Link {
 impl Client {
     pub(super) fn new(seed: u64, index: u64, plan: &ClientPlan, run: &Plan) -> Self {
         Self {
-            actor: Actor::new(plan, run),
+            actor: Actor::new(plan, u32::try_from(index).unwrap_or(0), run),
             rng: Stream::new(seed, Purpose::Workload, index),
             links: BTreeMap::new(),
             next_number: 0,

@@ -103,7 +103,11 @@ impl World {
     }
 
     /// Lets a node come before the judges.
-    fn witness<T>(&mut self, at: usize, look: impl FnOnce(&mut Witness<'_>, Option<&Broker>) -> T) -> T {
+    pub(super) fn witness<T>(
+        &mut self,
+        at: usize,
+        look: impl FnOnce(&mut Witness<'_>, Option<&Broker>) -> T,
+    ) -> T {
         let node = &mut self.nodes[at];
         let broker = match &node.state {
             State::Up(process) => Some(&process.broker),
@@ -117,6 +121,7 @@ impl World {
             marks: &mut self.marks,
             who: (Life { machine: at, life: node.life }, folder),
             configured: self.plan.nodes.len(),
+            now_us: self.now_us,
             heard: Vec::new(),
         };
         let seen = look(&mut witness, broker);

@@ -18,8 +18,8 @@ use seedlog_core::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, Offs
 use seedlog_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use seedlog_core::wire::{
     ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeTopicPartitionsRequest,
-    FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Request, Str, encode_request,
+    FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, Request, Str, encode_request,
 };
 
 /// How long a client waits for what it asks for, if the script does not say.
@@ -83,15 +83,13 @@ impl World {
             "settings" | "alter" | "replace-settings" | "resources" => settings::request(line),
             "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "features" | "scram-users"
             | "update-features" => described::request(line),
-            "join" | "sync-group" | "heartbeat" | "leave" | "commit" | "committed" | "groups"
-            | "describe-groups" | "delete-groups" | "delete-offsets" => groups::request(line, version),
+            "find-coordinator" | "join" | "sync-group" | "heartbeat" | "leave" | "commit" | "committed"
+            | "groups" | "describe-groups" | "delete-groups" | "delete-offsets" => {
+                Ok(self.with_ids(groups::request(line, version)?))
+            }
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())
-            }
-            "find-coordinator" => {
-                let coordinator_keys = vec![next_name(line)?];
-                Ok(FindCoordinatorRequest { coordinator_keys, ..Default::default() }.into())
             }
             verb => Err(format!("{verb}: no such command")),
         }

@@ -3,7 +3,7 @@
 //!
 //! | command | what happens |
 //! |---|---|
-//! | `nodes 3`, `nodes 5 voters=3`, `nodes 3 producer.id.expiration.ms=5000` | machines 1 to n with empty disks; the first are configured as voters |
+//! | `nodes 3`, `nodes 5 voters=3`, `nodes 3 producer.id.expiration.ms=5000 offsets.topic.num.partitions=2` | machines 1 to n with empty disks; the first are configured as voters |
 //! | `start 1 2 3`, `crash 2`, `crash 2 quietly`, `power-cut 2`, `wipe 2`, `stop 2` | of processes and disks; quietly: nobody is told that the connections broke |
 //! | `cut 1-2`, `cut 1>2`, `heal` | both directions of a link, or one, lose everything; all links are whole again |
 //! | `hold 1>2`, `release 1>2` | letters wait, and are carried in order |
@@ -147,7 +147,16 @@ impl Cluster {
         let expiration_ms = words.iter().find_map(|word| word.strip_prefix("producer.id.expiration.ms="));
         let expiration_ms = expiration_ms.map(number).transpose()?;
         let joins = words.contains(&"joins");
-        let world = |node| World { expiration_ms, joins, ..World::of(NodeId(node), voters.clone()) };
+        let mut group_settings = super::groups::of_broker();
+        for word in words {
+            if let Some((name, value)) = word.split_once('=')
+                && (name.starts_with("group.") || name.starts_with("offsets."))
+            {
+                super::groups::set(&mut group_settings, name, value)?;
+            }
+        }
+        let world =
+            |node| World { expiration_ms, group_settings, joins, ..World::of(NodeId(node), voters.clone()) };
         self.nodes = (1..=count).map(|node| (node, world(node))).collect();
         Ok(())
     }

@@ -1,8 +1,13 @@
 //! Groups in scenarios: members, generations and what they have read.
 
+use super::World;
 use super::say::{or_error, value};
-use super::words::Line;
+use super::words::{Line, number};
 use bytes::Bytes;
+use seedlog_core::group::GroupSettings;
+use seedlog_core::group::records::GroupRecord;
+use seedlog_core::group::subscription::subscribed_topics;
+use seedlog_core::ids::Uuid;
 use seedlog_core::wire::delete_groups::DeletableGroupResult;
 use seedlog_core::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
 use seedlog_core::wire::join_group::{JoinGroupRequestProtocol, JoinGroupResponseMember};
@@ -16,15 +21,16 @@ use seedlog_core::wire::offset_fetch::{
 use seedlog_core::wire::sync_group::SyncGroupRequestAssignment;
 use seedlog_core::wire::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse,
-    OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, Request, Str,
-    SyncGroupRequest, SyncGroupResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse, Request, Response, Str, SyncGroupRequest, SyncGroupResponse,
 };
 
 /// The commands of this file; `version` is the one that was asked for, if any.
 pub(super) fn request(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
     match &*line.verb.clone() {
+        "find-coordinator" => find(line, version),
         "join" => join(line),
         "sync-group" => sync(line),
         "heartbeat" => Ok(HeartbeatRequest {
@@ -52,12 +58,58 @@ pub(super) fn request(line: &mut Line, version: Option<i16>) -> Result<Request, 
     }
 }
 
-/// `join readers range 'a' roundrobin 'b' member=m-1`: the protocols with what is said under each.
+/// `find-coordinator readers`; also `kind=1` for that of a transaction.
+fn find(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
+    let (key, key_type) = (next_group(line)?, line.take_number("kind", 0)?);
+    Ok(match version {
+        Some(..4) => FindCoordinatorRequest { key, key_type, ..Default::default() },
+        None | Some(4..) => {
+            FindCoordinatorRequest { coordinator_keys: vec![key], key_type, ..Default::default() }
+        }
+    }
+    .into())
+}
+
+pub(super) fn found(found: &FindCoordinatorResponse) -> Vec<String> {
+    let line = |key: &str, node: i32, code, why: Option<&Str>| {
+        format!("{key}{}", or_error(code, why, format!("node {node}")))
+    };
+    if found.coordinators.is_empty() {
+        return vec![line("", found.node_id, found.error_code, found.error_message.as_ref())];
+    }
+    let lines = found
+        .coordinators
+        .iter()
+        .map(|one| line(&format!("{}: ", one.key), one.node_id, one.error_code, one.error_message.as_ref()));
+    lines.collect()
+}
+
+/// What groups may do unless a script says otherwise: one partition keeps them all.
+pub(super) fn of_broker() -> GroupSettings {
+    GroupSettings { topic_partitions: 1, ..GroupSettings::default() }
+}
+
+/// Sets one of the settings, by Kafka's name.
+pub(super) fn set(settings: &mut GroupSettings, name: &str, value: &str) -> Result<(), String> {
+    const MINUTE_MS: i64 = 60_000;
+    match name {
+        "group.initial.rebalance.delay.ms" => settings.initial_rebalance_delay_ms = number(value)?,
+        "group.max.size" => settings.members_max = number(value)?,
+        "offsets.retention.minutes" => settings.offsets_retention_ms = MINUTE_MS * number::<i64>(value)?,
+        "offsets.topic.num.partitions" => settings.topic_partitions = number(value)?,
+        _ => return Err(format!("{name}: no setting of groups")),
+    }
+    Ok(())
+}
+
+/// `join readers range 'a' roundrobin 'b' member=m-1`: the protocols with what is said under each; without that, a
+/// subscription to the topics of `reads=orders,payments`.
 fn join(line: &mut Line) -> Result<Request, String> {
     let group_id = next_group(line)?;
+    let subscription = line.take("reads").map(|topics| subscription(&topics)).unwrap_or_default();
     let mut protocols = Vec::new();
     while let Some(name) = line.next_plain() {
-        let metadata = Bytes::from(line.next_value().unwrap_or_default());
+        let metadata = line.next_value().map_or_else(|| subscription.clone(), Bytes::from);
         protocols.push(JoinGroupRequestProtocol { name: Str::from(name), metadata });
     }
     Ok(JoinGroupRequest {
@@ -111,18 +163,21 @@ fn leave(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
     Ok(LeaveGroupRequest { group_id, members, ..Default::default() }.into())
 }
 
-/// `commit readers orders-0 orders-1 at=5 epoch=0 metadata=here`; of a member with `member=` and `generation=`.
+/// `commit readers orders-0 orders-1 'metadata' at=5 epoch=0`; of a member with `member=` and `generation=`.
 fn commit(line: &mut Line) -> Result<Request, String> {
     let group_id = next_group(line)?;
     let committed = OffsetCommitRequestPartition {
         committed_offset: line.take_number("at", 0)?,
         committed_leader_epoch: line.take_number("epoch", -1)?,
-        committed_metadata: Some(line.take("metadata").map(Str::from).unwrap_or_default()),
         ..Default::default()
     };
+    let by_topic = line.rest_by_topic()?;
+    let metadata = line.next_value().unwrap_or_default();
+    let metadata = Str::from(String::from_utf8(metadata).map_err(|error| error.to_string())?);
+    let committed = OffsetCommitRequestPartition { committed_metadata: Some(metadata), ..committed };
     let partition =
         |&partition_index: &i32| OffsetCommitRequestPartition { partition_index, ..committed.clone() };
-    let topics = line.rest_by_topic()?.into_iter().map(|(name, indexes)| OffsetCommitRequestTopic {
+    let topics = by_topic.into_iter().map(|(name, indexes)| OffsetCommitRequestTopic {
         name,
         partitions: indexes.iter().map(partition).collect(),
         ..Default::default()
@@ -169,7 +224,50 @@ fn delete_offsets(line: &mut Line) -> Result<Request, String> {
     Ok(OffsetDeleteRequest { group_id, topics: topics.collect() }.into())
 }
 
+/// As consumers write it: a version, the topics, and nothing else.
+fn subscription(topics: &str) -> Bytes {
+    let topics: Vec<&str> = topics.split(',').collect();
+    let length = |length: usize| u16::try_from(length).expect("scenarios are short").to_be_bytes();
+    let mut bytes = vec![0; 4];
+    bytes.extend(length(topics.len()));
+    for topic in topics {
+        bytes.extend(length(topic.len()));
+        bytes.extend(topic.as_bytes());
+    }
+    Bytes::from(bytes)
+}
+
+/// What a member says to the others.
+fn told(metadata: &Bytes) -> String {
+    match subscribed_topics(metadata) {
+        Some(topics) => format!("reads {}", topics.iter().map(Str::as_str).collect::<Vec<_>>().join(" ")),
+        None => value(metadata),
+    }
+}
+
+/// A record of the groups' topic; `None`: it is of another one.
+pub(super) fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<String> {
+    let record = GroupRecord::decode(Some(key?), value).ok()?;
+    Some(match record {
+        GroupRecord::Offset(key, value) => {
+            let offset = value.map_or("forgotten".to_owned(), |value| format!("offset {}", value.offset));
+            format!("[{}: {}-{} {offset}]", key.group, key.topic, key.partition)
+        }
+        GroupRecord::Classic(key, None) => format!("[{}: gone]", key.group),
+        GroupRecord::Classic(key, Some(value)) => {
+            let members = value.members.iter().map(|member| format!(" {}", member.member_id));
+            let members: String = members.collect();
+            let members = if members.is_empty() { " none".to_owned() } else { members };
+            format!("[{}: generation {}, members{members}]", key.group, value.generation)
+        }
+    })
+}
+
+/// A name, or `''`.
 fn next_group(line: &mut Line) -> Result<Str, String> {
+    if let Some(name) = line.next_value() {
+        return String::from_utf8(name).map(Str::from).map_err(|error| error.to_string());
+    }
     line.next_plain().map(Str::from).ok_or_else(|| "which group?".to_owned())
 }
 
@@ -192,7 +290,7 @@ pub(super) fn joined(joined: &JoinGroupResponse) -> Vec<String> {
         return vec![if named { format!("{refused}, member {}", joined.member_id) } else { refused }];
     }
     let member = |one: &JoinGroupResponseMember| {
-        format!("{}{}: {}", one.member_id, named(one.group_instance_id.as_ref()), value(&one.metadata))
+        format!("{}{}: {}", one.member_id, named(one.group_instance_id.as_ref()), told(&one.metadata))
     };
     let protocol = joined.protocol_name.as_deref().unwrap_or("none");
     let skips = if joined.skip_assignment { ", keeps the assignment" } else { "" };
@@ -217,7 +315,8 @@ pub(super) fn left(left: &LeaveGroupResponse) -> Vec<String> {
     }
     let line = |one: &MemberResponse| {
         let said = or_error(one.error_code, None, "left".to_owned());
-        format!("{}{}: {said}", one.member_id, named(one.group_instance_id.as_ref()))
+        let name = format!("{}{}", one.member_id, named(one.group_instance_id.as_ref()));
+        format!("{}: {said}", name.trim_start())
     };
     left.members.iter().map(line).collect()
 }
@@ -278,7 +377,7 @@ pub(super) fn listed(list: &ListGroupsResponse) -> Vec<String> {
 
 pub(super) fn described(described: &DescribeGroupsResponse) -> Vec<String> {
     let member = |one: &DescribedGroupMember| {
-        let (said, got) = (value(&one.member_metadata), value(&one.member_assignment));
+        let (said, got) = (told(&one.member_metadata), value(&one.member_assignment));
         let (id, name) = (&one.member_id, named(one.group_instance_id.as_ref()));
         format!("{id}{name}: {} at {}, said {said}, assigned {got}", one.client_id, one.client_host)
     };
@@ -309,6 +408,39 @@ pub(super) fn forgotten(deleted: &OffsetDeleteResponse) -> Vec<String> {
     let line =
         |(topic, index, code)| format!("{topic}-{index}: {}", or_error(code, None, "forgotten".to_owned()));
     parts.map(line).collect()
+}
+
+impl World {
+    /// A request that names topics by their ids from some version on.
+    pub(super) fn with_ids(&mut self, mut request: Request) -> Request {
+        let topics = |name: &str| {
+            let named = self.broker().and_then(|broker| broker.image().topic_named(name));
+            named.map(|(topic_id, _)| topic_id).unwrap_or_default()
+        };
+        if let Request::OffsetCommit(commit) = &mut request {
+            commit.topics.iter_mut().for_each(|topic| topic.topic_id = topics(&topic.name));
+        } else if let Request::OffsetFetch(fetch) = &mut request {
+            let wanted = fetch.groups.iter_mut().flat_map(|group| &mut group.topics).flatten();
+            wanted.for_each(|topic| topic.topic_id = topics(&topic.name));
+        }
+        request
+    }
+
+    /// An answer with the names of topics that it has the ids of.
+    pub(super) fn with_names(&self, mut response: Response) -> Response {
+        let named = |topic_id: Uuid, name: &mut Str| {
+            if name.is_empty() {
+                *name = self.names.get(&topic_id).map_or("?", String::as_str).into();
+            }
+        };
+        if let Response::OffsetCommit(commits) = &mut response {
+            commits.topics.iter_mut().for_each(|topic| named(topic.topic_id, &mut topic.name));
+        } else if let Response::OffsetFetch(found) = &mut response {
+            let topics = found.groups.iter_mut().flat_map(|group| &mut group.topics);
+            topics.for_each(|topic| named(topic.topic_id, &mut topic.name));
+        }
+        response
+    }
 }
 
 /// A static member's name in brackets.

@@ -57,6 +57,9 @@ impl World {
             Some("interval") => FlushMode::Interval,
             Some(other) => return Err(format!("flush={other}")),
         };
+        for (name, value) in line.take_settings() {
+            super::groups::set(&mut self.group_settings, &name, &value)?;
+        }
         let reading = match read(&mut self.disk) {
             Ok(reading) => reading,
             Err(why) => {
@@ -114,6 +117,7 @@ impl World {
             config.voter_listeners = self.voters.iter().map(|node| (*node, listener(node))).collect();
         }
         config.admits_voters = self.joins;
+        config.groups = self.group_settings;
         if let Some(expiration_ms) = self.expiration_ms {
             config.producer_id_expiration_ms = expiration_ms;
             config.producer_expiry_check_ms = expiration_ms;
@@ -346,7 +350,7 @@ impl World {
                         .map_or(1, |(_, next)| next + 1);
                     client.session = Some((fetched.session_id, next));
                 }
-                say::response(&response)
+                say::response(&self.with_names(response))
             }
         };
         let client = self.up.as_ref().and_then(|process| process.clients.get(name));

@@ -16,7 +16,6 @@ use seedlog_core::wire::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use seedlog_core::wire::fetch::PartitionData;
-use seedlog_core::wire::find_coordinator::Coordinator;
 use seedlog_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use seedlog_core::wire::metadata::{MetadataResponsePartition, MetadataResponseTopic};
 use seedlog_core::wire::offset_for_leader_epoch::{EpochEndOffset, OffsetForLeaderTopicResult};
@@ -261,7 +260,7 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         }
         Response::DeleteRecords(deleted) => deleted.topics.iter().flat_map(deleted_lines).collect(),
         Response::Metadata(metadata) => metadata.topics.iter().flat_map(described_lines).collect(),
-        Response::FindCoordinator(found) => found.coordinators.iter().map(coordinator_line).collect(),
+        Response::FindCoordinator(found) => groups::found(found),
         Response::CreatePartitions(grown) => partitions::grown(grown),
         Response::ElectLeaders(elected) => partitions::elected(elected),
         Response::AlterPartitionReassignments(moved) => partitions::reassigned(moved),
@@ -291,11 +290,6 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         Response::DeleteGroups(deleted) => groups::deleted(deleted),
         Response::OffsetDelete(deleted) => groups::forgotten(deleted),
     }
-}
-
-fn coordinator_line(one: &Coordinator) -> String {
-    let said = format!("node {}", one.node_id);
-    format!("{}: {}", one.key, or_error(one.error_code, one.error_message.as_ref(), said))
 }
 
 fn page(described: &DescribeTopicPartitionsResponse) -> Vec<String> {
@@ -387,8 +381,10 @@ fn described_lines(topic: &MetadataResponseTopic) -> Vec<String> {
     if topic.error_code != 0 {
         return vec![format!("{name}: {}", or_error(topic.error_code, None, String::new()))];
     }
+    let internal = if topic.is_internal { ", internal" } else { "" };
     let line = |part: &MetadataResponsePartition| {
-        format!("{name}-{}: leader {}, epoch {}", part.partition_index, part.leader_id, part.leader_epoch)
+        let (leader, epoch) = (part.leader_id, part.leader_epoch);
+        format!("{name}-{}: leader {leader}, epoch {epoch}{internal}", part.partition_index)
     };
     topic.partitions.iter().map(line).collect()
 }
@@ -429,7 +425,9 @@ fn fetched_part(data: &PartitionData, endpoints: &[(i32, String)]) -> String {
     for (header, range) in Batches::new(&bytes) {
         for record in RecordIter::new(&header, &bytes[range][BATCH_HEADER_BYTES..]) {
             let record = record.expect("scenarios write well-formed records");
-            records.push(format!("{} {}", record.offset, value(record.value.unwrap_or_default())));
+            let said = groups::record(record.key, record.value);
+            let said = said.unwrap_or_else(|| value(record.value.unwrap_or_default()));
+            records.push(format!("{} {said}", record.offset));
         }
     }
     let records = if records.is_empty() { "nothing".to_owned() } else { records.join(", ") };

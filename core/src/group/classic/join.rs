@@ -35,7 +35,9 @@ impl Groups {
             let member = if code == ErrorCode::UnknownMemberId { &*request.member_id } else { "" };
             return Effects::answer(id, caller.ticket, refused(member, code));
         }
-        self.groups.entry(id.clone()).or_default();
+        // That there was nothing of it may rest on a record by which it went.
+        let rests_on = self.removed_at;
+        self.groups.entry(id.clone()).or_insert_with(|| Group { rests_on, ..Group::default() });
         let join = Join::new(request, caller, &settings, fresh);
         self.at(&id, now, |classic, turn| classic.on_join(join, turn))
     }
@@ -56,7 +58,7 @@ impl Groups {
             Some(ErrorCode::UnknownMemberId)
         } else if (group.is_none() && self.groups.len() >= settings.groups_max)
             || held_bytes + bytes + MEMBER_BYTES > settings.member_bytes_max
-            || group.is_some_and(|group| !group.has_room_for(&request.member_id, settings.members_max))
+            || group.is_some_and(|group| !group.has_room_for(request, settings.members_max))
         {
             Some(ErrorCode::GroupMaxSizeReached)
         } else {
@@ -67,8 +69,12 @@ impl Groups {
 
 impl Group {
     /// `group.max.size` leaves room for this member.
-    fn has_room_for(&self, member: &str, members_max: usize) -> bool {
+    fn has_room_for(&self, request: &JoinGroupRequest, members_max: usize) -> bool {
         let classic = &self.classic;
+        // Who takes the place of a static member needs no other one.
+        let place =
+            request.group_instance_id.as_ref().and_then(|instance_id| classic.statics.get(instance_id));
+        let member = place.unwrap_or(&request.member_id);
         let known = classic.members.get(member);
         match classic.phase {
             Phase::Empty => classic.pending.len() < members_max || classic.pending.contains(member),

@@ -3,6 +3,7 @@
 use super::{Begun, Classic, Member, Phase};
 use crate::errors::ErrorCode;
 use crate::group::Turn;
+use crate::museum::exhibit;
 use crate::wire::Str;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -96,7 +97,9 @@ impl Classic {
             self.arm_session(id, turn);
         }
         self.unsynced.extend(ids);
-        turn.arm_sync(self.rebalance_ms());
+        if exhibit!(G7, true, false) {
+            turn.arm_sync(self.rebalance_ms());
+        }
     }
 
     /// A leader that did not join is replaced by a member that did. `false`: there is none.

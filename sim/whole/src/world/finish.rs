@@ -5,7 +5,7 @@ use super::machine::State;
 use super::{Phase, Shared, World, number_of};
 use crate::net::now_us;
 use seedlog_core::ids::{Offset, TopicPartition};
-use seedlog_sim::clients::Actor;
+use seedlog_sim::clients::{Actor, Behaviour};
 use seedlog_sim::judges::assembly::{self, Folder};
 use seedlog_sim::judges::l4::Standing;
 use seedlog_sim::judges::truth::TrueLog;
@@ -109,8 +109,7 @@ impl World {
     /// A client that has not come to its end.
     fn open_client(&self, reading: bool) -> Option<(Judge, String)> {
         let client = (0..self.clients.len()).find(|&client| !self.is_done(client, reading))?;
-        let waits_for = self.clients[client].actor.as_behaviour().waits_for();
-        Some((Judge::L1, format!("client {client} does not come to an end: {waits_for}")))
+        Some(self.clients[client].actor.why_open(client))
     }
 
     /// What keeps the cluster from being whole again.
@@ -212,6 +211,10 @@ impl World {
             }),
             Actor::Producer(producer) => {
                 reading || producer.is_done_but_for(|partition| !self.is_owed(partition))
+            }
+            Actor::Member(member) => {
+                let log = self.truth.log_of_group(member.group());
+                reading || member.is_done() || log.is_some_and(|log| !self.is_owed(log))
             }
             Actor::Admin(_) | Actor::Mover(_) | Actor::Keeper(_) => {
                 reading || client.actor.as_behaviour().is_done()

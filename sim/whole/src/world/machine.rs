@@ -11,6 +11,7 @@ use seedlog::config::{
 use seedlog::run::Stopper;
 use seedlog_core::cluster::records::Voter;
 use seedlog_core::door::Acks;
+use seedlog_core::group::GroupSettings;
 use seedlog_core::ids::{ConnId, LeaderEpoch, NodeId as BrokerId, OpId, RequestNumber, RunId, Uuid};
 use seedlog_sim::judges::assembly::Folder;
 use seedlog_sim::judges::oracle::Oracle;
@@ -57,6 +58,8 @@ pub(super) struct Machine {
     pub(super) killed: bool,
     /// The input of the step under way, and how many of its outputs were seen.
     pub(super) step: (u64, u64),
+    /// That input brought batches of its own log back.
+    pub(super) reads_back: bool,
     /// Its folder, once a recovery told which.
     pub(super) incarnation: Uuid,
     /// What was on its disk may be gone since, and the controller does not know yet.
@@ -144,6 +147,7 @@ impl Machine {
             dark: false,
             killed: false,
             step: (0, 0),
+            reads_back: false,
             incarnation: Uuid::ZERO,
             is_suspect: false,
             seen: Seen::default(),
@@ -232,6 +236,7 @@ impl Machine {
             retention_ms: None,
             retention_bytes: None,
             retention_check_ms: self.cluster.retention_check_ms.unwrap_or(300_000),
+            groups: self.cluster.groups.map_or_else(GroupSettings::default, |groups| groups.settings()),
             index_interval_bytes: 4_096,
             flush,
             flush_interval_ms,

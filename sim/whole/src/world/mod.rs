@@ -24,6 +24,7 @@ use machine::Machine;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use seedlog_sim::history::History;
+use seedlog_sim::judges::groups::Groups;
 use seedlog_sim::judges::s24::Register;
 use seedlog_sim::judges::truth::Truth;
 use seedlog_sim::judges::{Bench, Enabled, Judge, Verdict};
@@ -152,7 +153,11 @@ impl Shared {
             net: net.clone(),
             chance: Stream::new(seed, Purpose::Whole, 1),
             bench: Bench::new(enabled),
-            truth: Truth { allows_unclean: plan.base.cluster.flush != Flush::Always, ..Truth::default() },
+            truth: Truth {
+                allows_unclean: plan.base.cluster.flush != Flush::Always,
+                groups: Groups::new(plan.base.offsets_kept_us()),
+                ..Truth::default()
+            },
             register: Register::default(),
             marks: Marks::default(),
             own: OwnMarks::default(),

@@ -79,7 +79,7 @@ impl Client {
         let usual = Wire { window_bytes: 64 << 10, segment_bytes: 16 << 10 };
         let wire = usize::try_from(index).ok().and_then(|index| plan.wires.get(index)).copied();
         Self {
-            actor: Actor::new(client, &plan.base),
+            actor: Actor::new(client, u32::try_from(index).unwrap_or(0), &plan.base),
             wire: wire.unwrap_or(usual),
             rng: Stream::new(plan.base.seed, Purpose::Workload, index),
             links: BTreeMap::new(),

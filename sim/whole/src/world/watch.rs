@@ -157,6 +157,7 @@ impl World {
         }
         if let Input::BatchesRead { op, batches } = input {
             self.note_at(at, Kind::ReadBack, read_back_numbers(*op, batches.as_deref()));
+            self.machines[at].reads_back = true;
         }
         if let Input::PeerLost { node } = input {
             self.machines[at].lost.insert(*node);
@@ -307,6 +308,8 @@ impl World {
                 self.witness(at, |witness| witness.on_entry(entry, batch.as_ref(), Some(broker)));
             }
         }
+        let was_read = std::mem::take(&mut self.machines[at].reads_back);
+        self.witness(at, |witness| witness.on_groups(broker, outputs, was_read));
         for sight in &sights {
             if let Sight::Committed(end) = sight {
                 while let Some(committed) = self.commit_next(at, *end) {
@@ -329,6 +332,7 @@ impl World {
             marks: &mut self.marks,
             who: (Life { machine: at, life: machine.life }, folder),
             configured: self.plan.nodes(),
+            now_us: now_us(),
             heard: Vec::new(),
         };
         let seen = look(&mut witness);

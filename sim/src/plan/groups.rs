@@ -1,0 +1,78 @@
+//! Draws consumer groups: in some runs only, from a stream of their own, so that all others are what they are without.
+
+use super::{ClientPlan, FaultKind, Flush, GroupsPlan, MemberPlan, Plan, Role, Scenario};
+use crate::rng::{Purpose, Stream};
+use seedlog_core::group::GroupSettings;
+
+impl GroupsPlan {
+    /// The settings of every node: small numbers, so that every limit is met.
+    #[must_use]
+    pub fn settings(&self) -> GroupSettings {
+        const DAY_MS: i64 = 86_400_000;
+        GroupSettings {
+            initial_rebalance_delay_ms: self.initial_delay_ms,
+            session_timeout_ms_min: 100,
+            new_member_timeout_ms: 2_000,
+            offsets_retention_ms: self.retention_ms.and_then(|ms| i64::try_from(ms).ok()).unwrap_or(DAY_MS),
+            offsets_check_ms: self.check_ms,
+            commit_timeout_ms: 2_000,
+            topic_partitions: 3,
+            topic_segment_bytes: 1 << 20,
+            load_bytes: 2_000,
+            ..GroupSettings::default()
+        }
+    }
+}
+
+impl Plan {
+    /// Within how long a silence no group forgets its offsets, in µs; `None` where clocks that jump or drift, or losses, excuse
+    /// whatever happens.
+    #[must_use]
+    pub fn offsets_kept_us(&self) -> Option<u64> {
+        let jumps = self.faults.iter().any(|fault| matches!(fault.kind, FaultKind::ClockJump { .. }));
+        let drifts = self.nodes.iter().any(|node| node.drift_ppm != 0);
+        let loses = self.cluster.flush != Flush::Always;
+        let retention_ms = self.cluster.groups.and_then(|groups| groups.retention_ms)?;
+        // What is heard of members is heard a little later than by their coordinator.
+        (!jumps && !drifts && !loses).then_some(retention_ms * 800)
+    }
+}
+
+/// The groups of a run and their members.
+pub(super) fn draw(plan: &Plan) -> Option<(GroupsPlan, Vec<ClientPlan>)> {
+    let mut rng = Stream::new(plan.seed, Purpose::Groups, 0);
+    let rng = &mut rng;
+    if plan.scenario == Scenario::Quorum || !rng.chance(350) {
+        return None;
+    }
+    let session_ms = rng.pick(&[700, 1_500, 3_000]);
+    // A coordinator that is no more, and does not know, may answer for as long as a broker's session.
+    let shortest_ms = plan.cluster.timings.session + u64::try_from(session_ms).unwrap_or(0) + 1_500;
+    let groups = GroupsPlan {
+        initial_delay_ms: rng.pick(&[0, 0, 200, 1_000]),
+        retention_ms: rng.chance(500).then_some(shortest_ms),
+        check_ms: rng.pick(&[100, 400, 1_500]),
+    };
+    let is_idle = rng.chance(250);
+    let commit_ms = if is_idle { shortest_ms * 3 / 2 } else { rng.pick(&[60, 200, 600]) };
+    let count = rng.range(1, 5);
+    let two = rng.chance(300);
+    let (stalls_per_mille, leaves_per_mille) = (rng.pick(&[0, 20, 100]), rng.pick(&[0, 20, 100]));
+    let lazy_per_mille = rng.pick(&[0, 0, 100]);
+    let members = (0..count).map(|index| {
+        let role = Role::Member(MemberPlan {
+            group: if two { u32::try_from(index % 2).unwrap_or(0) } else { 0 },
+            is_static: rng.chance(250),
+            is_old: rng.chance(200),
+            session_ms,
+            rebalance_ms: rng.pick(&[700, 1_500, 2_500]),
+            commit_ms,
+            stalls_per_mille,
+            leaves_per_mille,
+            lazy_per_mille,
+        });
+        let node = u32::try_from(rng.index(plan.nodes.len())).unwrap_or(0);
+        ClientPlan { node, pause_ms: commit_ms, breaks_every: rng.pick(&[0, 0, 20, 60]), role }
+    });
+    Some((groups, members.collect()))
+}
