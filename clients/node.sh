@@ -28,6 +28,7 @@ node.id=1
 log.dirs=$dir/data
 admin.listener=off
 num.partitions=3
+group.initial.rebalance.delay.ms=0
 CONFIG
 }
 

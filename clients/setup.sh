@@ -50,8 +50,8 @@ setup_java() {
   if [ -n "$(find "$here"/tools/*.java -newer "$cache/java/Tools.class" 2>&1)" ]; then
     javac -encoding UTF-8 -d "$cache/java" -cp "${KAFKA_HOME:-$cache/kafka}/libs/*" "$here"/tools/*.java
   fi
-  if [ ! "$cache/java/Clients.class" -nt "$here/java/Clients.java" ]; then
-    javac -encoding UTF-8 -d "$cache/java" -cp "${KAFKA_HOME:-$cache/kafka}/libs/*" "$here/java/Clients.java"
+  if [ -n "$(find "$here"/java/*.java -newer "$cache/java/Clients.class" 2>&1)" ]; then
+    javac -encoding UTF-8 -d "$cache/java" -cp "${KAFKA_HOME:-$cache/kafka}/libs/*" "$here"/java/*.java
   fi
 }
 

@@ -33,6 +33,7 @@ controller.listener.names=CONTROLLER
 log.dirs=$SCRATCH/node-$id/data
 admin.listener=off
 num.partitions=3
+group.initial.rebalance.delay.ms=0
 CONFIG
     [ -z "$session_ms" ] || echo "broker.session.timeout.ms=$session_ms" >> "$SCRATCH/node-$id/server.properties"
   done

@@ -97,6 +97,84 @@ loses_a_majority() {
   contains "the records" "$(k -C -e -q -t majority -p 0 -o beginning | paste -sd' ')" "0"
 }
 
+go=$CACHE/go/clients
+libs=${KAFKA_HOME:-$CACHE/kafka}/libs
+
+# ask VERB...: franz-go's answer.
+ask() { BOOTSTRAP=$brokers timeout 30 "$go" "$@"; }
+
+# await WANT SECONDS VERB...: waits until the answer is this.
+await() {
+  local said deadline=$((SECONDS + $2))
+  until said=$(ask "${@:3}") && [ "$said" = "$1" ]; do
+    [ $SECONDS -lt $deadline ] || { echo "${*:3}: «$said» after $2 s, want «$1»"; return 1; }
+    sleep 0.2
+  done
+}
+
+# The members of the group mixed, which read the topic of that name; who watches what it has committed is the last.
+start_members() {
+  local out=$SCRATCH/mixed stop=$SCRATCH/mixed.stop
+  members=()
+  BOOTSTRAP=$brokers "$go" member mixed mixed "$out-go" "$stop" > "$out-go.log" 2>&1 &
+  members+=($!)
+  BOOTSTRAP=$brokers "$python" "$here/../python/member.py" mixed mixed "$out-python" "$stop" > "$out-python.log" 2>&1 &
+  members+=($!)
+  BOOTSTRAP=$brokers java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -Xlog:disable \
+    -Dlog4j2.configurationFile="$here/../tools/log4j2.properties" -cp "$CACHE/java:$libs/*" Clients member mixed mixed "$out-java" "$stop" \
+    > "$out-java.log" 2>&1 &
+  members+=($!)
+  BOOTSTRAP=$brokers "$go" watch mixed "$stop" > "$out.watch" 2>&1 &
+  members+=($!)
+}
+
+# Three clients, one group. Its coordinator is killed and stays away, is killed and comes back at once, is paused for longer than its
+# session; then a member is killed.
+mixed_group() {
+  local fault id pid ends producer each code=0
+  env -u SEEDLOG_BIN "$SEEDLOG_BIN" topic create --bootstrap-server "$brokers" --topic mixed --partitions 6 --replication-factor 3 \
+    --config min.insync.replicas=2 > /dev/null
+  start_members
+  # shellcheck disable=SC2154
+  trap 'for pid in "${members[@]}"; do kill "$pid" 2> /dev/null || true; done' EXIT
+  await "Stable 2 2 2" 30 group mixed
+  numbers 250 | timeout 120 kcat -b "$brokers" -P -t mixed -X enable.idempotence=true -X linger.ms=20 \
+    -X message.timeout.ms=100000 -X reconnect.backoff.max.ms=500 2> "$SCRATCH/producer-mixed" &
+  producer=$!
+  for fault in away back paused; do
+    sleep 2
+    id=$(ask coordinator mixed)
+    case $fault in
+      away)
+        kill -KILL "$(pid_of "$id")"
+        sleep 4
+        "$node_sh" start "$SCRATCH/node-$id" > /dev/null
+        ;;
+      back) kill_it "$id" ;;
+      paused) pause_it "$id" ;;
+    esac
+    await "Stable 2 2 2" 30 group mixed
+  done
+  kill -KILL "${members[1]}"
+  await "Stable 3 3" 30 group mixed
+  wait "$producer" || code=$?
+  [ "$code" = 0 ] || { echo "the producer ends with $code: $(tail -n 5 "$SCRATCH/producer-mixed")"; return 1; }
+  ends=$(k -Q -t mixed:0:-1 -t mixed:1:-1 -t mixed:2:-1 -t mixed:3:-1 -t mixed:4:-1 -t mixed:5:-1 | sort | awk '{ print $4 }' | paste -sd' ')
+  await "$ends" 30 committed mixed mixed
+  touch "$SCRATCH/mixed.stop"
+  for each in 0 2 3; do
+    wait "${members[each]}" || { echo "member $each ends with $?: $(tail -n 3 "$SCRATCH"/mixed-*.log "$SCRATCH/mixed.watch" | tr '\n' ' ')"; return 1; }
+  done
+  await Empty 10 group mixed
+  same "committed in the end" "$(ask committed mixed mixed)" "$ends"
+  same "numbers that nobody has read" \
+    "$(cut -d' ' -f3 "$SCRATCH"/mixed-{go,python,java} | sort -u | comm -13 - <(seq 25000 | sort) | head -n 3 | paste -sd' ')" ""
+  for each in go python java; do
+    [ -s "$SCRATCH/mixed-$each" ] || { echo "the member of $each has read nothing"; return 1; }
+  done
+  echo "note: $(cat "$SCRATCH"/mixed-{go,python,java} | wc -l) read, $(cat "$SCRATCH"/mixed-{go,python,java} | sort -u | wc -l) different; committed offsets $(cat "$SCRATCH/mixed.watch")"
+}
+
 if ! command -v kcat > /dev/null; then
   missing "kcat" "it is not installed"
   exit 0
@@ -113,4 +191,9 @@ check "the judge of that finds a loss that is planted" finds_what_is_planted
 check "the leader is paused for longer than its session" under pause_it paused 120
 check "all nodes are restarted, one after the other" under restart_all restarted 100
 check "a majority is lost and returns" loses_a_majority
+if [ -x "$go" ] && [ -f "$CACHE/java/Groups.class" ] && command -v java > /dev/null; then
+  check "a group of three clients while its coordinator is killed and paused, and a member is killed" mixed_group
+else
+  missing "a group of three clients" "franz-go or the Java client is not there: see setup.sh"
+fi
 check "the nodes stop in order, and their logs have no error" logs_are_clean

@@ -1,10 +1,16 @@
 // Seedlog's suite for clients in Go, franz-go, sarama and kafka-go: what each does against a broker, case by case.
 //
 //	go run . cases   every case that needs a running broker only
+//	go run . groups  those of them that are about groups
 //	go run . crash   producers across SIGKILL: $CRASH_HOOK kills the broker and starts it again
 //	go run . wide TOPIC PARTITIONS   a topic with very many partitions, which exists
 //	go run . history LIBRARY TOPIC HISTORY STOP   writes and reads until the file STOP is there; see history.go
 //	go run . codecs TOPIC   which codecs the batches of a topic have, for the other suites
+//	go run . committed GROUP TOPIC   what a group has committed in each partition of a topic, for the other suites
+//	go run . coordinator GROUP   which node coordinates a group
+//	go run . member GROUP TOPIC OUT STOP   reads in a group until the file STOP is there; see group_work.go
+//	go run . watch GROUP STOP              what it has committed meanwhile
+//	go run . group GROUP   a group's state, and how many partitions each member has, for the other suites
 //
 // The broker is $BOOTSTRAP. Each case is one line: "pass NAME", "FAIL NAME: why". The exit code is 1 when a case failed.
 package main
@@ -33,30 +39,48 @@ var (
 
 func main() {
 	if bootstrap == "" || len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: BOOTSTRAP=host:port clients cases|crash|wide|history|codecs ...")
+		fmt.Fprintln(os.Stderr, "usage: BOOTSTRAP=host:port clients VERB ...")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
 	case "cases":
 		runCases()
 		runOthers()
+		runGroups()
 	case "crash":
 		runCrash()
 	case "wide":
 		runWide(os.Args[2], os.Args[3])
+	case "coordinator":
+		endWith(printCoordinator(os.Args[2]))
+	case "member":
+		endWith(runMember(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
+	case "watch":
+		endWith(watchCommitted(os.Args[2], os.Args[3]))
 	case "history":
-		if err := runHistory(os.Args[2], os.Args[3], os.Args[4], os.Args[5]); err != nil {
-			fmt.Println(err)
-			failed = true
-		}
+		endWith(runHistory(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
 	case "codecs":
 		printCodecs(os.Args[2])
+	case "groups":
+		runGroups()
+	case "committed":
+		printCommitted(os.Args[2], os.Args[3])
+	case "group":
+		printGroup(os.Args[2])
 	default:
 		fmt.Fprintln(os.Stderr, "unknown verb", os.Args[1])
 		os.Exit(2)
 	}
 	if failed {
 		os.Exit(1)
+	}
+}
+
+// endWith says what went wrong.
+func endWith(err error) {
+	if err != nil {
+		fmt.Println(err)
+		failed = true
 	}
 }
 

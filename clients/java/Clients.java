@@ -35,12 +35,14 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  *
  * <pre>
  * Clients cases                             every case that needs one node
+ * Clients groups                            those of them that are about groups
  * Clients wide TOPIC PARTITIONS             a topic with very many partitions, which exists
  * Clients history java TOPIC HISTORY STOP   writes and reads until the file STOP is there
+ * Clients member GROUP TOPIC OUT STOP       reads in a group until the file STOP is there
  * </pre>
  *
  * $BOOTSTRAP names the nodes. Each case is one line, "pass SUITE: NAME" or "FAIL ...: WHY". $CODECS_OF, when set, is a command that
- * prints the codecs of a topic's batches.
+ * prints the codecs of a topic's batches, $COMMITTED_OF one that prints what a group has committed.
  */
 public final class Clients {
     private static final String BOOTSTRAP = System.getenv("BOOTSTRAP");
@@ -56,10 +58,12 @@ public final class Clients {
     public static void main(String[] words) throws Exception {
         switch (words[0]) {
             case "cases" -> cases();
+            case "groups" -> Groups.cases();
             case "wide" -> check("fleet", "java: metadata: a topic of " + words[2] + " partitions",
                 () -> wide(words[1], Integer.parseInt(words[2])));
+            case "member" -> Groups.member(words[1], words[2], Path.of(words[3]), Path.of(words[4]));
             case "history" -> anyFailed = !history(words[2], Path.of(words[3]), Path.of(words[4]));
-            default -> throw new IllegalArgumentException("cases, wide or history");
+            default -> throw new IllegalArgumentException("cases, groups, wide, member or history");
         }
         System.exit(anyFailed ? 1 : 0);
     }
@@ -72,10 +76,11 @@ public final class Clients {
         }
         check("java", "client: records: 1 MiB, and one that is too large", Clients::large);
         check("java", "client: consumer: from an offset; ends; offsets by time", Clients::startingPoints);
+        Groups.cases();
     }
 
     /** Runs a case, which returns what is wrong or null, and prints its line. */
-    private static void check(String suite, String name, Callable<String> run) {
+    static void check(String suite, String name, Callable<String> run) {
         String problem;
         try {
             problem = run.call();
@@ -87,7 +92,7 @@ public final class Clients {
         System.out.println(line.replace("\n", " | "));
     }
 
-    private static Map<String, Object> with(Object... pairs) {
+    static Map<String, Object> with(Object... pairs) {
         Map<String, Object> options = new HashMap<>(Map.of("bootstrap.servers", BOOTSTRAP, "reconnect.backoff.max.ms", 500));
         for (int at = 0; at < pairs.length; at += 2) {
             options.put((String) pairs[at], pairs[at + 1]);
@@ -95,13 +100,13 @@ public final class Clients {
         return options;
     }
 
-    private static void create(String topic, int partitions, int replicas, Map<String, String> settings) throws Exception {
+    static void create(String topic, int partitions, int replicas, Map<String, String> settings) throws Exception {
         try (Admin admin = Admin.create(with())) {
             admin.createTopics(List.of(new NewTopic(topic, partitions, (short) replicas).configs(settings))).all().get(20, TimeUnit.SECONDS);
         }
     }
 
-    private static KafkaProducer<byte[], byte[]> producer(String codec, boolean idempotent) {
+    static KafkaProducer<byte[], byte[]> producer(String codec, boolean idempotent) {
         Map<String, Object> options = with("acks", "all", "compression.type", codec, "enable.idempotence", idempotent, "linger.ms", 5,
             "delivery.timeout.ms", DELIVERY_MS_MAX, "request.timeout.ms", 5_000, "max.block.ms", DELIVERY_MS_MAX, "max.request.size", 4 * MIB);
         if (!idempotent) {

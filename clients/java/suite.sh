@@ -257,8 +257,9 @@ judge_tail() {
 
 # Each case of the client says its own line.
 client() {
-  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs"
-  java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -Xlog:disable -cp "$CACHE/java:$libs/*" Clients cases 2> "$SCRATCH/client.log" ||
+  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs" COMMITTED_OF="$CACHE/go/clients committed"
+  java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -Xlog:disable -Dlog4j2.configurationFile="$here/../tools/log4j2.properties" \
+    -cp "$CACHE/java:$libs/*" Clients cases 2> "$SCRATCH/client.log" ||
     [ $? = 1 ] || fail "client: it ends in order" "$(tail -n 3 "$SCRATCH/client.log" | tr '\n' ' ')"
 }
 

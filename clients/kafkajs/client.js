@@ -1,7 +1,7 @@
 // kafkajs as the cases want it: producers to named partitions, and a reader of partitions.
 //
-// The library's consumer reads in groups only. The reader sends its Fetch requests by the library's own connections, and what comes
-// back is what its decoder makes of it; who leads is asked of the library's metadata.
+// The library's consumer reads in groups only: groups.js has it. The reader sends its Fetch requests by the library's own connections,
+// and what comes back is what its decoder makes of it; who leads is asked of the library's metadata.
 'use strict'
 
 const { createRequire } = require('module')
@@ -131,4 +131,4 @@ class Reader {
   }
 }
 
-module.exports = { Client, Reader, CODECS, DELIVERY_MS_MAX, READ_MS_MAX, sleep }
+module.exports = { packages, Client, Reader, CODECS, DELIVERY_MS_MAX, READ_MS_MAX, sleep }

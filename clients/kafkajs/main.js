@@ -1,16 +1,19 @@
 // kafkajs: its cases, and what it does while nodes go away.
 //
 //     main.js cases                                every case that needs one node
+//     main.js groups                               those of them that are about groups
 //     main.js wide TOPIC PARTITIONS                a topic with very many partitions, which exists
 //     main.js history kafkajs TOPIC HISTORY STOP   writes and reads until the file STOP is there; see history.js
 //
 // $BOOTSTRAP names the nodes. Each case is one line, "pass SUITE: NAME" or "FAIL ...: WHY". $CODECS_OF, when set, is a command
-// that prints the codecs of a topic's batches. The packages are in $CACHE/kafkajs, where setup.sh has put them.
+// that prints the codecs of a topic's batches, $COMMITTED_OF one that prints what a group has committed. The packages are in
+// $CACHE/kafkajs, where setup.sh has put them.
 'use strict'
 
 const { randomBytes } = require('crypto')
 const { execFileSync } = require('child_process')
 const { Client, Reader, CODECS } = require('./client')
+const { groupCases } = require('./groups')
 const { writeHistory } = require('./history')
 
 const MIB = 1 << 20
@@ -153,6 +156,16 @@ async function wide(client, topic, partitions) {
   return difference([record], got, Number(baseOffset))
 }
 
+async function cases(client) {
+  for (const codec of Object.keys(CODECS)) {
+    for (const idempotent of [true, false]) {
+      await check('kafkajs', `round trip: codec=${codec} idempotent=${idempotent}`, () => roundTrip(client, codec, idempotent))
+    }
+  }
+  await check('kafkajs', 'records: 1 MiB, and one that is too large', () => large(client))
+  await check('kafkajs', 'consumer: from an offset; ends; offsets by time', () => startingPoints(client))
+}
+
 async function main() {
   const [verb, ...words] = process.argv.slice(2)
   const client = await Client.connect(process.env.BOOTSTRAP)
@@ -164,13 +177,8 @@ async function main() {
     const [topic, partitions] = words
     await check('fleet', `kafkajs: metadata: a topic of ${partitions} partitions`, () => wide(client, topic, Number(partitions)))
   } else {
-    for (const codec of Object.keys(CODECS)) {
-      for (const idempotent of [true, false]) {
-        await check('kafkajs', `round trip: codec=${codec} idempotent=${idempotent}`, () => roundTrip(client, codec, idempotent))
-      }
-    }
-    await check('kafkajs', 'records: 1 MiB, and one that is too large', () => large(client))
-    await check('kafkajs', 'consumer: from an offset; ends; offsets by time', () => startingPoints(client))
+    if (verb === 'cases') await cases(client)
+    for (const [name, run] of Object.entries(groupCases)) await check('kafkajs', `groups: ${name}`, () => run(client))
   }
   await client.close()
   process.exit(anyFailed ? 1 : 0)

@@ -146,6 +146,81 @@ errors() {
   if k -L | grep -e missing -e not/a/name; then return 1; fi
 }
 
+# in_group GROUP [OPTION...]: reads the topic of that name in a group, up to its ends. librdkafka 2.0.2 commits what is read when it
+# leaves.
+in_group() {
+  k -G "$1" -e -q -X auto.offset.reset=earliest -X fetch.wait.max.ms=20 -X session.timeout.ms=6000 -X heartbeat.interval.ms=100 \
+    -X partition.assignment.strategy=range "${@:2}" "$1" 2>> "$SCRATCH/group.log"
+}
+
+committed() { [ ! -x "$CACHE/go/clients" ] || same "committed" "$("$CACHE/go/clients" committed "$1" "$1")" "$2"; }
+
+# has_members GROUP MEMBERS...: waits until as many members have so many partitions each, as another client is told.
+has_members() {
+  local deadline=$((SECONDS + 20)) said
+  [ -x "$CACHE/go/clients" ] || { sleep 3; return 0; }
+  until said=$("$CACHE/go/clients" group "$1") && [ "$said" = "${*:2}" ]; do
+    [ $SECONDS -lt $deadline ] || { echo "the group is «$said» after 20 s, want «${*:2}»"; return 1; }
+    sleep 0.05
+  done
+}
+
+# Numbers into each of the three partitions.
+numbers() {
+  local p
+  for p in 0 1 2; do seq "$2" "$3" | sed "s/^/$p-/" | produce -t "$1" -p $p; done
+}
+
+numbered() { for p in 0 1 2; do seq "$1" "$2" | sed "s/^/$p-/"; done | sort; }
+
+group_goes_on() {
+  numbers going 100 199
+  same "at first" "$(in_group going | sort)" "$(numbered 100 199)"
+  committed going "100 100 100"
+  numbers going 200 299
+  same "then" "$(in_group going | sort)" "$(numbered 200 299)"
+  committed going "200 200 200"
+  same "then nothing is new" "$(in_group going)" ""
+  same "another group" "$(k -G another -e -q -X auto.offset.reset=earliest going 2> /dev/null | wc -l)" 600
+}
+
+# Two members, each until it is ended, and what each has written out.
+group_shares() {
+  local one two
+  numbers sharing 100 109
+  kcat -b "$BOOTSTRAP" -G sharing -u -q -X auto.offset.reset=earliest -X session.timeout.ms=6000 -X heartbeat.interval.ms=100 \
+    -X fetch.wait.max.ms=20 -X partition.assignment.strategy="$1" sharing > "$SCRATCH/one" 2>> "$SCRATCH/group.log" &
+  one=$!
+  has_members sharing Stable 3
+  kcat -b "$BOOTSTRAP" -G sharing -u -q -X auto.offset.reset=earliest -X session.timeout.ms=6000 -X heartbeat.interval.ms=100 \
+    -X fetch.wait.max.ms=20 -X partition.assignment.strategy="$1" sharing > "$SCRATCH/two" 2>> "$SCRATCH/group.log" &
+  two=$!
+  trap 'kill $one $two 2> /dev/null || true' EXIT
+  has_members sharing Stable 1 2
+  numbers sharing 200 209
+  await_lines 60 "$SCRATCH/one" "$SCRATCH/two"
+  [ -s "$SCRATCH/two" ] || { echo "the second one has read nothing"; return 1; }
+  kill -TERM $one
+  wait $one || true
+  has_members sharing Stable 3
+  numbers sharing 300 309
+  await_lines 90 "$SCRATCH/one" "$SCRATCH/two"
+  kill -TERM $two
+  wait $two || true
+  has_members sharing Empty
+  same "all that was read" "$(sort "$SCRATCH/one" "$SCRATCH/two")" "$({ numbered 100 109; numbered 200 209; numbered 300 309; } | sort)"
+  committed sharing "30 30 30"
+}
+
+# await_lines LINES FILE...
+await_lines() {
+  local deadline=$((SECONDS + 20))
+  until [ "$(cat "${@:2}" | wc -l)" -ge "$1" ]; do
+    [ $SECONDS -lt $deadline ] || { echo "$(cat "${@:2}" | wc -l) records of $1 after 20 s"; return 1; }
+    sleep 0.05
+  done
+}
+
 # Ten kcats, each with a codec, idempotent or not, and one that reads along.
 across_crashes() {
   local codec idempotent name fifos=() topics=() producers=() options tail
@@ -211,6 +286,8 @@ kcat_cases() {
   done
   check "records: 1 MB, and one that is too large" large_records
   check "errors: missing topic and partition, bad name, offset out of range" errors
+  check "groups: read all, commit, go on where it was" group_goes_on
+  check "groups: two share, one leaves, the other takes all" group_shares range
   across_crashes
 }
 
@@ -221,7 +298,7 @@ else
 fi
 
 if [ -x "$CACHE/venv/bin/python" ]; then
-  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs"
+  [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs" COMMITTED_OF="$CACHE/go/clients committed"
   CRASH_HOOK="$here/../node.sh crash $NODE" "$CACHE/venv/bin/python" "$here/../python/suite.py"
 else
   missing "every case of librdkafka" "its bindings are not there: see setup.sh"

@@ -1,11 +1,12 @@
 """kafka-python and aiokafka: their cases, and what they do while nodes go away.
 
     pure.py cases                            every case of both that needs one node
+    pure.py groups                           those of them that are about groups
     pure.py wide TOPIC PARTITIONS            a topic with very many partitions, which exists
     pure.py history CLIENT TOPIC HISTORY STOP    writes and reads until the file STOP is there; see history.py
 
 $BOOTSTRAP names the nodes. Each case is one line, "pass SUITE: CLIENT: NAME" or "FAIL ...: WHY". $CODECS_OF, when set, is a
-command that prints the codecs of a topic's batches.
+command that prints the codecs of a topic's batches, $COMMITTED_OF one that prints what a group has committed.
 """
 
 import itertools
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 
+from groups import group_cases
 from pure_clients import CLIENTS, DELIVERY_S_MAX, Record
 
 BOOTSTRAP = os.environ["BOOTSTRAP"]
@@ -295,6 +297,12 @@ def run_cases(client):
             case("python", client, name, round_trip, codec, idempotent)
     case("python", client, "records: 1 MiB, and one that is too large", large)
     case("python", client, "consumer: from an offset; ends; offsets by time", starting_points)
+    run_groups(client)
+
+
+def run_groups(client):
+    for name, run in group_cases(client).items():
+        case("python", client, name, run)
 
 
 def main():
@@ -308,8 +316,9 @@ def main():
         sys.stdout.flush()
         os._exit(code)
     clients = [client(BOOTSTRAP) for client in CLIENTS.values()]
-    if verb == "cases":
-        threads = [threading.Thread(target=run_cases, args=(client,)) for client in clients]
+    if verb in ("cases", "groups"):
+        run = run_cases if verb == "cases" else run_groups
+        threads = [threading.Thread(target=run, args=(client,)) for client in clients]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -1,6 +1,6 @@
 """kafka-python and aiokafka behind one face: what the cases of pure.py ask of a client, in blocking calls.
 
-A client has `create`, `producer`, `consumer` and `close`. What goes wrong is an exception of the library.
+A client has `create`, `producer`, `consumer` and `close`, and what groups.py asks of one. What goes wrong is an exception of the library.
 """
 
 import asyncio
@@ -11,7 +11,9 @@ import aiokafka
 import kafka
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin import NewTopic as AioNewTopic
+from groups import PARTITIONS
 from kafka.admin import NewTopic
+from pure_groups import AioKafkaGroups, AioKafkaMember, KafkaPythonGroups, KafkaPythonMember
 
 ASK_S_MAX = 30
 # The longest that a record may be on its way, with everything that is tried again.
@@ -36,13 +38,31 @@ def read_record(message):
     return Record(message.partition, message.value, message.key, headers, message.timestamp, message.offset)
 
 
-class KafkaPython:
+class Numbers:
+    """What the cases of groups write: each number to each partition, at the offset that it is."""
+
+    def send(self, topic, numbers):
+        producer = self.producer(topic)
+        errors = []
+        for number in numbers:
+            for partition in range(PARTITIONS):
+                producer.send(Record(partition, str(number).encode()), lambda error, _offset: error and errors.append(error))
+        producer.flush()
+        producer.close()
+        if errors:
+            raise errors[0]
+
+
+class KafkaPython(Numbers):
     """kafka-python."""
 
     name = "kafka-python"
     version = kafka.__version__
     # It leaves a batch as it is that its codec would not make smaller.
     compresses_always = False
+    is_cooperative = True
+    knows_fencing = True
+    groups_class = KafkaPythonGroups
 
     def __init__(self, bootstrap):
         self.common = {"bootstrap_servers": bootstrap.split(","), "reconnect_backoff_max_ms": 500}
@@ -58,6 +78,12 @@ class KafkaPython:
 
     def consumer(self, topic, partitions, offset=0):
         return KafkaPythonConsumer(self.common, topic, partitions, offset)
+
+    def member(self, group, topic, instance_id=None, cooperative=False):
+        return KafkaPythonMember(self, group, topic, instance_id, cooperative)
+
+    def group_admin(self):
+        return self.groups_class(self)
 
     def close(self):
         pass
@@ -126,12 +152,15 @@ class KafkaPythonConsumer:
         self.library.close()
 
 
-class AioKafka:
+class AioKafka(Numbers):
     """aiokafka, whose event loop runs in a thread of its own."""
 
     name = "aiokafka"
     version = aiokafka.__version__
     compresses_always = True
+    is_cooperative = False
+    knows_fencing = False
+    groups_class = AioKafkaGroups
 
     def __init__(self, bootstrap):
         self.common = {"bootstrap_servers": bootstrap}
@@ -161,6 +190,12 @@ class AioKafka:
 
     def consumer(self, topic, partitions, offset=0):
         return AioKafkaConsumer(self, topic, partitions, offset)
+
+    def member(self, group, topic, instance_id=None, cooperative=False):
+        return AioKafkaMember(self, group, topic, instance_id, cooperative)
+
+    def group_admin(self):
+        return self.groups_class(self)
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -1,9 +1,9 @@
-"""librdkafka's cases: administration, and producers across SIGKILL, whose every delivery report is held against the log.
+"""librdkafka's cases: administration, groups, and producers across SIGKILL, whose every delivery report is held against the log.
 
     suite.py                $BOOTSTRAP is the node, $CRASH_HOOK a command that kills it and starts it again
 
 Each case is one line, "pass kcat: librdkafka: NAME" or "FAIL ...: WHY". $CODECS_OF, when set, is a command that prints the
-codecs of a topic's batches.
+codecs of a topic's batches, $COMMITTED_OF one that prints what a group has committed.
 """
 
 import os
@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from groups import group_cases
+from librdkafka_groups import Librdkafka
 
 BOOTSTRAP = os.environ["BOOTSTRAP"]
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -279,5 +281,8 @@ def crash():
 case("topics: create, refuse a second, describe, offsets, delete", topics)
 case("topics: list all", all_topics)
 case("cluster: one node, at the address that was asked", cluster)
+client = Librdkafka(COMMON)
+for group_name, group_case in group_cases(client).items():
+    case(group_name, lambda group_case=group_case: group_case(client))
 case(f"crash: {CRASHES} kills met requests on their way", crash)
 sys.exit(any_failed)

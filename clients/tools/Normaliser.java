@@ -12,13 +12,23 @@ final class Normaliser {
     private static final Pattern STACK = Pattern.compile("\\s+at [\\w.$/<>@-]+\\(.*\\)|\\s*\\.\\.\\. \\d+ more");
     private static final String UUID = "[A-Za-z0-9_-]{22}";
     private static final String[][] RULES = {
-        {"(TopicId: |Cluster ID: |\"directoryId\": \"|ClusterId: +)" + UUID, "$1<uuid>"},
+        {"(TopicId: |\"topicId\":\"|Cluster ID: |\"directoryId\": \"|ClusterId: +)" + UUID, "$1<uuid>"},
         // Columns are as wide as what stands in them.
         {" +\t", "\t"},
         {" +$", ""},
         // kafka-metadata-quorum describe: who leads the quorum is not decided by the steps.
         {"^(LeaderId|LeaderEpoch|HighWatermark|MaxFollowerLag|MaxFollowerLagTimeMs):( +)-?\\d+", "$1:$2<number>"},
         {"^\\d+\t" + UUID + "\t\\d+\t\\d+\t-?\\d+\t-?\\d+\t(\\w+)", "<node>\t<uuid>\t<offset>\t<lag>\t<time>\t<time>\t$1"},
+        // Members of groups
+        {"(\\w)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "$1-<uuid>"},
+        {"\"(commit|expire|currentState)Timestamp\":\\d+", "\"$1Timestamp\":<time>"},
+        // kafka-consumer-groups: who coordinates a group is not decided by the steps.
+        {"host-\\d:9092\\s+\\(\\d\\)", "<node>"},
+        // kafka-consumer-perf-test, kafka-e2e-latency
+        {"(test-group)-\\d+", "$1-<number>"},
+        {"^\\d{4}-[-\\d :]+, \\d{4}-[-\\d :]+, ([\\d.]+), [\\d.]+, (\\d+), .*", "<time>, <time>, $1, <rate>, $2, <rates>"},
+        {"^(\\d+)\t[\\d.]+$", "$1\t<time>"},
+        {"^(Avg latency|Percentiles): .*", "$1: <times>"},
         // kafka-producer-perf-test
         {"(records sent), .*", "$1, <rates>"},
         // kafka-verifiable-producer
@@ -55,8 +65,12 @@ final class Normaliser {
     }
 
     /** The lines of a tool's output. In any order means: each once, sorted, and JSON with one object a line. */
-    List<String> lines(String said, boolean anyOrder) {
+    List<String> lines(String said, boolean anyOrder, boolean isTable) {
         List<String> lines = new ArrayList<>();
+        // Records of __consumer_offsets have no end of line; how many there are depends on how long a consumer was there.
+        if (said.startsWith("{\"key\":{\"type\"")) {
+            said = said.replaceAll("\\}(?=\\{|ERROR)", "}\n").replaceAll("(Processed a total of) \\d+", "$1 <number>");
+        }
         for (String line : (anyOrder ? said.replaceAll("(\\},|\\[)(?=\\{)", "$1\n") : said).split("\n")) {
             if (STACK.matcher(line).matches() || line.isBlank()) {
                 continue;
@@ -65,6 +79,9 @@ final class Normaliser {
                 line = line.replaceAll(address[0], address[1]);
             }
             line = line.replaceAll("127\\.0\\.0\\.1:\\d+", "host:9093").replaceAll(Pattern.quote(nodes) + "/node-(\\d)/[\\w/-]*", "/data/node-$1");
+            if (isTable) {
+                line = line.replaceAll(" {2,}", "  ");
+            }
             for (String[] rule : RULES) {
                 line = line.replaceAll(rule[0], rule[1]);
             }

@@ -28,6 +28,8 @@ public final class Tools {
     private static final int PAUSE_MS = 200;
     /** Replicas that move are there. */
     private static final int MOVE_MS = 3000;
+    /** A tool that stays has begun its work. */
+    private static final int STAY_MS = 5000;
     private static final Map<String, String> MAIN_CLASSES = new LinkedHashMap<>();
 
     static {
@@ -49,6 +51,10 @@ public final class Tools {
         MAIN_CLASSES.put("kafka-producer-perf-test.sh", tools + "ProducerPerformance");
         MAIN_CLASSES.put("kafka-replica-verification.sh", tools + "ReplicaVerificationTool");
         MAIN_CLASSES.put("kafka-consumer-groups.sh", tools + "consumer.group.ConsumerGroupCommand");
+        MAIN_CLASSES.put("kafka-groups.sh", tools + "GroupsCommand");
+        MAIN_CLASSES.put("kafka-verifiable-consumer.sh", tools + "VerifiableConsumer");
+        MAIN_CLASSES.put("kafka-consumer-perf-test.sh", tools + "ConsumerPerformance");
+        MAIN_CLASSES.put("kafka-e2e-latency.sh", tools + "EndToEndLatency");
         MAIN_CLASSES.put("kafka-transactions.sh", tools + "TransactionsCommand");
         MAIN_CLASSES.put("kafka-acls.sh", tools + "AclCommand");
     }
@@ -60,6 +66,7 @@ public final class Tools {
         final StringBuilder input = new StringBuilder();
         boolean anyOrder;
         int endAfterSeconds;
+        int staysForSteps;
 
         Step(String line) {
             this.line = line;
@@ -68,7 +75,12 @@ public final class Tools {
 
         /** Works until somebody ends it, or says its last words in a hook of the virtual machine. */
         boolean isApart() {
-            return endAfterSeconds > 0 || is("kafka-verifiable-producer.sh");
+            return endAfterSeconds > 0 || is("kafka-verifiable-producer.sh") || is("kafka-verifiable-consumer.sh");
+        }
+
+        /** Its columns are as wide as what stands in them. */
+        boolean isTable() {
+            return is("kafka-consumer-groups.sh") || is("kafka-groups.sh");
         }
 
         boolean is(String word) {
@@ -87,6 +99,8 @@ public final class Tools {
     private final Path nodes;
     private final String nodeScript;
     private final List<Runnable> atExit = new ArrayList<>();
+    /** What runs beside the steps, by the number of steps that are still to be run with it. */
+    private final Map<Process, Integer> beside = new LinkedHashMap<>();
     private volatile Integer exitCode;
     private ByteArrayOutputStream said = new ByteArrayOutputStream();
     private volatile int saidBeforeExit;
@@ -124,6 +138,8 @@ public final class Tools {
                 last.anyOrder = true;
             } else if (line.startsWith("end after: ")) {
                 last.endAfterSeconds = Integer.parseInt(line.substring(11).replace(" s", ""));
+            } else if (line.startsWith("stays for: ")) {
+                last.staysForSteps = Integer.parseInt(line.substring(11).replace(" steps", ""));
             } else {
                 steps.add(new Step(line));
             }
@@ -154,15 +170,32 @@ public final class Tools {
             transcript.append("$ ").append(step.line).append('\n');
             if (step.is("node")) {
                 moveNode(step.words.get(1), step.words.get(2));
+            } else if (step.staysForSteps > 0) {
+                Process process = start(step, ProcessBuilder.Redirect.DISCARD);
+                beside.put(process, step.staysForSteps + 1);
+                Thread.sleep(STAY_MS);
+                transcript.append(process.isAlive() ? "stays\n" : "exit " + process.exitValue() + "\n");
             } else {
                 String said = step.isApart() ? runApart(step) : runHere(step);
-                for (String line : new Normaliser(bootstrap, nodes).lines(said, step.anyOrder)) {
+                for (String line : new Normaliser(bootstrap, nodes).lines(said, step.anyOrder, step.isTable())) {
                     transcript.append("  ").append(line).append('\n');
                 }
                 transcript.append(exitCode == null ? "not ended\n" : "exit " + exitCode + "\n");
             }
             Files.writeString(out, transcript);
-            Thread.sleep(step.words.contains("--execute") ? MOVE_MS : PAUSE_MS);
+            endWhatHasStayed();
+            Thread.sleep(step.is("kafka-reassign-partitions.sh") && step.words.contains("--execute") ? MOVE_MS : PAUSE_MS);
+        }
+    }
+
+    private void endWhatHasStayed() throws Exception {
+        beside.replaceAll((process, steps) -> steps - 1);
+        List<Process> over = beside.keySet().stream().filter(process -> beside.get(process) == 0).toList();
+        // All at once: who is left alone reads on with another generation.
+        over.forEach(Process::destroy);
+        for (Process process : over) {
+            process.waitFor();
+            beside.remove(process);
         }
     }
 
@@ -263,14 +296,18 @@ public final class Tools {
         }
     }
 
-    /** In a process of its own, which is ended after its time. */
-    private String runApart(Step step) throws Exception {
+    private Process start(Step step, ProcessBuilder.Redirect output) throws IOException {
         List<String> command = new ArrayList<>(List.of(ProcessHandle.current().info().command().orElse("java"),
                 "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp", System.getProperty("java.class.path"),
                 "-Dlog4j2.configurationFile=" + System.getProperty("log4j2.configurationFile"), mainClass(step)));
         command.addAll(arguments(step));
+        return new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(output).start();
+    }
+
+    /** In a process of its own, which is ended after its time. */
+    private String runApart(Step step) throws Exception {
         Path said = Files.createTempFile("tool", ".said");
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(said.toFile()).start();
+        Process process = start(step, ProcessBuilder.Redirect.to(said.toFile()));
         int seconds = step.endAfterSeconds > 0 ? step.endAfterSeconds : STEP_SECONDS_MAX;
         exitCode = process.waitFor(seconds, TimeUnit.SECONDS) ? process.exitValue() : null;
         process.destroy();

@@ -17,7 +17,7 @@ command -v java > /dev/null || { missing "every case" "there is no java"; exit 0
 
 configure
 # As kafka.sh has it: what is said outright is shown as a setting of the broker.
-for id in 1 2 3; do printf 'min.insync.replicas=2\ndefault.replication.factor=3\n' >> "$SCRATCH/node-$id/server.properties"; done
+for id in 1 2 3; do printf 'min.insync.replicas=2\ndefault.replication.factor=3\noffsets.topic.num.partitions=1\n' >> "$SCRATCH/node-$id/server.properties"; done
 start_all
 if run_steps "$node_sh" "$SCRATCH/seedlog.txt" 2> "$SCRATCH/run.log"; then
   [ -z "${UPDATE:-}" ] || cp "$SCRATCH/seedlog.txt" "$here/seedlog.txt"

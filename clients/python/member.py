@@ -1,0 +1,49 @@
+"""librdkafka's member of a group, while nodes go away.
+
+    member.py GROUP TOPIC OUT STOP      $BOOTSTRAP names the nodes
+
+Reads until the file STOP is there: a line of OUT for each record, "PARTITION OFFSET VALUE". It commits behind each poll; what is
+refused meanwhile is read again by whoever gets the partition.
+"""
+
+import os
+import sys
+
+from confluent_kafka import Consumer, KafkaException
+
+COMMON = {
+    "bootstrap.servers": os.environ["BOOTSTRAP"],
+    "reconnect.backoff.max.ms": 500,
+    "socket.timeout.ms": 10_000,
+    "log_level": 2,
+}
+OPTIONS = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "fetch.wait.max.ms": 50,
+    "session.timeout.ms": 6_000,
+    "heartbeat.interval.ms": 100,
+    "partition.assignment.strategy": "range",
+}
+
+
+def main():
+    group, topic, path, stop = sys.argv[1:]
+    consumer = Consumer(COMMON | OPTIONS | {"group.id": group})
+    consumer.subscribe([topic])
+    with open(path, "w", encoding="utf-8") as out:
+        while not os.path.exists(stop):
+            # Errors are those of nodes that are away.
+            records = [message for message in consumer.consume(1_000, 0.1) if not message.error()]
+            for message in records:
+                print(message.partition(), message.offset(), message.value().decode(), file=out)
+            out.flush()
+            if records:
+                try:
+                    consumer.commit(asynchronous=False)
+                except KafkaException:
+                    continue
+    consumer.close()
+
+
+main()
