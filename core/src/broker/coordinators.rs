@@ -265,9 +265,9 @@ impl Broker {
             return;
         }
         let now = self.now;
-        while let Some(effects) =
-            self.coordinators.groups_mut(partition).and_then(|groups| groups.on_due(now))
-        {
+        for _ in 0..LOOKED_AT_MAX {
+            let groups = self.coordinators.groups_mut(partition);
+            let Some(effects) = groups.and_then(|groups| groups.on_due(now)) else { break };
             self.apply(partition, effects, out);
         }
         self.arm_groups(partition);

@@ -10,10 +10,10 @@
 //! followers as well, so that none goes back with a change of leaders.
 
 use super::Broker;
-use super::find_coordinator::is_internal;
 use super::journal::Deferred;
 use super::waits::{Answer, WaitPart};
 use crate::errors::ErrorCode;
+use crate::group::is_internal;
 use crate::ids::{ConnId, NodeId, Offset, PartitionIndex, RequestNumber, TopicPartition};
 use crate::output::Outputs;
 use crate::peer::PeerBody;

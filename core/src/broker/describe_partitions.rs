@@ -4,6 +4,7 @@ use super::Broker;
 use crate::cluster::decide::check_topic_name;
 use crate::cluster::image::{PartitionImage, TopicImage};
 use crate::errors::ErrorCode;
+use crate::group::is_internal;
 use crate::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use crate::output::Outputs;
 use crate::wire::describe_topic_partitions::{
@@ -90,6 +91,7 @@ impl Broker {
         DescribeTopicPartitionsResponseTopic {
             name: Some(topic.name.as_str().into()),
             topic_id,
+            is_internal: is_internal(&topic.name),
             partitions: partitions
                 .map(|(index, partition)| self.describe_partition(index, partition))
                 .collect(),

@@ -1,6 +1,7 @@
 //! FindCoordinator: which broker keeps a group. The first one to ask has the groups' topic created.
 
 use super::Broker;
+use crate::cluster::decide::REPLICATION_FACTOR;
 use crate::door::{ClientBody, ClientRequest};
 use crate::errors::ErrorCode;
 use crate::group::{OFFSETS_TOPIC, group_partition};
@@ -8,20 +9,13 @@ use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition};
 use crate::output::Outputs;
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::find_coordinator::Coordinator;
-use crate::wire::{CreateTopicsRequest, FindCoordinatorRequest, FindCoordinatorResponse, Response, Str};
+use crate::wire::{FindCoordinatorRequest, FindCoordinatorResponse, Response, Str};
 use alloc::string::ToString;
 
-/// Replicas of the groups' topic, in a cluster that has as many brokers.
-const REPLICATION_FACTOR: usize = 3;
 /// The request names many keys from this version on (KIP-699).
 const LISTS_FROM: i16 = 4;
 /// The key is a group's id.
 const GROUP: i8 = 0;
-
-/// A topic that brokers keep for themselves: clients read it and do not write to it.
-pub(super) fn is_internal(topic: &str) -> bool {
-    topic == OFFSETS_TOPIC
-}
 
 impl Broker {
     pub(super) fn on_find_coordinator(
@@ -34,24 +28,18 @@ impl Broker {
         let ClientBody::FindCoordinator(find) = &request.body else {
             unreachable!("the caller looked at the body")
         };
-        let is_missing = self.committed.topic_named(OFFSETS_TOPIC).is_none();
-        let may_create = self.metadata_refusal().is_none() && !self.disk_is_full && self.has_room_to_wait();
-        match self.offsets_topic() {
-            Some(topic) if find.key_type == GROUP && is_missing && may_create => {
-                let create =
-                    CreateTopicsRequest { topics: alloc::vec![topic], timeout_ms: 0, validate_only: false };
-                if self.controller.is_some() {
-                    self.create_then_describe(conn, number, &create, request, out);
-                } else {
-                    self.forward_creation(conn, number, create, request, out);
-                }
-            }
-            Some(_) | None => self.tell_coordinator(conn, number, request.api_version, find, out),
+        let creates = find.key_type == GROUP
+            && self.committed.topic_named(OFFSETS_TOPIC).is_none()
+            && self.metadata_refusal().is_none()
+            && !self.disk_is_full;
+        match creates.then(|| self.offsets_topic()).flatten() {
+            Some(topic) => self.create_first(conn, number, alloc::vec![topic], request, out),
+            None => self.tell_coordinator(conn, number, request.api_version, find, out),
         }
     }
 
     /// The groups' topic as it is created; `None`: there are not enough brokers for it yet.
-    fn offsets_topic(&self) -> Option<CreatableTopic> {
+    pub(super) fn offsets_topic(&self) -> Option<CreatableTopic> {
         let settings = &self.config.groups;
         let brokers = self.committed.brokers();
         let active = brokers.values().filter(|broker| broker.is_active()).count();

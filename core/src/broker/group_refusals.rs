@@ -15,6 +15,9 @@ use crate::wire::{
     Response, Str, SyncGroupResponse,
 };
 
+/// OffsetFetch asks for many groups from this version on (KIP-709).
+pub(super) const MANY_GROUPS_FROM: i16 = 8;
+
 /// The answer to a request to one group whose coordinator cannot be asked. Where clients know no better, it is what Kafka says.
 pub(super) fn refuse_for_one(request: &GroupRequest, version: i16, code: ErrorCode) -> Response {
     match (request, code) {
@@ -89,11 +92,10 @@ fn refuse_commit(request: &OffsetCommitRequest, code: ErrorCode) -> OffsetCommit
 
 /// The code is each group's from version 8 on, the request's from 2 on, and each partition's before.
 fn refuse_offsets(request: &OffsetFetchRequest, version: i16, code: ErrorCode) -> OffsetFetchResponse {
-    const GROUPS_FROM: i16 = 8;
     const WHOLE_CODE_FROM: i16 = 2;
     let error_code = code.code();
     let none = OffsetFetchResponse::default();
-    if version >= GROUPS_FROM {
+    if version >= MANY_GROUPS_FROM {
         let groups = request.groups.iter().map(|group| OffsetFetchResponseGroup {
             group_id: group.group_id.detached(),
             error_code,

@@ -3,7 +3,7 @@
 
 use super::Broker;
 use super::coordinators::Parked;
-use super::group_refusals::{refuse, refuse_for_many, refuse_for_one};
+use super::group_refusals::{MANY_GROUPS_FROM, refuse, refuse_for_many, refuse_for_one};
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
 use crate::group::{Caller, CommitTopic, Effects, FetchTopic, Groups};
@@ -26,8 +26,6 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// OffsetFetch asks for many groups from this version on (KIP-709).
-const MANY_GROUPS_FROM: i16 = 8;
 /// Requests name topics by id from this version of OffsetCommit and OffsetFetch on (KIP-848).
 const BY_ID_FROM: i16 = 10;
 

@@ -1,12 +1,12 @@
 //! What is said of topics and brokers: Metadata, DescribeCluster, ApiVersions.
 
-use super::find_coordinator::is_internal;
 use super::{Broker, features};
 use crate::cluster::decide::check_topic_name;
 use crate::cluster::image::TopicImage;
 use crate::config::AdvertisedListener;
 use crate::door::{ClientBody, ClientRequest};
 use crate::errors::ErrorCode;
+use crate::group::is_internal;
 use crate::ids::{ConnId, NodeId, RequestNumber, Uuid};
 use crate::output::Outputs;
 use crate::wire::api_versions::ApiVersion;
@@ -39,7 +39,19 @@ impl Broker {
             self.describe_for(conn, number, &request, out);
             return;
         }
-        let create = CreateTopicsRequest { topics: create, timeout_ms: 0, validate_only: false };
+        self.create_first(conn, number, create, request, out);
+    }
+
+    /// Has topics created, here or by the controller, and answers the request with what there is then.
+    pub(super) fn create_first(
+        &mut self,
+        conn: ConnId,
+        number: RequestNumber,
+        topics: Vec<CreatableTopic>,
+        request: ClientRequest,
+        out: &mut Outputs,
+    ) {
+        let create = CreateTopicsRequest { topics, timeout_ms: 0, validate_only: false };
         if self.controller.is_some() {
             self.create_then_describe(conn, number, &create, request, out);
         } else {
@@ -76,11 +88,16 @@ impl Broker {
         let named = request.topics.iter().flatten().filter_map(|topic| topic.name.clone());
         named
             .filter(|name| self.committed.topic_named(name).is_none())
-            .map(|name| CreatableTopic {
-                name,
-                num_partitions: -1,
-                replication_factor: -1,
-                ..CreatableTopic::default()
+            .filter_map(|name| {
+                if is_internal(&name) {
+                    return self.offsets_topic();
+                }
+                Some(CreatableTopic {
+                    name,
+                    num_partitions: -1,
+                    replication_factor: -1,
+                    ..CreatableTopic::default()
+                })
             })
             .collect()
     }

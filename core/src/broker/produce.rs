@@ -1,11 +1,11 @@
 //! Produce: append, wait for what `acks` asks for, answer.
 
 use super::Broker;
-use super::find_coordinator::is_internal;
 use super::waits::{Answer, WaitPart};
 use crate::cluster::topic_config::TopicSettings;
 use crate::door::{Acks, Produce, ProducePartition, ProduceTopic};
 use crate::errors::ErrorCode;
+use crate::group::is_internal;
 use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition, Uuid};
 use crate::log::AppendError;
 use crate::output::{Output, Outputs};

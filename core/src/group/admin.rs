@@ -3,7 +3,7 @@
 use super::classic::{Classic, Phase};
 use super::records::GroupRecord;
 use super::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
-use super::{Effects, Group, Groups};
+use super::{Effects, Group, Groups, offsets};
 use crate::errors::ErrorCode;
 use crate::replica::WaiterId;
 use crate::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
@@ -112,8 +112,8 @@ impl Groups {
                 } else if subscribed.contains(&topic.name) {
                     ErrorCode::GroupSubscribedToTopic
                 } else {
-                    let is_it = |name: &Str, at: i32| *name == topic.name && at == index;
-                    records.extend(group.offsets.tombstones(&id, |name, at, _| is_it(name, at)));
+                    let held = group.offsets.get(&topic.name, index);
+                    records.extend(held.map(|_| offsets::tombstone(&id, &topic.name.detached(), index)));
                     ErrorCode::None
                 };
                 OffsetDeleteResponsePartition { partition_index: index, error_code: code.code() }

@@ -39,6 +39,11 @@ use records::{GroupMetadataKey, GroupMetadataValue, GroupRecord};
 /// The name of the topic that holds the groups.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// A topic that brokers keep for themselves: clients read it and do not write to it, and nothing of it is too old or too much.
+pub(crate) fn is_internal(topic: &str) -> bool {
+    topic == OFFSETS_TOPIC
+}
+
 /// Which of so many partitions keeps a group: that of Java's `hashCode`, as in Kafka, so that its tools find it.
 #[must_use]
 pub fn group_partition(group: &str, partitions: usize) -> usize {
@@ -84,7 +89,8 @@ pub struct Groups {
     settings: GroupSettings,
     groups: BTreeMap<Str, Group>,
     deadlines: Timers<Deadline>,
-    held: Held,
+    /// Bytes that members of all groups take.
+    member_bytes: usize,
     /// Nothing is forgotten before: members of a group that was about to begin, of which the log does not know, come again.
     grace_until: MonoMs,
     /// The end of the last record by which something vanished: that there is no such group rests on it.
@@ -106,13 +112,6 @@ struct Group {
     rests_on: Offset,
 }
 
-/// What all members of all groups take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Held {
-    members: usize,
-    bytes: usize,
-}
-
 /// What a group waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Deadline {
@@ -130,7 +129,7 @@ struct Turn<'a> {
     now: Now,
     settings: &'a GroupSettings,
     deadlines: &'a mut Timers<Deadline>,
-    held: &'a mut Held,
+    member_bytes: &'a mut usize,
     effects: &'a mut Effects,
 }
 
@@ -177,7 +176,7 @@ impl Groups {
             settings,
             groups: BTreeMap::new(),
             deadlines: Timers::default(),
-            held: Held::default(),
+            member_bytes: 0,
             grace_until: MonoMs::default(),
             removed_at: Offset::ZERO,
             has_gaps: false,
@@ -231,21 +230,12 @@ impl Groups {
     pub fn on_loaded(&mut self, now: Now) {
         self.grace_until = now.mono + self.settings.new_member_timeout_ms;
         self.groups.retain(|_, group| group.written.is_some() || !group.offsets.is_empty());
-        let mut effects = Effects::default();
-        for (id, group) in &mut self.groups {
-            let mut turn = Turn {
-                id,
-                now,
-                settings: &self.settings,
-                deadlines: &mut self.deadlines,
-                held: &mut self.held,
-                effects: &mut effects,
-            };
-            if let Some(written) = &group.written {
-                group.classic = Classic::restored(written, &mut turn);
-            }
+        let written: Vec<(Str, GroupMetadataValue)> =
+            self.groups.iter().filter_map(|(id, group)| Some((id.clone(), group.written.clone()?))).collect();
+        for (id, written) in written {
+            let effects = self.at(&id, now, |classic, turn| *classic = Classic::restored(&written, turn));
+            assert!(effects.records.is_empty() && effects.answers.is_empty(), "a load has no consequences");
         }
-        assert!(effects == Effects::default(), "nobody waits and nothing is written when a log is loaded");
     }
 
     /// When something is due.
@@ -287,12 +277,6 @@ impl Groups {
         })
     }
 
-    /// How many groups there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.groups.len()
-    }
-
     /// There is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -302,13 +286,13 @@ impl Groups {
     /// Members of all groups.
     #[must_use]
     pub fn members(&self) -> usize {
-        self.held.members
+        self.groups.values().map(|group| group.classic.members.len()).sum()
     }
 
     /// Bytes that members told of themselves.
     #[must_use]
     pub fn member_bytes(&self) -> usize {
-        self.held.bytes
+        self.member_bytes
     }
 
     /// Something happens to a group's members. The group must exist, or nothing happens.
@@ -320,7 +304,7 @@ impl Groups {
             now,
             settings: &self.settings,
             deadlines: &mut self.deadlines,
-            held: &mut self.held,
+            member_bytes: &mut self.member_bytes,
             effects: &mut effects,
         };
         event(&mut group.classic, &mut turn);

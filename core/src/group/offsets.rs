@@ -99,11 +99,15 @@ impl Offsets {
         group: &'a Str,
         mut goes: impl FnMut(&Str, i32, &Committed) -> bool + 'a,
     ) -> impl Iterator<Item = GroupRecord> + 'a {
-        self.iter().filter(move |&(topic, index, it)| goes(topic, index, it)).map(|(topic, partition, _)| {
-            let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition };
-            GroupRecord::Offset(key, None)
-        })
+        let going = self.iter().filter(move |&(topic, index, it)| goes(topic, index, it));
+        going.map(|(topic, partition, _)| tombstone(group, topic, partition))
     }
+}
+
+/// Nothing is committed for a partition any more.
+pub(super) fn tombstone(group: &Str, topic: &Str, partition: i32) -> GroupRecord {
+    let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition };
+    GroupRecord::Offset(key, None)
 }
 
 impl Committed {
@@ -146,20 +150,12 @@ impl Groups {
     ) -> Effects {
         let id = request.group_id.detached();
         let decided = self.decide_offset_commit(now, &id, request, topics);
-        let mut effects = Effects { group: id.clone(), ..Effects::default() };
-        effects.answers.push((ticket, decided.response.into()));
-        effects.records = decided.records;
-        if decided.is_of_member
-            && let Some(group) = self.groups.get(&id)
-        {
+        if decided.is_of_member {
             // A commit is a sign of life.
             let member = request.member_id.detached();
-            let deadline = super::Deadline::Session(id, member.clone());
-            if let Some(session_ms) = group.classic.session_ms_of(&member) {
-                self.deadlines.arm(now.mono + session_ms, deadline);
-            }
+            self.at(&id, now, |classic, turn| classic.arm_session(&member, turn));
         }
-        effects
+        Effects { records: decided.records, ..Effects::answer(id, ticket, decided.response) }
     }
 
     fn decide_offset_commit(

@@ -137,21 +137,27 @@ fn what_is_not_written_yet_comes_back_only_where_reads_run_ahead() {
     });
 }
 
+/// A node with so many batches in one partition, on the disk only: in the journal or in segments.
+async fn uncached(dir: &Path, batches: usize, in_segments: bool) -> Node<impl Disk> {
+    let mut options = options(dir);
+    options.tail_cache_bytes = 0;
+    let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+    node.create_topic(1, 1);
+    append(&mut node, partition(1, 0), batches);
+    node.sync().await;
+    if in_segments {
+        node.take_snapshot().await;
+    }
+    node
+}
+
 #[test]
 fn a_read_that_a_cut_overtakes_gives_what_was_there_and_later_ones_what_is() {
     run(async {
         for in_segments in [false, true] {
             let dir = tempfile::tempdir().expect("a folder");
-            let mut options = options(dir.path());
-            options.tail_cache_bytes = 0;
-            let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
-            node.create_topic(1, 1);
             let p = partition(1, 0);
-            append(&mut node, p, 20);
-            node.sync().await;
-            if in_segments {
-                node.take_snapshot().await;
-            }
+            let mut node = uncached(dir.path(), 20, in_segments).await;
             let (before, boundaries) = (node.model.partitions[&p].clone(), node.boundaries(p));
             let (op, from) = (node.op(), boundaries[3]);
             node.store.read_batches(op, node.extent(p, from, 1 << 20));
@@ -195,18 +201,9 @@ fn damaged_batches_do_not_come_back_and_are_told_of() {
     run(async {
         for in_segments in [false, true] {
             let dir = tempfile::tempdir().expect("a folder");
-            let mut options = options(dir.path());
-            options.tail_cache_bytes = 0;
-            let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
-            node.create_topic(1, 1);
             let p = partition(1, 0);
-            append(&mut node, p, 100);
-            node.sync().await;
-            let mut folder = dir.path().to_owned();
-            if in_segments {
-                node.take_snapshot().await;
-                folder.push(p.to_string());
-            }
+            let mut node = uncached(dir.path(), 100, in_segments).await;
+            let folder = if in_segments { dir.path().join(p.to_string()) } else { dir.path().to_owned() };
             let written = node.model.partitions[&p].clone();
             spoil(&folder, &written[60]);
             let mut intact = 0;

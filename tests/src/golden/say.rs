@@ -316,11 +316,12 @@ fn paged_lines(topic: &DescribeTopicPartitionsResponseTopic) -> Vec<String> {
         [] => "none".to_owned(),
         nodes => nodes.iter().map(i32::to_string).collect::<Vec<_>>().join(" "),
     };
+    let internal = if topic.is_internal { ", internal" } else { "" };
     let line = |part: &DescribeTopicPartitionsResponsePartition| {
         let elr = part.eligible_leader_replicas.as_deref().unwrap_or_default();
         let leader = if part.leader_id < 0 { "none".to_owned() } else { part.leader_id.to_string() };
         format!(
-            "{name}-{}: leader {leader}, ISR {}, ELR {}, offline {}",
+            "{name}-{}: leader {leader}, ISR {}, ELR {}, offline {}{internal}",
             part.partition_index,
             list(&part.isr_nodes),
             list(elr),

@@ -9,7 +9,7 @@ use crate::cluster::image::Image;
 use crate::cluster::records::MetadataRecord;
 use crate::config::Config;
 use crate::errors::ErrorCode;
-use crate::group::OFFSETS_TOPIC;
+use crate::group::is_internal;
 use crate::ids::NodeId;
 use crate::wire::create_partitions::{CreatePartitionsTopic, CreatePartitionsTopicResult};
 use crate::wire::{CreatePartitionsRequest, CreatePartitionsResponse, Str};
@@ -79,7 +79,7 @@ fn decide_one(
         let why = "This server does not host this topic-partition.";
         return Err((ErrorCode::UnknownTopicOrPartition, why.to_string()));
     };
-    if topic.name == OFFSETS_TOPIC {
+    if is_internal(&topic.name) {
         // A group is kept in the partition that its name and their number give: in another one nothing is known of it.
         let why = "Groups would be looked for where they are not kept.";
         return Err((ErrorCode::InvalidTopicException, why.to_string()));

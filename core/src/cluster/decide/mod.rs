@@ -32,7 +32,7 @@ pub use elections::{decide_elect_leaders, decide_rebalance};
 pub use partitions::{AlterRefusal, decide_alter_partition};
 pub use producer_ids::{PRODUCER_ID_BLOCK, decide_producer_ids};
 pub use reassignments::{decide_alter_partition_reassignments, list_partition_reassignments};
-pub(crate) use topics::TOPIC_NAME_BYTES_MAX;
+pub(crate) use topics::{REPLICATION_FACTOR, TOPIC_NAME_BYTES_MAX};
 pub(crate) use topics::{check_topic_name, normalized};
 pub use topics::{decide_create_topics, decide_delete_topics};
 

@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 pub(crate) const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Replicas that a topic has without being told, in a cluster that has as many brokers.
-const REPLICATION_FACTOR: usize = 3;
+pub(crate) const REPLICATION_FACTOR: usize = 3;
 
 /// A refusal: Kafka's code and a sentence.
 pub(super) type Refusal = (ErrorCode, String);

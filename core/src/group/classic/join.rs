@@ -242,11 +242,11 @@ impl Classic {
             return;
         }
         if let Some(member) = self.members.get_mut(id) {
-            turn.held.bytes -= member.bytes();
+            *turn.member_bytes -= member.bytes();
             member.protocols = join.member.protocols;
             member.rebalance_timeout_ms = join.member.rebalance_timeout_ms;
             member.session_timeout_ms = join.member.session_timeout_ms;
-            turn.held.bytes += member.bytes();
+            *turn.member_bytes += member.bytes();
             if let Some(earlier) = member.joining.replace(join.ticket) {
                 // It asks twice: the first time it did not wait for the answer.
                 turn.answer(earlier, refused(id, ErrorCode::RebalanceInProgress));

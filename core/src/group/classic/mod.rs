@@ -106,6 +106,9 @@ impl Classic {
             ..Self::default()
         };
         for member in &written.members {
+            if restored.members.contains_key(&member.member_id) {
+                continue; // Nobody writes such a record; one is no reason to end.
+            }
             restored.insert(member.member_id.clone(), Member::restored(member, &protocol), turn);
             restored.arm_session(&member.member_id, turn);
         }
@@ -159,8 +162,7 @@ impl Classic {
     }
 
     fn insert(&mut self, id: Str, member: Member, turn: &mut Turn<'_>) {
-        turn.held.members += 1;
-        turn.held.bytes += member.bytes();
+        *turn.member_bytes += member.bytes();
         if let Some(instance_id) = &member.instance_id {
             self.statics.insert(instance_id.clone(), id.clone());
         }
@@ -176,8 +178,7 @@ impl Classic {
         turn.disarm_session(id);
         self.unsynced.remove(id);
         let member = self.members.remove(id)?;
-        turn.held.members -= 1;
-        turn.held.bytes -= member.bytes();
+        *turn.member_bytes -= member.bytes();
         if let Some(instance_id) = &member.instance_id
             && self.statics.get(instance_id) == Some(id)
         {
@@ -190,7 +191,7 @@ impl Classic {
     }
 
     fn insert_pending(&mut self, id: Str, turn: &mut Turn<'_>) {
-        turn.held.bytes += MEMBER_BYTES;
+        *turn.member_bytes += MEMBER_BYTES;
         let is_new = self.pending.insert(id);
         assert!(is_new, "an id is given out once");
     }
@@ -199,21 +200,16 @@ impl Classic {
     fn take_pending(&mut self, id: &str, turn: &mut Turn<'_>) -> bool {
         let was_pending = self.pending.remove(id);
         if was_pending {
-            turn.held.bytes -= MEMBER_BYTES;
+            *turn.member_bytes -= MEMBER_BYTES;
         }
         was_pending
     }
 
     /// A member has a whole session from here on.
-    fn arm_session(&self, id: &Str, turn: &mut Turn<'_>) {
+    pub(super) fn arm_session(&self, id: &Str, turn: &mut Turn<'_>) {
         if let Some(member) = self.members.get(id) {
             turn.arm_session(id, member.session_ms());
         }
-    }
-
-    /// A member's session, in ms.
-    pub(super) fn session_ms_of(&self, id: &str) -> Option<u64> {
-        self.members.get(id).map(Member::session_ms)
     }
 
     /// How long the slowest member may take to join again, in ms.

@@ -97,6 +97,7 @@ impl Classic {
             self.arm_session(id, turn);
         }
         self.unsynced.extend(ids);
+        // G7: nobody looks whether the leader ever assigns.
         if exhibit!(G7, true, false) {
             turn.arm_sync(self.rebalance_ms());
         }
