@@ -7,6 +7,7 @@ use seedlog_sim::cli::row;
 use seedlog_sim::judges::Enabled;
 use seedlog_sim::plan::{Plan, Role, Scenario};
 use seedlog_sim::run::{hush_panics, run_plan};
+use std::panic::take_hook;
 use std::path::Path;
 use std::process::Command;
 
@@ -34,7 +35,7 @@ const KEPT: [(Exhibit, u64); 18] = [
 
 /// The same, with all that a plan has now but for those who mean harm.
 const KEPT_OF_GROUPS: [(Exhibit, u64); 4] =
-    [(Exhibit::G2, 266), (Exhibit::G3, 6), (Exhibit::G6, 235), (Exhibit::G7, 24)];
+    [(Exhibit::G2, 751), (Exhibit::G3, 6), (Exhibit::G6, 235), (Exhibit::G7, 24)];
 
 #[test]
 fn each_exhibit_is_found_by_its_judge() {
@@ -45,22 +46,33 @@ fn each_exhibit_is_found_by_its_judge() {
         (exhibit, plan)
     });
     let of_groups = KEPT_OF_GROUPS.map(|(exhibit, seed)| (exhibit, Plan::draw(Scenario::Standard, seed)));
-    for (exhibit, plan) in older.into_iter().chain(of_groups) {
-        let seed = plan.seed;
-        let judges = row(exhibit.name()).expect("every exhibit has its row").judges;
-        let plan = Plan { hostile: None, ..plan };
-        switch(Some(exhibit));
-        let found = run_plan(plan.clone(), Enabled::only(judges), false).verdict;
-        switch(None);
-        let clean = run_plan(plan, Enabled::all(), false).verdict;
-        let verdict = found.unwrap_or_else(|| {
-            panic!(
-                "{0} is not found in seed {seed}: `cargo sim run --exhibit {0} --seeds 0..2000`",
-                exhibit.name()
-            )
-        });
-        assert!(judges.contains(&verdict.judge), "{}: {verdict}", exhibit.name());
-        assert_eq!(clean, None, "seed {seed} without {}", exhibit.name());
+    let wrong: Vec<String> =
+        older.into_iter().chain(of_groups).filter_map(|(exhibit, plan)| wrong(exhibit, plan).err()).collect();
+    // A run that goes wrong is to be silent, this test is not.
+    let _ = take_hook();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with one kept seed, if anything is.
+fn wrong(exhibit: Exhibit, plan: Plan) -> Result<(), String> {
+    let (name, seed) = (exhibit.name(), plan.seed);
+    let judges = row(name).expect("every exhibit has its row").judges;
+    let plan = Plan { hostile: None, ..plan };
+    switch(Some(exhibit));
+    let found = run_plan(plan.clone(), Enabled::only(judges), false).verdict;
+    switch(None);
+    match found {
+        None => {
+            return Err(format!(
+                "{name} is not found in seed {seed}: `cargo sim run --exhibit {name} --seeds 0..2000`"
+            ));
+        }
+        Some(verdict) if !judges.contains(&verdict.judge) => return Err(format!("{name}: {verdict}")),
+        Some(_) => {}
+    }
+    match run_plan(plan, Enabled::all(), false).verdict {
+        None => Ok(()),
+        Some(verdict) => Err(format!("seed {seed} without {name}: {verdict}")),
     }
 }
 
