@@ -2,6 +2,7 @@
 
 use crate::group::GroupSettings;
 use crate::ids::{NodeId, Uuid};
+use crate::log::CompactionRules;
 use crate::settings::BrokerSetting;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -23,6 +24,35 @@ pub enum FlushMode {
     Always,
     /// After the write; the driver syncs at an interval of its own.
     Interval,
+}
+
+/// `cleanup.policy`: what becomes of old records. Neither: they stay for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// The last record of each key is kept.
+    pub compact: bool,
+    /// Whole segments go by age and size.
+    pub delete: bool,
+}
+
+impl CleanupPolicy {
+    /// Reads Kafka's list of words.
+    #[must_use]
+    pub fn parse(words: &str) -> Self {
+        let has = |wanted| words.split(',').any(|word| word.trim() == wanted);
+        Self { compact: has("compact"), delete: has("delete") }
+    }
+
+    /// The list, as Kafka spells it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match (self.compact, self.delete) {
+            (true, true) => "compact,delete",
+            (true, false) => "compact",
+            (false, true) => "delete",
+            (false, false) => "",
+        }
+    }
 }
 
 /// Defaults of topic settings, from the broker's configuration.
@@ -52,6 +82,10 @@ pub struct TopicDefaults {
     pub retention_ms: i64,
     /// `log.retention.bytes`; below 0 without a limit.
     pub retention_bytes: i64,
+    /// `log.cleanup.policy`.
+    pub cleanup: CleanupPolicy,
+    /// The `log.cleaner` settings that a topic may have its own of.
+    pub compaction: CompactionRules,
 }
 
 /// The core's configuration. Fixed for the life of a [`crate::broker::Broker`].
@@ -99,6 +133,8 @@ pub struct Config {
     pub producer_expiry_check_ms: u64,
     /// `log.retention.check.interval.ms`.
     pub retention_check_ms: u64,
+    /// `log.cleaner.backoff.ms`; `None`: `log.cleaner.enable` is off.
+    pub cleaner_backoff_ms: Option<u64>,
     /// Producers remembered in a partition.
     pub producers_per_partition_max: usize,
     /// Partitions this node may hold.
@@ -221,6 +257,13 @@ impl Config {
                 timestamp_after_ms_max: 3_600_000,
                 retention_ms: 604_800_000,
                 retention_bytes: -1,
+                cleanup: CleanupPolicy { compact: false, delete: true },
+                compaction: CompactionRules {
+                    dirty_ppm_min: 500_000,
+                    lag_ms_min: 0,
+                    lag_ms_max: i64::MAX,
+                    delete_retention_ms: 86_400_000,
+                },
             },
             groups: GroupSettings::default(),
             settings: Vec::new(),
@@ -228,6 +271,7 @@ impl Config {
             producer_id_expiration_ms: 86_400_000,
             producer_expiry_check_ms: 600_000,
             retention_check_ms: 300_000,
+            cleaner_backoff_ms: Some(15_000),
             producers_per_partition_max: 100_000,
             partitions_max: 1_000_000,
             partitions_per_topic_max: 20_000,

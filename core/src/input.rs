@@ -2,6 +2,7 @@
 
 use crate::door::ClientRequest;
 use crate::ids::{ConnId, ListenerId, Lsn, NodeId, Offset, OpId, RequestNumber, TopicPartition};
+use crate::log::CompactionResult;
 use crate::peer::PeerMessage;
 use crate::quorum::voters::VoterChange;
 use crate::records::ProducedBatch;
@@ -74,6 +75,13 @@ pub enum Input {
         /// The batches, as the log has them; [`crate::output::Extent::admit`] checked them. `None`: they cannot be read or
         /// are damaged.
         batches: Option<Vec<ProducedBatch>>,
+    },
+    /// A cleaning pass ended.
+    Compacted {
+        /// The operation, as in [`crate::output::Output::Compact`].
+        op: OpId,
+        /// How.
+        result: CompactionResult,
     },
     /// The sizes of logs are known.
     LogsMeasured {

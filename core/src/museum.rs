@@ -78,10 +78,18 @@ exhibits! {
     D3;
     /// NATS #7038, TigerBeetle #2996: a wiped disk votes under its old id.
     D4;
+    /// KAFKA-4529: a tombstone goes before readers had `delete.retention.ms` to see it.
+    F5;
+    /// KAFKA-3330: what a cleaner did counts for the log that took the place of the one it read.
+    F6;
+    /// Redpanda, compaction of adjacent segments: a start that moved meanwhile shifts what is replaced.
+    F8;
     /// KAFKA-13636: offsets of a group expire while it rebalances.
     G2;
     /// KAFKA-8069: "no time of expiry" is loaded as a time, and long past.
     G3;
+    /// KAFKA-17306: a tombstone of something that is not there ends the load of a group's log.
+    G4;
     /// A zombie commits: nobody looks at its generation.
     G6;
     /// KAFKA-12890: nobody looks whether the leader of a group ever assigns.

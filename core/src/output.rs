@@ -6,7 +6,7 @@
 use crate::cluster::snapshot::Snapshot;
 use crate::ids::{ConnId, Generation, NodeId, Offset, OpId, RequestNumber, TopicPartition, Uuid};
 use crate::journal::Entry;
-use crate::log::Retention;
+use crate::log::{CompactionOrder, Retention};
 use crate::peer::{PeerMessage, admit_batches};
 use crate::records::{BatchHeader, ProducedBatch};
 use crate::wire::Response;
@@ -82,6 +82,16 @@ pub enum Output {
         up_to: Offset,
         /// What is kept.
         retention: Retention,
+    },
+    /// Look whether a log is worth a cleaning pass, make it if so, beside all else that is done, and report with `Compacted`.
+    /// The new segments are on disk then, and the log's once the journal says so: [`Entry::Compacted`]. Until then the old
+    /// ones are, and afterwards until that entry is on disk. New ones that never become the log's are let go with the next
+    /// order. There is one at a time.
+    Compact {
+        /// The operation.
+        op: OpId,
+        /// Which log, and by what rules.
+        order: Box<CompactionOrder>,
     },
     /// Look how large logs are, and how much room there is beside them, and report with `LogsMeasured`.
     MeasureLogs {

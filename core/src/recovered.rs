@@ -8,7 +8,7 @@ use crate::ids::{Lsn, Offset, TopicPartition, Uuid};
 use crate::journal::entry::Located;
 use crate::journal::recovery::{JournalSource, RecoveryError};
 use crate::journal::{AppendEntry, Entry, GroupRef, LsnRange, Plan};
-use crate::log::{Log, ProducerTable, Truncated};
+use crate::log::{Compaction, Log, ProducerTable, Truncated};
 use crate::quorum::log::{MetadataEntry, MetadataLog};
 use crate::records::{BATCH_HEADER_BYTES, BatchHeader};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -238,6 +238,11 @@ impl<'a> Replay<'a> {
                     held.advance_start(*start);
                 }
             }
+            Entry::Compacted { partition, compaction } => {
+                if let Some(held) = self.held(*partition) {
+                    held.compacted(compaction);
+                }
+            }
             Entry::Started { boot, is_doubtful } => {
                 self.state.boot = *boot;
                 if *is_doubtful {
@@ -306,7 +311,8 @@ impl<'a> Replay<'a> {
             | Entry::Dropping { .. }
             | Entry::Trusted { .. }
             | Entry::Damaged { .. }
-            | Entry::LogStart { .. } => unreachable!("the caller took these"),
+            | Entry::LogStart { .. }
+            | Entry::Compacted { .. } => unreachable!("the caller took these"),
         }
         Ok(())
     }
@@ -445,6 +451,19 @@ impl RecoveredPartition {
             self.log.advance_start(start);
             // Only what is committed is deleted.
             self.high_watermark = self.high_watermark.max(start);
+        }
+    }
+
+    fn compacted(&mut self, compaction: &Compaction) {
+        if self.damage.is_some() {
+            return;
+        }
+        if compaction.to > self.log.end() {
+            self.lose(compaction.to);
+        } else {
+            self.log.compacted(compaction.cleaned_to);
+            // Only what is committed is cleaned.
+            self.high_watermark = self.high_watermark.max(compaction.to);
         }
     }
 

@@ -395,7 +395,8 @@ fn of_partition(entry: &Entry, wanted: TopicPartition) -> bool {
         | Entry::Dropping { .. }
         | Entry::Trusted { .. }
         | Entry::Damaged { .. }
-        | Entry::LogStart { .. } => false,
+        | Entry::LogStart { .. }
+        | Entry::Compacted { .. } => false,
     }
 }
 

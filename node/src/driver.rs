@@ -249,6 +249,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             StoreEvent::Durable { written, synced } => Input::Durable { written, synced },
             StoreEvent::ReadDone { op, result } => Input::ReadDone { op, result },
             StoreEvent::BatchesRead { op, batches } => Input::BatchesRead { op, batches },
+            StoreEvent::Compacted { op, result } => Input::Compacted { op, result },
             StoreEvent::LogsMeasured { op, dir } => Input::LogsMeasured { op, dir },
             StoreEvent::StoreDone { op, result } => Input::StoreDone { op, result },
             StoreEvent::Damaged { partition, from } => Input::Damaged { partition, from },
@@ -331,6 +332,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
             Output::FindExpired { op, partition, up_to, retention } => {
                 self.store.find_expired(op, partition, up_to, &retention);
             }
+            Output::Compact { op, order } => self.store.compact(op, *order),
             Output::MeasureLogs { op, partitions } => self.store.measure(op, &partitions),
             Output::Store { op, command } => self.store.command(op, command),
             Output::Halt { reason } => return Some(reason),

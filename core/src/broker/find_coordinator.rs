@@ -60,8 +60,7 @@ impl Broker {
             num_partitions: settings.topic_partitions,
             replication_factor: factor,
             configs: alloc::vec![
-                setting("retention.ms", "-1".to_string()),
-                setting("retention.bytes", "-1".to_string()),
+                setting("cleanup.policy", "compact".to_string()),
                 setting("segment.bytes", settings.topic_segment_bytes.to_string()),
             ],
             ..CreatableTopic::default()

@@ -7,7 +7,7 @@ use crate::ids::{LeaderEpoch, NodeId, Offset, SessionNumber, TopicPartition};
 use crate::museum::exhibit;
 use crate::output::Outputs;
 use crate::peer::{Ack, Append, Mark, OpenAnswer, OpenReply, PeerBody};
-use crate::records::ProducedBatch;
+use crate::records::{ProducedBatch, rest_of_empty};
 use crate::replica::progress::PeerRun;
 use crate::replica::session::{Intake, cut_point};
 use alloc::collections::BTreeSet;
@@ -199,6 +199,9 @@ impl Broker {
             if batch.header.next_offset() <= end {
                 continue;
             }
+            // The leader has cleaned its log since this one was copied.
+            let rest = rest_of_empty(&batch.header, end);
+            let batch = rest.as_ref().unwrap_or(batch);
             // A leader of this epoch stamps no newer one, and what it has lies behind what was checked.
             if batch.header.leader_epoch > append.epoch || !replica.log().follows(&batch.header) {
                 return took;

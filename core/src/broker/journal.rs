@@ -188,7 +188,8 @@ impl Broker {
             | Entry::Dropping { .. }
             | Entry::Trusted { .. }
             | Entry::Damaged { .. }
-            | Entry::LogStart { .. } => 0,
+            | Entry::LogStart { .. }
+            | Entry::Compacted { .. } => 0,
         };
         self.journal.chain = self.journal.chain.with(&entry);
         self.journal_output(Output::Journal { entry, batch: None }, bytes, out)

@@ -9,6 +9,7 @@ use crate::cluster::snapshot::Damage;
 use crate::cluster::topic_config::{TopicConfig, TopicSettings};
 use crate::config::FlushMode;
 use crate::errors::ErrorCode;
+use crate::group::is_internal;
 use crate::ids::{BrokerEpoch, NodeId, Offset, PartitionIndex, TopicPartition, Uuid};
 use crate::journal::Entry;
 use crate::log::SegmentLimits;
@@ -266,6 +267,7 @@ impl Broker {
             self.membership.answered_at = self.now.mono;
             self.arm_producer_expiry();
             self.arm_retention();
+            self.arm_compaction();
             self.arm_group_expiry();
             self.timers.arm(self.now.mono + self.config.timings.broker_beat_ms, Timer::BrokerBeat);
             self.unfinished_drops(out);
@@ -442,8 +444,14 @@ impl Broker {
     /// The settings in force of a partition's topic.
     pub(super) fn topic_settings(&self, partition: TopicPartition) -> TopicSettings {
         let topic = self.committed.topic(partition.topic_id);
-        let settings = topic.map(|topic| topic.config.resolve(&self.config.topic));
-        settings.unwrap_or_else(|| TopicConfig::default().resolve(&self.config.topic))
+        let Some(topic) = topic else { return TopicConfig::default().resolve(&self.config.topic) };
+        let settings = topic.config.resolve(&self.config.topic);
+        if !is_internal(&topic.name) {
+            return settings;
+        }
+        // What is in a topic of the brokers' own goes by its keys, whatever somebody set: a group's offsets may be old and in
+        // force.
+        TopicSettings { retention_ms: None, retention_bytes: None, is_compacted: true, ..settings }
     }
 
     /// Leads or follows no more: who waits here is sent elsewhere (SAFETY R6).

@@ -4,6 +4,7 @@
 //! the timers, and what is done once at the end of a step.
 
 mod access;
+mod compaction;
 mod configs;
 mod controller;
 mod coordinators;
@@ -68,6 +69,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use compaction::CompactionRound;
 use controller::Controller;
 use coordinators::Coordinators;
 use follow::Opening;
@@ -120,6 +122,7 @@ pub struct Broker {
     /// Partitions led here with requests that wait for records to be deleted.
     deleting: BTreeSet<TopicPartition>,
     retention: RetentionRound,
+    compaction: CompactionRound,
     /// Partitions with producers that may expire.
     with_producers: BTreeSet<TopicPartition>,
     conns: BTreeMap<ConnId, Conn>,
@@ -242,6 +245,7 @@ impl Broker {
             Input::Durable { written, synced } => self.on_durable(written, synced, out),
             Input::ReadDone { op, result } => self.on_read_done(op, result, out),
             Input::BatchesRead { op, batches } => self.on_batches_read(op, batches, out),
+            Input::Compacted { op, result } => self.on_compacted(op, result, out),
             Input::LogsMeasured { op, dir } => self.on_logs_measured(op, &dir, out),
             Input::StoreDone { op, result } => self.on_store_done(op, result, out),
             Input::Damaged { partition, from } => self.on_damaged(partition, from, out),
@@ -456,6 +460,7 @@ impl Broker {
                 Timer::Forward(id) => self.give_up_forward(id, out),
                 Timer::Drop(topic_id) => self.drop_files(topic_id, out),
                 Timer::Retention => self.on_retention(out),
+                Timer::Compaction => self.on_compaction(out),
                 Timer::ProducerExpiry => self.on_producer_expiry(out),
                 // What follows writes or asks others to: a run that ends does neither.
                 _ if self.phase != Phase::Running => {}

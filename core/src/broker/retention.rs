@@ -3,7 +3,6 @@
 
 use super::Broker;
 use super::timers::Timer;
-use crate::group::is_internal;
 use crate::ids::{OpId, TopicPartition};
 use crate::input::ReadResult;
 use crate::log::Retention;
@@ -69,12 +68,7 @@ impl Broker {
     }
 
     fn retention_of(&self, partition: TopicPartition) -> Retention {
-        // What is in a topic of the brokers' own goes by its keys, whatever somebody set: a group's offsets may be old and in force.
-        let kept_by = self.committed.topic(partition.topic_id).filter(|topic| !is_internal(&topic.name));
-        let Some(topic) = kept_by else {
-            return Retention { oldest: None, bytes_min: None };
-        };
-        let settings = topic.config.resolve(&self.config.topic);
+        let settings = self.topic_settings(partition);
         let oldest = settings.retention_ms.map(|ms| WallMs(self.now.wall.0.saturating_sub(ms)));
         Retention { oldest, bytes_min: settings.retention_bytes }
     }

@@ -1,5 +1,6 @@
 //! From what recovery left to a broker that serves: registration, new leader epochs, removals that were not finished.
 
+use super::compaction::CompactionRound;
 use super::coordinators::Coordinators;
 use super::follow::Opening;
 use super::founding::Founding;
@@ -80,6 +81,7 @@ impl Broker {
             parts_waits: BTreeMap::new(),
             deleting: BTreeSet::new(),
             retention: RetentionRound::default(),
+            compaction: CompactionRound::default(),
             sessions: Sessions::default(),
             offsets_waits: BTreeMap::new(),
             log_dirs: LogDirs::default(),

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Drop(Uuid),
     /// Logs are looked at for what is too old or too much.
     Retention,
+    /// Compacted logs are looked at.
+    Compaction,
     /// Idle producers are looked for.
     ProducerExpiry,
     /// Voters that are blank look for each other.
@@ -55,6 +57,7 @@ impl Timer {
             Self::Forward(_) => "forward timeout",
             Self::Drop(_) => "retry of a removal",
             Self::Retention => "retention",
+            Self::Compaction => "compaction",
             Self::ProducerExpiry => "producer expiry",
             Self::Founding => "founding",
             Self::Election => "election",

@@ -2,7 +2,9 @@
 
 use crate::cluster::records::Voter;
 use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, ProducerId, TopicPartition, Uuid};
+use crate::log::Compaction;
 use crate::time::WallMs;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +128,13 @@ pub enum Entry {
         /// The new start, which may lie within a batch.
         start: Offset,
     },
+    /// A cleaning pass was made: its segments, which are on disk, take the place of others (SAFETY J8).
+    Compacted {
+        /// The partition.
+        partition: TopicPartition,
+        /// What takes whose place.
+        compaction: Box<Compaction>,
+    },
 }
 
 /// The table's line for one appended batch. Offsets and epoch stand here as well as in the batch's header because the
@@ -179,7 +188,8 @@ impl Entry {
             | Self::Stopped
             | Self::Trusted { .. }
             | Self::Damaged { .. }
-            | Self::LogStart { .. } => false,
+            | Self::LogStart { .. }
+            | Self::Compacted { .. } => false,
         }
     }
 
@@ -203,7 +213,8 @@ impl Entry {
             | Self::Dropping { .. }
             | Self::Trusted { .. }
             | Self::Damaged { .. }
-            | Self::LogStart { .. } => 0,
+            | Self::LogStart { .. }
+            | Self::Compacted { .. } => 0,
         }
     }
 }

@@ -5,12 +5,14 @@
 //! what the journal holds; leader, follower and recovery call the same ones in the same order and get equal logs. No clock
 //! enters: what depends on time was decided before it was journaled.
 
+mod compaction;
 mod epochs;
 mod producers;
 mod retention;
 mod sizes;
 mod snapshot;
 
+pub use compaction::{CompactedSegment, Compaction, CompactionOrder, CompactionResult, CompactionRules};
 pub use epochs::{EpochCache, EpochEnd, EpochStart};
 pub use producers::{BATCHES_KEPT, KeptBatch, ProducerState, ProducerTable, SequenceCheck, UNDO_MAX};
 pub use retention::{Retention, SegmentAge};
@@ -179,6 +181,8 @@ pub struct Log {
     producers: ProducerTable,
     sizes: Sizes,
     active: ActiveSegment,
+    /// The end of what a cleaning pass has been through.
+    cleaned_to: Offset,
 }
 
 // An idle partition may take 1 KiB in the core, replica state included (DESIGN 3).
@@ -202,6 +206,7 @@ impl Log {
             producers: ProducerTable::default(),
             sizes: Sizes::default(),
             active: ActiveSegment::empty(Offset::ZERO),
+            cleaned_to: Offset::ZERO,
         }
     }
 
@@ -261,6 +266,7 @@ impl Log {
             self.active.bytes = self.active.bytes.saturating_sub(cut_bytes);
         }
         self.end = offset;
+        self.cleaned_to = self.cleaned_to.min(offset);
         let producers_undone = self.producers.truncate_to(offset);
         self.assert_bounds();
         if producers_undone { Truncated::Done } else { Truncated::ProducersLost }
@@ -306,6 +312,12 @@ impl Log {
     /// Begins a new segment at the log's end.
     pub fn roll(&mut self) {
         self.active = ActiveSegment::empty(self.end);
+    }
+
+    /// Applies a cleaning pass: below `to` each key stands once at most. Panics when it went past the log's end.
+    pub fn compacted(&mut self, to: Offset) {
+        self.cleaned_to = self.cleaned_to.max(to);
+        self.assert_bounds();
     }
 
     /// Removes producers by a decision that the journal holds (SAFETY R10).
@@ -432,6 +444,12 @@ impl Log {
         self.generation
     }
 
+    /// The end of what a cleaning pass has been through, or 0.
+    #[must_use]
+    pub fn cleaned_to(&self) -> Offset {
+        self.cleaned_to
+    }
+
     /// The leader epochs.
     #[must_use]
     pub fn epochs(&self) -> &EpochCache {
@@ -467,6 +485,7 @@ impl Log {
         assert!(Offset::ZERO <= self.start, "offsets begin at 0");
         assert!(self.start <= self.end, "a log's start is never behind its end");
         assert!(self.active.base <= self.end, "the active segment begins in the log");
+        assert!(self.cleaned_to <= self.end, "what was cleaned is in the log");
     }
 }
 

@@ -27,6 +27,8 @@ pub struct LogSnapshot {
     pub sizes: Sizes,
     /// The segment that is being filled.
     pub active: ActiveSegment,
+    /// The end of what a cleaning pass has been through.
+    pub cleaned_to: Offset,
 }
 
 impl Log {
@@ -41,14 +43,15 @@ impl Log {
             producers: self.producers.clone(),
             sizes: self.sizes.clone(),
             active: self.active,
+            cleaned_to: self.cleaned_to,
         }
     }
 
     /// The log as it was. Panics when the numbers contradict each other: whoever read them has checked their CRC.
     #[must_use]
     pub fn from_snapshot(snapshot: LogSnapshot) -> Self {
-        let LogSnapshot { start, end, generation, epochs, producers, sizes, active } = snapshot;
-        let log = Self { start, end, generation, epochs, producers, sizes, active };
+        let LogSnapshot { start, end, generation, epochs, producers, sizes, active, cleaned_to } = snapshot;
+        let log = Self { start, end, generation, epochs, producers, sizes, active, cleaned_to };
         log.check_invariants();
         log
     }

@@ -201,6 +201,12 @@ impl Attributes {
         Self(if on { self.0 | Self::CONTROL } else { self.0 & !Self::CONTROL })
     }
 
+    /// The same bits, with the base timestamp marked as the time at which tombstones may go.
+    #[must_use]
+    pub fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
+    }
+
     /// Whether the base timestamp is the time at which tombstones may go (KIP-534).
     #[must_use]
     pub fn has_delete_horizon(self) -> bool {

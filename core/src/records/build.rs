@@ -103,18 +103,9 @@ impl BatchBuilder {
             self.max_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let mut record = Vec::new();
-        record.push(0);
-        varint::write(&mut record, timestamp.wrapping_sub(self.base_timestamp));
-        varint::write(&mut record, i64::from(self.record_count));
-        write_bytes(&mut record, key);
-        write_bytes(&mut record, value);
-        varint::write(&mut record, headers.len() as i64);
-        for &(name, value) in headers {
-            write_bytes(&mut record, Some(name));
-            write_bytes(&mut record, value);
-        }
-        write_bytes(&mut self.payload, Some(&record));
+        let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
+        let headers = headers.iter().copied();
+        write_record(&mut self.payload, (timestamp_delta, self.record_count), (key, value), headers);
         self.record_count =
             self.record_count.checked_add(1).expect("a batch of 2^31 records does not fit into memory");
         self
@@ -145,10 +136,9 @@ impl BatchBuilder {
     }
 
     fn assemble(&self, codec: Compression, payload: &[u8]) -> Bytes {
-        let batch_bytes = i32::try_from(BATCH_HEADER_BYTES + payload.len()).expect("a batch is below 2 GiB");
         let header = BatchHeader {
             base_offset: self.base_offset,
-            batch_bytes: batch_bytes as u32,
+            batch_bytes: 0,
             leader_epoch: self.leader_epoch,
             crc: 0,
             attributes: self.attributes.with_compression(codec),
@@ -160,15 +150,43 @@ impl BatchBuilder {
             base_sequence: self.base_sequence,
             record_count: self.record_count,
         };
-        let mut bytes = Vec::with_capacity(BATCH_HEADER_BYTES + payload.len());
-        let mut head = [0; BATCH_HEADER_BYTES];
-        header.write(&mut head);
-        bytes.extend_from_slice(&head);
-        bytes.extend_from_slice(payload);
-        let crc = crc32c::crc32c(&bytes[21..]);
-        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        Bytes::from(bytes)
+        seal(header, payload)
     }
+}
+
+/// A batch of a header, whose size and CRC are set here, and of its payload.
+pub(super) fn seal(header: BatchHeader, payload: &[u8]) -> Bytes {
+    let batch_bytes = i32::try_from(BATCH_HEADER_BYTES + payload.len()).expect("a batch is below 2 GiB");
+    let header = BatchHeader { batch_bytes: batch_bytes.unsigned_abs(), ..header };
+    let mut bytes = Vec::with_capacity(BATCH_HEADER_BYTES + payload.len());
+    let mut head = [0; BATCH_HEADER_BYTES];
+    header.write(&mut head);
+    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(payload);
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    Bytes::from(bytes)
+}
+
+/// Appends a record: its deltas of timestamp and offset, key and value, headers.
+pub(super) fn write_record<'a>(
+    payload: &mut Vec<u8>,
+    (timestamp_delta, offset_delta): (i64, i32),
+    (key, value): (Option<&[u8]>, Option<&[u8]>),
+    headers: impl ExactSizeIterator<Item = Header<'a>>,
+) {
+    let mut record = Vec::new();
+    record.push(0);
+    varint::write(&mut record, timestamp_delta);
+    varint::write(&mut record, i64::from(offset_delta));
+    write_bytes(&mut record, key);
+    write_bytes(&mut record, value);
+    varint::write(&mut record, headers.len() as i64);
+    for (name, value) in headers {
+        write_bytes(&mut record, Some(name));
+        write_bytes(&mut record, value);
+    }
+    write_bytes(payload, Some(&record));
 }
 
 fn write_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -62,12 +62,6 @@ impl<'a> Headers<'a> {
         rest.is_empty().then_some(headers)
     }
 
-    /// How many are left.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.remaining as usize
-    }
-
     /// Whether none is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -82,7 +76,13 @@ impl<'a> Iterator for Headers<'a> {
         self.remaining = self.remaining.checked_sub(1)?;
         Some(read_header(&mut self.bytes).expect("`parse` read these headers before"))
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining as usize, Some(self.remaining as usize))
+    }
 }
+
+impl ExactSizeIterator for Headers<'_> {}
 
 fn read_header<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     let name = read_bytes(bytes)??;

@@ -5,6 +5,7 @@
 
 mod batch;
 mod build;
+mod clean;
 mod iter;
 mod varint;
 
@@ -13,4 +14,5 @@ pub use batch::{
     ProducedBatch, TimestampType, check_batch, next_sequence, stamped_header, verify_crc,
 };
 pub use build::{BatchBuilder, Header};
+pub use clean::{Cleaner, Cleaning, EMPTY_SPAN_MAX, KeyOffsets, Payload, empty_batch, rest_of_empty};
 pub use iter::{Headers, Record, RecordError, RecordIter, find_by_timestamp, max_timestamp_record};

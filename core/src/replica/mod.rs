@@ -362,6 +362,11 @@ impl Replica {
         self.log.advance_start(start).then_some(Entry::LogStart { partition, start })
     }
 
+    /// A cleaning pass went up to `to`, which is committed.
+    pub fn compacted(&mut self, to: Offset) {
+        self.log.compacted(to.min(self.high_watermark));
+    }
+
     /// The log's start is on disk. `true`: others may be told of a new one.
     pub fn on_start_durable(&mut self, start: Offset) -> bool {
         let start = start.min(self.log.start());

@@ -152,7 +152,8 @@ impl Model {
             | Entry::Reset { .. }
             | Entry::Trusted { .. }
             | Entry::Damaged { .. }
-            | Entry::LogStart { .. } => {}
+            | Entry::LogStart { .. }
+            | Entry::Compacted { .. } => {}
         }
     }
 }

@@ -173,6 +173,14 @@ enum Details {
         partition: String,
         start: i64,
     },
+    Compacted {
+        partition: String,
+        from: i64,
+        to: i64,
+        cleaned_to: i64,
+        segments: usize,
+        bytes: u64,
+    },
 }
 
 impl Details {
@@ -225,6 +233,14 @@ impl Details {
             Entry::LogStart { partition, start } => {
                 Self::LogStart { partition: text(partition), start: start.0 }
             }
+            Entry::Compacted { partition, compaction } => Self::Compacted {
+                partition: text(partition),
+                from: compaction.from.0,
+                to: compaction.to.0,
+                cleaned_to: compaction.cleaned_to.0,
+                segments: compaction.segments.len(),
+                bytes: compaction.segments.iter().map(|segment| segment.bytes).sum(),
+            },
         }
     }
 

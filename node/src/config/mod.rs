@@ -11,6 +11,7 @@
 //! asks for a protection which is not there is an error. It knows nothing of the core's own configuration type.
 
 mod accepted;
+mod cleaner;
 mod cluster;
 mod error;
 mod groups;
@@ -23,6 +24,7 @@ mod settings;
 pub mod suggest;
 mod used;
 
+pub use cleaner::CleanerSettings;
 pub use cluster::{ClusterConfig, Internals};
 pub use error::{ConfigError, ConfigErrors, Warning};
 pub use listeners::{Endpoint, Listener};

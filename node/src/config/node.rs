@@ -1,5 +1,6 @@
 //! The configuration of a node as plain values, and the rules that settings must keep together.
 
+use super::cleaner::{self, CleanerSettings};
 use super::cluster::{self, ClusterConfig, is_alone};
 use super::error::{ConfigError, ConfigErrors, Warning};
 use super::groups;
@@ -67,6 +68,8 @@ pub struct NodeConfig {
     pub retention_bytes: Option<u64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_ms: u64,
+    /// Compaction.
+    pub cleaner: CleanerSettings,
     /// Consumer groups.
     pub groups: GroupSettings,
     /// `log.index.interval.bytes`
@@ -280,6 +283,7 @@ fn read(
         )?,
         retention_bytes: u64::try_from(number::<i64>(settings, "log.retention.bytes")?).ok(),
         retention_check_ms: number(settings, "log.retention.check.interval.ms")?,
+        cleaner: cleaner::read(settings)?,
         index_interval_bytes: number(settings, "log.index.interval.bytes")?,
         flush: word(settings, "flush", &[("always", Flush::Always), ("interval", Flush::Interval)])?,
         flush_interval_ms: number(settings, "flush.interval.ms")?,
@@ -304,7 +308,7 @@ fn read(
     })
 }
 
-fn invalid(settings: &Settings, key: &str, allowed: String) -> ConfigError {
+pub(super) fn invalid(settings: &Settings, key: &str, allowed: String) -> ConfigError {
     let value = settings.text(key).unwrap_or_default().to_owned();
     ConfigError::Invalid { key: key.to_owned(), value, origin: settings.origin(key), allowed }
 }

@@ -101,7 +101,8 @@ impl Meters {
                 | Entry::Dropping { .. }
                 | Entry::Trusted { .. }
                 | Entry::Damaged { .. }
-                | Entry::LogStart { .. },
+                | Entry::LogStart { .. }
+                | Entry::Compacted { .. },
                 _,
             ) => {}
         }

@@ -308,6 +308,8 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> StoreOptions {
             .min(config.journal_bytes_max / 8)
             .min(config.memory.tail_cache_bytes / 4),
         index_interval_bytes: config.index_interval_bytes,
+        cleaner_keys_bytes_max: usize::try_from(config.cleaner.keys_bytes_max).unwrap_or(usize::MAX),
+        cleaner_bytes_per_second_max: config.cleaner.bytes_per_second_max,
         ..defaults
     }
 }
@@ -411,7 +413,10 @@ fn core_config(
             timestamp_after_ms_max: limited(config.timestamp_after_ms_max),
             retention_ms: config.retention_ms.map_or(-1, limited),
             retention_bytes: config.retention_bytes.map_or(-1, limited),
+            cleanup: config.cleaner.policy,
+            compaction: config.cleaner.rules,
         },
+        cleaner_backoff_ms: config.cleaner.backoff_ms,
         retention_check_ms: config.retention_check_ms,
         groups: config.groups,
         auto_create_topics: config.auto_create_topics,

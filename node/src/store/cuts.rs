@@ -11,20 +11,23 @@
 //! the cut back (SAFETY J8, J9). A cut segment takes no more batches and its files only ever get shorter, and that only
 //! when the folder is opened: leases from before go on reading what they read. A reset is a cut below every offset.
 //!
-//! A log's start takes whole segments from the front in the same way, all of them if nothing is left of the log.
+//! A log's start takes whole segments from the front in the same way, all of them if nothing is left of the log; and a swap takes
+//! those that a cleaning pass has written anew.
 
 use super::Store;
 use super::disk::{Disk, Lane, Open};
 use super::duties::Done;
 use super::index::Index;
-use super::reader::{SegmentFiles, SegmentRead};
-use super::segment::{LINE_BYTES, Segment, SegmentTable, Tail, cut, partition_dir, segment_path, side_path};
+use super::reader::SegmentRead;
+use super::segment::{
+    LINE_BYTES, Segment, SegmentName, SegmentTable, Tail, cut, partition_dir, segment_path, side_path, swap,
+};
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 use seedlog_core::journal::Entry;
+use seedlog_core::log::Compaction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Where a reset cuts.
 const BELOW_ALL: Offset = Offset(i64::MIN);
@@ -45,11 +48,21 @@ pub(super) struct Cuts {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Segments that are gone as a whole.
-    gone: BTreeSet<Offset>,
+    gone: BTreeSet<SegmentName>,
     /// The one that was cut.
     trim: Option<Offset>,
     /// Those whose files are longer than they are, and which nobody reads yet.
     shorten: Vec<Offset>,
+}
+
+impl Pending {
+    /// Segments are no longer part of the log.
+    fn let_go(&mut self, gone: &[SegmentName]) {
+        let is_gone = |base: Offset| gone.iter().any(|name| name.base == base);
+        self.shorten.retain(|base| !is_gone(*base));
+        self.trim = self.trim.filter(|base| !is_gone(*base));
+        self.gone.extend(gone);
+    }
 }
 
 /// A log's cut, as an entry says it.
@@ -71,7 +84,8 @@ pub(super) fn cut_of(entry: &Entry) -> Option<(TopicPartition, Offset)> {
         | Entry::Dropping { .. }
         | Entry::Trusted { .. }
         | Entry::Damaged { .. }
-        | Entry::LogStart { .. } => None,
+        | Entry::LogStart { .. }
+        | Entry::Compacted { .. } => None,
     }
 }
 
@@ -89,6 +103,17 @@ impl Cuts {
             }
         }
         cuts
+    }
+
+    /// A swap that the journal holds is done again. What it made holds what the index has of the log up to there.
+    pub(super) fn replay_swap<F>(
+        &mut self,
+        (partition, compaction): (TopicPartition, &Compaction),
+        index: &mut Index<F>,
+        table: &mut SegmentTable,
+    ) {
+        index.take_front(partition, compaction.to);
+        self.swap(partition, compaction, table);
     }
 
     /// A cut that the journal holds is done again: it may have been done in part.
@@ -129,7 +154,7 @@ impl Cuts {
         partition: TopicPartition,
         start: Offset,
         table: &mut SegmentTable,
-    ) -> Vec<Offset> {
+    ) -> Vec<SegmentName> {
         if start > Offset::ZERO {
             self.starts.insert(partition, start);
         }
@@ -142,24 +167,37 @@ impl Cuts {
     }
 
     /// Takes the segments from the table that lie before the log's start.
-    fn take_front(&mut self, partition: TopicPartition, table: &mut SegmentTable) -> Vec<Offset> {
+    fn take_front(&mut self, partition: TopicPartition, table: &mut SegmentTable) -> Vec<SegmentName> {
         let Some(&start) = self.starts.get(&partition) else { return Vec::new() };
         let Some(segments) = table.get_mut(&partition) else { return Vec::new() };
         if let Some(pending) = self.pending.get_mut(&partition) {
             // A round that was on its way when they were taken has written more of the last one.
-            pending.gone.retain(|base| !segments.iter().any(|segment| segment.base == *base));
+            pending.gone.retain(|name| !segments.iter().any(|segment| segment.name() == *name));
         }
         let before = segments.partition_point(|segment| segment.next <= start);
-        let gone: Vec<Offset> = segments.drain(..before).map(|segment| segment.base).collect();
+        let gone: Vec<SegmentName> = segments.drain(..before).map(|segment| segment.name()).collect();
         if segments.is_empty() {
             table.remove(&partition);
         }
         if !gone.is_empty() {
-            let pending = self.of(partition);
-            pending.shorten.retain(|base| !gone.contains(base));
-            pending.trim = pending.trim.filter(|base| !gone.contains(base));
-            pending.gone.extend(&gone);
+            self.of(partition).let_go(&gone);
         }
+        gone
+    }
+
+    /// What a cleaning pass made takes the place of what it read.
+    pub(super) fn swap(
+        &mut self,
+        partition: TopicPartition,
+        compaction: &Compaction,
+        table: &mut SegmentTable,
+    ) -> Vec<SegmentName> {
+        let mut gone = swap(table.entry(partition).or_default(), compaction);
+        if !gone.is_empty() {
+            self.of(partition).let_go(&gone);
+        }
+        // What the log no longer had when the pass ended.
+        gone.extend(self.take_front(partition, table));
         gone
     }
 
@@ -168,7 +206,12 @@ impl Cuts {
     }
 
     /// Cuts the table; gives the segments that are gone.
-    fn cut_table(&mut self, partition: TopicPartition, to: Offset, table: &mut SegmentTable) -> Vec<Offset> {
+    fn cut_table(
+        &mut self,
+        partition: TopicPartition,
+        to: Offset,
+        table: &mut SegmentTable,
+    ) -> Vec<SegmentName> {
         let Some(segments) = table.get_mut(&partition) else { return Vec::new() };
         let gone = cut(segments, to);
         let trim = segments.last().filter(|last| last.tail == Tail::Cut).map(|last| last.base);
@@ -177,8 +220,8 @@ impl Cuts {
         }
         if !gone.is_empty() || trim.is_some() {
             let pending = self.of(partition);
-            pending.shorten.retain(|base| !gone.contains(base) && Some(*base) != trim);
-            pending.gone.extend(&gone);
+            pending.let_go(&gone);
+            pending.shorten.retain(|base| Some(*base) != trim);
             pending.trim = trim;
         }
         gone
@@ -192,6 +235,12 @@ impl<D: Disk> Store<D> {
             self.cuts.through = lsn;
             let gone = self.cuts.set_start(*partition, *start, &mut self.segments);
             self.forget_segments(*partition, gone);
+        }
+        if let Entry::Compacted { partition, compaction } = entry {
+            self.cuts.through = lsn;
+            let gone = self.cuts.swap(*partition, compaction, &mut self.segments);
+            self.forget_segments(*partition, gone);
+            self.cleaning.on_swapped(compaction.made);
         }
         let Some((partition, to)) = cut_of(entry) else { return };
         self.cuts.through = lsn;
@@ -218,9 +267,9 @@ impl<D: Disk> Store<D> {
         self.forget_segments(partition, gone);
     }
 
-    fn forget_segments(&self, partition: TopicPartition, gone: Vec<Offset>) {
-        for base in gone {
-            self.files.forget_segment(partition, base);
+    fn forget_segments(&self, partition: TopicPartition, gone: Vec<SegmentName>) {
+        for name in gone {
+            self.files.forget_segment(partition, name);
         }
     }
 
@@ -229,17 +278,13 @@ impl<D: Disk> Store<D> {
         if !self.cuts.is_pending() || self.cuts.through > self.journal.vouched() {
             return false;
         }
-        let work = CutWork {
-            disk: self.disk.clone(),
-            log_dir: self.options.log_dir.clone(),
-            files: Arc::clone(&self.files),
-            jobs: self.cut_jobs(),
-        };
+        let work =
+            CutWork { disk: self.disk.clone(), log_dir: self.options.log_dir.clone(), jobs: self.cut_jobs() };
         self.tasks.push(Box::pin(async move { Done::Cut(work.run().await) }));
         true
     }
 
-    fn cut_jobs(&mut self) -> Vec<CutJob> {
+    fn cut_jobs(&mut self) -> Vec<CutJob<D>> {
         let mut jobs = Vec::with_capacity(self.cuts.pending.len());
         for (partition, pending) in std::mem::take(&mut self.cuts.pending) {
             let segments = self.segments.get(&partition).map_or(&[][..], Vec::as_slice);
@@ -247,8 +292,10 @@ impl<D: Disk> Store<D> {
             jobs.push(CutJob {
                 partition,
                 gone: pending.gone,
-                trim: pending.trim.and_then(find),
-                life: pending.trim.map_or(0, |base| self.files.life(partition, base)),
+                trim: pending.trim.and_then(find).map(|segment| SegmentRead {
+                    open: None,
+                    ..SegmentRead::take(&self.files, partition, segment)
+                }),
                 shorten: pending.shorten.into_iter().filter_map(find).collect(),
             });
         }
@@ -275,19 +322,17 @@ impl<D: Disk> Store<D> {
 }
 
 /// What is to be done to one partition's files.
-struct CutJob {
+struct CutJob<D: Disk> {
     partition: TopicPartition,
-    gone: BTreeSet<Offset>,
-    trim: Option<Segment>,
-    life: u64,
+    gone: BTreeSet<SegmentName>,
+    trim: Option<SegmentRead<D>>,
     shorten: Vec<Segment>,
 }
 
 struct CutWork<D: Disk> {
     disk: D,
     log_dir: PathBuf,
-    files: Arc<SegmentFiles<D>>,
-    jobs: Vec<CutJob>,
+    jobs: Vec<CutJob<D>>,
 }
 
 impl<D: Disk> CutWork<D> {
@@ -296,14 +341,8 @@ impl<D: Disk> CutWork<D> {
         let mut changed = Vec::new();
         for job in self.jobs {
             remove_segments(&self.disk, &self.log_dir, job.partition, &job.gone).await?;
-            if let Some(segment) = job.trim {
-                let read = SegmentRead {
-                    files: Arc::clone(&self.files),
-                    partition: job.partition,
-                    segment,
-                    life: job.life,
-                    open: None,
-                };
+            if let Some(read) = job.trim {
+                let segment = read.segment;
                 let trimmed = read.trimmed().await.unwrap_or_else(|error| {
                     tracing::warn!("segment {} of {} is not trimmed: {error}", segment.base, job.partition);
                     Segment { tail: Tail::Short, ..segment }
@@ -324,11 +363,11 @@ async fn remove_segments<D: Disk>(
     disk: &D,
     log_dir: &Path,
     partition: TopicPartition,
-    gone: &BTreeSet<Offset>,
+    gone: &BTreeSet<SegmentName>,
 ) -> io::Result<()> {
-    for &base in gone {
-        disk.remove(Lane::Background, &segment_path(log_dir, partition, base)).await?;
-        disk.remove(Lane::Background, &side_path(log_dir, partition, base)).await?;
+    for &name in gone {
+        disk.remove(Lane::Background, &segment_path(log_dir, partition, name)).await?;
+        disk.remove(Lane::Background, &side_path(log_dir, partition, name)).await?;
     }
     if !gone.is_empty() {
         disk.sync_dir(Lane::Background, &partition_dir(log_dir, partition)).await?;
@@ -345,8 +384,8 @@ async fn shorten<D: Disk>(
 ) -> io::Result<()> {
     let lane = Lane::Background;
     let sizes = [
-        (segment_path(log_dir, partition, segment.base), segment.bytes),
-        (side_path(log_dir, partition, segment.base), segment.lines * LINE_BYTES as u64),
+        (segment_path(log_dir, partition, segment.name()), segment.bytes),
+        (side_path(log_dir, partition, segment.name()), segment.lines * LINE_BYTES as u64),
     ];
     for (path, bytes) in sizes {
         let file = disk.open(lane, &path, Open::Write).await?;

@@ -5,6 +5,7 @@
 
 use super::Store;
 use super::StoreEvent;
+use super::clean::Outcome;
 use super::disk::{Disk, Lane, Room, is_out_of_space};
 use super::error::StoreError;
 use super::folder::{SNAPSHOT, replace};
@@ -44,6 +45,7 @@ pub(super) enum Done<F> {
     Dropped { op: OpId, result: io::Result<()> },
     Cut(io::Result<Vec<(TopicPartition, Segment)>>),
     Removed { op: Option<OpId> },
+    Compacted { op: OpId, outcome: Outcome },
     Space(io::Result<Room>),
     Measured { op: OpId, sizes: Vec<(TopicPartition, u64)>, room: io::Result<Room> },
 }
@@ -84,7 +86,10 @@ impl<D: Disk> Store<D> {
             self.tasks.push(Box::pin(async move { Done::Prepared(work.await) }));
         }
         if !self.duties.busy {
-            if let Some((op, topic_id)) = self.duties.drops.pop_front() {
+            let is_cleaned = |topic_id| self.cleaning.stop(topic_id);
+            if let Some((op, topic_id)) =
+                self.duties.drops.pop_front_if(|(_, topic_id)| !is_cleaned(*topic_id))
+            {
                 self.start_drop(op, topic_id);
             } else if self.start_cuts() {
                 self.duties.busy = true;
@@ -204,6 +209,7 @@ impl<D: Disk> Store<D> {
                 self.events.push_back(StoreEvent::StoreDone { op, result: Ok(()) });
             }
             Done::Removed { op: None } => {}
+            Done::Compacted { op, outcome } => self.on_compacted(op, outcome),
             Done::Space(result) => self.on_space(result),
             Done::Measured { op, sizes, room } => self.on_measured(op, sizes, room),
         }

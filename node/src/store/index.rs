@@ -395,6 +395,21 @@ impl<F> Index<F> {
         self.pop_groups();
     }
 
+    /// Takes away what ends at `to` or before: it is in segments, whatever is known here.
+    pub(super) fn take_front(&mut self, partition: TopicPartition, to: Offset) {
+        let Some(held) = self.partitions.get_mut(&partition) else { return };
+        let count = held.batches.partition_point(|batch| batch.next <= to);
+        let gone: Vec<Batch> = held.batches.drain(..count).collect();
+        let in_segments = held.segmented.min(count);
+        held.segmented -= in_segments;
+        self.batches -= gone.len();
+        for batch in &gone[in_segments..] {
+            self.leave_group(batch.group, 1, batch.bytes.into());
+        }
+        self.prune(partition);
+        self.pop_groups();
+    }
+
     /// Forgets everything of a topic.
     pub(super) fn drop_topic(&mut self, topic_id: Uuid) {
         let of_topic: Vec<TopicPartition> =

@@ -11,7 +11,7 @@ use super::index::Index;
 use super::journal::{journal_path, parse_journal_name};
 use super::options::Identity;
 use super::recovery::{Source, check_segments, read_snapshot};
-use super::segment::{SegmentTable, end_of, parse_partition_dir, partition_dir};
+use super::segment::{SegmentName, SegmentTable, end_of, parse_partition_dir, partition_dir};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
@@ -111,10 +111,8 @@ impl Held {
     }
 }
 
-fn parse_segment_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".log")?;
-    let is_ours = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_ours { digits.parse().ok() } else { None }
+fn parse_segment_name(name: &str) -> Option<SegmentName> {
+    SegmentName::parse(name).filter(|_| name.ends_with(".log"))
 }
 
 /// Whether something is wrong, or only worth knowing.
@@ -455,6 +453,13 @@ impl Logs {
             self.cuts.replay((partition, to), &mut Index::<F>::new(), &mut self.segments);
             if let Some(behind) = self.behind.get_mut(&partition) {
                 behind.retain(|&(next, _)| next <= to);
+            }
+        }
+        if let Entry::Compacted { partition, compaction } = &located.entry {
+            let swap = (*partition, &**compaction);
+            self.cuts.replay_swap(swap, &mut Index::<F>::new(), &mut self.segments);
+            if let Some(behind) = self.behind.get_mut(partition) {
+                behind.retain(|&(next, _)| next > compaction.to);
             }
         }
         if let Entry::Dropping { topic_id, .. } = &located.entry {

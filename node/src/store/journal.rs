@@ -245,7 +245,8 @@ impl<D: Disk> Journal<D> {
                 | Entry::Dropping { .. }
                 | Entry::Trusted { .. }
                 | Entry::Damaged { .. }
-                | Entry::LogStart { .. },
+                | Entry::LogStart { .. }
+                | Entry::Compacted { .. },
                 _,
             ) => filling.wants_sync = true,
         }

@@ -174,13 +174,7 @@ fn segment_source<D: Disk>(
         return Source::Missing;
     }
     let at = of_partition.partition_point(|segment| segment.next <= extent.from);
-    Source::Segment(SegmentRead {
-        files: Arc::clone(files),
-        partition: extent.partition,
-        segment: of_partition[at],
-        life: files.life(extent.partition, of_partition[at].base),
-        open: files.cached(extent.partition, of_partition[at].base),
-    })
+    Source::Segment(SegmentRead::take(files, extent.partition, of_partition[at]))
 }
 
 /// Batches from the front, until they pass `bytes_max`: the first in any case, so that it can be had.

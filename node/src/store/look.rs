@@ -48,13 +48,7 @@ impl<D: Disk> LookUp<D> {
                 Look::Timestamp(target) => segment.max_timestamp >= target,
                 Look::MaxTimestamp => true,
             })
-            .map(|segment| SegmentRead {
-                files: Arc::clone(files),
-                partition: extent.partition,
-                segment: *segment,
-                life: files.life(extent.partition, segment.base),
-                open: files.cached(extent.partition, segment.base),
-            })
+            .map(|segment| SegmentRead::take(files, extent.partition, *segment))
             .collect();
         let from = extent.from.max(end_of(of_partition));
         let batches = index.behind(extent.partition, from).take_while(|batch| batch.next <= extent.to);

@@ -20,6 +20,12 @@ pub struct Counters {
     pub rounds: u64,
     /// Batches that could not be read back from the journal when they were due for a segment.
     pub damaged_batches: u64,
+    /// Cleaning passes that wrote new segments.
+    pub compactions: u64,
+    /// Bytes of the segments that they read.
+    pub compacted_bytes: u64,
+    /// Bytes of the segments that they wrote.
+    pub compaction_written_bytes: u64,
     /// Snapshots written.
     pub snapshots: u64,
     /// Syncs that acknowledgements waited for.
@@ -54,6 +60,7 @@ impl fmt::Debug for Counters {
             .field("segment_bytes", &self.segment_bytes)
             .field("rounds", &self.rounds)
             .field("damaged_batches", &self.damaged_batches)
+            .field("compactions", &self.compactions)
             .field("snapshots", &self.snapshots)
             .field("syncs", &self.syncs)
             .finish_non_exhaustive()

@@ -16,9 +16,10 @@
 //! * [`disk`], [`real_disk`]: the disk; * [`buffers`]: memory of groups; * [`journal`]: the writer; * [`recovery`], [`folder`]:
 //!   opening; * [`index`]: what is not only in segments; * [`segment`], [`segments`], [`reader`]: segments as numbers, written,
 //!   read; * [`lease`], [`look`]: reading; * [`duties`]: rounds, snapshots and drops; * [`cuts`]: logs that lose their tails;
-//!   * [`inspect`]: a folder looked at while no node uses it.
+//!   * [`clean`]: logs that are compacted; * [`inspect`]: a folder looked at while no node uses it.
 
 pub mod buffers;
+mod clean;
 mod cuts;
 pub mod disk;
 mod duties;
@@ -51,6 +52,7 @@ pub use real_disk::{RealDisk, RealDiskOptions};
 pub use recovery::OpenReport;
 
 use bytes::Bytes;
+use clean::Passes;
 use cuts::Cuts;
 use disk::{Disk, Lane};
 use duties::{Duties, Task};
@@ -63,7 +65,7 @@ use rot::Rot;
 use seedlog_core::ids::{Lsn, Offset, OpId, TopicPartition};
 use seedlog_core::input::{LogDir, ReadResult};
 use seedlog_core::journal::Entry;
-use seedlog_core::log::{Retention, SegmentAge};
+use seedlog_core::log::{CompactionResult, Retention, SegmentAge};
 use seedlog_core::output::{Extent, Look, StoreCommand};
 use seedlog_core::records::{BatchHeader, NO_TIMESTAMP, ProducedBatch};
 use seedlog_core::recovered::Recovered;
@@ -99,6 +101,13 @@ pub enum StoreEvent {
         op: OpId,
         /// The batches; `None`: they cannot be read or are damaged.
         batches: Option<Vec<ProducedBatch>>,
+    },
+    /// A cleaning pass ended.
+    Compacted {
+        /// The operation.
+        op: OpId,
+        /// How.
+        result: CompactionResult,
     },
     /// The sizes of logs are known.
     LogsMeasured {
@@ -146,6 +155,7 @@ pub struct Store<D: Disk> {
     files: Arc<SegmentFiles<D>>,
     duties: Duties,
     cuts: Cuts,
+    cleaning: Passes,
     tasks: Vec<Task<D::File>>,
     rot: Arc<Rot>,
     events: VecDeque<StoreEvent>,
@@ -195,6 +205,7 @@ impl<D: Disk> Store<D> {
             )),
             duties: Duties::default(),
             cuts: opened.cuts,
+            cleaning: Passes::default(),
             tasks: Vec::new(),
             rot: Arc::default(),
             events: VecDeque::new(),

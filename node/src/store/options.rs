@@ -38,7 +38,11 @@ pub struct StoreOptions {
     pub index_interval_bytes: u32,
     /// Segments that are kept open for reading.
     pub open_segments_max: usize,
-    /// Memory that one batch may take when it is decompressed for a look-up.
+    /// Memory of the table of keys of a cleaning pass.
+    pub cleaner_keys_bytes_max: usize,
+    /// Bytes that a cleaning pass may read in a second.
+    pub cleaner_bytes_per_second_max: Option<u64>,
+    /// Memory that one batch may take when it is decompressed for a look-up or a cleaning pass.
     pub decompressed_bytes_max: usize,
     /// Batches are kept as they came until their group is complete, to be read by followers at once.
     pub reads_ahead: bool,
@@ -64,6 +68,8 @@ impl StoreOptions {
             write_behind_bytes: 64 << 20,
             index_interval_bytes: 4096,
             open_segments_max: 256,
+            cleaner_keys_bytes_max: 128 << 20,
+            cleaner_bytes_per_second_max: None,
             decompressed_bytes_max: 64 << 20,
             reads_ahead: false,
         }

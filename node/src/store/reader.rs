@@ -6,7 +6,7 @@
 
 use super::disk::{Disk, Lane, Open};
 use super::pieces::{Piece, PieceKey, Pieces, Slot};
-use super::segment::{LINE_BYTES, Line, Segment, Tail, segment_path, side_path};
+use super::segment::{LINE_BYTES, Line, Segment, SegmentName, Tail, segment_path, side_path};
 use bytes::Bytes;
 use seedlog_core::ids::{Offset, TopicPartition, Uuid};
 use seedlog_core::records::NO_TIMESTAMP;
@@ -60,11 +60,11 @@ pub(super) struct SegmentFiles<D: Disk> {
 
 #[derive(Debug)]
 struct Cache<F> {
-    /// By partition and base offset, each with the clock of its last use.
-    open: BTreeMap<(TopicPartition, Offset), Used<F>>,
+    /// Each with the clock of its last use.
+    open: BTreeMap<(TopicPartition, SegmentName), Used<F>>,
     clock: u64,
     /// How often segments of a name were cut away as a whole: another one may have the name since.
-    lives: BTreeMap<(TopicPartition, Offset), u64>,
+    lives: BTreeMap<(TopicPartition, SegmentName), u64>,
 }
 
 type Used<F> = (u64, Arc<OpenSegment<F>>);
@@ -140,40 +140,40 @@ impl<D: Disk> SegmentFiles<D> {
     pub(super) fn cached(
         &self,
         partition: TopicPartition,
-        base: Offset,
+        name: SegmentName,
     ) -> Option<Arc<OpenSegment<D::File>>> {
         let mut cache = self.lock();
         cache.clock += 1;
         let clock = cache.clock;
-        let (used, open) = cache.open.get_mut(&(partition, base))?;
+        let (used, open) = cache.open.get_mut(&(partition, name))?;
         *used = clock;
         Some(Arc::clone(open))
     }
 
     /// Which of the segments that had or have this name is the present one.
-    pub(super) fn life(&self, partition: TopicPartition, base: Offset) -> u64 {
-        self.lock().lives.get(&(partition, base)).copied().unwrap_or(0)
+    pub(super) fn life(&self, partition: TopicPartition, name: SegmentName) -> u64 {
+        self.lock().lives.get(&(partition, name)).copied().unwrap_or(0)
     }
 
     /// Opens the segment that had the name in its life `life`.
     async fn open(
         &self,
         partition: TopicPartition,
-        base: Offset,
+        name: SegmentName,
         life: u64,
     ) -> Result<Arc<OpenSegment<D::File>>, ReadError> {
-        let open = self.cached(partition, base);
-        if self.life(partition, base) != life {
+        let open = self.cached(partition, name);
+        if self.life(partition, name) != life {
             return Err(ReadError::Gone);
         }
         if let Some(open) = open {
             return Ok(open);
         }
-        let data = self.disk.open(Lane::Cold, &segment_path(&self.log_dir, partition, base), Open::Read);
-        let side = self.disk.open(Lane::Cold, &side_path(&self.log_dir, partition, base), Open::Read);
+        let data = self.disk.open(Lane::Cold, &segment_path(&self.log_dir, partition, name), Open::Read);
+        let side = self.disk.open(Lane::Cold, &side_path(&self.log_dir, partition, name), Open::Read);
         let (data, side) = (data.await?, side.await?);
         let mut cache = self.lock();
-        if cache.lives.get(&(partition, base)).copied().unwrap_or(0) != life {
+        if cache.lives.get(&(partition, name)).copied().unwrap_or(0) != life {
             return Err(ReadError::Gone);
         }
         if cache.open.len() >= self.open_max {
@@ -185,7 +185,7 @@ impl<D: Disk> SegmentFiles<D> {
         let clock = cache.clock;
         let open = Arc::new(OpenSegment { number: clock, data, side, places: Mutex::default() });
         // Another reader may have opened it meanwhile.
-        let before = cache.open.insert((partition, base), (clock, Arc::clone(&open)));
+        let before = cache.open.insert((partition, name), (clock, Arc::clone(&open)));
         self.forget_pieces(before);
         drop(cache);
         Ok(open)
@@ -200,10 +200,10 @@ impl<D: Disk> SegmentFiles<D> {
     }
 
     /// A segment was cut away as a whole: its name is free. Leases that have its files open keep them, others find nothing.
-    pub(super) fn forget_segment(&self, partition: TopicPartition, base: Offset) {
+    pub(super) fn forget_segment(&self, partition: TopicPartition, name: SegmentName) {
         let mut cache = self.lock();
-        self.forget_pieces(cache.open.remove(&(partition, base)));
-        *cache.lives.entry((partition, base)).or_default() += 1;
+        self.forget_pieces(cache.open.remove(&(partition, name)));
+        *cache.lives.entry((partition, name)).or_default() += 1;
     }
 
     fn forget_pieces(&self, closed: impl IntoIterator<Item = Used<D::File>>) {
@@ -236,6 +236,12 @@ pub(super) struct Cursor<'a, D: Disk> {
 }
 
 impl<D: Disk> SegmentRead<D> {
+    /// A claim on a segment as it is now.
+    pub(super) fn take(files: &Arc<SegmentFiles<D>>, partition: TopicPartition, segment: Segment) -> Self {
+        let (life, open) = (files.life(partition, segment.name()), files.cached(partition, segment.name()));
+        Self { files: Arc::clone(files), partition, segment, life, open }
+    }
+
     /// Batches from the one that holds `from` to `to` at the latest: as many as fit into `bytes_max`, and the first in any
     /// case when `may_exceed` says so.
     pub(super) async fn read(
@@ -343,7 +349,7 @@ impl<D: Disk> SegmentRead<D> {
     async fn open(&self) -> Result<Arc<OpenSegment<D::File>>, ReadError> {
         match &self.open {
             Some(open) => Ok(Arc::clone(open)),
-            None => self.files.open(self.partition, self.segment.base, self.life).await,
+            None => self.files.open(self.partition, self.segment.name(), self.life).await,
         }
     }
 

@@ -286,6 +286,9 @@ impl<'a, F> Indexer<'a, F> {
             // The table may show it already, and what was appended since: all of that is in the journal as well.
             self.cuts.replay(cut, &mut self.index, &mut self.segments);
         }
+        if let Entry::Compacted { partition, compaction } = &located.entry {
+            self.cuts.replay_swap((*partition, compaction), &mut self.index, &mut self.segments);
+        }
         if let Entry::Dropping { topic_id, .. } = &located.entry {
             // The topic may come back to this node: nothing of its former life belongs to the next one.
             self.index.drop_topic(*topic_id);

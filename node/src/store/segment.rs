@@ -10,11 +10,14 @@
 //! Both CRCs begin with topic id, partition and position, so that a misdirected write has a wrong one (SAFETY J5). Lines
 //! are only ever added: what a round did not bring to the disk is written again, over itself, by the next.
 //!
+//! Both files are called `<base>-<number>` where the cleaning pass of that number made them (`clean`).
+//!
 //! A segment that a cut ends in the middle takes no more batches, so that whoever still reads it never sees bytes that were
 //! not there (SAFETY R8); what follows the cut goes to a new one. It keeps the stretch in which it was cut, whose batches
 //! behind `next` are no longer part of it, and loses what lies behind that.
 
-use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition, Uuid};
+use seedlog_core::ids::{Lsn, Offset, PartitionIndex, TopicPartition, Uuid};
+use seedlog_core::log::Compaction;
 use seedlog_core::records::NO_TIMESTAMP;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,8 +31,10 @@ const STRETCH_BYTES_MAX: u32 = 64 << 10;
 /// One segment, as far as it is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Segment {
-    /// Offset of its first batch; names the file.
+    /// Offset of its first batch.
     pub(super) base: Offset,
+    /// What a cleaning pass made has that pass's number; 0: it was written behind.
+    pub(super) made: Lsn,
     /// The offset after its last batch.
     pub(super) next: Offset,
     /// Its size.
@@ -51,7 +56,7 @@ pub(super) enum Tail {
     Cut,
     /// At a cut, with the stretch that the cut falls into; the files are longer.
     Trimmed,
-    /// As before, and the files are no longer than that.
+    /// As before, and the files are no longer than that; or a cleaning pass made it.
     Short,
 }
 
@@ -61,19 +66,81 @@ pub(super) type SegmentTable = BTreeMap<TopicPartition, Vec<Segment>>;
 impl Segment {
     /// An empty one.
     pub(super) fn new(base: Offset) -> Self {
-        Self { base, next: base, bytes: 0, lines: 0, max_timestamp: NO_TIMESTAMP, tail: Tail::Growing }
+        Self {
+            base,
+            made: Lsn::ZERO,
+            next: base,
+            bytes: 0,
+            lines: 0,
+            max_timestamp: NO_TIMESTAMP,
+            tail: Tail::Growing,
+        }
+    }
+
+    /// What its files are called.
+    pub(super) fn name(&self) -> SegmentName {
+        SegmentName { base: self.base, made: self.made }
+    }
+}
+
+/// What a segment's files are called: another segment of its log may begin at the same offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SegmentName {
+    pub(super) base: Offset,
+    pub(super) made: Lsn,
+}
+
+impl SegmentName {
+    /// Reads a file's name as [`segment_path`] and [`side_path`] write it.
+    pub(super) fn parse(file: &str) -> Option<Self> {
+        let stem = file.strip_suffix(".log").or_else(|| file.strip_suffix(".index"))?;
+        let (base, made) = stem.split_once('-').unwrap_or((stem, "0"));
+        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if base.len() != 20 || !is_number(base) || !is_number(made) {
+            return None;
+        }
+        Some(Self { base: Offset(base.parse().ok()?), made: Lsn(made.parse().ok()?) })
+    }
+
+    fn stem(self) -> String {
+        if self.made == Lsn::ZERO {
+            format!("{:020}", self.base.0)
+        } else {
+            format!("{:020}-{}", self.base.0, self.made.0)
+        }
     }
 }
 
 /// Takes away what lies at `to` and behind. Gives the segments that are gone as a whole.
-pub(super) fn cut(segments: &mut Vec<Segment>, to: Offset) -> Vec<Offset> {
+pub(super) fn cut(segments: &mut Vec<Segment>, to: Offset) -> Vec<SegmentName> {
     let keep = segments.partition_point(|segment| segment.base < to);
-    let gone = segments.drain(keep..).map(|segment| segment.base).collect();
+    let gone = segments.drain(keep..).map(|segment| segment.name()).collect();
     if let Some(last) = segments.last_mut().filter(|last| last.next > to) {
         last.next = to;
         last.tail = Tail::Cut;
     }
     gone
+}
+
+/// Gives what a cleaning pass made the place of what it read. Gives the segments that are gone; none if a later pass went over
+/// them already.
+pub(super) fn swap(segments: &mut Vec<Segment>, compaction: &Compaction) -> Vec<SegmentName> {
+    let from = segments.partition_point(|segment| segment.base < compaction.from);
+    let to = segments.partition_point(|segment| segment.base < compaction.to);
+    let replaced = segments.get(from..to).unwrap_or_default();
+    if replaced.iter().any(|segment| segment.made >= compaction.made) {
+        return Vec::new();
+    }
+    let new = compaction.segments.iter().map(|segment| Segment {
+        base: segment.base,
+        made: compaction.made,
+        next: segment.next,
+        bytes: segment.bytes,
+        lines: segment.lines,
+        max_timestamp: segment.max_timestamp,
+        tail: Tail::Short,
+    });
+    segments.splice(from..to, new).map(|segment| segment.name()).collect()
 }
 
 /// The offset after the last batch that a partition's segments hold.
@@ -95,13 +162,13 @@ pub(super) fn parse_partition_dir(name: &str) -> Option<TopicPartition> {
 }
 
 /// A segment's file.
-pub(super) fn segment_path(log_dir: &Path, partition: TopicPartition, base: Offset) -> PathBuf {
-    partition_dir(log_dir, partition).join(format!("{:020}.log", base.0))
+pub(super) fn segment_path(log_dir: &Path, partition: TopicPartition, name: SegmentName) -> PathBuf {
+    partition_dir(log_dir, partition).join(format!("{}.log", name.stem()))
 }
 
 /// A segment's side file.
-pub(super) fn side_path(log_dir: &Path, partition: TopicPartition, base: Offset) -> PathBuf {
-    partition_dir(log_dir, partition).join(format!("{:020}.index", base.0))
+pub(super) fn side_path(log_dir: &Path, partition: TopicPartition, name: SegmentName) -> PathBuf {
+    partition_dir(log_dir, partition).join(format!("{}.index", name.stem()))
 }
 
 /// The end of a stretch.
@@ -242,6 +309,23 @@ mod tests {
     }
 
     #[test]
+    fn a_segments_files_have_its_name_and_others_are_not_ours() {
+        for (base, made, file) in [(7, 0, "00000000000000000007.log"), (7, 31, "00000000000000000007-31.log")]
+        {
+            let name = SegmentName { base: Offset(base), made: Lsn(made) };
+            let path = segment_path(Path::new("/x"), PARTITION, name);
+            assert_eq!(path.file_name().and_then(|name| name.to_str()), Some(file));
+            assert_eq!(SegmentName::parse(file), Some(name));
+            assert_eq!(SegmentName::parse(&file.replace(".log", ".index")), Some(name));
+        }
+        for file in
+            ["7.log", "00000000000000000007", "00000000000000000007-x.log", "0000000000000000000a.log"]
+        {
+            assert_eq!(SegmentName::parse(file), None, "{file}");
+        }
+    }
+
+    #[test]
     fn a_cut_takes_whole_segments_and_ends_the_one_it_falls_into() {
         let segment = |base, next| Segment { next: Offset(next), bytes: 100, ..Segment::new(Offset(base)) };
         let whole = || vec![segment(0, 10), segment(10, 20), segment(20, 30)];
@@ -251,12 +335,13 @@ mod tests {
             (segments, gone)
         };
         assert_eq!(cut_at(30), (whole(), vec![]));
-        assert_eq!(cut_at(20), (whole()[..2].to_vec(), vec![Offset(20)]));
+        let name = |base| SegmentName { base: Offset(base), made: Lsn::ZERO };
+        assert_eq!(cut_at(20), (whole()[..2].to_vec(), vec![name(20)]));
         let (left, gone) = cut_at(15);
-        assert_eq!(gone, [Offset(20)]);
+        assert_eq!(gone, [name(20)]);
         assert_eq!((left[1].next, left[1].tail), (Offset(15), Tail::Cut));
         assert_eq!(left[0], whole()[0]);
-        assert_eq!(cut_at(0), (vec![], vec![Offset(0), Offset(10), Offset(20)]));
+        assert_eq!(cut_at(0), (vec![], vec![name(0), name(10), name(20)]));
     }
 
     #[test]

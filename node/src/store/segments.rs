@@ -156,10 +156,10 @@ impl<D: Disk> Round<D> {
             disk.create_dir(Lane::Background, &dir).await?;
             shared.dirs.push(dir);
         }
-        let data_path = segment_path(&self.log_dir, partition, segment.base);
+        let data_path = segment_path(&self.log_dir, partition, segment.name());
         let data = disk.open(Lane::Background, &data_path, Open::Direct).await?;
         let side = disk
-            .open(Lane::Background, &side_path(&self.log_dir, partition, segment.base), Open::Write)
+            .open(Lane::Background, &side_path(&self.log_dir, partition, segment.name()), Open::Write)
             .await?;
         let mut writes = Vec::new();
         while rest.batches.len() > end {

@@ -15,9 +15,9 @@ mod value;
 pub use table::{Effect, TOPIC_KEYS, TopicKey, topic_key};
 pub use value::Kind;
 
-use crate::config::{Config, TopicDefaults};
+use crate::config::{CleanupPolicy, Config, TopicDefaults};
 use crate::ids::TopicPartition;
-use crate::log::SegmentLimits;
+use crate::log::{CompactionRules, SegmentLimits};
 use crate::settings::SettingSource;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -51,6 +51,11 @@ struct Typed {
     min_insync_replicas: Option<i32>,
     retention_ms: Option<i64>,
     retention_bytes: Option<i64>,
+    cleanup: Option<CleanupPolicy>,
+    dirty_ppm_min: Option<u32>,
+    lag_ms_min: Option<i64>,
+    lag_ms_max: Option<i64>,
+    delete_retention_ms: Option<i64>,
 }
 
 /// The settings in force of a topic.
@@ -70,10 +75,14 @@ pub struct TopicSettings {
     pub timestamp_before_ms_max: i64,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_ms_max: i64,
-    /// `retention.ms`; `None` for ever.
+    /// `retention.ms`; `None` for ever, or if `cleanup.policy` is without `delete`.
     pub retention_ms: Option<i64>,
-    /// `retention.bytes`; `None` without a limit.
+    /// `retention.bytes`; `None` without a limit, or if `cleanup.policy` is without `delete`.
     pub retention_bytes: Option<u64>,
+    /// `cleanup.policy` has `compact`.
+    pub is_compacted: bool,
+    /// When it is compacted, and what goes.
+    pub compaction: CompactionRules,
 }
 
 /// One setting of a topic as it is told.
@@ -139,6 +148,8 @@ impl TopicConfig {
         let own = &self.typed;
         let retention_ms = own.retention_ms.unwrap_or(defaults.retention_ms);
         let retention_bytes = own.retention_bytes.unwrap_or(defaults.retention_bytes);
+        let cleanup = own.cleanup.unwrap_or(defaults.cleanup);
+        let rules = &defaults.compaction;
         TopicSettings {
             segment_bytes: own.segment_bytes.unwrap_or(defaults.segment_bytes),
             segment_ms: own.segment_ms.unwrap_or(defaults.segment_ms),
@@ -147,8 +158,15 @@ impl TopicConfig {
             log_append_time: own.log_append_time.unwrap_or(defaults.log_append_time),
             timestamp_before_ms_max: own.timestamp_before_ms_max.unwrap_or(defaults.timestamp_before_ms_max),
             timestamp_after_ms_max: own.timestamp_after_ms_max.unwrap_or(defaults.timestamp_after_ms_max),
-            retention_ms: Some(retention_ms).filter(|&ms| ms >= 0),
-            retention_bytes: u64::try_from(retention_bytes).ok(),
+            retention_ms: Some(retention_ms).filter(|&ms| ms >= 0 && cleanup.delete),
+            retention_bytes: u64::try_from(retention_bytes).ok().filter(|_| cleanup.delete),
+            is_compacted: cleanup.compact,
+            compaction: CompactionRules {
+                dirty_ppm_min: own.dirty_ppm_min.unwrap_or(rules.dirty_ppm_min),
+                lag_ms_min: own.lag_ms_min.unwrap_or(rules.lag_ms_min),
+                lag_ms_max: own.lag_ms_max.unwrap_or(rules.lag_ms_max),
+                delete_retention_ms: own.delete_retention_ms.unwrap_or(rules.delete_retention_ms),
+            },
         }
     }
 
@@ -238,9 +256,12 @@ impl TopicSettings {
     /// every run, so that partitions that were made together do not begin segments together for ever.
     #[must_use]
     pub fn segment_limits(&self, partition: TopicPartition) -> SegmentLimits {
-        let jitter_ms = u64::try_from(self.segment_jitter_ms.min(self.segment_ms - 1)).unwrap_or(0);
+        // What must be cleaned in time cannot stay in the segment that takes appends.
+        let lag_ms_max = if self.is_compacted { self.compaction.lag_ms_max.max(1) } else { i64::MAX };
+        let segment_ms = self.segment_ms.min(lag_ms_max);
+        let jitter_ms = u64::try_from(self.segment_jitter_ms.min(segment_ms - 1)).unwrap_or(0);
         let own_ms = spread(partition) % (jitter_ms + 1);
-        let segment_ms = self.segment_ms - i64::try_from(own_ms).expect("less than segment.ms");
+        let segment_ms = segment_ms - i64::try_from(own_ms).expect("less than segment.ms");
         SegmentLimits { segment_bytes: u64::from(self.segment_bytes), segment_ms }
     }
 }
@@ -283,6 +304,10 @@ impl TopicDefaults {
             "message.timestamp.after.max.ms" => self.timestamp_after_ms_max.to_string(),
             "retention.ms" => self.retention_ms.to_string(),
             "retention.bytes" => self.retention_bytes.to_string(),
+            "cleanup.policy" => self.cleanup.words().to_string(),
+            "min.compaction.lag.ms" => self.compaction.lag_ms_min.to_string(),
+            "max.compaction.lag.ms" => self.compaction.lag_ms_max.to_string(),
+            "delete.retention.ms" => self.compaction.delete_retention_ms.to_string(),
             _ => return None,
         })
     }
@@ -301,8 +326,21 @@ impl Typed {
             min_insync_replicas: number(own, "min.insync.replicas"),
             retention_ms: number(own, "retention.ms"),
             retention_bytes: number(own, "retention.bytes"),
+            cleanup: own.get("cleanup.policy").map(|words| CleanupPolicy::parse(words)),
+            dirty_ppm_min: own.get("min.cleanable.dirty.ratio").and_then(|ratio| parts_per_million(ratio)),
+            lag_ms_min: number(own, "min.compaction.lag.ms"),
+            lag_ms_max: number(own, "max.compaction.lag.ms"),
+            delete_retention_ms: number(own, "delete.retention.ms"),
         }
     }
+}
+
+/// A ratio from 0 to 1 in parts per million.
+#[must_use]
+pub fn parts_per_million(ratio: &str) -> Option<u32> {
+    let ratio: f64 = ratio.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to a million")]
+    (0.0..=1.0).contains(&ratio).then(|| (ratio * 1e6 + 0.5) as u32)
 }
 
 fn number<T: FromStr>(own: &BTreeMap<String, String>, key: &str) -> Option<T> {

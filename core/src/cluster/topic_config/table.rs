@@ -36,7 +36,6 @@ pub enum Effect {
 const INT_MAX: i32 = i32::MAX;
 const LONG_MAX: i64 = i64::MAX;
 const FOREVER: &str = "9223372036854775807";
-const NO_COMPACTION: Effect = Effect::Kept("This release does not compact logs, and nothing goes by it.");
 const NO_RECOMPRESSION: Effect =
     Effect::Kept("This release keeps batches as producers compressed them, and nothing goes by it.");
 const NO_TIERS: &str = "this release has no tiered storage";
@@ -53,7 +52,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Words(&["compact", "delete"]),
         default: "delete",
         synonyms: &["log.cleanup.policy"],
-        effect: Effect::Only("delete", "this release does not compact logs"),
+        effect: Effect::Behaves,
         doc: "What happens to old records: `delete` drops whole segments by age and size, `compact` keeps the last record of \
               each key.",
     },
@@ -94,7 +93,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Long(0, LONG_MAX),
         default: "86400000",
         synonyms: &["log.cleaner.delete.retention.ms"],
-        effect: NO_COMPACTION,
+        effect: Effect::Behaves,
         doc: "How long a compacted log keeps the marks of deleted keys, so that readers see them.",
     },
     TopicKey {
@@ -166,7 +165,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Long(1, LONG_MAX),
         default: FOREVER,
         synonyms: &["log.cleaner.max.compaction.lag.ms"],
-        effect: NO_COMPACTION,
+        effect: Effect::Behaves,
         doc: "The longest time that a record of a compacted log may wait to be looked at by the cleaner.",
     },
     TopicKey {
@@ -206,7 +205,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Ratio,
         default: "0.5",
         synonyms: &["log.cleaner.min.cleanable.ratio"],
-        effect: NO_COMPACTION,
+        effect: Effect::Behaves,
         doc: "The part of a compacted log that must be new before the cleaner takes it up.",
     },
     TopicKey {
@@ -214,7 +213,7 @@ pub const TOPIC_KEYS: &[TopicKey] = &[
         kind: Kind::Long(0, LONG_MAX),
         default: "0",
         synonyms: &["log.cleaner.min.compaction.lag.ms"],
-        effect: NO_COMPACTION,
+        effect: Effect::Behaves,
         doc: "How long a record of a compacted log is safe from the cleaner.",
     },
     TopicKey {
