@@ -61,6 +61,8 @@ marks! {
     OffsetsForgotten "offsets of a group were forgotten";
     GroupStable "a group's members were told what to read";
     GroupLoaded "a coordinator loaded groups from its log";
+    LogCompacted "a log was compacted";
+    TableRead "a table was read whole, and each key had its last value";
     GroupsWithGaps "a coordinator passed over a record of groups that nobody could give back";
     CoordinatorMoved "a member found its group at another coordinator";
     CommitFenced "a commit of a former generation or of an expelled member was refused";

@@ -32,6 +32,8 @@ pub enum Purpose {
     Keeping = 11,
     /// Whether groups consume.
     Groups = 12,
+    /// Whether logs are compacted.
+    Tables = 13,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

@@ -67,10 +67,11 @@ kinds! {
     NetFault "net-fault" "index" "client" "kind";
     Accepted "accepted" "client" "" "";
     ReadBack "read-back" "op" "batches" "hash";
+    Compacted "compacted" "op" "segments" "bytes";
 }
 
 /// Inputs of the broker, by the number that stands for them in events.
-pub const INPUTS: [&str; 17] = [
+pub const INPUTS: [&str; 18] = [
     "conn-opened",
     "request",
     "conn-closed",
@@ -88,6 +89,7 @@ pub const INPUTS: [&str; 17] = [
     "voters",
     "logs",
     "batches",
+    "compacted",
 ];
 
 /// What stands for an input in events: an index of [`INPUTS`].
@@ -111,6 +113,7 @@ pub fn input_number(input: &Input) -> u64 {
         Input::ChangeVoters { .. } => 14,
         Input::LogsMeasured { .. } => 15,
         Input::BatchesRead { .. } => 16,
+        Input::Compacted { .. } => 17,
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
 //!   there is; * [`mover`] moves partitions between brokers; * [`keeper`] gives topics more partitions and has records expire;
-//! * [`member`] is in a consumer group; * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads;
+//! * [`member`] is in a consumer group; * [`table`] keeps a table in a compacted topic; * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads;
 //!   `turns`: one question after the other.
 
 pub mod admin;
@@ -19,6 +19,7 @@ pub mod mover;
 mod offsets;
 pub mod producer;
 pub mod reader;
+pub mod table;
 mod turns;
 mod visit;
 
@@ -134,6 +135,8 @@ pub enum Actor {
     Keeper(Box<Keeper>),
     /// Is in a consumer group.
     Member(Box<Member>),
+    /// Keeps a table.
+    Table(Box<table::Keeper>),
 }
 
 impl Actor {
@@ -167,6 +170,10 @@ impl Actor {
             Role::Keeper { operations } => {
                 Self::Keeper(Box::new(Keeper::new(*operations, plan.pause_ms, &cluster.topics)))
             }
+            Role::Table { operations, keys } => {
+                let topic = cluster.topics[0];
+                Self::Table(Box::new(table::Keeper::new((*operations, *keys), plan.pause_ms, topic)))
+            }
             Role::Member(member) => Self::Member(Box::new(Member::new(*member, (plan.node, index), cluster))),
         }
     }
@@ -188,6 +195,7 @@ impl Actor {
             Self::Mover(mover) => mover.as_mut(),
             Self::Keeper(keeper) => keeper.as_mut(),
             Self::Member(member) => member.as_mut(),
+            Self::Table(keeper) => keeper.as_mut(),
         }
     }
 
@@ -201,6 +209,7 @@ impl Actor {
             Self::Mover(mover) => mover.as_ref(),
             Self::Keeper(keeper) => keeper.as_ref(),
             Self::Member(member) => member.as_ref(),
+            Self::Table(keeper) => keeper.as_ref(),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod s16;
 pub mod s18;
 pub mod s19;
 pub mod s2;
+pub mod s20;
 pub mod s22;
 pub mod s23;
 pub mod s24;
@@ -101,6 +102,8 @@ judges! {
     S16 "S16" "one leader a term, votes on disk";
     S18 "S18" "recovery";
     S19 "S19" "a coordinator's memory is its log";
+    S20 "S20" "compaction keeps the last value of each key";
+    S21 "S21" "no deleted key comes back";
     S22 "S22" "committed offsets";
     S23 "S23" "one owner a partition, none of a former generation";
     S24 "S24" "no silent corruption";

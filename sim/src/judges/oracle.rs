@@ -6,7 +6,7 @@ use crate::hash::{hash64, mix};
 use seedlog_core::group::records::GroupRecord;
 use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, Offset, TopicPartition};
 use seedlog_core::journal::{AppendEntry, Entry};
-use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, RecordIter};
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, Record, RecordIter};
 use seedlog_core::recovered::Recovered;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,6 +65,31 @@ pub struct ShadowBatch {
     pub timestamps: Vec<i64>,
     /// What it says of groups; of other batches nothing, for no client writes keys.
     pub groups: Vec<GroupRecord>,
+    /// Its records with keys, in order.
+    pub records: Vec<ShadowRecord>,
+    /// It has others.
+    pub has_keyless: bool,
+}
+
+/// One record with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShadowRecord {
+    /// Its offset.
+    pub offset: Offset,
+    /// Hash of its key.
+    pub key: u64,
+    /// Hash of all of it.
+    pub content: u64,
+    /// It deletes the key.
+    pub is_tombstone: bool,
+}
+
+/// Hash of all that a record says.
+#[must_use]
+pub fn content_of(record: &Record<'_>) -> u64 {
+    let optional = |bytes: Option<&[u8]>| bytes.map_or(1, |bytes| mix(2, hash64(bytes)));
+    let of_record = mix(optional(record.key), mix(optional(record.value), record.timestamp.cast_unsigned()));
+    record.headers.fold(of_record, |hash, (name, value)| mix(hash, mix(hash64(name), optional(value))))
 }
 
 /// One entry of the journal as it was given out.
@@ -73,7 +98,9 @@ pub struct Ghost {
     /// The entry.
     pub entry: Entry,
     /// Its batch, if it has one.
-    pub batch: Option<Arc<ShadowBatch>>,
+    pub batches: Vec<Arc<ShadowBatch>>,
+    /// Hash of the bytes that an append brought, header included.
+    pub whole: Option<u64>,
     /// If it moves a log's start: what is true of the partition before that.
     pub front: Vec<Arc<ShadowBatch>>,
     /// It was on the platter at some time, and nothing but a flip takes it from there.
@@ -147,7 +174,7 @@ fn follow(logs: &mut BTreeMap<TopicPartition, NodeLog>, lsn: Lsn, ghost: &Ghost)
             let log = logs.entry(append.partition).or_default();
             // The first batch of an empty log may reach over its start.
             log.begin_epoch(append.epoch, append.base_offset.max(log.end()));
-            if let Some(batch) = &ghost.batch {
+            for batch in &ghost.batches {
                 log.batches.push(Held { batch: Arc::clone(batch), lsn });
             }
         }
@@ -167,7 +194,9 @@ fn follow(logs: &mut BTreeMap<TopicPartition, NodeLog>, lsn: Lsn, ghost: &Ghost)
         }
         Entry::Dropping { topic_id, .. } => logs.retain(|partition, _| partition.topic_id != *topic_id),
         Entry::Damaged { partition, .. } => logs.entry(*partition).or_default().given_up = true,
-        Entry::Metadata { .. }
+        // What a cleaned log stands for is what was appended.
+        Entry::Compacted { .. }
+        | Entry::Metadata { .. }
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }
         | Entry::ProducersExpired { .. }
@@ -195,12 +224,20 @@ impl Oracle {
 
     /// An entry was given out, with its batch.
     pub fn on_entry(&mut self, lsn: Lsn, entry: &Entry, batch: Option<Arc<ShadowBatch>>) {
-        self.on_ghost(lsn, Ghost { entry: entry.clone(), batch, front: Vec::new(), durable: false });
+        let whole = batch.as_ref().map(|batch| batch.whole);
+        self.on_append(lsn, entry, batch.into_iter().collect(), whole);
+    }
+
+    /// The same, with all batches that the one that is appended stands for, and the hash of its bytes.
+    pub fn on_append(&mut self, lsn: Lsn, entry: &Entry, batches: Vec<Arc<ShadowBatch>>, whole: Option<u64>) {
+        let ghost = Ghost { entry: entry.clone(), batches, whole, front: Vec::new(), durable: false };
+        self.on_ghost(lsn, ghost);
     }
 
     /// An entry was given out that moves a log's start; `front` is what is true before that.
     pub fn on_start(&mut self, lsn: Lsn, entry: &Entry, front: Vec<Arc<ShadowBatch>>) {
-        self.on_ghost(lsn, Ghost { entry: entry.clone(), batch: None, front, durable: false });
+        let (batches, whole) = (Vec::new(), None);
+        self.on_ghost(lsn, Ghost { entry: entry.clone(), batches, whole, front, durable: false });
     }
 
     fn on_ghost(&mut self, lsn: Lsn, ghost: Ghost) {
@@ -323,7 +360,8 @@ pub fn partition_of(entry: &Entry) -> Option<TopicPartition> {
         | Entry::Cut { partition, .. }
         | Entry::Reset { partition, .. }
         | Entry::Damaged { partition, .. }
-        | Entry::LogStart { partition, .. } => Some(*partition),
+        | Entry::LogStart { partition, .. }
+        | Entry::Compacted { partition, .. } => Some(*partition),
         Entry::Metadata { .. }
         | Entry::MetadataCut { .. }
         | Entry::MetadataImage { .. }
@@ -358,12 +396,20 @@ pub fn hashes(header: &BatchHeader, bytes: &[u8]) -> (u64, u64) {
 pub fn shadow_of(header: &BatchHeader, bytes: &[u8]) -> ShadowBatch {
     let (whole, payload) = hashes(header, bytes);
     let records = RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..]).map_while(Result::ok);
-    let (mut timestamps, mut groups) = (Vec::new(), Vec::new());
+    let (mut timestamps, mut groups, mut keyed) = (Vec::new(), Vec::new(), Vec::new());
     for record in records {
         timestamps.push(record.timestamp);
-        groups.extend(record.key.and_then(|key| GroupRecord::decode(Some(key), record.value).ok()));
+        let Some(key) = record.key else { continue };
+        groups.extend(GroupRecord::decode(Some(key), record.value).ok());
+        keyed.push(ShadowRecord {
+            offset: record.offset,
+            key: hash64(key),
+            content: content_of(&record),
+            is_tombstone: record.value.is_none(),
+        });
     }
-    ShadowBatch { header: *header, whole, payload, timestamps, groups }
+    let has_keyless = keyed.len() < timestamps.len();
+    ShadowBatch { header: *header, whole, payload, timestamps, groups, records: keyed, has_keyless }
 }
 
 #[cfg(test)]

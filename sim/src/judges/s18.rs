@@ -28,7 +28,7 @@ pub fn check(oracle: &Oracle, replayed: &Replayed, reading: &Reading, disk: &Dis
         }
         if let Entry::Append(append) = &visited.entry {
             let bytes = disk.read(visited.inode, visited.at, append.batch_bytes as usize);
-            if bytes.map(whole_hash) != ghost.batch.as_ref().map(|batch| batch.whole) {
+            if bytes.map(whole_hash) != ghost.whole {
                 return Err(format!(
                     "entry {}: the record bytes of {} offset {} are not those that were written",
                     visited.lsn, append.partition, append.base_offset

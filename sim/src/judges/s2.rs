@@ -47,6 +47,26 @@ impl Named {
         Ok(batch)
     }
 
+    /// The batches of an epoch that stand for the offsets of a batch; the first may begin before it, if nothing is left of it.
+    /// `None`: there are none, or not for all of them.
+    #[must_use]
+    pub fn span(&self, header: &BatchHeader) -> Option<Vec<Arc<ShadowBatch>>> {
+        let (epoch, end) = (header.leader_epoch, header.next_offset());
+        let before = self.0.range(..=(epoch, header.base_offset)).next_back();
+        let first = before.filter(|((of, _), _)| *of == epoch).map(|((_, base), _)| *base)?;
+        let span: Vec<_> = self.0.range((epoch, first)..(epoch, end)).map(|(_, batch)| batch).collect();
+        let mut due = first;
+        for batch in &span {
+            if batch.header.base_offset != due {
+                return None;
+            }
+            due = batch.header.next_offset();
+        }
+        let starts = first == header.base_offset || header.record_count == 0;
+        (starts && due == end && span.first()?.header.next_offset() > header.base_offset)
+            .then(|| span.into_iter().map(Arc::clone).collect())
+    }
+
     /// The batch that an epoch and an offset name.
     #[must_use]
     pub fn get(&self, epoch: LeaderEpoch, base: Offset) -> Option<&Arc<ShadowBatch>> {

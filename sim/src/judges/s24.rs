@@ -1,6 +1,7 @@
 //! S24 no silent corruption (INVARIANTS.md 3a): what is appended and what is served hashes to what a client produced.
 
-use super::oracle::whole_hash;
+use super::Judge;
+use super::s20::{Patience, recognise};
 use super::truth::TrueLog;
 use seedlog_core::ids::{Offset, TopicPartition};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, verify_crc};
@@ -41,31 +42,30 @@ impl Register {
 ///
 /// # Errors
 /// How it differs from what was appended.
-pub fn check_served(truth: Option<&TrueLog>, partition: TopicPartition, bytes: &[u8]) -> Result<(), String> {
-    let Ok(header) = BatchHeader::parse(bytes) else {
-        return Err(format!("{partition}: a reader is sent bytes that are no batch"));
-    };
-    let base = header.base_offset;
-    let whole = whole_hash(bytes);
-    let named = truth.and_then(|truth| truth.named.get(header.leader_epoch, base));
-    if named.is_none_or(|named| named.whole != whole) {
-        return Err(format!(
-            "{partition}: a reader is sent a batch at offset {base} of epoch {}, and none like it was appended there",
-            header.leader_epoch
-        ));
+pub fn check_served(
+    truth: Option<&TrueLog>,
+    patience: Patience,
+    partition: TopicPartition,
+    bytes: &[u8],
+) -> Result<(), (Judge, String)> {
+    let nothing = TrueLog::default();
+    let truth = truth.unwrap_or(&nothing);
+    let sent = |says: &str| format!("{partition}: a reader is sent {says}");
+    let batches = recognise(truth, patience, bytes).map_err(|(judge, says)| (judge, sent(&says)))?;
+    for batch in batches.iter().filter(|_| !truth.is_beyond) {
+        let header = &batch.header;
+        let (base, epoch) = (header.base_offset, header.leader_epoch);
+        let says = match truth.at(base) {
+            Some(held) if held.batch.whole == batch.whole => continue,
+            Some(held) => {
+                let committed = held.batch.header.leader_epoch;
+                format!("offset {base} of epoch {epoch}, and the committed one is of epoch {committed}")
+            }
+            None => format!("offset {base}, and committed is what is below {}", truth.end()),
+        };
+        return Err((Judge::S24, sent(&says)));
     }
-    let Some(truth) = truth.filter(|truth| !truth.is_beyond) else { return Ok(()) };
-    match truth.at(base) {
-        Some(held) if held.batch.whole == whole => Ok(()),
-        Some(held) => Err(format!(
-            "{partition}: a reader is sent offset {base} of epoch {}, and the committed one is of epoch {}",
-            header.leader_epoch, held.batch.header.leader_epoch
-        )),
-        None => Err(format!(
-            "{partition}: a reader is sent offset {base}, and committed is what is below {}",
-            truth.end()
-        )),
-    }
+    Ok(())
 }
 
 /// Checks a batch as a client received it: it cannot know more than the CRC and what it or others produced. Gives back who
@@ -96,7 +96,9 @@ mod tests {
             let (header, bytes) = batch_in(epoch, base, i32::try_from(base).unwrap());
             truth.named.name(&header, &bytes).unwrap();
         }
-        let check = |truth: &TrueLog, bytes: &[u8]| check_served(Some(truth), partition(), bytes);
+        let check = |truth: &TrueLog, bytes: &[u8]| {
+            check_served(Some(truth), Patience::default(), partition(), bytes).map_err(|(_, says)| says)
+        };
         let (_, bytes) = batch(2, 2);
         assert_eq!(check(&truth, &bytes), Ok(()));
         let mut changed = bytes.to_vec();

@@ -6,6 +6,7 @@ use super::groups::Groups;
 use super::node_log::NodeLog;
 use super::oracle::ShadowBatch;
 use super::s2::Named;
+use super::s20::{LastOfKey, Patience};
 use crate::hash::hash64;
 use crate::plan::Flush;
 use seedlog_core::cluster::image::Image;
@@ -50,6 +51,8 @@ pub struct Truth {
     pub allows_unclean: bool,
     /// What groups were told.
     pub groups: Groups,
+    /// How long tombstones stay at least, and what time it is.
+    pub patience: Patience,
 }
 
 /// One partition.
@@ -61,6 +64,10 @@ pub struct TrueLog {
     pub batches: Vec<TrueBatch>,
     /// More copies were lost than the topic promises to survive.
     pub is_beyond: bool,
+    /// Somebody has begun to clean a copy.
+    pub is_compacted: bool,
+    /// Where each key of the committed records stands last.
+    pub keys: BTreeMap<u64, LastOfKey>,
     /// Who led in an epoch.
     pub leaders: BTreeMap<LeaderEpoch, Life>,
     /// Producers as the committed records leave them: epoch and the sequence that is due.
@@ -107,6 +114,21 @@ impl TrueLog {
     #[must_use]
     pub fn end(&self) -> Offset {
         self.batches.last().map_or(Offset::ZERO, |held| held.batch.header.next_offset())
+    }
+
+    /// The next batch is committed.
+    pub fn on_committed(&mut self, batch: &Arc<ShadowBatch>, now_us: u64) {
+        for record in &batch.records {
+            let content = (!record.is_tombstone).then_some(record.content);
+            self.keys.insert(record.key, LastOfKey { offset: record.offset, content, at_us: now_us });
+        }
+        self.batches.push(TrueBatch { batch: Arc::clone(batch), acked: false, served: false });
+    }
+
+    /// The batches that have an offset within these bounds.
+    pub fn within(&mut self, from: Offset, to: Offset) -> impl Iterator<Item = &mut TrueBatch> {
+        let first = self.batches.partition_point(|held| held.batch.header.next_offset() <= from);
+        self.batches[first..].iter_mut().take_while(move |held| held.batch.header.base_offset < to)
     }
 
     /// The batches before a start.

@@ -1,18 +1,21 @@
 //! What is asked of one node and of what is true, whichever world the node lives in: at every entry that it writes, and at what
 //! its steps changed ([`super::sight`]). What takes a look at several nodes at once is the world's own.
 
-use super::oracle::{Oracle, ShadowBatch, partition_of, shadow_of};
+use super::node_log::NodeLog;
+use super::oracle::{Oracle, ShadowBatch, hashes, partition_of, shadow_of};
 use super::s24::Register;
 use super::sight::Sight;
-use super::truth::{Life, TrueBatch, Truth};
-use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s19, s25};
+use super::truth::{Life, Truth};
+use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s19, s20, s25};
 use crate::marks::{Mark, Marks};
+use crate::store::stamped;
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::group::records::GroupRecord;
 use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use seedlog_core::journal::Entry;
+use seedlog_core::log::CompactionOrder;
 use seedlog_core::output::Output;
 use seedlog_core::records::BatchHeader;
 use std::sync::Arc;
@@ -77,22 +80,11 @@ impl Witness<'_> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns the question is looked at")]
     pub fn on_entry(&mut self, entry: &Entry, batch: Option<&(BatchHeader, Bytes)>, broker: Option<&Broker>) {
         self.judge_entry(entry, broker);
-        let mut shadow = None;
+        let mut shadows = Vec::new();
+        let mut whole = None;
         if let (Some(partition), Some((header, bytes))) = (partition_of(entry), batch) {
-            match self.truth.log_mut(partition).named.name(header, bytes) {
-                Ok(named) => {
-                    // What coordinators write, no client produced.
-                    if named.groups.is_empty() {
-                        let produced = self.register.check(named.payload, header.base_offset);
-                        self.hear(Judge::S24, produced);
-                    }
-                    shadow = Some(named);
-                }
-                Err(says) => {
-                    self.hear(Judge::S2, Err(format!("{partition}: {says}")));
-                    shadow = Some(Arc::new(shadow_of(header, bytes)));
-                }
-            }
+            whole = Some(hashes(header, bytes).0);
+            shadows = self.batches_of(partition, header, bytes);
         }
         let lsn = self.oracle.end().next();
         match entry {
@@ -100,8 +92,48 @@ impl Witness<'_> {
                 let front = self.front(*partition, *start);
                 self.oracle.on_start(lsn, entry, front);
             }
-            _ => self.oracle.on_entry(lsn, entry, shadow),
+            _ => self.oracle.on_append(lsn, entry, shadows, whole),
         }
+    }
+
+    /// What a batch that is appended stands for: it, or those that its leader has made it of by cleaning.
+    fn batches_of(
+        &mut self,
+        partition: TopicPartition,
+        header: &BatchHeader,
+        bytes: &Bytes,
+    ) -> Vec<Arc<ShadowBatch>> {
+        let end = self.oracle.logs.get(&partition).map_or(Offset::ZERO, NodeLog::end);
+        let patience = self.truth.patience;
+        let truth = self.truth.log_mut(partition);
+        if truth.is_compacted
+            && let Ok(mut made_of) = s20::recognise(truth, patience, &stamped(header, bytes))
+        {
+            made_of.retain(|batch| batch.header.next_offset() > end);
+            return made_of;
+        }
+        match truth.named.name(header, bytes) {
+            Ok(named) => {
+                // What coordinators write, no client produced.
+                if named.groups.is_empty() {
+                    let produced = self.register.check(named.payload, header.base_offset);
+                    self.hear(Judge::S24, produced);
+                }
+                vec![named]
+            }
+            Err(says) => {
+                self.hear(Judge::S2, Err(format!("{partition}: {says}")));
+                vec![Arc::new(shadow_of(header, bytes))]
+            }
+        }
+    }
+
+    /// The node has a log cleaned.
+    pub fn on_compact(&mut self, order: &CompactionOrder) {
+        let truth = self.truth.log_mut(order.partition);
+        truth.is_compacted = true;
+        let said = s20::check_order(truth, order.partition, order.up_to);
+        self.hear(Judge::S20, said);
     }
 
     /// What a log that starts there would have before.
@@ -155,6 +187,7 @@ impl Witness<'_> {
                     self.hear(Judge::Q1, Err(says));
                 }
             }
+            Entry::Compacted { .. } => self.marks.hit(Mark::LogCompacted),
             Entry::Append(_)
             | Entry::EpochStart { .. }
             | Entry::Metadata { .. }
@@ -393,7 +426,7 @@ impl Witness<'_> {
             && let Some(held) = log.batches.get(truth.batches.len())
         {
             sequences = sequences.and_then(|()| s25::check_next(&mut truth.producers, &held.batch));
-            truth.batches.push(TrueBatch { batch: Arc::clone(&held.batch), acked: false, served: false });
+            truth.on_committed(&held.batch, self.now_us);
             log.matched = truth.batches.len();
             committed.extend(held.batch.groups.iter().cloned());
         }

@@ -65,6 +65,10 @@ impl Plan {
             plan.cluster.groups = Some(groups);
             plan.clients.extend(members);
         }
+        if let Some((tables, keeper)) = super::tables::draw(&plan) {
+            plan.cluster.tables = Some(tables);
+            plan.clients.push(keeper);
+        }
         plan
     }
 }
@@ -129,6 +133,7 @@ fn draw_cluster(rng: &mut Stream, count: u32) -> ClusterPlan {
         peer_window_bytes: rng.pick(&[2_000, 30_000, 16 << 20, 16 << 20]),
         retention_check_ms: None,
         groups: None,
+        tables: None,
     }
 }
 

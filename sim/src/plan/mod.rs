@@ -5,8 +5,10 @@ mod draw;
 mod faults;
 mod groups;
 mod hostile;
+mod tables;
 mod voters;
 
+use seedlog_core::log::CompactionRules;
 use serde::{Deserialize, Serialize};
 
 pub use faults::{Blow, Fault, FaultKind};
@@ -55,7 +57,7 @@ impl Plan {
         self.clients.retain(|client| !matches!(client.role, Role::Keeper { .. } | Role::Member { .. }));
         self.cluster.retention_check_ms = None;
         self.cluster.groups = None;
-        self
+        self.without_tables()
     }
 }
 
@@ -126,6 +128,37 @@ pub struct ClusterPlan {
     /// Consumer groups, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupsPlan>,
+    /// Compaction, where there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<TablesPlan>,
+}
+
+/// How logs are cleaned: the tables' and those of groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablesPlan {
+    /// `log.cleaner.backoff.ms`.
+    pub backoff_ms: u64,
+    /// `log.roll.ms`: what is still written to is not cleaned.
+    pub segment_ms: u64,
+    /// `log.cleaner.min.cleanable.ratio`, in parts per million.
+    pub dirty_ppm: u32,
+    /// `log.cleaner.delete.retention.ms`.
+    pub delete_retention_ms: u64,
+    /// Keys that a pass has room for, in the bare world.
+    pub keys_max: usize,
+}
+
+impl TablesPlan {
+    /// The core's rules.
+    #[must_use]
+    pub fn rules(&self) -> CompactionRules {
+        CompactionRules {
+            dirty_ppm_min: self.dirty_ppm,
+            lag_ms_min: 0,
+            lag_ms_max: i64::MAX,
+            delete_retention_ms: i64::try_from(self.delete_retention_ms).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// What all consumer groups of a run share, in ms.
@@ -262,6 +295,13 @@ pub enum Role {
     },
     /// Is a member of a consumer group.
     Member(MemberPlan),
+    /// Keeps a table in a compacted topic.
+    Table {
+        /// How many operations.
+        operations: u64,
+        /// Keys of the table.
+        keys: u64,
+    },
 }
 
 /// A member of a consumer group.

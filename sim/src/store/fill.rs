@@ -285,7 +285,7 @@ impl PendingFill {
 }
 
 /// Reads a batch and checks it against its reference: header fields outside of the batch's CRC included.
-fn read_batch(batch: &BatchRef, disk: &Disk) -> Option<(BatchHeader, Bytes)> {
+pub(super) fn read_batch(batch: &BatchRef, disk: &Disk) -> Option<(BatchHeader, Bytes)> {
     let bytes = disk.read(batch.place.inode, batch.place.at, batch.bytes as usize)?;
     let header = BatchHeader::parse(bytes).ok()?;
     let intact = header.base_offset == batch.base

@@ -147,6 +147,25 @@ impl Index {
         (ages, behind)
     }
 
+    /// A partition's batches that are written.
+    #[must_use]
+    pub(super) fn log(&self, partition: TopicPartition) -> &[BatchRef] {
+        self.written.get(&partition).map_or(&[], Vec::as_slice)
+    }
+
+    /// Batches take the place of those within `from..to`, which are given back.
+    pub(super) fn swap(
+        &mut self,
+        partition: TopicPartition,
+        (from, to): (Offset, Offset),
+        batches: Vec<BatchRef>,
+    ) -> Vec<BatchRef> {
+        let log = self.written.entry(partition).or_default();
+        let from = log.partition_point(|batch| batch.base < from);
+        let to = log.partition_point(|batch| batch.base < to);
+        log.splice(from..to.max(from), batches).collect()
+    }
+
     /// The batch that begins at an offset.
     #[must_use]
     pub(super) fn find(&self, partition: TopicPartition, base: Offset) -> Option<&BatchRef> {

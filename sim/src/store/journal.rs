@@ -116,6 +116,7 @@ impl Store {
             }
             // Written batches alone: what is on its way to the disk arrives there first.
             Entry::LogStart { partition, start } => self.index.take_front(*partition, *start),
+            Entry::Compacted { partition, compaction } => self.swap(*partition, compaction, lsn),
             Entry::Dropping { topic_id, .. } => self.index.drop_topic(*topic_id),
             Entry::Append(_)
             | Entry::EpochStart { .. }
@@ -373,7 +374,8 @@ fn waits_for_sync(entry: &Entry) -> bool {
         | Entry::Reset { .. }
         | Entry::Dropping { .. }
         | Entry::Damaged { .. }
-        | Entry::LogStart { .. } => true,
+        | Entry::LogStart { .. }
+        | Entry::Compacted { .. } => true,
     }
 }
 

@@ -7,10 +7,11 @@
 //! ```
 //!
 //! * [`lane`]: disk operations that take time; * `journal`: groups and files; * `index`: where batches are; * `snapshot`:
-//!   segments, snapshots, drops; * `fill`: reading; * `start`: recovery.
+//!   segments, snapshots, drops; * `compaction`: cleaning passes; * `fill`: reading; * `start`: recovery.
 //!
 //! Not here: what a crash of the machine does (`disk`), when the world calls (`world`).
 
+mod compaction;
 mod fill;
 mod index;
 mod journal;
@@ -33,7 +34,7 @@ use lane::{Finished, Lane, Op, Pace};
 use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::config::FlushMode;
 use seedlog_core::ids::{Lsn, NodeId, Offset, OpId, TopicPartition, Uuid};
-use seedlog_core::log::Retention;
+use seedlog_core::log::{Compaction, Retention};
 use snapshot::Segments;
 use start::Fresh;
 use std::collections::{BTreeMap, VecDeque};
@@ -52,6 +53,8 @@ pub struct StoreConfig {
     pub file_bytes: u64,
     /// Batches that the tail cache holds.
     pub tail_batches: usize,
+    /// About so many keys a cleaning pass takes at most.
+    pub cleaner_keys_max: usize,
 }
 
 /// Which lane an operation runs in.
@@ -74,6 +77,7 @@ enum Done {
     SnapshotTaken { op: OpId, through: Lsn },
     SegmentsSynced { moved: Vec<(TopicPartition, BatchRef, String)> },
     TopicDropped { op: OpId, topic_id: Uuid, files: u64 },
+    Compacted { op: OpId, partition: TopicPartition, compaction: Compaction },
 }
 
 /// What the world must know of.
@@ -103,6 +107,8 @@ pub enum Signal {
     SnapshotDone(Lsn),
     /// A topic's files are gone.
     Dropped(OpId, u64),
+    /// A cleaning pass has written new segments.
+    Compacted(OpId, TopicPartition, Compaction),
 }
 
 /// The store of one process.
@@ -129,6 +135,10 @@ pub struct Store {
     fresh: Option<Fresh>,
     /// A snapshot, and the entry that must be on disk before it is planned.
     waiting_snapshot: Option<(OpId, Box<Snapshot>, Lsn)>,
+    /// New segments that are not swapped in yet: whose, of which pass, and their batches.
+    compacted: Option<(TopicPartition, Lsn, Vec<BatchRef>)>,
+    /// Files that others have taken the place of, and the entry that must be on disk before they go.
+    waiting_unlinks: VecDeque<(Lsn, Vec<String>)>,
     /// Removals that wait for their entry to be on disk.
     waiting_drops: VecDeque<(Lsn, OpId, Uuid)>,
     /// The last entry taken.
@@ -209,6 +219,7 @@ impl Store {
                 }
                 self.plan_waiting_snapshot(now.disk, signals);
                 self.plan_waiting_drops(now.disk);
+                self.plan_waiting_unlinks();
                 signals.push(Signal::Platter(through));
                 signals.push(Signal::Durable);
                 self.submit(now, signals);
@@ -222,6 +233,10 @@ impl Store {
                 self.on_snapshot_done(through, now.disk, signals);
                 signals.push(Signal::SnapshotDone(through));
                 signals.push(Signal::StoreDone(op));
+            }
+            Done::Compacted { op, partition, compaction } => {
+                self.on_compacted(partition, &compaction, now.disk);
+                signals.push(Signal::Compacted(op, partition, compaction));
             }
             Done::TopicDropped { op, topic_id, files } => {
                 self.index.drop_topic(topic_id);
@@ -357,6 +372,7 @@ mod tests {
             flush: FlushMode::Always,
             file_bytes: 64 << 10,
             tail_batches: 0,
+            cleaner_keys_max: 1_000,
         };
         let reading = read(disk.seen()).expect("an empty disk is one");
         let mut store = Store::start(config, &reading, disk, rng, false).expect("there is room");

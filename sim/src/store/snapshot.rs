@@ -58,6 +58,17 @@ struct Planned {
 }
 
 impl Segments {
+    /// A file that is read has a name.
+    pub(super) fn name(&mut self, inode: Inode, name: &str) {
+        self.names.insert(inode, name.to_owned());
+        self.planned.insert(name.to_owned());
+    }
+
+    /// The name of a file that is read.
+    pub(super) fn name_of(&self, inode: Inode) -> Option<String> {
+        self.names.get(&inode).cloned()
+    }
+
     /// The next batch of a partition opens a new segment.
     pub(super) fn close(&mut self, partition: TopicPartition) {
         self.active.remove(&partition);
@@ -235,8 +246,7 @@ impl Store {
                 let name = &files[batch.file as usize];
                 // A topic that was being dropped has lost its files already.
                 let Some(inode) = disk.lookup(name) else { continue };
-                self.segments.names.insert(inode, name.clone());
-                self.segments.planned.insert(name.clone());
+                self.segments.name(inode, name);
                 let place = Place { inode, at: batch.at, in_segment: true };
                 self.index.push(
                     *partition,
@@ -262,6 +272,6 @@ pub(super) fn load(disk: View<'_>) -> Result<Option<Stored>, FormatError> {
     disk.lookup(SNAPSHOT).map(|inode| unseal(MAGIC, disk.content(inode))).transpose()
 }
 
-fn segment_prefix(topic_id: Uuid) -> String {
+pub(super) fn segment_prefix(topic_id: Uuid) -> String {
     format!("segment-{topic_id}")
 }

@@ -154,6 +154,8 @@ impl Store {
             segments: Segments::default(),
             fresh: None,
             waiting_snapshot: None,
+            compacted: None,
+            waiting_unlinks: VecDeque::new(),
             waiting_drops: VecDeque::new(),
             pushed: plan.end,
             vouched: Lsn::ZERO,
@@ -203,6 +205,10 @@ impl Store {
                 let place = Place { inode: visited.inode, at: visited.at, in_segment: false };
                 self.index.push(append.partition, batch_ref(append, visited.lsn, place));
             } else {
+                if let Entry::Compacted { partition, compaction } = &visited.entry {
+                    // A later pass may have taken its place, and its files.
+                    self.on_compacted(*partition, compaction, disk);
+                }
                 self.follow(&visited.entry, visited.lsn);
             }
         }

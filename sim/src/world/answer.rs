@@ -111,16 +111,21 @@ impl World {
             self.input_late(at, 0, Input::Damaged { partition: *partition, from: batch.base });
         }
         for (partition, batch, bytes) in &served.batches {
-            let said = s24::check_served(self.truth.logs.get(partition), *partition, bytes);
+            let patience = self.truth.patience;
+            let said = s24::check_served(self.truth.logs.get(partition), patience, *partition, bytes);
             if said.is_err() {
                 let said = s14::check_identity(&self.truth.logs, *partition, bytes);
                 self.hear(Judge::S14, at, said);
             }
-            if let Some(held) = self.truth.logs.get_mut(partition).and_then(|log| log.at_mut(batch.base)) {
-                // With flush=interval what was read may vanish with the power.
-                held.served |= self.nodes[at].flushes_always();
+            // With flush=interval what was read may vanish with the power.
+            if self.nodes[at].flushes_always()
+                && let Some(log) = self.truth.logs.get_mut(partition)
+            {
+                log.within(batch.base, batch.next).for_each(|held| held.served = true);
             }
-            self.hear(Judge::S24, at, said);
+            if let Err((judge, says)) = said {
+                self.hear(judge, at, Err(says));
+            }
         }
         self.reply_ready(at, conn, number, Some(reply));
     }

@@ -13,6 +13,7 @@ use seedlog_core::door::ClientBody;
 use seedlog_core::ids::OpId;
 use seedlog_core::input::{Input, LogDir, ReadResult};
 use seedlog_core::journal::Entry;
+use seedlog_core::log::{CompactionOrder, CompactionResult};
 use seedlog_core::output::{HaltReason, Output, Outputs, StoreCommand};
 use seedlog_core::records::BatchHeader;
 
@@ -142,6 +143,7 @@ impl World {
                 let result = start.map_or(ReadResult::NotFound, found);
                 self.input_late(at, LOOK_US, Input::ReadDone { op, result });
             }
+            Output::Compact { op, order } => self.on_compact(at, op, &order),
             Output::MeasureLogs { op, partitions } => {
                 // How large they are is nobody's business here.
                 let sizes = partitions.into_iter().map(|partition| (partition, 0)).collect();
@@ -152,6 +154,17 @@ impl World {
             Output::Store { op, command } => self.on_command(at, op, command),
             Output::Halt { reason } => self.on_halt(at, &reason),
         }
+    }
+
+    fn on_compact(&mut self, at: usize, op: OpId, order: &CompactionOrder) {
+        let ended = match self.nodes[at].store_and_disk() {
+            Some((store, now)) => store.compact(op, order, (now.disk, now.full)),
+            None => return,
+        };
+        if let Some(result) = ended {
+            self.input_late(at, LOOK_US, Input::Compacted { op, result });
+        }
+        self.kick(at);
     }
 
     fn on_command(&mut self, at: usize, op: OpId, command: StoreCommand) {
@@ -319,6 +332,12 @@ impl World {
             Signal::SnapshotDone(through) => {
                 self.note_at(at, Kind::SnapshotDone, [through.0, 0, 0]);
                 self.mark(Mark::SnapshotTaken);
+            }
+            Signal::Compacted(op, partition, compaction) => {
+                let bytes = compaction.segments.iter().map(|segment| segment.bytes).sum();
+                self.note_at(at, Kind::Compacted, [op.0, compaction.segments.len() as u64, bytes]);
+                self.judge_compaction(at, partition);
+                self.input_late(at, 0, Input::Compacted { op, result: CompactionResult::Done(compaction) });
             }
             Signal::Dropped(op, files) => {
                 self.note_at(at, Kind::Dropped, [op.0, files, 0]);

@@ -52,7 +52,7 @@ impl World {
         let durable =
             node.oracle.journal.iter().rposition(|ghost| ghost.durable).map_or(0, |last| last as u64 + 1);
         let survived = killed && reading.plan.end.0 > durable;
-        let config = store_config(node);
+        let config = store_config(node, &self.plan.cluster);
         let started = Store::start(config, &reading, &node.disk, &mut node.disk_rng, node.disk_full);
         let plan = &reading.plan;
         let holes = plan.damage.len() + plan.groups.iter().map(|group| group.damaged.len()).sum::<usize>();
@@ -256,13 +256,14 @@ fn flush_mode(node: &Node) -> FlushMode {
     }
 }
 
-fn store_config(node: &Node) -> StoreConfig {
+fn store_config(node: &Node, cluster: &ClusterPlan) -> StoreConfig {
     StoreConfig {
         node_id: node.node_id,
         incarnation: node.incarnation,
         flush: flush_mode(node),
         file_bytes: node.numbers.file_bytes,
         tail_batches: node.numbers.tail_batches,
+        cleaner_keys_max: cluster.tables.map_or(1_000, |tables| tables.keys_max),
     }
 }
 
@@ -284,6 +285,11 @@ fn broker_config(node: &Node, cluster: &ClusterPlan, voters: u32) -> Config {
     config.peer_window_bytes = cluster.peer_window_bytes;
     if let Some(groups) = cluster.groups {
         config.groups = groups.settings();
+    }
+    config.cleaner_backoff_ms = cluster.tables.map(|tables| tables.backoff_ms);
+    if let Some(tables) = cluster.tables {
+        config.topic.segment_ms = i64::try_from(tables.segment_ms).unwrap_or(i64::MAX);
+        config.topic.compaction = tables.rules();
     }
     let plan = cluster.timings;
     config.timings = Timings {

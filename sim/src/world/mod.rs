@@ -27,6 +27,7 @@ mod watch;
 
 use crate::history::History;
 use crate::judges::groups::Groups;
+use crate::judges::s20::Patience;
 use crate::judges::s24::Register;
 use crate::judges::truth::Truth;
 use crate::judges::{Bench, Enabled, Judge, Verdict};
@@ -134,6 +135,7 @@ impl World {
             truth: Truth {
                 allows_unclean: plan.cluster.flush != crate::plan::Flush::Always,
                 groups: Groups::new(plan.offsets_kept_us()),
+                patience: Patience { now_us: 0, tombstones_us: plan.tombstones_stay_us() },
                 ..Truth::default()
             },
             nodes,
@@ -180,6 +182,7 @@ impl World {
         while self.phase != Phase::Over && self.bench.verdict().is_none() {
             let Some((at_us, what)) = self.queue.pop() else { break };
             self.now_us = at_us;
+            self.truth.patience.now_us = at_us;
             self.dispatch(what);
         }
         let acked = self.acked();

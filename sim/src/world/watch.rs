@@ -9,7 +9,7 @@ use crate::judges::s12::{Acked, Copy};
 use crate::judges::sight::{Seen, Sight};
 use crate::judges::truth::Life;
 use crate::judges::witness::{Committed, Left, Witness};
-use crate::judges::{Judge, assembly, s12, s33};
+use crate::judges::{Judge, assembly, s12, s20, s33};
 use crate::marks::Mark;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
@@ -70,6 +70,9 @@ impl World {
             if let Output::FindExpired { partition, retention, .. } = output {
                 self.judge_retention(at, *partition, *retention);
             }
+            if let Output::Compact { order, .. } = output {
+                self.witness(at, |witness, _| witness.on_compact(order));
+            }
             if let Output::Journal { entry, batch } = output {
                 if let Entry::Founded { voters, .. } = entry
                     && self.voters.is_empty()
@@ -89,6 +92,20 @@ impl World {
                     assembly::check_expiry(&mut self.truth, &self.nodes, told, (at, self.now_us), entry);
                 self.hear(Judge::S6, at, said);
                 self.witness(at, |witness, broker| witness.on_entry(entry, batch.as_ref(), broker));
+            }
+        }
+    }
+
+    /// New segments are on disk: each of their batches is one that the rules let a cleaner make.
+    pub(super) fn judge_compaction(&mut self, at: usize, partition: TopicPartition) {
+        let node = &mut self.nodes[at];
+        let State::Up(process) = &node.state else { return };
+        let batches: Vec<_> = process.store.compacted(&node.disk).collect();
+        let patience = self.truth.patience;
+        for bytes in batches {
+            let log = self.truth.log_mut(partition);
+            if let Err((judge, says)) = s20::recognise(log, patience, &bytes) {
+                self.hear(judge, at, Err(format!("{partition}: a cleaner leaves {says}")));
             }
         }
     }
@@ -210,8 +227,11 @@ impl World {
     /// A batch that leaves for a peer is one that was appended under its epoch and offset (S33).
     pub(super) fn judge_sent_batch(&mut self, at: usize, message: &PeerMessage, bytes: &[u8]) {
         if let PeerBody::Append(append) = &message.body {
-            let said = s33::check_sent(self.truth.log_mut(append.partition), append.partition, bytes);
-            self.hear(Judge::S33, at, said);
+            let patience = self.truth.patience;
+            let log = self.truth.log_mut(append.partition);
+            if let Err((judge, says)) = s33::check_sent(log, patience, append.partition, bytes) {
+                self.hear(judge, at, Err(says));
+            }
         }
     }
 

@@ -1,0 +1,204 @@
+//! Cleaning passes: the core says what is left of a log ([`Cleaner`]), the background lane writes it to files of their own, and
+//! the entry that says so swaps them in (SAFETY J8).
+
+use super::fill::read_batch;
+use super::index::{BatchRef, Place};
+use super::lane::Op;
+use super::snapshot::segment_prefix;
+use super::{Done, LaneId, Store};
+use crate::disk::Disk;
+use bytes::Bytes;
+use seedlog_core::ids::{Lsn, Offset, OpId, TopicPartition};
+use seedlog_core::log::{CompactedSegment, Compaction, CompactionOrder, CompactionResult};
+use seedlog_core::records::{
+    BATCH_HEADER_BYTES, BatchHeader, Batches, Cleaner, Cleaning, KeyOffsets, Payload, RecordIter,
+};
+use std::collections::BTreeSet;
+
+/// A batch as it stands in a segment, and where it does.
+type Found = (BatchRef, BatchHeader, Bytes);
+
+/// A new segment: its numbers, its name, its batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewSegment {
+    segment: CompactedSegment,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Store {
+    /// Cleans a log if that is worth it. Gives how that ended, unless it takes its time: then a signal says so.
+    pub fn compact(
+        &mut self,
+        op: OpId,
+        order: &CompactionOrder,
+        (disk, is_full): (&Disk, bool),
+    ) -> Option<CompactionResult> {
+        let partition = order.partition;
+        let header_at = |base| self.index.find(partition, base).and_then(|batch| read_batch(batch, disk));
+        let timestamp = |base| header_at(base).map_or(-1, |(header, _)| header.max_timestamp);
+        let (ages, _) = self.index.ages(partition, order.up_to, timestamp);
+        let Some(end) = order.end(&ages) else { return Some(CompactionResult::NotDue) };
+        if is_full {
+            return Some(CompactionResult::Failed);
+        }
+        let log = self.index.log(partition);
+        let held = log.iter().take_while(|batch| batch.place.in_segment && batch.next <= end);
+        let found: Option<Vec<Found>> = held
+            .map(|batch| read_batch(batch, disk).map(|(header, bytes)| (*batch, header, bytes)))
+            .collect();
+        // What is damaged is found by whoever reads it.
+        let Some(found) = found else { return Some(CompactionResult::Failed) };
+        let segments = clean(order, &found, self.config.cleaner_keys_max);
+        let (Some((first, last)), Some((segments, cleaned_to))) = (found.first().zip(found.last()), segments)
+        else {
+            return Some(CompactionResult::Failed);
+        };
+        let compaction = Compaction {
+            made: order.made,
+            from: first.0.base,
+            to: last.0.next,
+            cleaned_to,
+            segments: segments.iter().map(|new| new.segment).collect(),
+        };
+        let mut ops = Vec::new();
+        for new in &segments {
+            let name = || new.name.clone();
+            ops.extend([
+                Op::Create { name: name() },
+                Op::Write { name: name(), at: 0, bytes: new.bytes.clone() },
+                Op::Sync { name: name() },
+            ]);
+        }
+        ops.extend([Op::SyncDir, Op::Done(Done::Compacted { op, partition, compaction })]);
+        self.lanes[LaneId::Background as usize].extend(ops);
+        None
+    }
+
+    /// New segments are on disk: they are kept in mind until they are swapped in.
+    pub(super) fn on_compacted(&mut self, partition: TopicPartition, compaction: &Compaction, disk: &Disk) {
+        if let Some(batches) = self.find_compacted(partition, compaction, disk) {
+            self.compacted = Some((partition, compaction.made, batches));
+        }
+    }
+
+    /// The batches of new segments; `None` if one of them is gone again.
+    pub(super) fn find_compacted(
+        &mut self,
+        partition: TopicPartition,
+        compaction: &Compaction,
+        disk: &Disk,
+    ) -> Option<Vec<BatchRef>> {
+        let mut batches = Vec::new();
+        for segment in &compaction.segments {
+            let name = name_of(partition, segment.base, compaction.made);
+            let inode = disk.lookup(&name)?;
+            self.segments.name(inode, &name);
+            let bytes = disk.read(inode, 0, usize::try_from(segment.bytes).ok()?)?;
+            let mut is_first = true;
+            for (header, range) in Batches::new(bytes) {
+                batches.push(BatchRef {
+                    base: header.base_offset,
+                    next: header.next_offset(),
+                    lsn: Lsn::ZERO,
+                    epoch: header.leader_epoch,
+                    crc: header.crc,
+                    bytes: header.batch_bytes,
+                    roll: std::mem::take(&mut is_first),
+                    place: Place { inode, at: range.start as u64, in_segment: true },
+                });
+            }
+        }
+        Some(batches)
+    }
+
+    /// The batches of new segments that are not swapped in yet.
+    pub fn compacted<'a>(&'a self, disk: &'a Disk) -> impl Iterator<Item = Bytes> + 'a {
+        let batches = self.compacted.iter().flat_map(|(_, _, batches)| batches);
+        batches.filter_map(|batch| read_batch(batch, disk).map(|(_, bytes)| bytes))
+    }
+
+    /// The entry `lsn` swaps new segments in. What they take the place of is removed once that is on disk.
+    pub(super) fn swap(&mut self, partition: TopicPartition, compaction: &Compaction, lsn: Lsn) {
+        let is_it = |(of, made, _): &mut (TopicPartition, Lsn, Vec<BatchRef>)| {
+            *of == partition && *made == compaction.made
+        };
+        let Some((_, _, mut batches)) = self.compacted.take_if(is_it) else { return };
+        batches.iter_mut().for_each(|batch| batch.lsn = lsn);
+        let replaced = self.index.swap(partition, (compaction.from, compaction.to), batches);
+        let mut inodes: BTreeSet<_> =
+            replaced.iter().filter(|batch| batch.place.in_segment).map(|batch| batch.place.inode).collect();
+        for batch in self.index.log(partition) {
+            inodes.remove(&batch.place.inode);
+        }
+        let names = inodes.iter().filter_map(|inode| self.segments.name_of(*inode)).collect();
+        self.waiting_unlinks.push_back((lsn, names));
+        self.tail
+            .retain(|(of, base, _)| *of != partition || *base < compaction.from || *base >= compaction.to);
+        self.segments.close(partition);
+    }
+
+    /// Files whose place others have taken go once the entry that says so is on disk.
+    pub(super) fn plan_waiting_unlinks(&mut self) {
+        while let Some((_, names)) = self.waiting_unlinks.pop_front_if(|(lsn, _)| *lsn <= self.synced) {
+            let lane = &mut self.lanes[LaneId::Background as usize];
+            lane.extend(names.into_iter().map(|name| Op::Unlink { name }));
+            lane.extend([Op::SyncDir]);
+        }
+    }
+}
+
+fn name_of(partition: TopicPartition, base: Offset, made: Lsn) -> String {
+    format!("{}-{:012}-{}-made-{made}", segment_prefix(partition.topic_id), base.0, partition.partition)
+}
+
+/// The new segments, and up to where each key stands once at most. `None`: not even the first batch's keys find room.
+fn clean(order: &CompactionOrder, found: &[Found], keys_max: usize) -> Option<(Vec<NewSegment>, Offset)> {
+    let mut keys = KeyOffsets::new(order.hash_key, 0);
+    let mut mapped_to = order.dirty_from;
+    for (batch, header, bytes) in found.iter().filter(|(batch, ..)| batch.next > order.dirty_from) {
+        if keys.len() >= keys_max && mapped_to > order.dirty_from {
+            break;
+        }
+        let records = RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..]).map_while(Result::ok);
+        let dirty = records.filter(|record| record.offset >= order.dirty_from);
+        for (key, offset) in dirty.filter_map(|record| Some((record.key?, record.offset))) {
+            if !keys.note(key, offset) {
+                return None;
+            }
+        }
+        mapped_to = batch.next;
+    }
+    let producers_last = order.producers_last.iter().copied().collect();
+    let rules = Cleaning {
+        keys: &keys,
+        mapped_to,
+        now: order.now,
+        delete_retention_ms: order.rules.delete_retention_ms,
+        producers_last: &producers_last,
+    };
+    let mut segments: Vec<NewSegment> = Vec::new();
+    let mut put = |header: BatchHeader, bytes: Bytes| {
+        let size = u64::from(header.batch_bytes);
+        let is_full = segments.last().is_none_or(|last| last.segment.bytes + size > order.segment_bytes);
+        if is_full {
+            let base = header.base_offset;
+            let name = name_of(order.partition, base, order.made);
+            let segment = CompactedSegment { base, next: base, bytes: 0, lines: 0, max_timestamp: -1 };
+            segments.push(NewSegment { segment, name, bytes: Vec::new() });
+        }
+        let new = segments.last_mut().expect("it was begun");
+        new.bytes.extend_from_slice(&bytes);
+        new.segment.bytes += size;
+        new.segment.next = header.next_offset();
+        new.segment.max_timestamp = new.segment.max_timestamp.max(header.max_timestamp);
+    };
+    let mut cleaner = Cleaner::new();
+    for (_, header, bytes) in found {
+        let records = &bytes[BATCH_HEADER_BYTES..];
+        let payload = Payload { records, compress: |records: &[u8]| Some(records.to_vec()) };
+        cleaner.add(&rules, header, bytes, payload, &mut put).ok()?;
+    }
+    cleaner.end_gap(&mut put);
+    Some((segments, mapped_to))
+}
