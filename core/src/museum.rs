@@ -80,7 +80,7 @@ exhibits! {
     D4;
     /// KAFKA-4529: a tombstone goes before readers had `delete.retention.ms` to see it.
     F5;
-    /// KAFKA-3330: what a cleaner did counts for the log that took the place of the one it read.
+    /// KAFKA-3330: the cleaner goes by records that a truncation takes away.
     F6;
     /// Redpanda, compaction of adjacent segments: a start that moved meanwhile shifts what is replaced.
     F8;

@@ -62,6 +62,7 @@ marks! {
     GroupStable "a group's members were told what to read";
     GroupLoaded "a coordinator loaded groups from its log";
     LogCompacted "a log was compacted";
+    PassRefused "a log was another one when its cleaning pass ended";
     TableRead "a table was read whole, and each key had its last value";
     GroupsWithGaps "a coordinator passed over a record of groups that nobody could give back";
     CoordinatorMoved "a member found its group at another coordinator";

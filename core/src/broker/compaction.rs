@@ -78,7 +78,9 @@ impl Broker {
         let settings = self.topic_settings(partition);
         let replica = self.replicas.get(&partition)?;
         let log = replica.log();
-        let up_to = replica.high_watermark().min(log.active_segment().base);
+        // F6: records that a change of leader cuts off again take older ones of their keys with them.
+        let committed = exhibit!(F6, replica.high_watermark(), log.end());
+        let up_to = committed.min(log.active_segment().base);
         let dirty_from = log.cleaned_to().max(log.start());
         if !settings.is_compacted || replica.damage().is_some() || dirty_from >= up_to {
             return None;
@@ -120,9 +122,8 @@ impl Broker {
     fn swap_in(&mut self, pass: Pass, mut compaction: Compaction, out: &mut Outputs) {
         let partition = pass.partition;
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
-        // F6: what was read was cut off or begun anew since, and other records stand there.
-        let is_the_one = exhibit!(F6, replica.log().generation() == pass.generation, true);
-        if !is_the_one || replica.damage().is_some() {
+        // What was read may have been cut off or begun anew since.
+        if replica.log().generation() != pass.generation || replica.damage().is_some() {
             return;
         }
         // F8: as if segments were counted, and not named: what went from the front meanwhile is taken from what lives.

@@ -16,6 +16,7 @@ use crate::errors::ErrorCode;
 use crate::group::records::{GroupRecord, RecordProblem};
 use crate::group::{Effects, Groups, OFFSETS_TOPIC};
 use crate::ids::{ConnId, Offset, OpId, RequestNumber, TopicPartition};
+use crate::museum::exhibit;
 use crate::output::{Extent, Output, Outputs};
 use crate::records::{BATCH_HEADER_BYTES, BatchBuilder, Compression, ProducedBatch, RecordIter};
 use crate::replica::{Leader, Until, WaiterId};
@@ -224,6 +225,8 @@ impl Broker {
         let is_only_copy = self.is_only_copy(partition);
         let Some(coordinator) = self.coordinators.by_partition.get_mut(&partition) else { return };
         let LoadPhase::Reading(from, failures) = &mut coordinator.phase else { return };
+        // G4: a tombstone of what compaction has taken away ends the load.
+        let batches = exhibit!(G4, batches, batches.filter(|read| !orphans(&coordinator.groups, read)));
         if let Some(batches) = batches {
             for batch in &batches {
                 let next = batch.header.next_offset();
@@ -436,4 +439,21 @@ fn replay_batch(groups: &mut Groups, partition: TopicPartition, batch: &Produced
             Err(problem) => tracing::error!("{partition}: at offset {}: {problem}", record.offset),
         }
     }
+}
+
+/// A tombstone among these is of a group that nothing before it speaks of (G4).
+#[cfg(feature = "museum")]
+fn orphans(groups: &Groups, batches: &[ProducedBatch]) -> bool {
+    let mut known: BTreeSet<_> = groups.written().map(|record| record.group().clone()).collect();
+    for batch in batches {
+        let payload = batch.bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
+        for record in RecordIter::new(&batch.header, payload).map_while(Result::ok) {
+            let Ok(decoded) = GroupRecord::decode(record.key, record.value) else { continue };
+            if record.value.is_none() && !known.contains(decoded.group()) {
+                return true;
+            }
+            known.insert(decoded.group().detached());
+        }
+    }
+    false
 }

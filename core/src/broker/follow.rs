@@ -105,6 +105,13 @@ impl Broker {
             }
             OpenAnswer::Diverges { epoch, end } => {
                 let to = cut_point(log, epoch, end);
+                let (start, log_end) = (log.start(), log.end());
+                if unclean_epoch.is_some() && to < log_end && self.topic_settings(partition).is_compacted {
+                    // The cut may fall into an empty batch, whose first offsets nothing would say then.
+                    self.reset_log(partition, start, Vec::new(), out);
+                    return;
+                }
+                let Some(replica) = self.replicas.get_mut(&partition) else { return };
                 let was_cut = replica.cut(partition, to, unclean_epoch);
                 if let Some(entry) = was_cut {
                     self.journal(entry, out);

@@ -364,7 +364,7 @@ impl Replica {
 
     /// A cleaning pass went up to `to`, which is committed.
     pub fn compacted(&mut self, to: Offset) {
-        self.log.compacted(to.min(self.high_watermark));
+        self.log.compacted(to);
     }
 
     /// The log's start is on disk. `true`: others may be told of a new one.

@@ -97,11 +97,11 @@ impl Keeper {
         let index = i32::try_from(ctx.rng.below(PARTITIONS.unsigned_abs().into())).unwrap_or(0);
         let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
         match ctx.rng.below(20) {
-            0 => {
+            0 | 1 => {
                 let (deletion, request) = deletes::ask(ctx, NAME, partition);
                 (Question::Delete(deletion), Some(partition), request.into(), version(ctx, 0, 2))
             }
-            1 | 2 => {
+            2 | 3 => {
                 let from = ctx.truth.log_mut(partition).asked;
                 (Question::Read, Some(partition), read(partition, from).into(), version(ctx, 4, 12))
             }

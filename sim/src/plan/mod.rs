@@ -146,6 +146,8 @@ pub struct TablesPlan {
     pub delete_retention_ms: u64,
     /// Keys that a pass has room for, in the bare world.
     pub keys_max: usize,
+    /// How long a pass takes at most beside its writes, in the bare world.
+    pub pass_ms: u64,
 }
 
 impl TablesPlan {

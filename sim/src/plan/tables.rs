@@ -27,7 +27,9 @@ impl Plan {
 pub(super) fn draw(plan: &Plan) -> Option<(TablesPlan, ClientPlan)> {
     let mut rng = Stream::new(plan.seed, Purpose::Tables, 0);
     let rng = &mut rng;
-    if plan.scenario == Scenario::Quorum || !rng.chance(400) {
+    // Groups that are forgotten leave tombstones, which is what loading a cleaned log is about.
+    let forgets = plan.cluster.groups.is_some_and(|groups| groups.retention_ms.is_some());
+    if plan.scenario == Scenario::Quorum || !rng.chance(if forgets { 900 } else { 400 }) {
         return None;
     }
     let tables = TablesPlan {
@@ -36,6 +38,7 @@ pub(super) fn draw(plan: &Plan) -> Option<(TablesPlan, ClientPlan)> {
         dirty_ppm: rng.pick(&[0, 200_000, 500_000]),
         delete_retention_ms: rng.pick(&[0, 300, 2_000, 60_000]),
         keys_max: rng.pick(&[1, 3, 1_000]),
+        pass_ms: rng.pick(&[0, 50, 1_000, 4_000]),
     };
     let operations = rng.pick(&[50, 150, 400]);
     let pause_ms = (plan.duration_ms * 7 / 10 / operations).max(1);

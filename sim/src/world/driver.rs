@@ -36,6 +36,7 @@ impl World {
         }
         let code = input_number(&input);
         let was_read = matches!(input, Input::BatchesRead { .. });
+        let was_pass = matches!(input, Input::Compacted { result: CompactionResult::Done(_), .. });
         self.answers_late = !matches!(input, Input::Request { .. });
         let mut outputs = Outputs::new();
         let heard = self.aloud.then(|| format!("{input:?}"));
@@ -50,6 +51,9 @@ impl World {
             outputs.iter().for_each(|output| self.trace.say(format!("  {output:?}")));
         }
         self.take_entries(at, &outputs);
+        if was_pass && !outputs.iter().any(is_swap) {
+            self.mark(Mark::PassRefused);
+        }
         self.observe(at);
         self.witness(at, |witness, broker| {
             broker.into_iter().for_each(|broker| witness.on_groups(broker, &outputs, was_read));
@@ -337,7 +341,13 @@ impl World {
                 let bytes = compaction.segments.iter().map(|segment| segment.bytes).sum();
                 self.note_at(at, Kind::Compacted, [op.0, compaction.segments.len() as u64, bytes]);
                 self.judge_compaction(at, partition);
-                self.input_late(at, 0, Input::Compacted { op, result: CompactionResult::Done(compaction) });
+                let pass_ms = self.plan.cluster.tables.map_or(0, |tables| tables.pass_ms);
+                let pass_us = self.nodes[at].driver.below(pass_ms * 1_000 + 1);
+                self.input_late(
+                    at,
+                    pass_us,
+                    Input::Compacted { op, result: CompactionResult::Done(compaction) },
+                );
             }
             Signal::Dropped(op, files) => {
                 self.note_at(at, Kind::Dropped, [op.0, files, 0]);
@@ -377,4 +387,9 @@ impl World {
         self.queue
             .push(self.now_us + least_us + late, What::Input { node: at, life, input: Box::new(input) });
     }
+}
+
+/// New segments become a log's.
+fn is_swap(output: &Output) -> bool {
+    matches!(output, Output::Journal { entry: Entry::Compacted { .. }, .. })
 }
