@@ -88,6 +88,16 @@ pub struct TopicDefaults {
     pub compaction: CompactionRules,
 }
 
+impl TopicDefaults {
+    /// Kafka's defaults of `log.cleaner`.
+    pub const COMPACTION: CompactionRules = CompactionRules {
+        dirty_ppm_min: 500_000,
+        lag_ms_min: 0,
+        lag_ms_max: i64::MAX,
+        delete_retention_ms: 86_400_000,
+    };
+}
+
 /// The core's configuration. Fixed for the life of a [`crate::broker::Broker`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -258,12 +268,7 @@ impl Config {
                 retention_ms: 604_800_000,
                 retention_bytes: -1,
                 cleanup: CleanupPolicy { compact: false, delete: true },
-                compaction: CompactionRules {
-                    dirty_ppm_min: 500_000,
-                    lag_ms_min: 0,
-                    lag_ms_max: i64::MAX,
-                    delete_retention_ms: 86_400_000,
-                },
+                compaction: TopicDefaults::COMPACTION,
             },
             groups: GroupSettings::default(),
             settings: Vec::new(),

@@ -71,6 +71,11 @@ impl Passes {
 impl<D: Disk> Store<D> {
     /// Cleans a log if that is worth it; ends with [`StoreEvent::Compacted`].
     pub fn compact(&mut self, op: OpId, order: CompactionOrder) {
+        let last = self.segments.get(&order.partition).and_then(|segments| segments.last());
+        if last.is_none_or(|last| last.next < order.up_to) {
+            // The next order finds them.
+            self.ask_round();
+        }
         let segments = self.segments.get(&order.partition).map_or(&[][..], Vec::as_slice);
         let whole = segments.iter().take_while(|segment| segment.next <= order.up_to);
         let ages: Vec<SegmentAge> = whole

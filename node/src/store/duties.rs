@@ -56,6 +56,8 @@ pub(super) struct Duties {
     /// A round is being written, or folders or files are being removed.
     busy: bool,
     round_retry_at: Option<Instant>,
+    /// A round is wanted for its own sake: segments that are complete are still in the journal.
+    round_asked: bool,
     /// Nothing more was vouched for than at this lsn when a round found nothing to do.
     nothing_due_at: Option<Lsn>,
     snapshot: Option<(OpId, Box<Snapshot>)>,
@@ -111,12 +113,19 @@ impl<D: Disk> Store<D> {
             .is_some_and(|(_, snapshot)| !self.index.is_segmented_through(snapshot.through));
         let has_batches = self.index.unsegmented_bytes() > 0;
         has_batches
-            && (lagging || index_filling || for_snapshot)
+            && (lagging || index_filling || for_snapshot || self.duties.round_asked)
             && self.duties.round_retry_at.is_none()
             && self.duties.nothing_due_at != Some(self.journal.vouched())
     }
 
+    /// Batches are to go to segments now, however few there are.
+    pub(super) fn ask_round(&mut self) {
+        self.duties.round_asked = true;
+        self.duties.nothing_due_at = None;
+    }
+
     fn start_round(&mut self) {
+        self.duties.round_asked = false;
         // Only what no recovery can cut goes to segments: they are never ahead of the journal.
         let jobs = self.index.plan_round(self.journal.vouched(), self.options.write_behind_bytes);
         if jobs.is_empty() {

@@ -151,6 +151,13 @@ pub struct TablesPlan {
 }
 
 impl TablesPlan {
+    /// So slow, in the whole world, that a pass of a few KB takes about as long.
+    #[must_use]
+    pub fn bytes_per_second_max(&self) -> Option<u64> {
+        const PASS_BYTES: u64 = 8_000;
+        (self.pass_ms > 0).then(|| PASS_BYTES * 1_000 / self.pass_ms)
+    }
+
     /// The core's rules.
     #[must_use]
     pub fn rules(&self) -> CompactionRules {

@@ -5,11 +5,12 @@ use crate::disk::{Files, Lanes, SimDisk};
 use crate::net::Host;
 use madsim::task::NodeId;
 use seedlog::config::{
-    ClusterConfig, DirectIo, Endpoint, Flush as NodeFlush, Internals, Listener, MemoryBudget, NodeConfig,
-    TimestampType,
+    CleanerSettings, ClusterConfig, DirectIo, Endpoint, Flush as NodeFlush, Internals, Listener,
+    MemoryBudget, NodeConfig, TimestampType,
 };
 use seedlog::run::Stopper;
 use seedlog_core::cluster::records::Voter;
+use seedlog_core::config::{CleanupPolicy, TopicDefaults};
 use seedlog_core::door::Acks;
 use seedlog_core::group::GroupSettings;
 use seedlog_core::ids::{ConnId, LeaderEpoch, NodeId as BrokerId, OpId, RequestNumber, RunId, Uuid};
@@ -231,11 +232,12 @@ impl Machine {
             timestamp_before_ms_max: u64::MAX,
             timestamp_after_ms_max: u64::MAX,
             segment_bytes: self.numbers.segment_bytes,
-            segment_ms: 604_800_000,
+            segment_ms: self.cluster.tables.map_or(604_800_000, |tables| tables.segment_ms),
             segment_jitter_ms: 0,
             retention_ms: None,
             retention_bytes: None,
             retention_check_ms: self.cluster.retention_check_ms.unwrap_or(300_000),
+            cleaner: self.cleaner(),
             groups: self.cluster.groups.map_or_else(GroupSettings::default, |groups| groups.settings()),
             index_interval_bytes: 4_096,
             flush,
@@ -265,6 +267,17 @@ impl Machine {
                 peers_bytes: if self.nodes > 1 { 64 << 10 } else { 0 },
                 core_bytes: 16 << 20,
             },
+        }
+    }
+
+    fn cleaner(&self) -> CleanerSettings {
+        let tables = self.cluster.tables;
+        CleanerSettings {
+            backoff_ms: tables.map(|tables| tables.backoff_ms),
+            keys_bytes_max: 1 << 20,
+            bytes_per_second_max: tables.and_then(|tables| tables.bytes_per_second_max()),
+            policy: CleanupPolicy { compact: false, delete: true },
+            rules: tables.map_or(TopicDefaults::COMPACTION, |tables| tables.rules()),
         }
     }
 

@@ -25,6 +25,7 @@ use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use seedlog_sim::history::History;
 use seedlog_sim::judges::groups::Groups;
+use seedlog_sim::judges::s20::Patience;
 use seedlog_sim::judges::s24::Register;
 use seedlog_sim::judges::truth::Truth;
 use seedlog_sim::judges::{Bench, Enabled, Judge, Verdict};
@@ -156,6 +157,7 @@ impl Shared {
             truth: Truth {
                 allows_unclean: plan.base.cluster.flush != Flush::Always,
                 groups: Groups::new(plan.base.offsets_kept_us()),
+                patience: Patience { now_us: 0, tombstones_us: plan.base.tombstones_stay_us() },
                 ..Truth::default()
             },
             register: Register::default(),

@@ -13,9 +13,9 @@ use seedlog_core::wire::{
 };
 use seedlog_sim::clients::{Actor, Context};
 use seedlog_sim::hash::hash64;
-use seedlog_sim::judges::oracle::whole_hash;
+use seedlog_sim::judges::oracle::ShadowBatch;
 use seedlog_sim::judges::truth::partition_of;
-use seedlog_sim::judges::{Judge, s14, s24};
+use seedlog_sim::judges::{Judge, s14, s20, s24};
 use seedlog_sim::marks::Mark;
 use seedlog_sim::plan::ClientPlan;
 use seedlog_sim::rng::{Purpose, Stream};
@@ -258,6 +258,8 @@ impl World {
     fn judge_served(&mut self, at: usize, response: &FetchResponse) {
         // With flush=interval what was read may vanish with the power.
         let stays = self.machines[at].flushes_always();
+        self.truth.patience.now_us = now_us();
+        let patience = self.truth.patience;
         let (mut identity, mut said) = (Ok(()), Ok(()));
         let mut refused = false;
         for topic in &response.responses {
@@ -277,11 +279,17 @@ impl World {
                     }
                     let log = self.truth.logs.get_mut(&partition);
                     if is_sure {
-                        said = said.and(s24::check_served(log.as_deref(), partition, batch));
+                        said = said.and(s24::check_served(log.as_deref(), patience, partition, batch));
                     }
-                    let held = log.and_then(|log| log.at_mut(header.base_offset));
-                    if let Some(held) = held.filter(|held| held.batch.whole == whole_hash(batch)) {
-                        held.served |= stays;
+                    let stands_for = log
+                        .as_deref()
+                        .and_then(|log| s20::recognise(log, patience, batch).ok())
+                        .unwrap_or_default();
+                    if let Some(log) = log.filter(|_| stays) {
+                        for held in log.within(header.base_offset, header.next_offset()) {
+                            let is_it = |batch: &Arc<ShadowBatch>| batch.whole == held.batch.whole;
+                            held.served |= stands_for.iter().any(is_it);
+                        }
                     }
                 }
             }
@@ -290,7 +298,9 @@ impl World {
             self.mark(Mark::DamageRefusedAtRead);
         }
         self.hear(Judge::S14, at, identity);
-        self.hear(Judge::S24, at, said);
+        if let Err((judge, says)) = said {
+            self.hear(judge, at, Err(says));
+        }
     }
 
     /// Lets a client act, and does what it asks for.

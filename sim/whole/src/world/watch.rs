@@ -136,6 +136,7 @@ impl World {
 
     /// What other nodes say, and what the streams say of them.
     fn on_input(&mut self, at: usize, input: &Input) {
+        self.truth.patience.now_us = now_us();
         if let Input::Peer { message, batches } = input {
             let run = self.machines[at].view.map(|view| view.run);
             if message.to_run.is_some_and(|to_run| run.is_some_and(|run| run != to_run)) {
@@ -144,9 +145,12 @@ impl World {
             if let PeerBody::Append(append) = &message.body {
                 // Streams change nothing: what arrives is what left.
                 for batch in batches {
+                    let patience = self.truth.patience;
                     let log = self.truth.log_mut(append.partition);
-                    let said = s33::check_sent(log, append.partition, &batch.bytes);
-                    self.hear(Judge::S33, at, said);
+                    let said = s33::check_sent(log, patience, append.partition, &batch.bytes);
+                    if let Err((judge, says)) = said {
+                        self.hear(judge, at, Err(says));
+                    }
                 }
             }
         }
@@ -242,6 +246,7 @@ impl World {
             | Output::Read { .. }
             | Output::ReadBatches { .. }
             | Output::FindExpired { .. }
+            | Output::Compact { .. }
             | Output::MeasureLogs { .. }
             | Output::Halt { .. } => {}
         }
@@ -296,6 +301,9 @@ impl World {
                 let kept = assembly::kept_by(broker.image(), partition.topic_id);
                 let said = assembly::check_retention(&mut self.machines, at, asked, kept, None);
                 self.hear(Judge::S6, at, said);
+            }
+            if let Output::Compact { order, .. } = output {
+                self.witness(at, |witness| witness.on_compact(order));
             }
             if let Output::Journal { entry, batch } = output {
                 if assembly::is_taken_over(&self.machines, at, entry) {
