@@ -80,7 +80,8 @@ impl Broker {
         let log = replica.log();
         // F6: records that a change of leader cuts off again take older ones of their keys with them.
         let committed = exhibit!(F6, replica.high_watermark(), log.end());
-        let up_to = committed.min(log.active_segment().base);
+        let sealed_to = log.active_segment().base;
+        let up_to = committed.min(sealed_to);
         let dirty_from = log.cleaned_to().max(log.start());
         if !settings.is_compacted || replica.damage().is_some() || dirty_from >= up_to {
             return None;
@@ -97,6 +98,7 @@ impl Broker {
             start: log.start(),
             dirty_from,
             up_to,
+            sealed_to,
             now: self.now.wall,
             rules: settings.compaction,
             segment_bytes: u64::from(settings.segment_bytes),

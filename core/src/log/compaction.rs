@@ -44,8 +44,11 @@ pub struct CompactionOrder {
     pub start: Offset,
     /// The end of what a pass has been through: each key stands there once at most.
     pub dirty_from: Offset,
-    /// Only segments that end here or before: all of them is committed, and none takes batches any more.
+    /// Only segments that end here or before: all of them is committed, and none is the one that takes appends.
     pub up_to: Offset,
+    /// Where the one that takes appends begins. The last segment that a store has may be on its way there still: it grows, unless
+    /// it ends here.
+    pub sealed_to: Offset,
     /// The clock of the pass.
     pub now: WallMs,
     /// The settings.
@@ -140,6 +143,7 @@ mod tests {
             start: Offset(0),
             dirty_from: Offset(dirty_from),
             up_to: Offset(40),
+            sealed_to: Offset(40),
             now: WallMs(10 * HOUR_MS),
             rules,
             segment_bytes: 1 << 20,

@@ -77,7 +77,12 @@ impl<D: Disk> Store<D> {
             self.ask_round();
         }
         let segments = self.segments.get(&order.partition).map_or(&[][..], Vec::as_slice);
-        let whole = segments.iter().take_while(|segment| segment.next <= order.up_to);
+        // A round may be adding to the last one.
+        let grows = |segment: &Segment| segment.tail == Tail::Growing && segment.next < order.sealed_to;
+        let last = segments.last().filter(|last| grows(last));
+        let whole = segments[..segments.len() - last.iter().len()]
+            .iter()
+            .take_while(|segment| segment.next <= order.up_to);
         let ages: Vec<SegmentAge> = whole
             .clone()
             .map(|segment| SegmentAge {

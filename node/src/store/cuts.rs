@@ -309,7 +309,7 @@ impl<D: Disk> Store<D> {
                 for (partition, segment) in changed {
                     let segments = self.segments.get_mut(&partition);
                     let held =
-                        segments.and_then(|list| list.iter_mut().find(|held| held.base == segment.base));
+                        segments.and_then(|list| list.iter_mut().find(|held| held.name() == segment.name()));
                     // It may have been cut again.
                     if let Some(held) = held.filter(|held| held.next == segment.next) {
                         *held = segment;

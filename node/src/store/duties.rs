@@ -338,7 +338,7 @@ fn add_segments(table: &mut SegmentTable, written: &Written) {
     let of_partition = table.entry(written.partition).or_default();
     for segment in &written.segments {
         match of_partition.last_mut() {
-            Some(last) if last.base == segment.base => *last = *segment,
+            Some(last) if last.name() == segment.name() => *last = *segment,
             Some(_) | None => of_partition.push(*segment),
         }
     }

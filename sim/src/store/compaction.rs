@@ -35,14 +35,20 @@ impl Store {
         (disk, is_full): (&Disk, bool),
     ) -> Option<CompactionResult> {
         let partition = order.partition;
+        let log = self.index.log(partition);
+        let last = log.iter().rfind(|batch| batch.place.in_segment);
+        let grows = last.is_some_and(|last| last.next < order.sealed_to);
+        let growing = if grows { self.segments.active_inode(partition, disk) } else { None };
+        // A snapshot may be adding to the last file.
+        let growing = log.iter().find(|batch| Some(batch.place.inode) == growing).map(|batch| batch.base);
+        let up_to = growing.map_or(order.up_to, |growing| order.up_to.min(growing));
         let header_at = |base| self.index.find(partition, base).and_then(|batch| read_batch(batch, disk));
         let timestamp = |base| header_at(base).map_or(-1, |(header, _)| header.max_timestamp);
-        let (ages, _) = self.index.ages(partition, order.up_to, timestamp);
+        let (ages, _) = self.index.ages(partition, up_to, timestamp);
         let Some(end) = order.end(&ages) else { return Some(CompactionResult::NotDue) };
         if is_full {
             return Some(CompactionResult::Failed);
         }
-        let log = self.index.log(partition);
         let held = log.iter().take_while(|batch| batch.place.in_segment && batch.next <= end);
         let found: Option<Vec<Found>> = held
             .map(|batch| read_batch(batch, disk).map(|(header, bytes)| (*batch, header, bytes)))

@@ -69,6 +69,11 @@ impl Segments {
         self.names.get(&inode).cloned()
     }
 
+    /// The file that takes a partition's batches.
+    pub(super) fn active_inode(&self, partition: TopicPartition, disk: &Disk) -> Option<Inode> {
+        self.active.get(&partition).and_then(|(name, _)| disk.lookup(name))
+    }
+
     /// The next batch of a partition opens a new segment.
     pub(super) fn close(&mut self, partition: TopicPartition) {
         self.active.remove(&partition);
