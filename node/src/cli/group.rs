@@ -5,6 +5,7 @@ mod reset;
 
 use clap::{Args, Subcommand};
 use seedlog_core::errors::ErrorCode;
+use seedlog_core::wire::list_groups as listed;
 use serde::Serialize;
 
 use super::output::{CliResult, Output};
@@ -84,7 +85,7 @@ async fn list(args: &ListArgs, output: &mut Output) -> CliResult {
         .into_iter()
         .map(|(group, coordinator)| ListedGroup {
             group: group.group_id.to_string(),
-            kind: Some(group.group_type.to_string()).filter(|kind| !kind.is_empty()),
+            kind: kind(&group),
             state: Some(group.group_state.to_string()).filter(|state| !state.is_empty()),
             protocol_type: group.protocol_type.to_string(),
             coordinator,
@@ -103,6 +104,11 @@ async fn list(args: &ListArgs, output: &mut Output) -> CliResult {
         table.add_row([group, or_unknown(kind), or_unknown(state), protocol_type, coordinator.to_string()]);
     }
     output.line(&table.trim_fmt())
+}
+
+/// A group's type in one spelling: brokers have several.
+fn kind(group: &listed::ListedGroup) -> Option<String> {
+    Some(group.group_type.to_lowercase()).filter(|kind| !kind.is_empty())
 }
 
 async fn delete(args: &DeleteArgs, output: &mut Output) -> CliResult {

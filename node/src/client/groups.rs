@@ -112,6 +112,11 @@ pub async fn find_coordinator(cluster: &Cluster, group: &str) -> Result<Coordina
     Ok(Coordinator { broker: found.node_id, address: join_address(&found.host, found.port) })
 }
 
+/// The same, asked again until there is one.
+pub async fn coordinator_within(cluster: &Cluster, group: &str, patience: Duration) -> Result<Coordinator> {
+    retry(patience, async || find_coordinator(cluster, group).await).await
+}
+
 /// Asks a group's coordinator, and again after transient errors: it may be another one then.
 async fn retry_at_coordinator<T>(
     cluster: &Cluster,
@@ -154,10 +159,16 @@ pub async fn list_groups(
     Ok(listed.into_values().collect())
 }
 
-/// A group with its members, and who keeps it.
+/// The group of that name in a list: also one whose protocol DescribeGroups knows nothing of.
+pub async fn listed_group(cluster: &Cluster, group: &str, patience: Duration) -> Result<Option<ListedGroup>> {
+    let listed = list_groups(cluster, &GroupFilter::default(), patience).await?;
+    Ok(listed.into_iter().map(|(listed, _)| listed).find(|listed| *listed.group_id == *group))
+}
+
+/// A group of the classic protocol with its members, and who keeps it.
 ///
 /// # Errors
-/// GROUP_ID_NOT_FOUND among others.
+/// GROUP_ID_NOT_FOUND among others; also if it is of another protocol.
 pub async fn describe_group(
     cluster: &Cluster,
     group: &str,

@@ -18,6 +18,9 @@ use crate::client::{ClientError, Cluster, PartitionName};
 
 /// How long a topic's leaders may be without an answer before a group is described without the ends of their logs.
 const OFFSETS_PATIENCE: Duration = Duration::from_secs(2);
+/// The type of groups whose members assign.
+const CLASSIC: &str = "classic";
+const UNKNOWN: &str = "unknown";
 
 #[derive(Debug, Args)]
 pub(in super::super) struct DescribeArgs {
@@ -34,13 +37,16 @@ pub(in super::super) struct DescribeArgs {
 #[derive(Debug, Serialize)]
 struct Described {
     group: String,
+    #[serde(rename = "type")]
+    kind: String,
     state: String,
     protocol_type: String,
     /// `null` while the members agreed on none.
     protocol: Option<String>,
     coordinator: i32,
     coordinator_address: String,
-    members: Vec<DescribedMember>,
+    /// `null` for a group of another protocol than the classic one.
+    members: Option<Vec<DescribedMember>>,
     partitions: Vec<DescribedPartition>,
     /// Of the partitions whose lag is known; `null` if it is known of none.
     total_lag: Option<i64>,
@@ -103,12 +109,11 @@ async fn describe_one(
     patience: Duration,
     refusals: &mut Vec<String>,
 ) -> Result<Described, ClientError> {
-    let (group, Coordinator { broker, address }) = groups::describe_group(cluster, name, patience).await?;
-    let members: Vec<DescribedMember> = group.members.iter().map(|it| described_member(&group, it)).collect();
+    let group = look(cluster, name, patience).await?;
     let committed = groups::committed_offsets(cluster, name, patience).await?;
     let mut owners: BTreeMap<PartitionName, Option<&str>> =
         committed.keys().map(|place| (place.clone(), None)).collect();
-    for member in &members {
+    for member in group.members.iter().flatten() {
         for (topic, partitions) in member.assignment.iter().flatten() {
             let places = partitions.iter().map(|&partition| PartitionName::new(topic, partition));
             owners.extend(places.map(|place| (place, Some(member.member.as_str()))));
@@ -131,17 +136,54 @@ async fn describe_one(
         })
         .collect();
     let lags = partitions.iter().filter_map(|partition| partition.lag);
+    let total_lag = lags.fold(None, |sum: Option<i64>, lag| Some(sum.unwrap_or(0).saturating_add(lag)));
+    Ok(Described { total_lag, partitions, ..group })
+}
+
+/// What is told of a group, without its offsets.
+async fn look(cluster: &Cluster, name: &str, patience: Duration) -> Result<Described, ClientError> {
+    let (group, coordinator) = match groups::describe_group(cluster, name, patience).await {
+        Ok(found) => found,
+        Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => {
+            // It may be there, with a protocol of which that question knows nothing.
+            let listed = groups::listed_group(cluster, name, patience).await?.ok_or(error)?;
+            let coordinator = groups::coordinator_within(cluster, name, patience).await?;
+            return Ok(Described {
+                kind: super::kind(&listed).unwrap_or_else(|| UNKNOWN.to_owned()),
+                state: listed.group_state.to_string(),
+                protocol_type: listed.protocol_type.to_string(),
+                members: None,
+                ..Described::at(name, coordinator)
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    let members = group.members.iter().map(|member| described_member(&group, member));
     Ok(Described {
-        group: name.to_owned(),
+        kind: CLASSIC.to_owned(),
         state: group.group_state.to_string(),
         protocol_type: group.protocol_type.to_string(),
         protocol: Some(group.protocol_data.to_string()).filter(|protocol| !protocol.is_empty()),
-        coordinator: broker,
-        coordinator_address: address,
-        total_lag: lags.fold(None, |sum: Option<i64>, lag| Some(sum.unwrap_or(0).saturating_add(lag))),
-        members,
-        partitions,
+        members: Some(members.collect()),
+        ..Described::at(name, coordinator)
     })
+}
+
+impl Described {
+    fn at(group: &str, coordinator: Coordinator) -> Self {
+        Self {
+            group: group.to_owned(),
+            kind: String::new(),
+            state: String::new(),
+            protocol_type: String::new(),
+            protocol: None,
+            coordinator: coordinator.broker,
+            coordinator_address: coordinator.address,
+            members: None,
+            partitions: Vec::new(),
+            total_lag: None,
+        }
+    }
 }
 
 fn described_member(group: &DescribedGroup, member: &DescribedGroupMember) -> DescribedMember {
@@ -190,12 +232,14 @@ async fn ends(
 }
 
 fn print(group: &Described, output: &mut Output) -> CliResult {
-    let Described { group: name, state, coordinator, coordinator_address, members, partitions, .. } = group;
+    let Described { group: name, kind, state, coordinator, coordinator_address, partitions, .. } = group;
     let protocol = group.protocol.as_deref().unwrap_or("none");
-    let kind = if group.protocol_type.is_empty() { "none" } else { &group.protocol_type };
+    let protocol_type = if group.protocol_type.is_empty() { "none" } else { &group.protocol_type };
+    let members =
+        group.members.as_ref().map_or_else(|| UNKNOWN.to_owned(), |members| members.len().to_string());
     output.line(&format!(
-        "group {name}  state {state}  protocol {kind}/{protocol}  members {}  coordinator {coordinator} ({coordinator_address})",
-        members.len()
+        "group {name}  type {kind}  state {state}  protocol {protocol_type}/{protocol}  members {members}  \
+         coordinator {coordinator} ({coordinator_address})"
     ))?;
     if !partitions.is_empty() {
         output.line(&partition_rows(group))?;
@@ -207,12 +251,13 @@ fn print(group: &Described, output: &mut Output) -> CliResult {
         };
         output.line(&format!("total lag {}{of}", or_none(group.total_lag)))?;
     }
+    let members = group.members.as_deref().unwrap_or_default();
     if members.is_empty() {
         return Ok(());
     }
     let mut rows = table(["MEMBER", "CLIENT", "HOST", "INSTANCE", "READS"]);
     for member in members {
-        let reads = member.assignment.as_ref().map_or_else(|| "unknown".to_owned(), reads);
+        let reads = member.assignment.as_ref().map_or_else(|| UNKNOWN.to_owned(), reads);
         let DescribedMember { member: id, client_id, host, group_instance_id, .. } = member;
         rows.add_row([id, client_id, host, group_instance_id.as_deref().unwrap_or("none"), &reads]);
     }
