@@ -265,6 +265,7 @@ fn print(group: &Described, output: &mut Output) -> CliResult {
 }
 
 fn partition_rows(group: &Described) -> String {
+    let nobody = if group.members.is_some() { "none" } else { UNKNOWN };
     let mut rows = table(["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"]);
     for partition in &group.partitions {
         rows.add_row([
@@ -273,7 +274,7 @@ fn partition_rows(group: &Described) -> String {
             or_none(partition.committed_offset),
             or_none(partition.log_end_offset),
             or_none(partition.lag),
-            partition.member.clone().unwrap_or_else(|| "none".to_owned()),
+            partition.member.clone().unwrap_or_else(|| nobody.to_owned()),
         ]);
     }
     rows.trim_fmt()
