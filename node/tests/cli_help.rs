@@ -94,6 +94,8 @@ fn wrong_usage_is_code_2_and_says_what_to_do() {
         &["group", "reset-offsets", "--group", "g", "--topic", "a"],
         &["group", "reset-offsets", "--group", "g", "--topic", "a", "--all-topics", "--to-latest"],
         &["group", "reset-offsets", "--group", "g", "--topic", "a", "--to-latest", "--shift-by", "1"],
+        &["group", "reset-offsets", "--group", "g", "--topic", "a", "--from-file", "f"],
+        &["group", "reset-offsets", "--group", "g", "--from-file", "f", "--to-latest"],
         &["group", "reset-offsets", "--group", "g", "--topic", "a:x", "--to-latest"],
         &["group", "reset-offsets", "--group", "g", "--topic", "a", "--to-datetime", "yesterday"],
         &["group", "reset-offsets", "--group", "g", "--topic", "a", "--by-duration", "1h"],

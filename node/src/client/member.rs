@@ -77,9 +77,18 @@ pub struct Member {
     /// As the coordinator named it; empty before.
     member_id: String,
     generation: i32,
-    /// What the leader dealt out by: how many partitions each topic had.
-    dealt_by: Option<BTreeMap<String, i32>>,
+    /// What the leader dealt out by.
+    dealt_by: Option<Deck>,
     heartbeats: Option<Heartbeats>,
+}
+
+/// What there was to be dealt out.
+#[derive(Debug, PartialEq, Eq)]
+struct Deck {
+    /// The topics that anybody wants, also those that are not there.
+    wanted: BTreeSet<String>,
+    /// How many partitions those had that are there.
+    partition_counts: BTreeMap<String, i32>,
 }
 
 /// The task that lets a member be heard.
@@ -242,11 +251,10 @@ impl Member {
                 topics: subscribed_topics(&member.metadata).map(texts).unwrap_or_default(),
             })
             .collect();
-        let wanted: BTreeSet<&str> =
-            members.iter().flat_map(|member| member.topics.iter().map(String::as_str)).collect();
-        let counts = partition_counts(&self.line.cluster, wanted.into_iter()).await?;
-        let dealt = assignor.assign(&members, &counts);
-        self.dealt_by = Some(counts);
+        let wanted: BTreeSet<String> = members.iter().flat_map(|member| member.topics.clone()).collect();
+        let partition_counts = partition_counts(&self.line.cluster, &wanted).await?;
+        let dealt = assignor.assign(&members, &partition_counts);
+        self.dealt_by = Some(Deck { wanted, partition_counts });
         let handed = dealt.iter().map(|(member_id, given)| SyncGroupRequestAssignment {
             member_id: Str::from(member_id.as_str()),
             assignment: encode_assignment(given),
@@ -257,8 +265,8 @@ impl Member {
     /// Whether this member leads and dealt out partitions of topics that have others by now: then it should join again.
     pub async fn deals_anew(&self) -> Result<bool> {
         let Some(dealt_by) = &self.dealt_by else { return Ok(false) };
-        let counts = partition_counts(&self.line.cluster, dealt_by.keys().map(String::as_str)).await?;
-        Ok(counts != *dealt_by)
+        let counts = partition_counts(&self.line.cluster, &dealt_by.wanted).await?;
+        Ok(counts != dealt_by.partition_counts)
     }
 
     /// Waits until the member is told that its generation is over. What it is told, `may_join_again` judges.
@@ -415,11 +423,8 @@ impl Line {
 }
 
 /// How many partitions those of these topics have that exist.
-async fn partition_counts(
-    cluster: &Cluster,
-    topics: impl Iterator<Item = &str>,
-) -> Result<BTreeMap<String, i32>> {
-    let topics: Vec<&str> = topics.collect();
+async fn partition_counts(cluster: &Cluster, topics: &BTreeSet<String>) -> Result<BTreeMap<String, i32>> {
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     if topics.is_empty() {
         return Ok(BTreeMap::new());
     }

@@ -4,8 +4,12 @@
 use super::metrics::three;
 use super::support::{Node, PATIENCE, Place, read_lines, wait_for, wait_for_exit};
 use rustix::process::{Pid, Signal, kill_process};
+use seedlog::client::{Cluster, ConnectionOptions};
+use seedlog_core::wire::create_partitions::CreatePartitionsTopic;
+use seedlog_core::wire::{CreatePartitionsRequest, Response, Str};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -22,8 +26,6 @@ fn place() -> Place {
 struct Reader {
     child: Child,
     lines: Receiver<String>,
-    /// All that it printed so far.
-    printed: Vec<String>,
 }
 
 impl Reader {
@@ -31,23 +33,18 @@ impl Reader {
         let mut command = node.client(&[&["consume", "--topic", "t", "--from-beginning"], args].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
-        Self { child, lines, printed: Vec::new() }
-    }
-
-    fn take(&mut self) {
-        self.printed.extend(self.lines.try_iter());
+        Self { child, lines }
     }
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Asks it to stop; all that it ever printed.
+    /// Asks it to stop; what it printed and nobody took yet.
     fn stop(mut self) -> Vec<String> {
         self.signal(Signal::INT);
         assert_eq!(wait_for_exit(&mut self.child).code(), Some(0), "{}", self.said());
-        self.printed.extend(self.lines.iter());
-        std::mem::take(&mut self.printed)
+        self.lines.iter().collect()
     }
 
     /// What it said on standard error until its end.
@@ -156,6 +153,42 @@ fn a_group_is_listed_described_moved_and_deleted() {
 }
 
 #[test]
+fn a_group_is_moved_to_what_stands_in_a_file() {
+    let place = place();
+    let node = place.start();
+    node.ok(&["topic", "create", "--topic", "t", "--partitions", "3"]);
+    node.produce(&["--topic", "t", "--partition", "2"], b"a\nb\nc\n");
+    let file = place.file("offsets");
+    let reset = |lines: &str, code: i32| {
+        fs::write(&file, lines).unwrap();
+        let args = ["group", "reset-offsets", "--group", "g", "--execute", "--json", "--from-file"];
+        let output = node.run(&[&args[..], &[file.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let moved: Value = serde_json::from_str(&reset("t,2,1\n\nt,0,9\n", 0)).unwrap();
+    assert_eq!(
+        moved["partitions"],
+        json!([
+            { "topic": "t", "partition": 0, "old_offset": null, "new_offset": 0 },
+            { "topic": "t", "partition": 2, "old_offset": null, "new_offset": 1 },
+        ])
+    );
+    for (lines, said) in [
+        ("", "has no lines"),
+        ("t,0,1\nt,1\n", "line 2: write topic,partition,offset"),
+        ("t,0,1\nt,0,1\n", "line 2: t-0 stands there twice"),
+        ("t,3,1\n", "t has no partition 3"),
+        ("u,0,1\n", "topic u: UNKNOWN_TOPIC_OR_PARTITION"),
+    ] {
+        let refused = reset(lines, 1);
+        assert!(refused.contains(said), "{refused}");
+    }
+    assert_eq!(described(&node, "g")["total_lag"], 2, "what is refused changes nothing");
+    node.stop();
+}
+
+#[test]
 fn a_group_goes_on_where_it_was_moved_to() {
     let place = place();
     let node = place.start();
@@ -172,7 +205,7 @@ fn a_live_group_is_left_alone() {
     let place = place();
     let node = place.start();
     node.produce(&["--topic", "t"], b"a\nb\n");
-    let mut reader = Reader::start(&node, &["--group", "g"]);
+    let reader = Reader::start(&node, &["--group", "g"]);
     assert_eq!(reader.lines.recv_timeout(PATIENCE).unwrap(), "a");
     let reset = ["group", "reset-offsets", "--group", "g", "--topic", "t", "--to-earliest"];
     for args in [&reset[..], &[&reset[..], &["--execute"]].concat()] {
@@ -190,7 +223,6 @@ fn a_live_group_is_left_alone() {
         (&group["state"], &group["protocol"], &group["partitions"][0]["member"]),
         (&json!("Stable"), &json!("range"), &group["members"][0]["member"])
     );
-    reader.take();
     reader.stop();
     assert_eq!(described(&node, "g")["state"], "Empty", "it left");
     node.ok(&[&reset[..], &["--execute"]].concat());
@@ -205,7 +237,7 @@ fn members_share_partitions_and_take_over_from_who_ends() {
     let node = place.start();
     node.ok(&["topic", "create", "--topic", "t", "--partitions", "4"]);
     let member = || Reader::start(&node, &["--group", "g", "--session-timeout-ms", "5000"]);
-    let (first, second) = (member(), member());
+    let (first, mut second) = (member(), member());
     let shares = shared(&node, 2);
     assert!(shares.values().all(|partitions| partitions.len() == 2), "{shares:?}");
     assert_eq!(shares.values().flatten().collect::<BTreeSet<_>>().len(), 4, "{shares:?}");
@@ -222,7 +254,6 @@ fn members_share_partitions_and_take_over_from_who_ends() {
     sent.extend(more);
     wait_for("commits of all", || (described(&node, "g")["total_lag"] == 0).then_some(()));
     // Killed, it neither commits nor leaves: the group waits for its session to end.
-    let mut second = second;
     second.signal(Signal::KILL);
     wait_for_exit(&mut second.child);
     printed.extend(second.lines.iter());
@@ -236,6 +267,38 @@ fn members_share_partitions_and_take_over_from_who_ends() {
     printed.extend(third.stop());
     printed.sort();
     assert_eq!(printed, sent, "each is printed, and what was committed is not printed again");
+    node.stop();
+}
+
+/// Gives the topic `t` more partitions.
+fn widen(node: &Node, partitions: i32) {
+    let topic =
+        CreatePartitionsTopic { name: Str::from("t"), count: partitions, ..CreatePartitionsTopic::default() };
+    let request = CreatePartitionsRequest { topics: vec![topic], timeout_ms: 10_000, validate_only: false };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let cluster = Cluster::new(vec![node.address().to_owned()], ConnectionOptions::default());
+        cluster.any().await.unwrap().call(request).await.unwrap()
+    });
+    let Response::CreatePartitions(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
+}
+
+#[test]
+fn the_next_generation_reads_partitions_that_are_new() {
+    let place = place();
+    let node = place.start();
+    node.produce(&["--topic", "t"], b"old\n");
+    let first = Reader::start(&node, &["--group", "g"]);
+    assert_eq!(first.lines.recv_timeout(PATIENCE).unwrap(), "old");
+    widen(&node, 2);
+    node.produce(&["--topic", "t", "--partition", "1"], b"new\n");
+    let second = Reader::start(&node, &["--group", "g"]);
+    let shares = shared(&node, 2);
+    assert!(shares.values().all(|partitions| partitions.len() == 1), "{shares:?}");
+    wait_for("commits of all", || (described(&node, "g")["total_lag"] == 0).then_some(()));
+    let printed = [first.stop(), second.stop()].concat();
+    assert_eq!(printed, ["new"], "the old one was taken above");
     node.stop();
 }
 
@@ -276,13 +339,12 @@ fn a_static_member_is_replaced_by_who_has_its_name() {
     let mut first = Reader::start(&node, &named);
     assert_eq!(first.lines.recv_timeout(PATIENCE).unwrap(), "a");
     wait_for("commit of what was read", || (described(&node, "g")["total_lag"] == 0).then_some(()));
-    let mut second = Reader::start(&node, &named);
+    let second = Reader::start(&node, &named);
     assert_eq!(wait_for_exit(&mut first.child).code(), Some(1));
     let said = first.said();
     assert!(said.contains("FENCED_INSTANCE_ID") && said.contains("--group-instance-id"), "{said}");
     node.produce(&["--topic", "t"], b"b\n");
     assert_eq!(second.lines.recv_timeout(PATIENCE).unwrap(), "b");
-    second.take();
     second.stop();
     // It keeps its place for when it comes back.
     assert_eq!(described(&node, "g")["members"][0]["group_instance_id"], "one");

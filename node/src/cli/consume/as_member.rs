@@ -19,9 +19,10 @@ use tokio::time::sleep;
 
 /// How long what is printed may wait for its commit.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the last commit is tried, and how often.
+/// How long the last commit is tried.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
-const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// How long until something is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long others wait for this member in a rebalance.
 const REBALANCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a member is heard, unless its session is short.
@@ -95,6 +96,7 @@ impl<'a> Session<'a> {
             self.printed.clear();
             let membership = self.member.join().await?;
             self.patience.renew();
+            self.look_up(&membership.partitions).await?;
             let positions = self.starting_positions(&membership.partitions).await?;
             let options =
                 ConsumerOptions { beyond_end: Some(self.reset_place()), ..ConsumerOptions::default() };
@@ -104,6 +106,26 @@ impl<'a> Session<'a> {
                 End::Rebalance => {}
             }
         }
+    }
+
+    /// Learns of what was assigned: the leader may know of partitions that are newer than what is known here, or to the
+    /// broker that is asked.
+    async fn look_up(&self, partitions: &BTreeSet<PartitionName>) -> CliResult {
+        let topics: BTreeSet<&str> = partitions.iter().map(|place| &*place.topic).collect();
+        for topic in topics {
+            let of_topic = partitions.iter().filter(|place| *place.topic == *topic);
+            let last = of_topic.map(|place| place.partition).max().unwrap_or(0);
+            let since = Instant::now();
+            loop {
+                let view = self.cluster.topic_within(topic, false, TOPIC_PATIENCE).await?;
+                match view.partition(last) {
+                    Ok(_) => break,
+                    Err(_) if since.elapsed() < TOPIC_PATIENCE => sleep(PAUSE).await,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where the group stopped; in partitions of which it committed nothing, where the arguments say.
@@ -214,7 +236,7 @@ impl<'a> Session<'a> {
     async fn commit_last(&mut self) -> CliResult {
         let since = Instant::now();
         while self.commit().await? && !self.printed.is_empty() && since.elapsed() < COMMIT_PATIENCE {
-            sleep(COMMIT_PAUSE).await;
+            sleep(PAUSE).await;
         }
         Ok(())
     }

@@ -4,6 +4,9 @@
 //! found once, and lie within their logs.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{ArgGroup, Args};
@@ -18,6 +21,8 @@ use crate::client::admin::{self, EARLIEST, LATEST, Offsets};
 use crate::client::groups::{self, CommitPoint};
 use crate::client::{Cluster, PartitionName};
 
+/// A larger file is refused: some hundred thousand partitions fit.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a group without members is, by Kafka's name.
 const EMPTY: &str = "Empty";
 
@@ -56,6 +61,9 @@ pub(in super::super) struct ResetArgs {
     /// To the first record of this duration before now, such as PT12H or P7D
     #[arg(long, value_name = "DURATION", group = "place", value_parser = parse_duration)]
     by_duration: Option<i64>,
+    /// To what stands in a file, a line for each partition: topic,partition,offset
+    #[arg(long, value_name = "FILE", groups = ["place", "which"])]
+    from_file: Option<PathBuf>,
     /// Change it
     #[arg(long, conflicts_with = "dry_run")]
     execute: bool,
@@ -109,10 +117,10 @@ pub(super) async fn run(args: &ResetArgs, output: &mut Output) -> CliResult {
     let mut moves = Vec::new();
     for (topic, partitions) in &wanted {
         let logs = Logs::look(args, &cluster, topic, partitions).await?;
-        for &partition in partitions {
+        for (&partition, &goal) in partitions {
             let place = PartitionName::new(topic, partition);
             let old_offset = committed.get(&place).copied();
-            let new_offset = logs.goal(args.goal(), &place, old_offset)?;
+            let new_offset = logs.goal(goal, &place, old_offset)?;
             moves.push(Move { topic: topic.clone(), partition, old_offset, new_offset });
         }
     }
@@ -152,40 +160,78 @@ fn has_members(group: &str, what: &str) -> CliError {
     ))
 }
 
-/// The partitions that are meant, by topic.
+/// The partitions that are meant by topic, and where each is to go on.
+type Wanted = BTreeMap<String, BTreeMap<i32, Goal>>;
+
 async fn wanted(
     args: &ResetArgs,
     cluster: &Cluster,
     committed: &BTreeMap<PartitionName, i64>,
-) -> CliResult<BTreeMap<String, Vec<i32>>> {
-    let mut wanted: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+) -> CliResult<Wanted> {
+    let mut wanted = match &args.from_file {
+        Some(path) => read_file(path)?,
+        None => Wanted::new(),
+    };
     if args.all_topics {
         for place in committed.keys() {
-            wanted.entry(place.topic.to_string()).or_default().push(place.partition);
-        }
-        if wanted.is_empty() {
-            return Err(CliError::Failed(format!(
-                "group {} committed nothing: name its topics with --topic",
-                args.group
-            )));
+            wanted.entry(place.topic.to_string()).or_default().insert(place.partition, args.goal());
         }
     }
     for scope in &args.topic {
-        let view = cluster.fresh_topic(&scope.topic, false).await?;
         let partitions = match &scope.partitions {
             Some(partitions) => partitions.clone(),
-            None => view.partitions.keys().copied().collect(),
+            None => cluster.fresh_topic(&scope.topic, false).await?.partitions.keys().copied().collect(),
         };
-        for &partition in &partitions {
-            view.partition(partition)?;
-        }
+        let partitions = partitions.into_iter().map(|partition| (partition, args.goal()));
         wanted.entry(scope.topic.clone()).or_default().extend(partitions);
     }
-    for partitions in wanted.values_mut() {
-        partitions.sort_unstable();
-        partitions.dedup();
+    if wanted.is_empty() {
+        let advice = "name its topics with --topic";
+        return Err(CliError::Failed(match &args.from_file {
+            Some(path) => format!("{} has no lines", path.display()),
+            None => format!("group {} committed nothing: {advice}", args.group),
+        }));
+    }
+    for (topic, partitions) in &wanted {
+        let view = cluster.fresh_topic(topic, false).await?;
+        for &partition in partitions.keys() {
+            view.partition(partition)?;
+        }
     }
     Ok(wanted)
+}
+
+fn read_file(path: &Path) -> CliResult<Wanted> {
+    let name = path.display();
+    let failed = |error| CliError::io(format!("cannot read {name}"), error);
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(CliError::Failed(format!("{name} is over {FILE_BYTES_MAX} bytes: cut it into several")));
+    }
+    let mut wanted = Wanted::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let Some((topic, partition, offset)) = parse_line(line) else {
+            return Err(CliError::Failed(format!(
+                "{name}, line {number}: write topic,partition,offset, such as orders,0,1200"
+            )));
+        };
+        if wanted.entry(topic.to_owned()).or_default().insert(partition, Goal::Offset(offset)).is_some() {
+            return Err(CliError::Failed(format!(
+                "{name}, line {number}: {topic}-{partition} stands there twice"
+            )));
+        }
+    }
+    Ok(wanted)
+}
+
+fn parse_line(line: &str) -> Option<(&str, i32, i64)> {
+    let mut fields = line.split(',').map(str::trim);
+    let (topic, partition, offset) = (fields.next()?, fields.next()?, fields.next()?);
+    let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
+    let is_sound = !topic.is_empty() && partition >= 0 && offset >= 0 && fields.next().is_none();
+    is_sound.then_some((topic, partition, offset))
 }
 
 /// What the logs of a topic have.
@@ -197,10 +243,15 @@ struct Logs {
 }
 
 impl Logs {
-    async fn look(args: &ResetArgs, cluster: &Cluster, topic: &str, partitions: &[i32]) -> CliResult<Self> {
+    async fn look(
+        args: &ResetArgs,
+        cluster: &Cluster,
+        topic: &str,
+        partitions: &BTreeMap<i32, Goal>,
+    ) -> CliResult<Self> {
         let patience = args.remote.request_timeout();
         let ask = async |place: i64| {
-            let wanted = partitions.iter().map(|&partition| (partition, place)).collect();
+            let wanted = partitions.keys().map(|&partition| (partition, place)).collect();
             admin::list_offsets(cluster, topic, &wanted, patience).await
         };
         let by_time = match args.goal() {
@@ -298,6 +349,15 @@ mod tests {
         assert_eq!(parse_scope("t:0,12"), Ok(scope("t", Some(vec![0, 12]))));
         for wrong in ["", ":0", "t:", "t:0,", "t:-1", "t:a"] {
             assert!(parse_scope(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_file() {
+        assert_eq!(parse_line("t,0,12"), Some(("t", 0, 12)));
+        assert_eq!(parse_line(" t , 3 , 0 "), Some(("t", 3, 0)));
+        for wrong in ["t,0", "t,0,1,2", ",0,1", "t,-1,1", "t,0,-1", "t,x,1", "t:0:1"] {
+            assert_eq!(parse_line(wrong), None, "{wrong}");
         }
     }
 
