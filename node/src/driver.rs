@@ -13,6 +13,7 @@
 
 mod alarm;
 mod census;
+mod group_census;
 mod held;
 mod meters;
 mod peers;

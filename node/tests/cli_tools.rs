@@ -134,7 +134,7 @@ fn the_completion_for_bash_is_bash_and_names_the_commands() {
     let checked = Command::new("bash").arg("-n").arg(&script).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let commands =
-        "node cluster topic config produce consume log proto doctor dev demo version man completions";
+        "node cluster topic group config produce consume log proto doctor dev demo version man completions";
     for shell in ["bash", "zsh", "fish"] {
         let (_, text, _) = run(&["completions", shell]);
         for command in commands.split(' ').chain(["health", "verify", "decode"]) {

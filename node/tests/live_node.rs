@@ -12,6 +12,8 @@ mod crowd;
 mod damage;
 #[path = "live_node/everyday.rs"]
 mod everyday;
+#[path = "live_node/groups.rs"]
+mod groups;
 #[path = "live_node/hostile.rs"]
 mod hostile;
 #[path = "live_node/inspect.rs"]

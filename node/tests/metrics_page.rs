@@ -1,7 +1,7 @@
 //! What is told of metrics is held against their table: `docs/metrics.md` is written from it (`UPDATE_DOCS=1` writes it,
 //! without that it must be as it would be written), and the dashboard and the alerts name nothing else.
 
-use seedlog::metrics::survey::PARTITIONS_SHOWN_MAX;
+use seedlog::metrics::survey::{GROUP_PARTS_SHOWN_MAX, PARTITIONS_SHOWN_MAX};
 use seedlog::metrics::table::{ALL, Definition, Shown};
 use seedlog::metrics::{OTHER_TOPICS, TOPIC_LABELS_MAX};
 use serde_json::Value;
@@ -29,6 +29,17 @@ const SECTIONS: &[(&str, &str, &str)] = &[
          or what the active one says, not the sum.",
     ),
     (
+        "Consumer groups",
+        "kafka_consumergroup_",
+        "As kafka_exporter has them. Each group is shown by its coordinator alone, so that sums over nodes are right. A lag is \
+         shown where the coordinator has a replica of the partition, and is left out elsewhere rather than guessed: with as many \
+         replicas as brokers it is always there, otherwise take \
+         `sum by (topic, partition) (kafka_topic_partition_current_offset) - on (topic, partition) group_right \
+         sum by (consumergroup, topic, partition) (kafka_consumergroup_current_offset)`, which is the same over all nodes. Where \
+         the coordinator follows, the end of the log is what it last heard, and the lag is a little too small while records come. A \
+         commit that is not yet on all in-sync replicas is shown already.",
+    ),
+    (
         "The cluster, and each partition",
         "kafka_",
         "As kafka_exporter has them. Each is shown by one node, so that sums over nodes are right: by the active controller, \
@@ -51,7 +62,7 @@ fn intro() -> String {
          lower case, and\n\
          kafka_exporter), so that dashboards and alerts carry over without a process beside the node. What Kafka has and is not \
          here is not\n\
-         counted yet: how far behind a group is, its coordinator tells (`kafka-consumer-groups --describe`).\n\n\
+         counted yet.\n\n\
          ```yaml\n\
          scrape_configs:\n  \
            - job_name: seedlog\n    \
@@ -63,9 +74,13 @@ fn intro() -> String {
          they are deleted; all others\n\
          share `topic=\"{OTHER_TOPICS}\"`, which no topic can be called. Lines of each partition come with \
          `/metrics?detail=partition` only, {PARTITIONS_SHOWN_MAX} partitions\n\
-         from a node at most; how many are left out is there as well.\n\n\
-         What a scrape costs: counters are read as they are. For the rest the node looks at its partitions, 512 at a time between \
-         its other\n\
+         from a node at most; how many are left out is there as well. Groups have a line for each, and for each topic; lines of \
+         their partitions come with the\n\
+         details. Groups and the partitions that they committed offsets of are {GROUP_PARTS_SHOWN_MAX} together at most from a \
+         node, in the order of their names within a partition\n\
+         of `__consumer_offsets`; a group is shown whole or not at all, and `seedlog_consumergroups_left_out` says how many are not.\n\n\
+         What a scrape costs: counters are read as they are. For the rest the node looks at its partitions and groups, 512 at a time \
+         between its other\n\
          work; without a scrape it does not look. A node that reads its journal, or has no time within 2 seconds, shows the \
          counters alone.\n\n\
          `deploy/grafana/seedlog.json` is a dashboard for Grafana, `deploy/prometheus/seedlog-rules.yml` has alerts for Prometheus.\n\n\
@@ -93,6 +108,8 @@ fn row(definition: &Definition) -> String {
         Shown::ByControllers => " (controllers)",
         Shown::ByActiveController => " (the active controller)",
         Shown::PerPartition => " (with `?detail=partition`)",
+        Shown::ByCoordinator => " (the group's coordinator)",
+        Shown::PerGroupPartition => " (the group's coordinator, with `?detail=partition`)",
     };
     format!(
         "| {} | {} | {unit} | {} | {help}{by} | {worry} |\n",

@@ -24,6 +24,7 @@ use crate::wire::{Response, Str};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 /// How long after a failed read of the log it is read again, in ms.
 const LOAD_RETRY_MS: u64 = 1_000;
@@ -133,6 +134,15 @@ impl Broker {
     pub fn coordinated(&self) -> impl Iterator<Item = (TopicPartition, &Groups)> {
         let active = self.coordinators.by_partition.iter().filter(|(_, it)| it.phase == LoadPhase::Active);
         active.map(|(&partition, coordinator)| (partition, &coordinator.groups))
+    }
+
+    /// The first of them from a partition on; for who looks at a little at a time.
+    #[must_use]
+    pub fn next_coordinated(&self, from: Option<TopicPartition>) -> Option<(TopicPartition, &Groups)> {
+        let from = from.map_or(Bound::Unbounded, Bound::Included);
+        let mut rest = self.coordinators.by_partition.range((from, Bound::Unbounded));
+        let (&partition, coordinator) = rest.find(|(_, it)| it.phase == LoadPhase::Active)?;
+        Some((partition, &coordinator.groups))
     }
 
     /// This node leads a partition from here on.

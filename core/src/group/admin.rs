@@ -13,6 +13,7 @@ use crate::wire::{ListGroupsRequest, OffsetDeleteRequest, OffsetDeleteResponse, 
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
+use core::ops::Bound::{Excluded, Unbounded};
 
 /// The type of groups whose members assign (KIP-848).
 const CLASSIC: &str = "Classic";
@@ -37,6 +38,21 @@ impl Groups {
             group_state: Str::from_static(group.classic.phase.name()),
             group_type: Str::from_static(CLASSIC),
         })
+    }
+
+    /// The first group behind one, in the order of their names, and how many members it has; for who looks at a little at a
+    /// time.
+    #[must_use]
+    pub fn next_after(&self, after: Option<&Str>) -> Option<(&Str, usize)> {
+        let from = after.map_or(Unbounded, Excluded);
+        let (id, group) = self.groups.range::<Str, _>((from, Unbounded)).next()?;
+        Some((id, group.classic.members.len()))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.groups.len()
     }
 
     /// DescribeGroups, of one group.

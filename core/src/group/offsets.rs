@@ -16,6 +16,7 @@ use crate::wire::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResp
 use crate::wire::{OffsetCommitRequest, OffsetCommitResponse, Str};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound::{Excluded, Included, Unbounded};
 
 /// Offsets that are forgotten in one go.
 const FORGOTTEN_MAX: usize = 1_000;
@@ -75,6 +76,21 @@ impl Offsets {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Str, i32, &Committed)> {
         self.0.iter().flat_map(|(topic, parts)| parts.iter().map(move |(&index, it)| (topic, index, it)))
+    }
+
+    /// Those behind one of them.
+    fn iter_after<'a>(
+        &'a self,
+        after: Option<(&'a Str, i32)>,
+    ) -> impl Iterator<Item = (&'a Str, i32, &'a Committed)> {
+        let from = after.map_or(Unbounded, |(topic, _)| Included(topic));
+        self.0.range::<Str, _>((from, Unbounded)).flat_map(move |(topic, parts)| {
+            let from = match after {
+                Some((begun, index)) if begun == topic => Excluded(index),
+                Some(_) | None => Unbounded,
+            };
+            parts.range((from, Unbounded)).map(move |(&index, committed)| (topic, index, committed))
+        })
     }
 
     /// The records that they come from.
@@ -233,6 +249,15 @@ impl Groups {
         self.groups.get(group).into_iter().flat_map(|group| group.offsets.iter())
     }
 
+    /// What a group committed behind a topic and partition, in their order; for who looks at a little at a time.
+    pub fn committed_after<'a>(
+        &'a self,
+        group: &str,
+        after: Option<(&'a Str, i32)>,
+    ) -> impl Iterator<Item = (&'a Str, i32, &'a Committed)> {
+        self.groups.get(group).into_iter().flat_map(move |group| group.offsets.iter_after(after))
+    }
+
     /// What may be forgotten of one group behind `after`: offsets whose time is over, or whose topic is gone, and the group
     /// itself once nothing is left of it. `None`: no group is left to look at.
     #[must_use]
@@ -242,7 +267,6 @@ impl Groups {
         after: Option<&Str>,
         topic_id: impl Fn(&str) -> Option<Uuid>,
     ) -> Option<(Str, Vec<GroupRecord>)> {
-        use core::ops::Bound::{Excluded, Unbounded};
         if now.mono < self.grace_until {
             return None;
         }
@@ -320,5 +344,32 @@ impl Group {
 
     pub(super) fn tombstone(id: &Str) -> GroupRecord {
         GroupRecord::Classic(super::GroupMetadataKey { group: id.clone() }, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_at_one_after_the_other_finds_each_once() {
+        let mut offsets = Offsets::default();
+        let places = [("a", 0), ("a", 7), ("b", 0), ("c", 2), ("c", 3)];
+        for (topic, partition) in places {
+            let key = OffsetCommitKey { group: "g".into(), topic: topic.into(), partition };
+            offsets.insert(&key, &OffsetCommitValue::default());
+        }
+        let next = |after: Option<(&Str, i32)>| {
+            offsets.iter_after(after).next().map(|(topic, index, _)| (topic.clone(), index))
+        };
+        let (mut found, mut after) = (Vec::new(), next(None));
+        while let Some((topic, index)) = after {
+            after = next(Some((&topic, index)));
+            found.push((topic, index));
+        }
+        assert!(found.iter().map(|(topic, index)| (topic.as_str(), *index)).eq(places));
+        // One that went away in the meantime holds nobody up.
+        assert_eq!(next(Some((&"a".into(), 3))), Some(("a".into(), 7)));
+        assert_eq!(next(Some((&"bb".into(), 3))), Some(("c".into(), 2)));
     }
 }

@@ -1,35 +1,46 @@
-//! `seedlog consume`: finds the starting offsets, then prints records until it has enough.
+//! `seedlog consume`: finds the starting offsets, then prints records until it has enough. As a member of a group: see
+//! `as_member`; what a record looks like: see `print`.
 
-use std::collections::BTreeMap;
+mod as_member;
+mod print;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use seedlog_core::records::{Record, RecordIter, TimestampType};
 
-use super::json::JsonRecord;
 use super::output::{CliError, CliResult, Output};
 use super::remote::RemoteArgs;
+use super::time::parse_time;
 use crate::client::admin::{self, EARLIEST, LATEST};
-use crate::client::{ClientError, Cluster, Consumer, ConsumerOptions, FetchedBatch, TopicView};
+use crate::client::{Cluster, Consumer, ConsumerOptions, PartitionName, TopicView};
 
 /// How often the loop looks at the clock while nothing comes.
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait for a topic that was created a moment ago.
 const TOPIC_PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes that one batch may have after decompression.
-const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct ConsumeArgs {
     #[command(flatten)]
     remote: RemoteArgs,
-    /// The topic to read
-    #[arg(long)]
-    topic: String,
+    /// The topic to read; may be repeated
+    #[arg(long, required = true)]
+    topic: Vec<String>,
+    /// Read as a member of this consumer group: share the partitions with its other members, go on where the group stopped,
+    /// and commit what was printed
+    #[arg(long, conflicts_with_all = ["partition", "offset", "from_time"])]
+    group: Option<String>,
+    /// The name of a static member, which keeps its partitions over a restart within the session timeout
+    #[arg(long, value_name = "ID", requires = "group")]
+    group_instance_id: Option<String>,
+    /// Milliseconds of silence after which the group goes on without this member
+    #[arg(long, value_name = "MS", requires = "group", default_value_t = 45_000, value_parser = clap::value_parser!(u32).range(1..=1_800_000))]
+    session_timeout_ms: u32,
     /// Read this partition; may be repeated; all of them without it
     #[arg(long, value_name = "N")]
     partition: Vec<i32>,
-    /// Start with the first records that are left
+    /// Start with the first records that are left; in a group, where it committed nothing yet
     #[arg(long, conflicts_with_all = ["offset", "from_time"])]
     from_beginning: bool,
     /// Start here: a number, earliest, latest, or -N for the last N records of each partition
@@ -79,27 +90,36 @@ enum Start {
 
 /// Does what `seedlog consume ...` says.
 pub(super) async fn run(args: &ConsumeArgs, output: &mut Output) -> CliResult {
+    args.check()?;
     let cluster = args.remote.cluster()?;
-    let topic = cluster.topic_within(&args.topic, false, TOPIC_PATIENCE).await?;
-    let partitions = args.partitions(&topic)?;
-    let positions = starting_offsets(args, &cluster, &partitions).await?;
-    let mut consumer = Consumer::new(cluster, &args.topic, positions, ConsumerOptions::default());
+    match &args.group {
+        Some(group) => as_member::run(args, group, cluster, output).await,
+        None => alone(args, cluster, output).await,
+    }
+}
 
-    let idle_max = args.timeout_ms.map(Duration::from_millis);
+/// Reads as a member of no group.
+async fn alone(args: &ConsumeArgs, cluster: Cluster, output: &mut Output) -> CliResult {
+    let mut positions = BTreeMap::new();
+    for topic in args.topics() {
+        let view = cluster.topic_within(topic, false, TOPIC_PATIENCE).await?;
+        let partitions = args.partitions(&view)?;
+        let found = starting_offsets(args, &cluster, topic, &partitions).await?;
+        let named = |(partition, offset)| (PartitionName::new(topic, partition), offset);
+        positions.extend(found.into_iter().map(named));
+    }
+    let mut consumer = Consumer::of(cluster, positions, ConsumerOptions::default());
+    let mut patience = Patience::of(args);
     let mut left = args.max_messages.unwrap_or(u64::MAX);
-    let mut last_record = Instant::now();
     while left > 0 {
-        let idle_left = idle_max.map(|max| max.saturating_sub(last_record.elapsed()));
-        if idle_left == Some(Duration::ZERO) {
-            break;
-        }
-        let batches = consumer.poll(idle_left.map_or(TICK, |left| left.min(TICK))).await?;
+        let Some(wait) = patience.wait() else { break };
+        let batches = consumer.poll(wait).await?;
         for batch in &batches {
-            let printed = print_batch(args, batch, left, output)?;
-            if printed > 0 {
-                last_record = Instant::now();
+            let printed = print::batch(args, batch, left, output)?;
+            if printed.records > 0 {
+                patience.renew();
             }
-            left -= printed;
+            left -= printed.records;
         }
         output.flush()?;
         for notice in consumer.take_notices() {
@@ -109,90 +129,40 @@ pub(super) async fn run(args: &ConsumeArgs, output: &mut Output) -> CliResult {
     Ok(())
 }
 
-/// Prints the records of a batch that are wanted; how many.
-fn print_batch(args: &ConsumeArgs, batch: &FetchedBatch, left: u64, output: &mut Output) -> CliResult<u64> {
-    // Markers of transactions are the broker's, not a producer's.
-    if batch.header.is_control() || left == 0 {
-        return Ok(0);
-    }
-    let corrupt = |reason: &dyn ToString| ClientError::Corrupt {
-        partition: format!("{}-{}", args.topic, batch.partition),
-        offset: batch.header.base_offset.0,
-        reason: reason.to_string(),
-    };
-    let payload = batch.payload(BATCH_BYTES_MAX).map_err(|error| corrupt(&error))?;
-    let mut printed = 0;
-    for record in RecordIter::new(&batch.header, &payload) {
-        let record = record.map_err(|error| corrupt(&error))?;
-        if record.offset.0 < batch.from {
-            continue;
-        }
-        print_record(args, batch, &record, output)?;
-        printed += 1;
-        if printed == left {
-            break;
-        }
-    }
-    Ok(printed)
+/// How long nothing may come.
+struct Patience {
+    idle_max: Option<Duration>,
+    since: Instant,
 }
 
-fn print_record(
-    args: &ConsumeArgs,
-    batch: &FetchedBatch,
-    record: &Record<'_>,
-    output: &mut Output,
-) -> CliResult {
-    let kind = batch.header.timestamp_type();
-    if args.json {
-        return output.json_unflushed(&JsonRecord::new(&args.topic, batch.partition, kind, record));
+impl Patience {
+    fn of(args: &ConsumeArgs) -> Self {
+        Self { idle_max: args.timeout_ms.map(Duration::from_millis), since: Instant::now() }
     }
-    output.bytes(&text_line(args, batch.partition, kind, record))
-}
 
-/// The line of Kafka's console consumer.
-fn text_line(args: &ConsumeArgs, partition: i32, kind: TimestampType, record: &Record<'_>) -> Vec<u8> {
-    let mut fields: Vec<Vec<u8>> = Vec::new();
-    if args.print_timestamp {
-        let whose = match kind {
-            TimestampType::CreateTime => "CreateTime",
-            TimestampType::LogAppendTime => "LogAppendTime",
-        };
-        let text = if record.timestamp < 0 {
-            "NO_TIMESTAMP".to_owned()
-        } else {
-            format!("{whose}:{}", record.timestamp)
-        };
-        fields.push(text.into_bytes());
+    /// Something came.
+    fn renew(&mut self) {
+        self.since = Instant::now();
     }
-    if args.print_partition {
-        fields.push(format!("Partition:{partition}").into_bytes());
+
+    /// How long to wait before the next look at the clock; `None`: it is used up.
+    fn wait(&self) -> Option<Duration> {
+        let Some(max) = self.idle_max else { return Some(TICK) };
+        let left = max.saturating_sub(self.since.elapsed());
+        (!left.is_zero()).then_some(left.min(TICK))
     }
-    if args.print_offset {
-        fields.push(format!("Offset:{}", record.offset.0).into_bytes());
-    }
-    if args.print_headers {
-        let headers: Vec<Vec<u8>> =
-            record.headers.map(|(name, value)| [name, b":", value.unwrap_or(b"null")].concat()).collect();
-        fields.push(if headers.is_empty() { b"NO_HEADERS".to_vec() } else { headers.join(&b","[..]) });
-    }
-    if args.print_key {
-        fields.push(record.key.unwrap_or(b"null").to_vec());
-    }
-    fields.push(record.value.unwrap_or(b"null").to_vec());
-    let mut line = fields.join(args.key_separator.as_bytes());
-    line.push(b'\n');
-    line
 }
 
 async fn starting_offsets(
     args: &ConsumeArgs,
     cluster: &Cluster,
+    topic: &str,
     partitions: &[i32],
 ) -> CliResult<BTreeMap<i32, i64>> {
     let patience = args.remote.request_timeout();
     let ask = async |place: i64| {
         let wanted = partitions.iter().map(|&partition| (partition, place)).collect();
-        admin::list_offsets(cluster, &args.topic, &wanted, patience).await
+        admin::list_offsets(cluster, topic, &wanted, patience).await
     };
     let start = args.start();
     let (earliest, latest) = (ask(EARLIEST).await?, ask(LATEST).await?);
@@ -213,8 +183,7 @@ async fn starting_offsets(
             Start::At(offset) if (first..=end).contains(&offset) => offset,
             Start::At(offset) => {
                 return Err(CliError::Failed(format!(
-                    "{}-{partition} has no offset {offset}: its log has {first} to {end}; choose one of these, or --from-beginning",
-                    args.topic
+                    "{topic}-{partition} has no offset {offset}: its log has {first} to {end}; choose one of these, or --from-beginning"
                 )));
             }
         };
@@ -224,6 +193,23 @@ async fn starting_offsets(
 }
 
 impl ConsumeArgs {
+    fn check(&self) -> CliResult {
+        if self.topic.len() > 1 && !self.partition.is_empty() {
+            return Err(CliError::Usage(
+                "--partition is of one topic: leave out the other --topic".to_owned(),
+            ));
+        }
+        if self.group.as_deref() == Some("") {
+            return Err(CliError::Usage("the group has no name: give it at least one character".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The topics, each once.
+    fn topics(&self) -> BTreeSet<&str> {
+        self.topic.iter().map(String::as_str).collect()
+    }
+
     fn start(&self) -> Start {
         match (self.from_beginning, self.offset, self.from_time) {
             (true, _, _) => Start::Earliest,
@@ -258,33 +244,16 @@ fn parse_start(text: &str) -> Result<Start, String> {
     }
 }
 
-fn parse_time(text: &str) -> Result<i64, String> {
-    if let Ok(millis @ 0..) = text.parse::<i64>() {
-        return Ok(millis);
-    }
-    match text.parse::<jiff::Timestamp>() {
-        Ok(time) if time.as_millisecond() >= 0 => Ok(time.as_millisecond()),
-        Ok(_) | Err(_) => {
-            Err("write a time such as 2026-11-21T12:00:00Z, or milliseconds since 1970".to_owned())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn starts_and_times() {
+    fn starts() {
         assert_eq!(parse_start("earliest"), Ok(Start::Earliest));
         assert_eq!(parse_start("17"), Ok(Start::At(17)));
         assert_eq!(parse_start("-5"), Ok(Start::BeforeEnd(5)));
         assert!(parse_start("5x").is_err());
         assert!(parse_start("-9223372036854775808").is_err());
-        assert_eq!(parse_time("1700000000000"), Ok(1_700_000_000_000));
-        assert_eq!(parse_time("2023-11-14T22:13:20Z"), Ok(1_700_000_000_000));
-        assert_eq!(parse_time("2023-11-14T23:13:20.5+01:00"), Ok(1_700_000_000_500));
-        assert!(parse_time("yesterday").is_err());
-        assert!(parse_time("-1").is_err());
     }
 }

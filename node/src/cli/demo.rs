@@ -302,7 +302,7 @@ async fn read_back(cluster: &Cluster, topic: &str, ledger: &mut Ledger) -> CliRe
     while consumer
         .positions()
         .iter()
-        .any(|(partition, &at)| at < end.get(partition).copied().flatten().unwrap_or(0))
+        .any(|(place, &at)| at < end.get(&place.partition).copied().flatten().unwrap_or(0))
     {
         let batches = consumer.poll(Duration::from_secs(1)).await?;
         if !batches.is_empty() {
@@ -322,7 +322,7 @@ async fn read_back(cluster: &Cluster, topic: &str, ledger: &mut Ledger) -> CliRe
             let payload = batch.payload(BATCH_BYTES_MAX).map_err(|error| unreadable(&error))?;
             for record in RecordIter::new(&batch.header, &payload) {
                 let record = record.map_err(|error| unreadable(&error))?;
-                ledger.on_read(usize::try_from(batch.partition).unwrap_or(usize::MAX), record.value);
+                ledger.on_read(usize::try_from(batch.place.partition).unwrap_or(usize::MAX), record.value);
             }
         }
     }

@@ -12,6 +12,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod dump;
+mod group;
 mod health;
 mod input;
 mod json;
@@ -22,6 +23,7 @@ mod output;
 mod produce;
 mod proto;
 mod remote;
+mod time;
 mod topic;
 mod verdict;
 
@@ -51,13 +53,16 @@ enum Command {
     /// Create, list, describe and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List, describe and delete consumer groups, and move what they committed.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Show, change and explain settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Write records to a topic, one for each line of standard input.
     Produce(Box<produce::ProduceArgs>),
-    /// Read records from a topic.
-    Consume(consume::ConsumeArgs),
+    /// Read records from topics, by itself or as a member of a consumer group.
+    Consume(Box<consume::ConsumeArgs>),
     /// Look into the folder of a stopped node: print what is there, check every checksum.
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -105,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Node(args) => return node::run(&args, &mut output),
         Command::Cluster(command) => block_on(cluster::run(&command, &mut output)),
         Command::Topic(command) => block_on(topic::run(&command, &mut output)),
+        Command::Group(command) => block_on(group::run(&command, &mut output)),
         Command::Config(command) => block_on(config::run(&command, &mut output)),
         Command::Produce(args) => block_on(produce::run(&args, &mut output)),
         Command::Consume(args) => block_on(consume::run(&args, &mut output)),

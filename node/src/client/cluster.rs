@@ -132,7 +132,8 @@ impl Cluster {
         self.state().controller = None;
     }
 
-    async fn connect(&self, address: &str) -> Result<Connection> {
+    /// A connection to the broker at an address that a broker named.
+    pub(super) async fn connect(&self, address: &str) -> Result<Connection> {
         if let Some(open) = self.state().connections.get(address).filter(|connection| !connection.is_broken())
         {
             return Ok(open.clone());
@@ -316,7 +317,7 @@ pub fn parse_addresses(list: &str) -> Result<Vec<String>> {
     Ok(addresses)
 }
 
-fn join_address(host: &str, port: i32) -> String {
+pub(super) fn join_address(host: &str, port: i32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

@@ -1,8 +1,9 @@
-//! Reads partitions of one topic from given offsets: one fetch at a time for each leader, batches handed out as they came.
+//! Reads partitions from given offsets: one fetch at a time for each leader, batches handed out as they came.
 //!
 //! Decompression is left to the caller, batch by batch, so that no more than one batch is ever open. Every batch's CRC is
 //! checked here. Fetch sessions (KIP-227) are not used: the command line reads few partitions. A leader that moves, a
-//! broker that restarts: the consumer goes on where it was, until an outage lasts longer than it may.
+//! broker that restarts: the consumer goes on where it was, until an outage lasts longer than it may. Who reads what as a
+//! member of a group is the business of `member`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,15 +14,16 @@ use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::ids::Uuid;
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchError, BatchHeader, Batches, check_batch};
-use seedlog_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
+use seedlog_core::wire::fetch::{FetchPartition, FetchTopic, FetchableTopicResponse, PartitionData};
 use seedlog_core::wire::{ApiKey, FetchRequest, FetchResponse, Request, Response, Str};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::admin::{self, EARLIEST, LATEST};
 use super::cluster::{Backoff, Cluster, TopicView};
 use super::connection::unexpected;
 use super::error::{ClientError, CorruptBatch, Result};
+use super::partition_name::PartitionName;
 use crate::codec;
 
 /// The last version of Fetch that names topics instead of giving their ids.
@@ -38,6 +40,8 @@ pub struct ConsumerOptions {
     pub partition_bytes: i32,
     /// How long brokers may be out of reach.
     pub outage_max: Duration,
+    /// Where to go on with a position behind the log's end: [`EARLIEST`] or [`LATEST`]; without it that is an error.
+    pub beyond_end: Option<i64>,
 }
 
 impl Default for ConsumerOptions {
@@ -47,6 +51,7 @@ impl Default for ConsumerOptions {
             fetch_bytes: 16 * 1024 * 1024,
             partition_bytes: 1024 * 1024,
             outage_max: Duration::from_secs(120),
+            beyond_end: None,
         }
     }
 }
@@ -55,7 +60,7 @@ impl Default for ConsumerOptions {
 #[derive(Debug, Clone)]
 pub struct FetchedBatch {
     /// The partition.
-    pub partition: i32,
+    pub place: PartitionName,
     /// The batch's header.
     pub header: BatchHeader,
     /// The first offset wanted: earlier ones in the batch are to be skipped.
@@ -72,27 +77,41 @@ impl FetchedBatch {
     }
 }
 
-/// Reads partitions of one topic.
+/// Reads partitions.
 pub struct Consumer {
     cluster: Cluster,
-    topic: Arc<str>,
     options: ConsumerOptions,
     /// The next offset of each partition.
-    positions: BTreeMap<i32, i64>,
+    positions: BTreeMap<PartitionName, i64>,
     /// Partitions that are being asked for.
-    busy: BTreeSet<i32>,
+    busy: BTreeSet<PartitionName>,
     fetches: JoinSet<Fetched>,
     outage: Option<(Instant, Backoff)>,
     notices: Vec<String>,
 }
 
 struct Fetched {
-    partitions: Vec<i32>,
+    partitions: Vec<PartitionName>,
+    /// The topics by their ids: answers from version 13 on say no names.
+    topics: Vec<(Uuid, Arc<str>)>,
     outcome: Result<FetchResponse>,
 }
 
+impl Fetched {
+    /// The partition that a part of the answer is about; `None`: it was not asked for.
+    fn place(&self, topic: &FetchableTopicResponse, partition: i32) -> Option<PartitionName> {
+        let by_id = |(id, _): &&(Uuid, Arc<str>)| *id == topic.topic_id;
+        let name = match topic.topic.as_str() {
+            "" => self.topics.iter().find(by_id).map(|(_, name)| Arc::clone(name))?,
+            name => Arc::from(name),
+        };
+        let place = PartitionName { topic: name, partition };
+        self.partitions.contains(&place).then_some(place)
+    }
+}
+
 impl Consumer {
-    /// Starts at these offsets.
+    /// Reads one topic from these offsets.
     #[must_use]
     pub fn new(
         cluster: Cluster,
@@ -100,9 +119,17 @@ impl Consumer {
         positions: BTreeMap<i32, i64>,
         options: ConsumerOptions,
     ) -> Self {
+        let topic: Arc<str> = Arc::from(topic);
+        let place = |partition| PartitionName { topic: Arc::clone(&topic), partition };
+        let positions = positions.into_iter().map(|(partition, offset)| (place(partition), offset));
+        Self::of(cluster, positions.collect(), options)
+    }
+
+    /// Reads partitions of any topics from these offsets.
+    #[must_use]
+    pub fn of(cluster: Cluster, positions: BTreeMap<PartitionName, i64>, options: ConsumerOptions) -> Self {
         Self {
             cluster,
-            topic: Arc::from(topic),
             options,
             positions,
             busy: BTreeSet::new(),
@@ -114,7 +141,7 @@ impl Consumer {
 
     /// The next offset of each partition.
     #[must_use]
-    pub fn positions(&self) -> &BTreeMap<i32, i64> {
+    pub fn positions(&self) -> &BTreeMap<PartitionName, i64> {
         &self.positions
     }
 
@@ -123,10 +150,16 @@ impl Consumer {
         std::mem::take(&mut self.notices)
     }
 
-    /// The next batches, or none after `patience`. Positions move behind what is handed out.
+    /// The next batches, or none after `patience`. Positions move behind what is handed out: who gives up waiting for the
+    /// answer has to start anew from what it was handed.
     pub async fn poll(&mut self, patience: Duration) -> Result<Vec<FetchedBatch>> {
         if let Err(error) = self.start_fetches().await {
             self.on_outage(error).await?;
+        }
+        if self.positions.is_empty() {
+            // There is nothing to read, and that is no reason to turn in circles.
+            sleep(patience).await;
+            return Ok(Vec::new());
         }
         match timeout(patience, self.fetches.join_next()).await {
             Ok(Some(fetched)) => {
@@ -138,73 +171,82 @@ impl Consumer {
 
     /// Asks every leader for those of its partitions that are not being asked for.
     async fn start_fetches(&mut self) -> Result<()> {
-        if self.positions.keys().all(|partition| self.busy.contains(partition)) {
-            return Ok(());
-        }
-        let view = self.cluster.topic(&self.topic, false).await?;
-        let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        let idle: Vec<PartitionName> =
+            self.positions.keys().filter(|place| !self.busy.contains(*place)).cloned().collect();
+        let mut by_leader: BTreeMap<i32, Vec<(Arc<TopicView>, PartitionName)>> = BTreeMap::new();
         let mut missing = None;
-        for &partition in self.positions.keys().filter(|partition| !self.busy.contains(partition)) {
-            match view.partition(partition)?.leader(&self.topic, partition) {
-                Ok(leader) => by_leader.entry(leader).or_default().push(partition),
+        for place in idle {
+            let view = match self.cluster.topic(&place.topic, false).await {
+                Ok(view) => view,
+                Err(error) => {
+                    missing = Some(error);
+                    continue;
+                }
+            };
+            match view.partition(place.partition)?.leader(&place.topic, place.partition) {
+                Ok(leader) => by_leader.entry(leader).or_default().push((view, place)),
                 Err(error) => missing = Some(error),
             }
         }
-        for (leader, partitions) in by_leader {
-            self.busy.extend(&partitions);
-            let request = self.request(&view, &partitions);
-            let by_name = view.id == Uuid::ZERO;
+        for (leader, places) in by_leader {
+            let request = self.request(&places);
+            let by_name = places.iter().any(|(view, _)| view.id == Uuid::ZERO);
+            let mut topics: Vec<(Uuid, Arc<str>)> =
+                places.iter().map(|(view, place)| (view.id, Arc::clone(&place.topic))).collect();
+            topics.dedup();
+            let partitions: Vec<PartitionName> = places.into_iter().map(|(_, place)| place).collect();
+            self.busy.extend(partitions.iter().cloned());
             let (cluster, max_wait) = (self.cluster.clone(), self.options.max_wait);
             self.fetches.spawn(async move {
                 let outcome = fetch(&cluster, leader, request, by_name, max_wait).await;
-                Fetched { partitions, outcome }
+                Fetched { partitions, topics, outcome }
             });
         }
         missing.map_or(Ok(()), Err)
     }
 
-    fn request(&self, view: &TopicView, partitions: &[i32]) -> FetchRequest {
-        let wanted = partitions.iter().map(|&partition| FetchPartition {
-            partition,
-            fetch_offset: self.positions[&partition],
-            partition_max_bytes: self.options.partition_bytes,
-            ..FetchPartition::default()
-        });
+    /// A request for these partitions, those of a topic side by side.
+    fn request(&self, places: &[(Arc<TopicView>, PartitionName)]) -> FetchRequest {
+        let of_topic = |places: &[(Arc<TopicView>, PartitionName)]| {
+            let wanted = places.iter().map(|(_, place)| FetchPartition {
+                partition: place.partition,
+                fetch_offset: self.positions[place],
+                partition_max_bytes: self.options.partition_bytes,
+                ..FetchPartition::default()
+            });
+            let (view, place) = &places[0];
+            FetchTopic { topic: Str::from(&*place.topic), topic_id: view.id, partitions: wanted.collect() }
+        };
         FetchRequest {
             max_wait_ms: i32::try_from(self.options.max_wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: 1,
             max_bytes: self.options.fetch_bytes,
-            topics: vec![FetchTopic {
-                topic: Str::from(&*self.topic),
-                topic_id: view.id,
-                partitions: wanted.collect(),
-            }],
+            topics: places.chunk_by(|(_, a), (_, b)| a.topic == b.topic).map(of_topic).collect(),
             ..FetchRequest::default()
         }
     }
 
-    async fn on_fetched(&mut self, Fetched { partitions, outcome }: Fetched) -> Result<Vec<FetchedBatch>> {
-        for partition in &partitions {
-            self.busy.remove(partition);
+    async fn on_fetched(&mut self, fetched: Fetched) -> Result<Vec<FetchedBatch>> {
+        for place in &fetched.partitions {
+            self.busy.remove(place);
         }
-        let response = match outcome {
+        let response = match &fetched.outcome {
             Ok(response) => response,
             Err(error) => {
-                self.on_outage(error).await?;
+                self.on_outage(error.clone()).await?;
                 return Ok(Vec::new());
             }
         };
         let mut batches = Vec::new();
         let mut failure = None;
-        for data in response.responses.iter().flat_map(|topic| &topic.partitions) {
-            // An answer about a partition that was not asked for is none.
-            if !partitions.contains(&data.partition_index) {
-                continue;
-            }
-            if data.error_code == ErrorCode::OffsetOutOfRange.code() {
-                self.on_out_of_range(data.partition_index).await?;
-            } else if let Err(error) = self.take(data, &mut batches) {
-                failure = Some(error);
+        for topic in &response.responses {
+            for data in &topic.partitions {
+                let Some(place) = fetched.place(topic, data.partition_index) else { continue };
+                if data.error_code == ErrorCode::OffsetOutOfRange.code() {
+                    self.on_out_of_range(&place).await?;
+                } else if let Err(error) = self.take(&place, data, &mut batches) {
+                    failure = Some(error);
+                }
             }
         }
         match failure {
@@ -215,17 +257,20 @@ impl Consumer {
     }
 
     /// Takes the whole batches of a partition and moves its position.
-    fn take(&mut self, data: &PartitionData, batches: &mut Vec<FetchedBatch>) -> Result<()> {
-        let partition = data.partition_index;
-        let name = format!("{}-{partition}", self.topic);
-        ClientError::check(data.error_code, None, || name.clone())?;
-        let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
+    fn take(
+        &mut self,
+        place: &PartitionName,
+        data: &PartitionData,
+        batches: &mut Vec<FetchedBatch>,
+    ) -> Result<()> {
+        ClientError::check(data.error_code, None, || place.to_string())?;
+        let Some(position) = self.positions.get_mut(place) else { return Ok(()) };
         let records = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
         let mut walk = Batches::new(&records);
         let start = *position;
         for (header, range) in walk.by_ref() {
             let corrupt = |reason: String| ClientError::Corrupt {
-                partition: name.clone(),
+                partition: place.to_string(),
                 offset: header.base_offset.0,
                 reason,
             };
@@ -236,42 +281,46 @@ impl Consumer {
                 continue;
             }
             *position = header.next_offset().0;
-            batches.push(FetchedBatch { partition, header, from, bytes: records.slice(range) });
+            batches.push(FetchedBatch { place: place.clone(), header, from, bytes: records.slice(range) });
         }
         let nothing_whole = !records.is_empty() && *position == start;
         if nothing_whole {
             // KIP-74: the first batch is sent whole, whatever its size. What starts otherwise is no batch.
             let reason = BatchHeader::parse(&records).err().unwrap_or(BatchError::Incomplete).to_string();
-            return Err(ClientError::Corrupt { partition: name, offset: start, reason });
+            return Err(ClientError::Corrupt { partition: place.to_string(), offset: start, reason });
         }
         Ok(())
     }
 
-    /// Records before the position were deleted: go on with the first that is left. A position beyond the end is an error.
-    async fn on_out_of_range(&mut self, partition: i32) -> Result<()> {
-        let position = self.positions.get(&partition).copied().unwrap_or_default();
+    /// Records before the position were deleted: go on with the first that is left. A position beyond the end is an error,
+    /// unless the options say where to go on.
+    async fn on_out_of_range(&mut self, place: &PartitionName) -> Result<()> {
+        let position = self.positions.get(place).copied().unwrap_or_default();
         let patience = self.options.outage_max;
-        let ask = async |place| {
-            let offsets =
-                admin::list_offsets(&self.cluster, &self.topic, &[(partition, place)].into(), patience)
-                    .await?;
-            Ok::<i64, ClientError>(offsets.get(&partition).copied().flatten().unwrap_or_default())
+        let ask = async |at| {
+            let wanted = [(place.partition, at)].into();
+            let offsets = admin::list_offsets(&self.cluster, &place.topic, &wanted, patience).await?;
+            Ok::<i64, ClientError>(offsets.get(&place.partition).copied().flatten().unwrap_or_default())
         };
         let (earliest, latest) = (ask(EARLIEST).await?, ask(LATEST).await?);
-        let name = format!("{}-{partition}", self.topic);
         if position < earliest {
             self.notices.push(format!(
-                "{name}: offsets {position} to {} were deleted; going on at {earliest}",
+                "{place}: offsets {position} to {} were deleted; going on at {earliest}",
                 earliest - 1
             ));
-            self.positions.insert(partition, earliest);
+            self.positions.insert(place.clone(), earliest);
         } else if position > latest {
             let message = format!("offset {position} was asked for, the log has {earliest} to {latest}");
-            return Err(ClientError::Broker {
-                what: name,
-                code: ErrorCode::OffsetOutOfRange.code(),
-                message: Some(message),
-            });
+            let Some(reset) = self.options.beyond_end else {
+                return Err(ClientError::Broker {
+                    what: place.to_string(),
+                    code: ErrorCode::OffsetOutOfRange.code(),
+                    message: Some(message),
+                });
+            };
+            let from = if reset == EARLIEST { earliest } else { latest };
+            self.notices.push(format!("{place}: {message}; going on at {from}"));
+            self.positions.insert(place.clone(), from);
         }
         Ok(())
     }
@@ -280,7 +329,9 @@ impl Consumer {
         if !error.is_transient() {
             return Err(error);
         }
-        self.cluster.forget_topic(&self.topic);
+        for place in self.positions.keys() {
+            self.cluster.forget_topic(&place.topic);
+        }
         let max = self.options.outage_max;
         let (since, backoff) = self.outage.get_or_insert_with(|| (Instant::now(), Backoff::default()));
         if since.elapsed() >= max {

@@ -240,6 +240,20 @@ fn advice(code: i16) -> &'static str {
         (E::NoReassignmentInProgress, "; nothing moves there, so nothing is to be done"),
         (E::ElectionNotNeeded, "; it is led as it should be, so nothing is to be done"),
         (E::UnsupportedVersion, "; use a broker that is new enough for it"),
+        (E::NonEmptyGroup, "; stop its members first"),
+        (E::GroupIdNotFound, "; `seedlog group list` shows what there is"),
+        (E::InvalidGroupId, "; give the group a name"),
+        (E::GroupAuthorizationFailed, "; ask for permission on the group"),
+        (E::GroupMaxSizeReached, "; as many are in it as the brokers' group.max.size allows"),
+        (
+            E::InconsistentGroupProtocol,
+            "; its members assign in ways that this client does not know: choose another group",
+        ),
+        (
+            E::InvalidSessionTimeout,
+            "; keep --session-timeout-ms between the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms",
+        ),
+        (E::FencedInstanceId, "; another process has joined with this --group-instance-id: end one of them"),
         (E::InvalidTimestamp, "; check the records' times and the topic's message.timestamp settings"),
     ];
     let known = ADVICE.iter().find(|(known, _)| known.code() == code);

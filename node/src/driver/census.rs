@@ -1,5 +1,7 @@
-//! A look at all partitions for somebody who scrapes: a few at a time, so that thousands of them hold nobody up.
+//! A look at all partitions for somebody who scrapes, then at all groups: a few at a time, so that thousands of them hold
+//! nobody up.
 
+use super::group_census::GroupCensus;
 use crate::metrics::survey::{
     ClusterCounts, PARTITIONS_SHOWN_MAX, PartitionDetail, QuorumState, ReplicaCounts, Survey, TopicState,
     Wish,
@@ -24,6 +26,8 @@ pub(super) struct Census {
     topics: Vec<TopicState>,
     partitions: Vec<PartitionDetail>,
     left_out: u64,
+    /// Once all partitions are looked at.
+    groups: Option<GroupCensus>,
 }
 
 impl Census {
@@ -38,11 +42,20 @@ impl Census {
             topics: Vec::new(),
             partitions: Vec::new(),
             left_out: 0,
+            groups: None,
         }
     }
 
     /// Looks at some more. `true`: that was all.
     pub(super) fn advance(&mut self, broker: &Broker) -> bool {
+        if self.groups.is_none() && self.advance_partitions(broker) {
+            self.groups = Some(GroupCensus::default());
+            return false;
+        }
+        self.groups.as_mut().is_some_and(|groups| groups.advance(broker, STEP_MAX))
+    }
+
+    fn advance_partitions(&mut self, broker: &Broker) -> bool {
         let mut left = STEP_MAX;
         for (&topic_id, topic) in broker.image().topics().range(self.topic..) {
             if topic_id != self.topic {
@@ -130,6 +143,7 @@ impl Census {
         let brokers = broker.image().brokers().values();
         self.cluster.fenced_brokers = brokers.clone().filter(|broker| broker.fenced).count() as u64;
         self.cluster.active_brokers = brokers.len() as u64 - self.cluster.fenced_brokers;
+        let (groups, groups_left_out) = self.groups.take().unwrap_or_default().finish(broker);
         let quorum = broker.quorum();
         Survey {
             number: self.wish.number,
@@ -147,6 +161,8 @@ impl Census {
             topics: self.topics,
             partitions: self.partitions,
             partitions_left_out: self.left_out,
+            groups,
+            groups_left_out,
             ..Survey::default()
         }
     }

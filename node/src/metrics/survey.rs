@@ -1,4 +1,4 @@
-//! What is not counted as it happens but looked at when somebody asks: partitions, the quorum, the store. A scrape asks, the
+//! What is not counted as it happens but looked at when somebody asks: partitions, groups, the quorum, the store. A scrape asks, the
 //! driver looks a little at a time between its other work, and the scrape shows what was found.
 
 use seedlog_core::broker::Counts;
@@ -12,6 +12,9 @@ use tokio::time::timeout;
 const SURVEY_WAIT: Duration = Duration::from_secs(2);
 /// Partitions that one scrape shows in detail, at most.
 pub const PARTITIONS_SHOWN_MAX: usize = 20_000;
+
+/// What one scrape shows of groups, at most: groups and the partitions that each committed offsets of, taken together.
+pub const GROUP_PARTS_SHOWN_MAX: usize = 20_000;
 
 /// The partitions of this node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,6 +122,37 @@ pub struct PartitionDetail {
     pub offsets: Option<(i64, i64)>,
 }
 
+/// A group that this node coordinates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// Its name.
+    pub name: String,
+    /// How many members it has.
+    pub members: u64,
+    /// The topics that it committed offsets of.
+    pub topics: Vec<GroupTopic>,
+}
+
+/// What a group committed in one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupTopic {
+    /// The topic's name.
+    pub topic: String,
+    /// Each partition with a committed offset.
+    pub partitions: Vec<GroupPartition>,
+}
+
+/// What a group committed in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupPartition {
+    /// The partition.
+    pub index: i32,
+    /// The next offset to be read.
+    pub offset: i64,
+    /// How many are behind it; `None`: this node does not know where the log ends.
+    pub lag: Option<i64>,
+}
+
 /// What one look at a node found. A look at thousands of partitions takes several turns of the driver; what changes in
 /// between may show in one number and not yet in another.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -149,6 +183,10 @@ pub struct Survey {
     pub partitions: Vec<PartitionDetail>,
     /// How many of those are left out.
     pub partitions_left_out: u64,
+    /// The groups that this node coordinates.
+    pub groups: Vec<GroupState>,
+    /// How many of those are left out.
+    pub groups_left_out: u64,
 }
 
 /// What a scrape wishes to know.

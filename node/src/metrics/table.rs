@@ -41,6 +41,10 @@ pub enum Shown {
     ByActiveController,
     /// With `/metrics?detail=partition`: the leader of each partition, and the active controller for those without one.
     PerPartition,
+    /// The coordinator of the group.
+    ByCoordinator,
+    /// With `/metrics?detail=partition`: the coordinator of the group.
+    PerGroupPartition,
 }
 
 /// One metric.
@@ -106,6 +110,9 @@ const fn histogram(name: &'static str, unit: &'static str, help: &'static str) -
 
 const TOPIC: &[&str] = &["topic"];
 const PARTITION: &[&str] = &["topic", "partition"];
+const GROUP: &[&str] = &["consumergroup"];
+const GROUP_TOPIC: &[&str] = &["consumergroup", "topic"];
+const GROUP_PARTITION: &[&str] = &["consumergroup", "topic", "partition"];
 
 macro_rules! definitions {
     ($($name:ident = $definition:expr;)*) => {
@@ -215,6 +222,26 @@ definitions! {
     PARTITION_UNDER_REPLICATED = gauge("kafka_topic_partition_under_replicated_partition", "0 or 1",
         "1: a replica of the partition is out of sync")
         .by(PARTITION).shown(Shown::PerPartition).worry("1 for minutes");
+    GROUP_MEMBERS = gauge("kafka_consumergroup_members", "members", "Members of the group")
+        .by(GROUP).shown(Shown::ByCoordinator).worry("0, or fewer than you run");
+    GROUP_OFFSET_SUM = gauge("kafka_consumergroup_current_offset_sum", "offsets",
+        "What the group committed in a topic, its partitions added up")
+        .by(GROUP_TOPIC).shown(Shown::ByCoordinator)
+        .worry("the same for minutes while kafka_consumergroup_lag_sum grows: nobody reads, or nobody commits");
+    GROUP_LAG_SUM = gauge("kafka_consumergroup_lag_sum", "records",
+        "How far the group is behind in a topic, its partitions added up; not there if the end of one of their logs is not known \
+         to the coordinator")
+        .by(GROUP_TOPIC).shown(Shown::ByCoordinator).worry("growing for longer than a burst of records: the group is too slow");
+    GROUP_OFFSET = gauge("kafka_consumergroup_current_offset", "offset", "The next record that the group reads, as committed")
+        .by(GROUP_PARTITION).shown(Shown::PerGroupPartition);
+    GROUP_LAG = gauge("kafka_consumergroup_lag", "records",
+        "How far the group is behind: from what it committed to the high watermark, as far as the coordinator knows it; not there \
+         if it has no replica of the partition")
+        .by(GROUP_PARTITION).shown(Shown::PerGroupPartition)
+        .worry("growing in one partition alone: its member hangs, or one key has most of the records");
+    GROUPS_LEFT_OUT = gauge("seedlog_consumergroups_left_out", "groups",
+        "Groups coordinated here that are not shown, because there is too much of them")
+        .worry("above 0: groups are missing in the sums");
     BUILD = Definition::new(Kind::Info, "seedlog_build", "", "The release that runs").by(&["version"]);
     SERVING = gauge("seedlog_serving", "0 or 1", "1: the node is part of its cluster and lets clients in")
         .worry("0 for longer than a restart takes; the node's log says what it waits for");

@@ -1,6 +1,6 @@
 //! A survey in the OpenMetrics text format, with the names and words of the table.
 
-use super::survey::{PartitionDetail, Survey};
+use super::survey::{GroupPartition, PartitionDetail, Survey};
 use super::table::{self, Definition, Kind};
 use super::{OTHER_TOPICS, TOPIC_LABELS_MAX};
 use std::fmt::{Display, Write};
@@ -12,8 +12,10 @@ pub(super) fn write_survey(out: &mut String, survey: &Survey, details: bool) -> 
     text.cluster(survey)?;
     text.store(survey)?;
     text.quorum(survey)?;
+    text.groups(survey)?;
     if details {
         text.partitions(survey)?;
+        text.group_partitions(survey)?;
     }
     Ok(())
 }
@@ -22,6 +24,20 @@ pub(super) fn write_survey(out: &mut String, survey: &Survey, details: bool) -> 
 pub(super) fn write_process(out: &mut String, numbers: &[(&'static Definition, f64)]) -> std::fmt::Result {
     let mut text = Text { out };
     numbers.iter().try_for_each(|(definition, value)| text.single(definition, value))
+}
+
+/// The value of a label that may hold anything: names of groups are their clients' to choose.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '\\' => f.write_str("\\\\"),
+            '"' => f.write_str("\\\""),
+            '\n' => f.write_str("\\n"),
+            other => f.write_char(other),
+        })
+    }
 }
 
 struct Text<'a> {
@@ -34,7 +50,8 @@ impl Text<'_> {
         writeln!(self.out, "# HELP {name} {help}.\n# TYPE {name} {}", kind.name())
     }
 
-    /// A line. Values of labels are names of topics and words of ours: nothing in them has to be escaped.
+    /// A line. Most values of labels are names of topics and words of ours, in which nothing has to be escaped; others come
+    /// as [`Escaped`].
     fn line(
         &mut self,
         definition: &Definition,
@@ -157,6 +174,68 @@ impl Text<'_> {
         self.single(&table::QUORUM_END, quorum.end)
     }
 
+    fn groups(&mut self, survey: &Survey) -> std::fmt::Result {
+        if !survey.groups.is_empty() {
+            self.family(&table::GROUP_MEMBERS)?;
+            for group in &survey.groups {
+                self.line(&table::GROUP_MEMBERS, &[&Escaped(&group.name)], group.members)?;
+            }
+        }
+        type Sum = fn(&GroupPartition) -> Option<i64>;
+        let families: [(&Definition, Sum); 2] = [
+            (&table::GROUP_OFFSET_SUM, |partition| Some(partition.offset)),
+            (&table::GROUP_LAG_SUM, |partition| partition.lag),
+        ];
+        for (definition, value_of) in families {
+            let sums = survey.groups.iter().flat_map(|group| {
+                group.topics.iter().filter_map(move |topic| {
+                    let values: Option<Vec<i64>> = topic.partitions.iter().map(value_of).collect();
+                    let sum = values?.into_iter().fold(0, i64::saturating_add);
+                    Some((Escaped(&group.name), &topic.topic, sum))
+                })
+            });
+            self.lines(definition, sums, |text, (group, topic, sum)| {
+                text.line(definition, &[&group, &topic], sum)
+            })?;
+        }
+        self.single(&table::GROUPS_LEFT_OUT, survey.groups_left_out)
+    }
+
+    fn group_partitions(&mut self, survey: &Survey) -> std::fmt::Result {
+        type Value = fn(&GroupPartition) -> Option<i64>;
+        let families: [(&Definition, Value); 2] = [
+            (&table::GROUP_OFFSET, |partition| Some(partition.offset)),
+            (&table::GROUP_LAG, |partition| partition.lag),
+        ];
+        for (definition, value_of) in families {
+            let values = survey.groups.iter().flat_map(|group| {
+                group.topics.iter().flat_map(move |topic| {
+                    topic.partitions.iter().filter_map(move |partition| {
+                        Some((Escaped(&group.name), &topic.topic, partition.index, value_of(partition)?))
+                    })
+                })
+            });
+            self.lines(definition, values, |text, (group, topic, index, value)| {
+                text.line(definition, &[&group, &topic, &index], value)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A family, if it has any lines.
+    fn lines<T>(
+        &mut self,
+        definition: &Definition,
+        found: impl Iterator<Item = T>,
+        line: impl Fn(&mut Self, T) -> std::fmt::Result,
+    ) -> std::fmt::Result {
+        let mut found = found.peekable();
+        if found.peek().is_some() {
+            self.family(definition)?;
+        }
+        found.try_for_each(|found| line(self, found))
+    }
+
     fn partitions(&mut self, survey: &Survey) -> std::fmt::Result {
         type Value = fn(&PartitionDetail) -> Option<i64>;
         let families: [(&Definition, Value); 7] = [
@@ -187,7 +266,7 @@ impl Text<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::survey::{ClusterCounts, TopicState};
+    use super::super::survey::{ClusterCounts, GroupState, GroupTopic, TopicState};
     use super::*;
 
     fn shown(survey: &Survey, details: bool) -> String {
@@ -253,5 +332,40 @@ mod tests {
             ]
         );
         assert!(!shown(&survey, false).contains("kafka_topic_partition_"));
+    }
+
+    #[test]
+    fn a_group_shows_what_is_known_of_it_under_whatever_name() {
+        let partition = |index, offset, lag| GroupPartition { index, offset, lag };
+        let topic = |topic: &str, partitions| GroupTopic { topic: topic.to_owned(), partitions };
+        let far = topic("far", vec![partition(0, 7, Some(1)), partition(1, 5, None)]);
+        let near = topic("near", vec![partition(0, 3, Some(4)), partition(2, 2, Some(0))]);
+        let odd = GroupState { name: "a \"b\\c\nd".to_owned(), members: 2, topics: vec![far, near] };
+        let idle = GroupState { name: "idle".to_owned(), members: 0, topics: Vec::new() };
+        let survey = Survey { groups: vec![odd, idle], groups_left_out: 3, ..Survey::default() };
+        let lines = |details| -> Vec<String> {
+            let text = shown(&survey, details);
+            let lines = text.lines().filter(|line| line.contains("consumergroup") && !line.starts_with('#'));
+            lines.map(|line| line.replace(r#"a \"b\\c\nd"#, "ODD")).collect()
+        };
+        let sums = [
+            r#"kafka_consumergroup_members{consumergroup="ODD"} 2"#,
+            r#"kafka_consumergroup_members{consumergroup="idle"} 0"#,
+            r#"kafka_consumergroup_current_offset_sum{consumergroup="ODD",topic="far"} 12"#,
+            r#"kafka_consumergroup_current_offset_sum{consumergroup="ODD",topic="near"} 5"#,
+            r#"kafka_consumergroup_lag_sum{consumergroup="ODD",topic="near"} 4"#,
+            "seedlog_consumergroups_left_out 3",
+        ];
+        assert_eq!(lines(false), sums);
+        let each = [
+            r#"kafka_consumergroup_current_offset{consumergroup="ODD",topic="far",partition="0"} 7"#,
+            r#"kafka_consumergroup_current_offset{consumergroup="ODD",topic="far",partition="1"} 5"#,
+            r#"kafka_consumergroup_current_offset{consumergroup="ODD",topic="near",partition="0"} 3"#,
+            r#"kafka_consumergroup_current_offset{consumergroup="ODD",topic="near",partition="2"} 2"#,
+            r#"kafka_consumergroup_lag{consumergroup="ODD",topic="far",partition="0"} 1"#,
+            r#"kafka_consumergroup_lag{consumergroup="ODD",topic="near",partition="0"} 4"#,
+            r#"kafka_consumergroup_lag{consumergroup="ODD",topic="near",partition="2"} 0"#,
+        ];
+        assert_eq!(lines(true), [&sums[..], &each].concat());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
-use seedlog::client::{Cluster, ConnectionOptions, Consumer, ConsumerOptions};
+use seedlog::client::{Cluster, ConnectionOptions, Consumer, ConsumerOptions, PartitionName};
 use seedlog_core::records::Compression;
 use serde_json::{Value, json};
 
@@ -383,7 +383,7 @@ fn offsets_of_a_fetch_are_those_of_its_batches() {
         let options = ConsumerOptions { fetch_bytes: 1, partition_bytes: 1, ..ConsumerOptions::default() };
         let mut consumer = Consumer::new(cluster, "t", BTreeMap::from([(0, 7)]), options);
         let mut read = Vec::new();
-        while consumer.positions()[&0] < 50 {
+        while consumer.positions()[&PartitionName::new("t", 0)] < 50 {
             for batch in consumer.poll(Duration::from_secs(1)).await.unwrap() {
                 let payload = batch.payload(1 << 20).unwrap();
                 for record in seedlog_core::records::RecordIter::new(&batch.header, &payload) {

@@ -42,10 +42,11 @@ fn parse(text: &str) -> Lines {
                 name.strip_prefix(family.0).unwrap_or_else(|| panic!("{line} is not of {}", family.0));
             assert!(suffixes.contains(&suffix), "{line}");
             if let Some(labels) = shown.strip_prefix(&format!("{name}{{")) {
-                let labels = labels.strip_suffix('}').unwrap().split("\",");
+                let labels = labels.strip_suffix("\"}").unwrap().split("\",");
                 for label in labels {
                     let (key, value) = label.split_once("=\"").unwrap();
-                    assert!(!key.is_empty() && !value.contains('\\'), "{line}");
+                    let unescaped = value.replace("\\\\", "").replace("\\\"", "").replace("\\n", "");
+                    assert!(!key.is_empty() && !unescaped.contains(['\\', '"']), "{line}");
                 }
             }
             let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
@@ -110,9 +111,23 @@ const EXPECTED: &[(&str, f64)] = &[
     ("seedlog_partitions_left_out", 0.0),
 ];
 
+const GROUP: &str = "g \"1\"";
+
+/// After a group was set to the second record of each partition that has one, and to the end of the empty one.
+const EXPECTED_OF_GROUP: &[(&str, f64)] = &[
+    (r#"kafka_consumergroup_members{consumergroup="g \"1\""}"#, 0.0),
+    (r#"kafka_consumergroup_current_offset_sum{consumergroup="g \"1\"",topic="t"}"#, 2.0),
+    (r#"kafka_consumergroup_lag_sum{consumergroup="g \"1\"",topic="t"}"#, 2.0),
+    (r#"kafka_consumergroup_current_offset{consumergroup="g \"1\"",topic="t",partition="2"}"#, 1.0),
+    (r#"kafka_consumergroup_lag{consumergroup="g \"1\"",topic="t",partition="0"}"#, 0.0),
+    (r#"kafka_consumergroup_lag{consumergroup="g \"1\"",topic="t",partition="1"}"#, 0.0),
+    (r#"kafka_consumergroup_lag{consumergroup="g \"1\"",topic="t",partition="2"}"#, 2.0),
+    ("seedlog_consumergroups_left_out", 0.0),
+];
+
 #[test]
 fn numbers_are_those_of_what_was_done() {
-    let place = Place::new().with("admin.listener", "127.0.0.1:0");
+    let place = Place::new().with("admin.listener", "127.0.0.1:0").with("offsets.topic.num.partitions", "1");
     let mut node = place.start();
     node.ok(&["topic", "create", "--topic", "t", "--partitions", "3"]);
     node.ok(&["topic", "create", "--topic", "idle"]);
@@ -157,6 +172,10 @@ fn numbers_are_those_of_what_was_done() {
     // The kernel knows the second in which it began, not more.
     assert!((-1.5..PATIENCE.as_secs_f64()).contains(&age), "{age}");
 
+    node.ok(&["group", "reset-offsets", "--group", GROUP, "--topic", "t", "--to-offset", "1", "--execute"]);
+    let lines = scrape(&node, "?detail=partition");
+    check(&lines, EXPECTED_OF_GROUP);
+    assert!(!scrape(&node, "").keys().any(|line| line.contains("partition=")), "only when asked for");
     let shown: BTreeSet<&str> = lines.keys().map(|line| line.split('{').next().unwrap()).collect();
     let told: Vec<String> = ALL.iter().flat_map(|definition| definition.samples()).collect();
     let missing: Vec<&String> = told.iter().filter(|name| !shown.contains(name.as_str())).collect();
@@ -165,7 +184,8 @@ fn numbers_are_those_of_what_was_done() {
     node.ok(&["topic", "delete", "--topic", "idle"]);
     wait_for("deleted topic in the numbers", || {
         let lines = scrape(&node, "?detail=partition");
-        let is_gone = lines["kafka_server_replicamanager_partitioncount"] == 3.0;
+        // Three of the topic, and that of the groups.
+        let is_gone = lines["kafka_server_replicamanager_partitioncount"] == 4.0;
         is_gone.then(|| assert!(!lines.keys().any(|line| line.contains("idle")), "{lines:#?}"))
     });
     node.is_sound();
@@ -224,7 +244,7 @@ fn free_ports() -> Vec<u16> {
 }
 
 /// Places of a cluster of three.
-fn three() -> Vec<Place> {
+pub(crate) fn three() -> Vec<Place> {
     let ports = free_ports();
     let voter = |(at, port): (usize, &u16)| format!("{}@127.0.0.1:{port}", at + 1);
     let voters: Vec<String> = ports.iter().enumerate().map(voter).collect();
@@ -316,5 +336,64 @@ fn sums_over_nodes_are_right_while_one_is_away_and_after_it_is_back() {
             && sum(&lines, "kafka_brokers") == (3.0, 1)
             && sum(&lines, "kafka_server_replicamanager_isrexpands_total").0 > 0.0;
         back.then_some(())
+    });
+}
+
+#[test]
+fn a_lag_is_shown_by_the_coordinator_where_it_can_know_it() {
+    let places = three();
+    let nodes: Vec<Node> = thread::scope(|scope| {
+        let starting: Vec<_> =
+            places.iter().map(|place| scope.spawn(|| place.start_with(1).may_complain())).collect();
+        starting.into_iter().map(|starting| starting.join().unwrap()).collect()
+    });
+    let node = &nodes[0];
+    for (topic, factor) in [("everywhere", "3"), ("somewhere", "1")] {
+        let args = ["topic", "create", "--topic", topic, "--partitions", "3", "--replication-factor", factor];
+        node.ok(&args);
+        for partition in ["0", "1", "2"] {
+            node.produce(&["--topic", topic, "--partition", partition], b"a\nb\nc\n");
+        }
+        node.ok(&[
+            "group",
+            "reset-offsets",
+            "--group",
+            "g",
+            "--topic",
+            topic,
+            "--to-offset",
+            "1",
+            "--execute",
+        ]);
+    }
+    let coordinator = node.json(&["group", "list"])[0][0]["coordinator"].clone();
+    let described = node.json(&["topic", "describe", "--topic", "somewhere"])[0][0].clone();
+    let led_there: Vec<bool> = described["partitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|partition| partition["leader"] == coordinator)
+        .collect();
+    assert!(led_there.contains(&false), "one broker does not have all of them: {described}");
+    wait_for("lag in the numbers", || {
+        let lines: Vec<Lines> = nodes.iter().map(|node| scrape(node, "?detail=partition")).collect();
+        let of = |name: &str, labels: &str| sum(&lines, &format!("{name}{{consumergroup=\"g\",{labels}}}"));
+        // A follower hears of the end of a log a little later.
+        if of("kafka_consumergroup_lag_sum", "topic=\"everywhere\"") != (6.0, 1) {
+            return None;
+        }
+        assert_eq!(of("kafka_consumergroup_lag_sum", "topic=\"somewhere\"").1, 0, "it is not known");
+        for topic in ["everywhere", "somewhere"] {
+            let sum = of("kafka_consumergroup_current_offset_sum", &format!("topic=\"{topic}\""));
+            assert_eq!(sum, (3.0, 1), "{topic} is shown once");
+        }
+        for (partition, is_led_there) in led_there.iter().enumerate() {
+            let lag = |topic| {
+                of("kafka_consumergroup_lag", &format!("topic=\"{topic}\",partition=\"{partition}\""))
+            };
+            assert_eq!(lag("everywhere"), (2.0, 1));
+            assert_eq!(lag("somewhere"), if *is_led_there { (2.0, 1) } else { (0.0, 0) });
+        }
+        Some(())
     });
 }
