@@ -115,6 +115,7 @@ impl Node {
                     | Output::ReadBatches { .. }
                     | Output::FindExpired { .. }
                     | Output::MeasureLogs { .. }
+                    | Output::Compact { .. }
                     | Output::Halt { .. } => {}
                 }
             }

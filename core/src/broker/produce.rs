@@ -9,9 +9,9 @@ use crate::group::is_internal;
 use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition, Uuid};
 use crate::log::AppendError;
 use crate::output::{Output, Outputs};
-use crate::records::ProducedBatch;
+use crate::records::{BATCH_HEADER_BYTES, Compression, ProducedBatch, RecordIter};
 use crate::replica::{Accepted, Leader, Limits, Replica, Until};
-use crate::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
+use crate::wire::produce::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use crate::wire::{ProduceResponse, Str};
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -20,11 +20,19 @@ use alloc::vec::Vec;
 struct Refusal {
     code: ErrorCode,
     message: Option<Str>,
+    /// The record that is the reason, by its place in the batch.
+    record: Option<i32>,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None }
+        Self { code, message: None, record: None }
+    }
+}
+
+impl Refusal {
+    fn saying(code: ErrorCode, message: &impl ToString) -> Self {
+        Self { code, message: Some(message.to_string().into()), record: None }
     }
 }
 
@@ -62,7 +70,7 @@ impl Broker {
                         parts.push(WaitPart::new(partition, until, at));
                         self.accepted_response(part.index, partition, &accepted)
                     }
-                    Err(refusal) => refused_response(part.index, refusal.code, refusal.message),
+                    Err(refusal) => refusal.response(part.index),
                 });
             }
             responses.push(TopicProduceResponse {
@@ -134,10 +142,7 @@ impl Broker {
         if self.is_cut_off(self.leader_of(partition)?) {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         }
-        let batch = part
-            .batch
-            .as_ref()
-            .map_err(|refused| Refusal { code: refused.code(), message: Some(refused.to_string().into()) })?;
+        let batch = part.batch.as_ref().map_err(|refused| Refusal::saying(refused.code(), refused))?;
         if batch.header.batch_bytes > settings.message_bytes_max {
             self.counts.rejected_bytes += u64::from(batch.header.batch_bytes);
             return Err(ErrorCode::MessageTooLarge.into());
@@ -145,14 +150,22 @@ impl Broker {
         if batch.header.is_transactional() {
             return Err(ErrorCode::InvalidTxnState.into());
         }
+        if settings.is_compacted
+            && let Some(record) = first_without_key(batch)
+        {
+            let message = "a compacted topic takes no record without a key";
+            return Err(Refusal {
+                record: Some(record),
+                ..Refusal::saying(ErrorCode::InvalidRecord, &message)
+            });
+        }
         let enough =
             self.replicas.get(&partition).and_then(Replica::leader).is_some_and(Leader::has_enough_in_sync);
         if acks == Acks::All && !enough {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
         let appended = self.append_batch(partition, settings, batch, out);
-        let accepted = appended
-            .map_err(|error| Refusal { code: error.code(), message: Some(error.to_string().into()) })?;
+        let accepted = appended.map_err(|error| Refusal::saying(error.code(), &error))?;
         Ok((partition, accepted))
     }
 
@@ -200,6 +213,27 @@ impl Broker {
             ..PartitionProduceResponse::default()
         }
     }
+}
+
+impl Refusal {
+    fn response(self, index: i32) -> PartitionProduceResponse {
+        let record_errors = self.record.map(|batch_index| BatchIndexAndErrorMessage {
+            batch_index,
+            batch_index_error_message: self.message.clone(),
+        });
+        let response = refused_response(index, self.code, self.message);
+        PartitionProduceResponse { record_errors: record_errors.into_iter().collect(), ..response }
+    }
+}
+
+/// The place of the first record without a key. A compressed batch is not looked into: the cleaner drops such a record.
+fn first_without_key(batch: &ProducedBatch) -> Option<i32> {
+    if batch.header.compression() != Some(Compression::None) {
+        return None;
+    }
+    let records = RecordIter::new(&batch.header, &batch.bytes[BATCH_HEADER_BYTES..]).map_while(Result::ok);
+    let place = records.take_while(|record| record.key.is_some()).count();
+    i32::try_from(place).ok().filter(|place| *place < batch.header.record_count)
 }
 
 pub(super) fn refused_response(

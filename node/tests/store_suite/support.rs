@@ -319,6 +319,7 @@ impl<D: Disk> Node<D> {
                 | StoreEvent::BatchesRead { .. }
                 | StoreEvent::StoreDone { .. }
                 | StoreEvent::LogsMeasured { .. }
+                | StoreEvent::Compacted { .. }
                 | StoreEvent::Damaged { .. }
                 | StoreEvent::Space { .. }
                 | StoreEvent::Room) => {
@@ -338,6 +339,7 @@ impl<D: Disk> Node<D> {
                 | StoreEvent::BatchesRead { op: done, .. }
                 | StoreEvent::StoreDone { op: done, .. }
                 | StoreEvent::LogsMeasured { op: done, .. }
+                | StoreEvent::Compacted { op: done, .. }
                     if *done == op =>
                 {
                     return event;
@@ -348,6 +350,7 @@ impl<D: Disk> Node<D> {
                 | StoreEvent::BatchesRead { .. }
                 | StoreEvent::StoreDone { .. }
                 | StoreEvent::LogsMeasured { .. }
+                | StoreEvent::Compacted { .. }
                 | StoreEvent::Damaged { .. }
                 | StoreEvent::Space { .. }
                 | StoreEvent::Room => {}
@@ -366,6 +369,7 @@ impl<D: Disk> Node<D> {
                     | StoreEvent::BatchesRead { .. }
                     | StoreEvent::StoreDone { .. }
                     | StoreEvent::LogsMeasured { .. }
+                    | StoreEvent::Compacted { .. }
                     | StoreEvent::Damaged { .. }
                     | StoreEvent::Space { .. }
                     | StoreEvent::Room => {}

@@ -21,6 +21,7 @@ pub const NOT_HERE: &[Mark] = &[
     Mark::HostileLeft,
     Mark::RoleRefused,
     Mark::LogsMeasured,
+    Mark::PassRefused,
 ];
 
 /// Writes the enum and its words from one table.

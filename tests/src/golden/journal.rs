@@ -82,7 +82,8 @@ pub(super) fn note(index: &mut Index, located: &Located, seq: u64, group: u64) {
         Entry::LogStart { partition, start } => index.entry(*partition).or_default().retain(
             |(held, ..)| matches!(&held.entry, Entry::Append(append) if append.next_offset() > *start),
         ),
-        Entry::EpochStart { .. }
+        Entry::Compacted { .. }
+        | Entry::EpochStart { .. }
         | Entry::Metadata { .. }
         | Entry::ProducersExpired { .. }
         | Entry::Dropped { .. }

@@ -11,7 +11,7 @@ use seedlog_core::ids::{ConnId, ListenerId, NodeId, Offset, RequestNumber, Topic
 use seedlog_core::input::{Input, LogDir, ReadResult};
 use seedlog_core::journal::Entry;
 use seedlog_core::journal::scan::payload_is_intact;
-use seedlog_core::log::{Retention, SegmentAge};
+use seedlog_core::log::{CompactionResult, Retention, SegmentAge};
 use seedlog_core::output::{Extent, HaltReason, Look, Output, Outputs, PeerBatches, Reply, StoreCommand};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader, find_by_timestamp, max_timestamp_record};
 use seedlog_core::recovered::lost_offsets;
@@ -276,6 +276,10 @@ impl World {
             Output::FindExpired { op, partition, up_to, retention } => {
                 let result = process.find_expired(&self.disk, partition, up_to, &retention);
                 process.inputs.push_back(Input::ReadDone { op, result });
+            }
+            // Nothing is in segments here.
+            Output::Compact { op, .. } => {
+                process.inputs.push_back(Input::Compacted { op, result: CompactionResult::NotDue });
             }
             Output::MeasureLogs { op, partitions } => {
                 let dir = process.measure(&partitions);

@@ -86,6 +86,9 @@ fn entry(names: &BTreeMap<Uuid, String>, entry: &Entry) -> String {
         Entry::Trusted { partition: of } if of.is_data() => format!("{} is trusted", partition(names, *of)),
         Entry::Trusted { .. } => "the metadata is trusted".to_owned(),
         Entry::LogStart { partition: of, start } => format!("{} starts at {start}", partition(names, *of)),
+        Entry::Compacted { partition: of, compaction } => {
+            format!("{} is compacted to {}", partition(names, *of), compaction.cleaned_to)
+        }
         Entry::Damaged { partition: of, from } => format!("{} damaged from {from} on", partition(names, *of)),
     }
 }

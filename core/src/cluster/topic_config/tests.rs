@@ -93,7 +93,6 @@ fn a_refusal_names_value_key_and_range() {
         ("min.cleanable.dirty.ratio", "1.5", "it must be a decimal number from 0 to 1"),
         ("message.timestamp.type", "Create", "it must be one of: CreateTime, LogAppendTime"),
         ("cleanup.policy", "shred", "it must be a list of: compact, delete"),
-        ("cleanup.policy", "compact", "only delete is supported, because this release does not compact logs"),
         (
             "compression.type",
             "zstd",
