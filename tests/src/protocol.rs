@@ -118,6 +118,8 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
         ApiKey::DescribeGroups => ("", &["tests/golden/group_of_two.txt", "tests/golden/group_restart.txt"]),
         ApiKey::DeleteGroups => ("", &["tests/golden/group_delete.txt"]),
         ApiKey::OffsetDelete => ("", &["tests/golden/group_delete_offsets.txt"]),
+        ApiKey::ConsumerGroupHeartbeat => ("", CONSUMER),
+        ApiKey::ConsumerGroupDescribe => ("", &["tests/golden/group_consumer_of_two.txt"]),
         ApiKey::ApiVersions => ("", &["core/tests/wire_rules.rs", "node/tests/live_node/hostile.rs"]),
         ApiKey::CreateTopics | ApiKey::DeleteTopics => {
             ("", &["tests/golden/topics.txt", "core/tests/cluster_topics.rs"])

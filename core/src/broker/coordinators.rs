@@ -10,6 +10,7 @@
 //! Nobody else appends to these partitions, so what was read when a leader's epoch is committed is all there is.
 
 use super::Broker;
+use super::group_topics::GroupTopics;
 use super::timers::Timer;
 use super::waits::{Answer, WaitPart};
 use crate::errors::ErrorCode;
@@ -266,8 +267,9 @@ impl Broker {
         }
         let now = self.now;
         for _ in 0..LOOKED_AT_MAX {
+            let topics = GroupTopics { image: &self.committed, version: self.topics_version };
             let groups = self.coordinators.groups_mut(partition);
-            let Some(effects) = groups.and_then(|groups| groups.on_due(now)) else { break };
+            let Some(effects) = groups.and_then(|groups| groups.on_due(now, &topics)) else { break };
             self.apply(partition, effects, out);
         }
         self.arm_groups(partition);

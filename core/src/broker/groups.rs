@@ -3,6 +3,7 @@
 
 use super::Broker;
 use super::coordinators::Parked;
+use super::group_topics::GroupTopics;
 use super::group_refusals::{MANY_GROUPS_FROM, refuse, refuse_for_many, refuse_for_one};
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
@@ -10,6 +11,7 @@ use crate::group::{Caller, CommitTopic, Effects, FetchTopic, Groups};
 use crate::ids::{ConnId, Offset, RequestNumber, TopicPartition, Uuid};
 use crate::output::Outputs;
 use crate::replica::WaiterId;
+use crate::wire::consumer_group_describe::DescribedConsumerGroup;
 use crate::wire::delete_groups::DeletableGroupResult;
 use crate::wire::describe_groups::DescribedGroup;
 use crate::wire::offset_commit::OffsetCommitRequestTopic;
@@ -19,7 +21,7 @@ use crate::wire::offset_fetch::{
     OffsetFetchResponseTopics,
 };
 use crate::wire::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
     ListGroupsRequest, ListGroupsResponse, OffsetFetchRequest, OffsetFetchResponse, Response, Str,
 };
 use alloc::boxed::Box;
@@ -59,12 +61,14 @@ impl Broker {
             GroupRequest::ListGroups(list) => self.list_groups(list, &mut rests_on),
             GroupRequest::DescribeGroups(describe) => self.describe_groups(version, describe, &mut rests_on),
             GroupRequest::DeleteGroups(delete) => self.delete_groups(delete, &mut rests_on, out),
+            GroupRequest::ConsumerGroupDescribe(describe) => self.describe_consumers(describe, &mut rests_on),
             GroupRequest::JoinGroup(_)
             | GroupRequest::SyncGroup(_)
             | GroupRequest::Heartbeat(_)
             | GroupRequest::LeaveGroup(_)
             | GroupRequest::OffsetCommit(_)
-            | GroupRequest::OffsetDelete(_) => {
+            | GroupRequest::OffsetDelete(_)
+            | GroupRequest::ConsumerGroupHeartbeat(_) => {
                 self.on_request_to_one(&asked, client_id.as_ref(), &request, out);
                 return;
             }
@@ -140,6 +144,7 @@ impl Broker {
         }
         let host = self.conns.get(&asked.conn).map(|conn| host_of(&conn.peer)).unwrap_or_default();
         let image = &self.committed;
+        let known = GroupTopics { image, version: self.topics_version };
         let held_bytes = self.coordinators.member_bytes();
         let groups = self.coordinators.groups_mut(partition)?;
         Some(match request {
@@ -151,7 +156,9 @@ impl Broker {
             GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket),
             GroupRequest::Heartbeat(heartbeat) => groups.on_heartbeat(now, heartbeat, ticket),
             GroupRequest::LeaveGroup(leave) => groups.on_leave(now, leave, (ticket, asked.version)),
-            GroupRequest::OffsetCommit(commit) => groups.on_offset_commit(now, commit, &topics, ticket),
+            GroupRequest::OffsetCommit(commit) => {
+                groups.on_offset_commit(now, commit, &topics, (ticket, asked.version))
+            }
             GroupRequest::OffsetDelete(delete) => {
                 let exists = |topic: &str, index: i32| {
                     let partitions = image.topic_named(topic).map_or(0, |(_, topic)| topic.partitions.len());
@@ -159,9 +166,15 @@ impl Broker {
                 };
                 groups.on_offset_delete(delete, exists, ticket)
             }
+            GroupRequest::ConsumerGroupHeartbeat(heartbeat) => {
+                let client_id = client_id.map(Str::as_str).unwrap_or_default();
+                let caller = Caller { ticket, client_id, host: &host, version: asked.version };
+                groups.on_consumer_heartbeat(now, heartbeat, &caller, (self.random.uuid(), held_bytes), &known)
+            }
             GroupRequest::OffsetFetch(_)
             | GroupRequest::ListGroups(_)
             | GroupRequest::DescribeGroups(_)
+            | GroupRequest::ConsumerGroupDescribe(_)
             | GroupRequest::DeleteGroups(_) => unreachable!("requests to several groups go another way"),
         })
     }
@@ -215,6 +228,7 @@ impl Broker {
         rests_on: &mut Vec<(TopicPartition, Offset)>,
     ) -> Result<OffsetFetchResponseGroup, ErrorCode> {
         let (partition, groups) = self.groups_to_read(&group.group_id)?;
+        groups.check_fetch(&group.group_id, group.member_id.as_deref(), group.member_epoch)?;
         rests_on.push((partition, groups.rests_on(&group.group_id)));
         Ok(self.fetch_offsets(groups, group, version))
     }
@@ -321,6 +335,26 @@ impl Broker {
         Ok(DescribeGroupsResponse { throttle_time_ms: 0, groups: described.collect() }.into())
     }
 
+    fn describe_consumers(
+        &self,
+        request: &ConsumerGroupDescribeRequest,
+        rests_on: &mut Vec<(TopicPartition, Offset)>,
+    ) -> Result<Response, ErrorCode> {
+        let topics = self.group_topics();
+        let described = request.group_ids.iter().map(|id| match self.groups_to_read(id) {
+            Ok((partition, groups)) => {
+                rests_on.push((partition, groups.rests_on(id)));
+                groups.describe_consumers(id, &topics)
+            }
+            Err(code) => DescribedConsumerGroup {
+                error_code: code.code(),
+                group_id: id.detached(),
+                ..DescribedConsumerGroup::default()
+            },
+        });
+        Ok(ConsumerGroupDescribeResponse { throttle_time_ms: 0, groups: described.collect() }.into())
+    }
+
     fn delete_groups(
         &mut self,
         request: &DeleteGroupsRequest,
@@ -355,9 +389,11 @@ fn group_of(request: &GroupRequest) -> &str {
         GroupRequest::LeaveGroup(request) => &request.group_id,
         GroupRequest::OffsetCommit(request) => &request.group_id,
         GroupRequest::OffsetDelete(request) => &request.group_id,
+        GroupRequest::ConsumerGroupHeartbeat(request) => &request.group_id,
         GroupRequest::OffsetFetch(_)
         | GroupRequest::ListGroups(_)
         | GroupRequest::DescribeGroups(_)
+        | GroupRequest::ConsumerGroupDescribe(_)
         | GroupRequest::DeleteGroups(_) => "",
     }
 }

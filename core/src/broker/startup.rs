@@ -56,6 +56,7 @@ impl Broker {
                 // Earlier runs left files that only a snapshot lets go of; how large they are, nobody counted.
                 bytes_since_snapshot: if end > Lsn::ZERO { config.snapshot_journal_bytes } else { 0 },
             },
+            topics_version: committed.end().0,
             committed,
             encoded_image: None,
             quorum,

@@ -109,6 +109,8 @@ pub(crate) fn subjects() -> Vec<Subject> {
         list_groups ListGroupsRequest ListGroupsResponse;
         delete_groups DeleteGroupsRequest DeleteGroupsResponse;
         offset_delete OffsetDeleteRequest OffsetDeleteResponse;
+        consumer_group_heartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+        consumer_group_describe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
     };
     assert_eq!(subjects.len(), 2 + 2 * APIS.len(), "every API is here");
     subjects

@@ -350,6 +350,8 @@ impl Behaviour for Admin {
             | Response::ListGroups(_)
             | Response::DeleteGroups(_)
             | Response::OffsetDelete(_)
+            | Response::ConsumerGroupHeartbeat(_)
+            | Response::ConsumerGroupDescribe(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)
             | Response::DescribeAcls(_)

@@ -84,7 +84,7 @@ impl World {
             "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "features" | "scram-users"
             | "update-features" => described::request(line),
             "find-coordinator" | "join" | "sync-group" | "heartbeat" | "leave" | "commit" | "committed"
-            | "groups" | "describe-groups" | "delete-groups" | "delete-offsets" => {
+            | "groups" | "describe-groups" | "delete-groups" | "delete-offsets" | "consume" | "describe-consumers" => {
                 Ok(self.with_ids(groups::request(line, version)?))
             }
             "init-producer" => {
@@ -205,6 +205,8 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::DescribeCluster | ApiKey::DeleteRecords | ApiKey::ElectLeaders | ApiKey::AlterConfigs => 2,
         ApiKey::DescribeConfigs => 4,
         ApiKey::IncrementalAlterConfigs
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::ConsumerGroupDescribe
         | ApiKey::ListConfigResources
         | ApiKey::AlterPartitionReassignments => 1,
         ApiKey::DescribeQuorum | ApiKey::UpdateFeatures | ApiKey::DeleteGroups => 2,

@@ -289,6 +289,8 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         Response::DescribeGroups(described) => groups::described(described),
         Response::DeleteGroups(deleted) => groups::deleted(deleted),
         Response::OffsetDelete(deleted) => groups::forgotten(deleted),
+        Response::ConsumerGroupHeartbeat(said) => consumers::told(said),
+        Response::ConsumerGroupDescribe(described) => consumers::described(described),
     }
 }
 

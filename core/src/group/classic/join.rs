@@ -3,6 +3,7 @@
 use super::member::{MEMBER_BYTES, kept};
 use super::{Begun, Classic, Member, Phase};
 use crate::errors::ErrorCode;
+use crate::group::records::GroupRecord;
 use crate::group::{Caller, Effects, Group, Groups, Turn};
 use crate::ids::Uuid;
 use crate::replica::WaiterId;
@@ -31,6 +32,13 @@ impl Groups {
         let id = request.group_id.detached();
         let settings = self.settings;
         let refusal = self.join_refusal(&id, request, held_bytes);
+        // Whoever is in a consumer group, or was, stays what it is until nobody is.
+        let of_consumers = self.groups.get(&id).map(|group| &group.consumer);
+        let tombstones = of_consumers.map(|consumer| consumer.tombstones(&id)).unwrap_or_default();
+        if of_consumers.is_some_and(|consumer| consumer.size() > 0) {
+            let refused = refused("", ErrorCode::InconsistentGroupProtocol);
+            return Effects::answer(id, caller.ticket, refused);
+        }
         if let Some(code) = refusal {
             let member = if code == ErrorCode::UnknownMemberId { &*request.member_id } else { "" };
             return Effects::answer(id, caller.ticket, refused(member, code));
@@ -39,7 +47,9 @@ impl Groups {
         let rests_on = self.removed_at;
         self.groups.entry(id.clone()).or_insert_with(|| Group { rests_on, ..Group::default() });
         let join = Join::new(request, caller, &settings, fresh);
-        self.at(&id, now, |classic, turn| classic.on_join(join, turn))
+        let mut effects = self.at(&id, now, |classic, turn| classic.on_join(join, turn));
+        effects.records.splice(0..0, tombstones.into_iter().map(GroupRecord::Consumer));
+        effects
     }
 
     /// Why somebody is not let in, whatever the group is doing.

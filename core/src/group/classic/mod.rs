@@ -115,6 +115,11 @@ impl Classic {
         restored
     }
 
+    /// Nobody is in it, or waits for somebody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.phase == Phase::Empty && self.is_idle()
+    }
+
     /// Nobody is in it or about to be.
     pub(super) fn is_idle(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty()

@@ -1,0 +1,268 @@
+//! Patterns: members may subscribe to all topics that a regular expression matches (KIP-848). The coordinator looks for them, a
+//! bounded number of topics at a time, and writes what it found, so that all members of a group and every later coordinator go
+//! by the same list.
+//!
+//! The syntax is RE2's, as in Kafka. A pattern stands for a whole name.
+
+use super::decision::Decision;
+use super::{Refusal, Watch};
+use crate::errors::ErrorCode;
+use crate::group::consumer::Consumer;
+use crate::group::records::consumer::RegularExpressionValue;
+use crate::group::settings::ConsumerSettings;
+use crate::group::topics::Topics;
+use crate::group::{Deadline, Effects, Groups};
+use crate::time::{Now, WallMs};
+use crate::wire::Str;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The longest pattern, in bytes.
+const PATTERN_BYTES_MAX: usize = 16 << 10;
+/// What a pattern may take once it is compiled, in bytes.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Names that are held against the patterns of a group in one step.
+const SCANNED_MAX: usize = 1_000;
+/// How long after a look-up the next one may begin, in ms.
+const LOOKUP_PAUSE_MS: i64 = 10_000;
+
+/// A pattern that is ready to be used.
+#[derive(Debug, Clone)]
+struct Pattern {
+    text: Str,
+    /// `None`: another release let it pass, and this one makes nothing of it.
+    regex: Option<Regex>,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// Topics of patterns are being looked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::group) struct Lookup {
+    patterns: Vec<(Pattern, Vec<Str>)>,
+    /// The last name that was looked at.
+    after: Option<Str>,
+    /// The version of the topics when it began.
+    version: i64,
+    since: WallMs,
+}
+
+/// A pattern can be used.
+///
+/// # Errors
+/// INVALID_REGULAR_EXPRESSION.
+pub(super) fn check(pattern: &str) -> Result<(), Refusal> {
+    compile(pattern).map(|_| ()).map_err(|why| {
+        let shown: String = pattern.chars().take(256).collect();
+        let why = format!("SubscribedTopicRegex `{shown}` is not a valid regular expression: {why}.");
+        Refusal::new(ErrorCode::InvalidRegularExpression, why)
+    })
+}
+
+fn compile(pattern: &str) -> Result<Regex, String> {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(format!("it is longer than {PATTERN_BYTES_MAX} bytes"));
+    }
+    // RE2's classes are those of ASCII, and names of topics are ASCII; what asks for Unicode by name gets it.
+    let asks_unicode = pattern.contains("\\p") || pattern.contains("\\P");
+    let whole = format!("^(?:{})$", unquoted(pattern));
+    // The pattern alone must be one: `a)(b` is none.
+    let build = |text: &str| {
+        RegexBuilder::new(text)
+            .unicode(asks_unicode)
+            .size_limit(COMPILED_BYTES_MAX)
+            .dfa_size_limit(COMPILED_BYTES_MAX)
+            .build()
+    };
+    let alone = build(&unquoted(pattern)).map_err(|error| brief(&error))?;
+    drop(alone);
+    build(&whole).map_err(|error| brief(&error))
+}
+
+/// What is wrong, in one line.
+fn brief(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => "it is too large".into(),
+        error => {
+            let text = format!("{error}");
+            let last = text.lines().last().unwrap_or_default();
+            last.trim_start_matches("error: ").into()
+        }
+    }
+}
+
+/// RE2 takes what stands between `\Q` and `\E` as it is; this says it with escapes.
+fn unquoted(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    while let Some(at) = quote_of(rest) {
+        out.push_str(&rest[..at]);
+        let quoted = &rest[at + 2..];
+        let (literal, behind) = quoted.split_once("\\E").unwrap_or((quoted, ""));
+        out.push_str(&regex::escape(literal));
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Where a quotation begins: `\\Q` is a backslash and a letter.
+fn quote_of(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at + 1 < bytes.len() {
+        match (bytes[at], bytes[at + 1]) {
+            (b'\\', b'Q') => return Some(at),
+            (b'\\', _) => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+impl Lookup {
+    fn new(patterns: impl Iterator<Item = Str>, topics: &dyn Topics, now: WallMs) -> Self {
+        let compiled = patterns.map(|text| Pattern { regex: compile(&text).ok(), text });
+        let patterns = compiled.map(|pattern| (pattern, Vec::new())).collect();
+        Self { patterns, after: None, version: topics.version(), since: now }
+    }
+
+    /// Looks at some more names. `true`: that was all.
+    fn scan(&mut self, topics: &dyn Topics) -> bool {
+        let names: Vec<&str> = topics.names_after(self.after.as_deref()).take(SCANNED_MAX).collect();
+        for name in &names {
+            for (pattern, found) in &mut self.patterns {
+                if pattern.regex.as_ref().is_some_and(|regex| regex.is_match(name.as_bytes())) {
+                    found.push(Str::from(*name));
+                }
+            }
+        }
+        self.after = names.last().map(|name| Str::from(*name)).or_else(|| self.after.take());
+        names.len() < SCANNED_MAX
+    }
+
+    fn finish(self) -> BTreeMap<Str, RegularExpressionValue> {
+        let (version, timestamp) = (self.version, self.since.0);
+        let found = self.patterns.into_iter().map(|(pattern, topics)| {
+            (pattern.text, RegularExpressionValue { topics, version, timestamp })
+        });
+        found.collect()
+    }
+}
+
+/// A look-up, if something about the patterns of a group is not known, or may have changed.
+pub(super) fn lookup(
+    decision: &Decision<'_>,
+    watch: &Watch,
+    settings: &ConsumerSettings,
+    has_unknown_pattern: bool,
+) -> Option<Lookup> {
+    let base = decision.base;
+    if watch.lookup.is_some() || !(has_unknown_pattern || base.has_subscribed_patterns()) {
+        return None;
+    }
+    let now = decision.now.0;
+    let last = base.patterns.values().map(|found| found.timestamp).max();
+    // A clock that was set back is no reason to wait.
+    if last.is_some_and(|last| (last..=last.saturating_add(LOOKUP_PAUSE_MS)).contains(&now)) {
+        return None;
+    }
+    let wanted: BTreeSet<&Str> = decision.members().filter_map(|(_, said)| said.pattern()).collect();
+    let is_unknown = wanted.iter().any(|pattern| !base.patterns.contains_key(*pattern));
+    let seen = base.patterns.values().map(|found| found.version).min();
+    let has_new_topics = seen.is_some_and(|seen| seen < decision.topics.version());
+    let is_old = last.is_some_and(|last| now > last.saturating_add(settings.regex_refresh_ms));
+    let is_due = !wanted.is_empty() && (is_unknown || has_new_topics || is_old);
+    is_due.then(|| Lookup::new(wanted.into_iter().cloned(), decision.topics, decision.now))
+}
+
+impl Groups {
+    /// Timer: the next names are looked at; after the last, what was found is written.
+    pub(in crate::group) fn on_lookup_due(&mut self, id: &Str, now: Now, topics: &dyn Topics) -> Effects {
+        let mut effects = Effects { group: id.clone(), ..Effects::default() };
+        let Some(group) = self.groups.get_mut(id) else { return effects };
+        let Some(mut lookup) = group.watch.lookup.take() else { return effects };
+        if !lookup.scan(topics) {
+            group.watch.lookup = Some(lookup);
+            self.deadlines.arm(now.mono + 1, Deadline::Lookup(id.clone()));
+            return effects;
+        }
+        let records = decide_found(id, &group.consumer, lookup.finish(), topics, now.wall);
+        if records.iter().all(|record| record.bytes() <= self.settings.record_bytes_max) {
+            effects.records = records;
+        } else {
+            tracing::warn!("group {id}: a pattern stands for more topics than a record has room for");
+        }
+        effects
+    }
+}
+
+/// What is written of the topics that were found.
+fn decide_found(
+    id: &Str,
+    base: &Consumer,
+    found: BTreeMap<Str, RegularExpressionValue>,
+    topics: &dyn Topics,
+    now: WallMs,
+) -> Vec<crate::group::records::GroupRecord> {
+    let mut decision = Decision::new(id, base, topics, now);
+    let mut is_new = false;
+    for (pattern, found) in found {
+        // Whoever asked for it may be gone.
+        if base.subscribers(&pattern) == 0 {
+            continue;
+        }
+        is_new |= base.patterns.get(&pattern).is_none_or(|old| old.topics != found.topics);
+        decision.put_pattern(&pattern, found);
+    }
+    if !decision.records.is_empty() {
+        decision.update_epoch(is_new);
+    }
+    decision.records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        compile(pattern).expect("a pattern").is_match(name.as_bytes())
+    }
+
+    #[test]
+    fn a_pattern_stands_for_a_whole_name() {
+        assert!(matches("orders-.*", "orders-1"));
+        assert!(!matches("orders", "orders-1"));
+        assert!(!matches("rders", "orders"));
+        assert!(matches("a|b", "b") && !matches("a|b", "ab"));
+        assert!(matches("(?i)ORDERS", "orders"));
+        assert!(matches(r"\d+\w\pL", "12_a"));
+        assert!(matches("[[:alpha:]]+", "abc"));
+    }
+
+    #[test]
+    fn quotations_are_taken_as_they_are() {
+        assert!(matches(r"\Qa.b\E.*", "a.bcd") && !matches(r"\Qa.b\E.*", "axb"));
+        assert!(matches(r"\Qa.b", "a.b"));
+        assert!(compile(r"\\Q(").is_err());
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        for pattern in ["(", "a)(b", "[", "*", r"(?=a)", r"(a)\1", "a{1000}{1000}", "\u{0}\\"] {
+            assert!(compile(pattern).is_err(), "{pattern}");
+        }
+        let why = compile("(").expect_err("it is open");
+        assert_eq!(why, "unclosed group");
+        assert_eq!(compile("(a{1000}){1000}").expect_err("it is huge"), "it is too large");
+        let long = "a".repeat(PATTERN_BYTES_MAX + 1);
+        assert!(compile(&long).is_err());
+    }
+}
