@@ -28,6 +28,7 @@
 //! | `join readers range 'a' roundrobin 'b' member=ann-1 instance=i-1`, `sync-group readers member=ann-1 generation=1 ann-1 'a'` | a group's next generation; also `reads=orders,payments`, `session=`, `rebalance=`, `type=`, and `protocol=`. `ann-1` is the first id that `ann` was given |
 //! | `heartbeat readers member=ann-1 generation=1`, `leave readers ann-1` | staying, and going |
 //! | `commit readers orders-0 'metadata' at=5 epoch=0`, `committed readers orders-0`, `committed readers` | how far a group has come; commits also with `member=`, `generation=` and `retention=`; from `version=10` on topics go by id |
+//! | `ann: consume readers epoch=0 reads=orders`, `ann: consume readers epoch=1 owns=orders-0`, `describe-consumers readers` | members of consumer groups (KIP-848); an epoch of -1 leaves, -2 leaves for now |
 //! | `groups state=Stable`, `describe-groups readers`, `delete-groups readers`, `delete-offsets readers orders-0` | groups as administrators see them |
 //! | `disconnect` | the connection ends |
 //!
@@ -38,6 +39,7 @@
 
 mod ask;
 mod cluster;
+mod consumers;
 mod described;
 mod disk;
 mod groups;

@@ -97,6 +97,11 @@ const COMMIT: &[&str] = &[
     "tests/golden/group_offsets.txt",
     "tests/golden/group_uncommitted.txt",
 ];
+const CONSUMER: &[&str] = &[
+    "tests/golden/group_consumer_of_two.txt",
+    "tests/golden/group_consumer_fencing.txt",
+    "core/tests/consumer_group_model.rs",
+];
 const OFFSETS: &[&str] = &["tests/golden/group_offsets.txt", "tests/golden/group_expiry.txt"];
 
 /// What is not there of an API that is served, or nothing; and the files of tests that show what is.

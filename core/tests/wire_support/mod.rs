@@ -7,7 +7,7 @@ use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, ApiSupport, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader,
     ResponseHeader, StructSchema, WireError, alter_configs, alter_partition_reassignments, api_versions,
-    create_partitions, create_topics, delete_groups, delete_records, delete_topics, describe_acls,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records, delete_topics, describe_acls,
     describe_client_quotas, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
     describe_producers, describe_quorum, describe_topic_partitions, describe_user_scram_credentials,
     elect_leaders, fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id,

@@ -2,7 +2,7 @@
 
 use super::node::WALL_START_MS;
 use super::words::Line;
-use super::{Frame, World, described, groups, partitions, settings};
+use super::{Frame, World, consumers, described, groups, partitions, settings};
 use bytes::Bytes;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
@@ -84,9 +84,11 @@ impl World {
             "quorum" | "log-dirs" | "producers" | "acls" | "quotas" | "features" | "scram-users"
             | "update-features" => described::request(line),
             "find-coordinator" | "join" | "sync-group" | "heartbeat" | "leave" | "commit" | "committed"
-            | "groups" | "describe-groups" | "delete-groups" | "delete-offsets" | "consume" | "describe-consumers" => {
+            | "groups" | "describe-groups" | "delete-groups" | "delete-offsets" => {
                 Ok(self.with_ids(groups::request(line, version)?))
             }
+            "consume" => self.consume(line),
+            "describe-consumers" => Ok(consumers::describe(line)),
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())

@@ -94,6 +94,10 @@ pub(super) fn set(settings: &mut GroupSettings, name: &str, value: &str) -> Resu
     const MINUTE_MS: i64 = 60_000;
     match name {
         "group.initial.rebalance.delay.ms" => settings.initial_rebalance_delay_ms = number(value)?,
+        "group.consumer.max.size" => settings.consumer.members_max = number(value)?,
+        "group.consumer.assignment.interval.ms" => {
+            settings.consumer.assignment_interval_ms = number(value)?;
+        }
         "group.max.size" => settings.members_max = number(value)?,
         "offsets.retention.minutes" => settings.offsets_retention_ms = MINUTE_MS * number::<i64>(value)?,
         "offsets.topic.num.partitions" => settings.topic_partitions = number(value)?,
@@ -253,6 +257,7 @@ pub(super) fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<String>
             let offset = value.map_or("forgotten".to_owned(), |value| format!("offset {}", value.offset));
             format!("[{}: {}-{} {offset}]", key.group, key.topic, key.partition)
         }
+        GroupRecord::Consumer(record) => super::consumers::record(&record),
         GroupRecord::Classic(key, None) => format!("[{}: gone]", key.group),
         GroupRecord::Classic(key, Some(value)) => {
             let members = value.members.iter().map(|member| format!(" {}", member.member_id));
