@@ -312,12 +312,8 @@ impl World {
         };
         let members = self.described().members;
         let known = CommitTopic { name: TOPIC, topic_id: TOPIC_ID, partitions: PARTITIONS };
-        let effects = self.groups.on_offset_commit(
-            self.now,
-            &request,
-            &[Ok(known)],
-            (WaiterId(self.tickets), 9),
-        );
+        let effects =
+            self.groups.on_offset_commit(self.now, &request, &[Ok(known)], (WaiterId(self.tickets), 9));
         let [(_, Response::OffsetCommit(response))] = &effects.answers[..] else {
             panic!("a commit is answered, and nobody else is: {effects:?}")
         };

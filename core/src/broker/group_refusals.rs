@@ -10,7 +10,8 @@ use crate::wire::offset_fetch::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
 use crate::wire::{
-    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse,
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
     HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
     OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
     Response, Str, SyncGroupResponse,
@@ -163,8 +164,8 @@ mod tests {
     use crate::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
     use crate::wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
     use crate::wire::{
-        APIS, ApiKey, ConsumerGroupHeartbeatRequest, HeartbeatRequest, LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest, Request,
-        SyncGroupRequest, decode_response, encode_request, encode_response,
+        APIS, ApiKey, ConsumerGroupHeartbeatRequest, HeartbeatRequest, LeaveGroupRequest, ListGroupsRequest,
+        OffsetDeleteRequest, Request, SyncGroupRequest, decode_response, encode_request, encode_response,
     };
     use alloc::vec;
     use alloc::vec::Vec;

@@ -3,8 +3,8 @@
 
 use super::Broker;
 use super::coordinators::Parked;
-use super::group_topics::GroupTopics;
 use super::group_refusals::{MANY_GROUPS_FROM, refuse, refuse_for_many, refuse_for_one};
+use super::group_topics::GroupTopics;
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
 use crate::group::{Caller, CommitTopic, Effects, FetchTopic, Groups};
@@ -21,8 +21,9 @@ use crate::wire::offset_fetch::{
     OffsetFetchResponseTopics,
 };
 use crate::wire::{
-    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    ListGroupsRequest, ListGroupsResponse, OffsetFetchRequest, OffsetFetchResponse, Response, Str,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest, DeleteGroupsResponse,
+    DescribeGroupsRequest, DescribeGroupsResponse, ListGroupsRequest, ListGroupsResponse, OffsetFetchRequest,
+    OffsetFetchResponse, Response, Str,
 };
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -169,7 +170,13 @@ impl Broker {
             GroupRequest::ConsumerGroupHeartbeat(heartbeat) => {
                 let client_id = client_id.map(Str::as_str).unwrap_or_default();
                 let caller = Caller { ticket, client_id, host: &host, version: asked.version };
-                groups.on_consumer_heartbeat(now, heartbeat, &caller, (self.random.uuid(), held_bytes), &known)
+                groups.on_consumer_heartbeat(
+                    now,
+                    heartbeat,
+                    &caller,
+                    (self.random.uuid(), held_bytes),
+                    &known,
+                )
             }
             GroupRequest::OffsetFetch(_)
             | GroupRequest::ListGroups(_)

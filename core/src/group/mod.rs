@@ -26,7 +26,7 @@ pub mod subscription;
 pub mod topics;
 
 pub use offsets::{CommitTopic, Committed, FetchTopic};
-pub use settings::{ConsumerSettings, GroupSettings};
+pub use settings::{ConsumerSettings, GroupSettings, MigrationPolicy};
 pub use topics::Topics;
 
 use crate::ids::Offset;
@@ -266,8 +266,12 @@ impl Groups {
             let effects = self.at(&id, now, |classic, turn| *classic = Classic::restored(&written, turn));
             assert!(effects.records.is_empty() && effects.answers.is_empty(), "a load has no consequences");
         }
-        let ids: Vec<Str> =
-            self.groups.iter().filter(|(_, group)| group.consumer.is_there()).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<Str> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.consumer.is_there())
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in ids {
             self.watch_members(&id, now);
         }
@@ -288,9 +292,7 @@ impl Groups {
             Deadline::Sync(id) => self.at(&id, now, Classic::on_sync_due),
             Deadline::Revocation(id, member) => self.on_revocation_due(&id, &member, now, topics),
             Deadline::Lookup(id) => self.on_lookup_due(&id, now, topics),
-            Deadline::Session(id, member) if is_consumer(&id) => {
-                self.on_silence(&id, &member, now, topics)
-            }
+            Deadline::Session(id, member) if is_consumer(&id) => self.on_silence(&id, &member, now, topics),
             Deadline::Session(id, member) => {
                 self.at(&id, now, |classic, turn| classic.on_session_due(&member, turn))
             }

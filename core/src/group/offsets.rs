@@ -202,7 +202,11 @@ impl Groups {
                     let value = OffsetCommitValue {
                         offset: partition.committed_offset,
                         leader_epoch: partition.committed_leader_epoch,
-                        metadata: partition.committed_metadata.as_ref().map(Str::detached).unwrap_or_default(),
+                        metadata: partition
+                            .committed_metadata
+                            .as_ref()
+                            .map(Str::detached)
+                            .unwrap_or_default(),
                         commit_timestamp: now.wall.0,
                         expire_timestamp: match request.retention_time_ms {
                             ms if ms < 0 => -1,
@@ -359,7 +363,8 @@ impl Group {
         if exhibit!(G2, is_alive, self.classic.phase == Phase::Stable) {
             return false;
         }
-        let idle_since = exhibit!(G2, committed.at.max(self.classic.since).max(self.watch.empty_since), committed.at);
+        let idle_since =
+            exhibit!(G2, committed.at.max(self.classic.since).max(self.watch.empty_since), committed.at);
         match committed.expires {
             Some(expires) => expires <= now,
             None => now.0.saturating_sub(idle_since.0) >= retention_ms,

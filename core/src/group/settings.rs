@@ -55,8 +55,49 @@ pub struct ConsumerSettings {
     pub assignors: &'static [Assignor],
     /// `group.consumer.assignment.interval.ms`: how long a group stays with its targets (KIP-1263).
     pub assignment_interval_ms: i64,
+    /// `group.consumer.migration.policy`.
+    pub migration: MigrationPolicy,
     /// `group.consumer.regex.refresh.interval.ms`: how often topics of patterns are looked for, whatever happens.
     pub regex_refresh_ms: i64,
+}
+
+/// Whether groups with members change from one protocol to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// Neither way.
+    Disabled,
+    /// From the classic protocol to the consumer protocol.
+    Upgrade,
+    /// From the consumer protocol to the classic protocol.
+    Downgrade,
+    /// Both ways.
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// The one of a name, whatever its case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let known = [
+            ("disabled", Self::Disabled),
+            ("upgrade", Self::Upgrade),
+            ("downgrade", Self::Downgrade),
+            ("bidirectional", Self::Bidirectional),
+        ];
+        known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, policy)| policy)
+    }
+
+    /// A classic group may become a consumer group.
+    #[must_use]
+    pub fn upgrades(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    /// A consumer group may become a classic group.
+    #[must_use]
+    pub fn downgrades(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
 }
 
 impl Default for ConsumerSettings {
@@ -67,6 +108,7 @@ impl Default for ConsumerSettings {
             members_max: i32::MAX as usize,
             assignors: &[Assignor::Uniform, Assignor::Range],
             assignment_interval_ms: 1_000,
+            migration: MigrationPolicy::Bidirectional,
             regex_refresh_ms: 600_000,
         }
     }

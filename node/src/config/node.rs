@@ -304,7 +304,7 @@ fn read(
     })
 }
 
-fn invalid(settings: &Settings, key: &str, allowed: String) -> ConfigError {
+pub(super) fn invalid(settings: &Settings, key: &str, allowed: String) -> ConfigError {
     let value = settings.text(key).unwrap_or_default().to_owned();
     ConfigError::Invalid { key: key.to_owned(), value, origin: settings.origin(key), allowed }
 }

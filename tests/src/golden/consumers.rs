@@ -161,7 +161,8 @@ pub(super) fn record(record: &ConsumerRecord) -> String {
                     (list(&value.assigned_partitions), list(&value.partitions_pending_revocation));
                 let state = ["stable", "unrevoked", "unreleased"];
                 let state = usize::try_from(value.state).ok().and_then(|at| state.get(at)).unwrap_or(&"?");
-                let lets_go = if lets_go == "nothing" { String::new() } else { format!(", lets go of {lets_go}") };
+                let lets_go =
+                    if lets_go == "nothing" { String::new() } else { format!(", lets go of {lets_go}") };
                 format!(" in epoch {}, {state}, has {has}{lets_go}", value.member_epoch)
             });
             format!("{}{said}", key.member)

@@ -213,7 +213,13 @@ fn committed(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
         ..Default::default()
     };
     let topics = (!topics.is_empty()).then(|| topics.into_iter().map(topic).collect());
-    let groups = vec![OffsetFetchRequestGroup { group_id, topics, ..Default::default() }];
+    let group = OffsetFetchRequestGroup {
+        group_id,
+        topics,
+        member_id: line.take("member").map(Str::from),
+        member_epoch: line.take_number("generation", -1)?,
+    };
+    let groups = vec![group];
     Ok(OffsetFetchRequest { groups, require_stable, ..Default::default() }.into())
 }
 

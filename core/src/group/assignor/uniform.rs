@@ -38,7 +38,8 @@ struct Shares {
 impl Shares {
     /// What members had, as far as they still want it and it still exists.
     fn kept(group: &Subscribed) -> Self {
-        let owners = group.topics.iter().map(|(&topic_id, &partitions)| (topic_id, alloc::vec![None; partitions]));
+        let owners =
+            group.topics.iter().map(|(&topic_id, &partitions)| (topic_id, alloc::vec![None; partitions]));
         let mut shares = Self {
             of_member: alloc::vec![Partitions::default(); group.members.len()],
             counts: alloc::vec![0; group.members.len()],
@@ -46,7 +47,9 @@ impl Shares {
         };
         for (at, member) in group.members.values().enumerate() {
             let wanted = group.wanted_by(member);
-            for (topic_id, partition) in member.before.iter().filter(|(topic_id, _)| wanted.contains(topic_id)) {
+            for (topic_id, partition) in
+                member.before.iter().filter(|(topic_id, _)| wanted.contains(topic_id))
+            {
                 if shares.owner(topic_id, partition) == Some(None) {
                     shares.give(at, topic_id, partition);
                 }
@@ -87,7 +90,8 @@ impl Shares {
             let free: Vec<i32> = super::indexes(group.topics[&topic_id])
                 .filter(|&partition| self.owner(topic_id, partition) == Some(None))
                 .collect();
-            let mut queue: BTreeSet<(usize, usize)> = readers.iter().map(|&at| (self.counts[at], at)).collect();
+            let mut queue: BTreeSet<(usize, usize)> =
+                readers.iter().map(|&at| (self.counts[at], at)).collect();
             for partition in free {
                 let Some((count, at)) = queue.pop_first() else { break };
                 self.give(at, topic_id, partition);
@@ -172,7 +176,8 @@ impl Shares {
 fn readers(group: &Subscribed) -> BTreeMap<Uuid, Vec<usize>> {
     let mut readers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
     for (at, member) in group.members.values().enumerate() {
-        for &topic_id in group.wanted_by(member).iter().filter(|topic_id| group.topics.contains_key(topic_id)) {
+        for &topic_id in group.wanted_by(member).iter().filter(|topic_id| group.topics.contains_key(topic_id))
+        {
             readers.entry(topic_id).or_default().push(at);
         }
     }

@@ -4,11 +4,11 @@
 use super::member::{Current, Said};
 use super::state::{Consumer, target_value};
 use crate::group::assignor::Partitions;
+use crate::group::records::GroupRecord;
 use crate::group::records::consumer::{
     ConsumerGroupMetadataValue, ConsumerRecord, GroupKey, MemberKey, PatternKey, RegularExpressionValue,
     TargetAssignmentMetadataValue,
 };
-use crate::group::records::GroupRecord;
 use crate::group::topics::{Topics, metadata_hash};
 use crate::time::WallMs;
 use crate::wire::Str;

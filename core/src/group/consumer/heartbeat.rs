@@ -113,9 +113,9 @@ impl Groups {
             None if self.groups.len() >= self.settings.groups_max => {
                 Err(Refusal::new(ErrorCode::GroupMaxSizeReached, "There are too many groups."))
             }
-            Some(group) if !group.classic.is_empty() => {
-                not_found(format!("Cannot upgrade classic group {id} to consumer group because online upgrade is disabled."))
-            }
+            Some(group) if !group.classic.is_empty() => not_found(format!(
+                "Cannot upgrade classic group {id} to consumer group because online upgrade is disabled."
+            )),
             None | Some(_) => Ok(()),
         }
     }
@@ -296,7 +296,8 @@ fn speaker(base: &Consumer, heard: &Heard<'_>) -> Result<Speaker, Refusal> {
         // Somebody had this place: whoever takes it goes on with what belongs to it.
         (Some(place), Some(old)) if joins && *old != heard.member => {
             let current = base.current(old);
-            if current.epoch != LEAVES_FOR_NOW && base.members.get(old).is_some_and(|said| !said.is_classic()) {
+            if current.epoch != LEAVES_FOR_NOW && base.members.get(old).is_some_and(|said| !said.is_classic())
+            {
                 let (id, group) = (&heard.member, old);
                 let why = format!(
                     "Static member {id} with instance id {place} cannot join the group because the instance id is owned by {group} member."
@@ -417,8 +418,7 @@ struct News {
 
 impl News {
     fn of(before: Option<&Said>, after: &Said, base: &Consumer) -> Self {
-        let names =
-            before.is_none_or(|before| before.subscribed_topic_names != after.subscribed_topic_names);
+        let names = before.is_none_or(|before| before.subscribed_topic_names != after.subscribed_topic_names);
         let pattern = before.and_then(Said::pattern) != after.pattern();
         let new_pattern = after.pattern().filter(|_| pattern);
         let is_known = new_pattern.is_none_or(|pattern| base.patterns.contains_key(pattern));

@@ -75,7 +75,13 @@ impl Groups {
     }
 
     /// Timer: a member was silent for too long.
-    pub(in crate::group) fn on_silence(&mut self, id: &Str, member: &Str, now: Now, topics: &dyn Topics) -> Effects {
+    pub(in crate::group) fn on_silence(
+        &mut self,
+        id: &Str,
+        member: &Str,
+        now: Now,
+        topics: &dyn Topics,
+    ) -> Effects {
         let is_member = self.groups.get(id).is_some_and(|group| group.consumer.members.contains_key(member));
         if is_member {
             self.fence(id, member, now, topics)

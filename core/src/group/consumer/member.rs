@@ -28,7 +28,8 @@ impl Said {
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let topics: usize = self.subscribed_topic_names.iter().map(|name| name.len() + size_of::<Str>()).sum();
+        let topics: usize =
+            self.subscribed_topic_names.iter().map(|name| name.len() + size_of::<Str>()).sum();
         let classic = self.classic_member_metadata.iter().flat_map(|classic| &classic.supported_protocols);
         let protocols: usize = classic.map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
         let pattern = self.pattern().map_or(0, |pattern| pattern.len());
@@ -60,7 +61,9 @@ impl Held {
 
     /// Each with its epoch.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Uuid, i32, i32)> + '_ {
-        self.0.iter().flat_map(|(&topic_id, partitions)| partitions.iter().map(move |(&at, &epoch)| (topic_id, at, epoch)))
+        self.0.iter().flat_map(|(&topic_id, partitions)| {
+            partitions.iter().map(move |(&at, &epoch)| (topic_id, at, epoch))
+        })
     }
 
     /// The partitions by topic.

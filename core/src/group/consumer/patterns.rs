@@ -150,9 +150,10 @@ impl Lookup {
 
     fn finish(self) -> BTreeMap<Str, RegularExpressionValue> {
         let (version, timestamp) = (self.version, self.since.0);
-        let found = self.patterns.into_iter().map(|(pattern, topics)| {
-            (pattern.text, RegularExpressionValue { topics, version, timestamp })
-        });
+        let found = self
+            .patterns
+            .into_iter()
+            .map(|(pattern, topics)| (pattern.text, RegularExpressionValue { topics, version, timestamp }));
         found.collect()
     }
 }

@@ -58,7 +58,9 @@ impl Step<'_> {
     /// It still reads some of these, or did not say.
     fn owns_any(&self, held: &Held) -> bool {
         let Some(owned) = self.owned else { return true };
-        owned.iter().any(|of_topic| of_topic.partitions.iter().any(|&it| held.contains(of_topic.topic_id, it)))
+        owned
+            .iter()
+            .any(|of_topic| of_topic.partitions.iter().any(|&it| held.contains(of_topic.topic_id, it)))
     }
 
     fn next(&self, current: &Current, epoch: i32) -> Current {
@@ -85,7 +87,13 @@ impl Step<'_> {
             }
         }
         let state = if waits { State::Unreleased } else { State::Stable };
-        Current { epoch: self.target_epoch, previous: current.epoch, state, assigned, revoking: Held::default() }
+        Current {
+            epoch: self.target_epoch,
+            previous: current.epoch,
+            state,
+            assigned,
+            revoking: Held::default(),
+        }
     }
 
     /// Topics that it no longer wants go at once, whatever its target says.

@@ -195,7 +195,10 @@ impl Consumer {
     }
 
     /// The records that it comes from.
-    pub(in crate::group) fn written<'a>(&'a self, group: &'a Str) -> impl Iterator<Item = ConsumerRecord> + 'a {
+    pub(in crate::group) fn written<'a>(
+        &'a self,
+        group: &'a Str,
+    ) -> impl Iterator<Item = ConsumerRecord> + 'a {
         let key = || GroupKey { group: group.clone() };
         let of_member = |member: &Str| MemberKey { group: group.clone(), member: member.clone() };
         let of_pattern = |pattern: &Str| PatternKey { group: group.clone(), pattern: pattern.clone() };
@@ -204,17 +207,24 @@ impl Consumer {
         let old = old.map(|value| ConsumerRecord::PartitionMetadata(key(), Some(value)));
         let target_head = self.target_head.map(|value| ConsumerRecord::TargetEpoch(key(), Some(value)));
         let members = self.members.iter();
-        let members = members.map(move |(id, said)| ConsumerRecord::Member(of_member(id), Some(said.clone())));
+        let members =
+            members.map(move |(id, said)| ConsumerRecord::Member(of_member(id), Some(said.clone())));
         let targets = self.targets.iter();
-        let targets =
-            targets.map(move |(id, target)| ConsumerRecord::Target(of_member(id), Some(target_value(target))));
+        let targets = targets
+            .map(move |(id, target)| ConsumerRecord::Target(of_member(id), Some(target_value(target))));
         let currents = self.currents.iter();
-        let currents =
-            currents.map(move |(id, current)| ConsumerRecord::Current(of_member(id), Some(current.written())));
+        let currents = currents
+            .map(move |(id, current)| ConsumerRecord::Current(of_member(id), Some(current.written())));
         let patterns = self.patterns.iter();
-        let patterns =
-            patterns.map(move |(pattern, value)| ConsumerRecord::Pattern(of_pattern(pattern), Some(value.clone())));
-        head.into_iter().chain(old).chain(target_head).chain(members).chain(targets).chain(currents).chain(patterns)
+        let patterns = patterns
+            .map(move |(pattern, value)| ConsumerRecord::Pattern(of_pattern(pattern), Some(value.clone())));
+        head.into_iter()
+            .chain(old)
+            .chain(target_head)
+            .chain(members)
+            .chain(targets)
+            .chain(currents)
+            .chain(patterns)
     }
 
     /// Tombstones for all that is written of it, in the order that Kafka writes them.
@@ -228,7 +238,8 @@ impl Consumer {
         records.extend(self.members.keys().map(|id| ConsumerRecord::Member(of_member(id), None)));
         let of_pattern = |pattern: &Str| PatternKey { group: group.clone(), pattern: pattern.clone() };
         records.extend(self.patterns.keys().map(|it| ConsumerRecord::Pattern(of_pattern(it), None)));
-        records.extend(self.partition_metadata.iter().map(|_| ConsumerRecord::PartitionMetadata(key(), None)));
+        records
+            .extend(self.partition_metadata.iter().map(|_| ConsumerRecord::PartitionMetadata(key(), None)));
         records.extend(self.head.map(|_| ConsumerRecord::Group(key(), None)));
         records
     }
