@@ -30,19 +30,39 @@ type Part = (Uuid, i32);
 #[derive(Debug, Clone, Copy)]
 enum Event {
     /// The client lets itself be heard; its answer may be lost.
-    Beat { client: usize, is_lost: bool },
+    Beat {
+        client: usize,
+        is_lost: bool,
+    },
     /// It wants something else from its next heartbeat on.
-    Want { client: usize, what: usize },
+    Want {
+        client: usize,
+        what: usize,
+    },
     /// It lets go of what it was told to, or of all.
-    Revoke { client: usize },
+    Revoke {
+        client: usize,
+    },
     /// It says that it goes, for good or for now.
-    Leave { client: usize, comes_back: bool },
+    Leave {
+        client: usize,
+        comes_back: bool,
+    },
     /// It begins anew, under another id.
-    Forget { client: usize },
-    Commit { client: usize, topic: usize },
+    Forget {
+        client: usize,
+    },
+    Commit {
+        client: usize,
+        topic: usize,
+    },
     /// A topic comes, grows or goes.
-    Change { topic: usize },
-    Advance { ms: u64 },
+    Change {
+        topic: usize,
+    },
+    Advance {
+        ms: u64,
+    },
     Expire,
     Delete,
     /// Another node reads the log.

@@ -94,7 +94,10 @@ fn is_homogeneous(group: &Subscribed) -> bool {
 /// Partitions that somebody had and somebody else has.
 fn moved(before: &BTreeMap<Str, Partitions>, now: &BTreeMap<Str, Partitions>) -> usize {
     let kept = |(id, parts): (&Str, &Partitions)| {
-        parts.iter().filter(|&(topic_id, it)| !now.get(id).is_some_and(|now| now.contains(topic_id, it))).count()
+        parts
+            .iter()
+            .filter(|&(topic_id, it)| !now.get(id).is_some_and(|now| now.contains(topic_id, it)))
+            .count()
     };
     before.iter().map(kept).sum()
 }

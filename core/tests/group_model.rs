@@ -207,7 +207,7 @@ impl World {
                 };
                 let request =
                     LeaveGroupRequest { group_id: GROUP, members: vec![leaving], ..Default::default() };
-                let effects = self.groups.on_leave(self.now, &request, (ticket, 5));
+                let effects = self.groups.on_leave(self.now, &request, (ticket, 5), &NoTopics);
                 self.apply(effects);
             }
             Event::Commit { client, partition } => self.commit(Some(client), partition),
@@ -267,7 +267,7 @@ impl World {
         let mut fresh = [0; 16];
         fresh[..8].copy_from_slice(&self.tickets.to_be_bytes());
         let held = self.groups.member_bytes();
-        let effects = self.groups.on_join(self.now, &request, &caller, (Uuid(fresh), held));
+        let effects = self.groups.on_join(self.now, &request, &caller, (Uuid(fresh), held), &NoTopics);
         self.apply(effects);
     }
 
@@ -287,7 +287,7 @@ impl World {
             assignments: (0..).zip(&told).map(part).collect(),
             ..Default::default()
         };
-        let effects = self.groups.on_sync(self.now, &request, ticket);
+        let effects = self.groups.on_sync(self.now, &request, ticket, &NoTopics);
         self.apply(effects);
     }
 

@@ -152,11 +152,11 @@ impl Broker {
             GroupRequest::JoinGroup(join) => {
                 let client_id = client_id.map(Str::as_str).unwrap_or_default();
                 let caller = Caller { ticket, client_id, host: &host, version: asked.version };
-                groups.on_join(now, join, &caller, (self.random.uuid(), held_bytes))
+                groups.on_join(now, join, &caller, (self.random.uuid(), held_bytes), &known)
             }
-            GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket),
+            GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket, &known),
             GroupRequest::Heartbeat(heartbeat) => groups.on_heartbeat(now, heartbeat, ticket),
-            GroupRequest::LeaveGroup(leave) => groups.on_leave(now, leave, (ticket, asked.version)),
+            GroupRequest::LeaveGroup(leave) => groups.on_leave(now, leave, (ticket, asked.version), &known),
             GroupRequest::OffsetCommit(commit) => {
                 groups.on_offset_commit(now, commit, &topics, (ticket, asked.version))
             }

@@ -132,6 +132,10 @@ enum Deadline {
     Session(Str, Str),
     /// A member of a consumer group has had the time to let go of what it was told to.
     Revocation(Str, Str),
+    /// A classic member of a consumer group has had the time to join again.
+    Rejoin(Str, Str),
+    /// Such a member has had the time to ask for what it is to read.
+    FirstSync(Str, Str),
     /// Topics of a consumer group's patterns are to be looked for.
     Lookup(Str),
 }
@@ -260,8 +264,10 @@ impl Groups {
             group.written.is_some() || !group.offsets.is_empty() || !group.consumer.is_blank()
         };
         self.groups.retain(|_, group| is_known(group));
+        // Where the log says both, which nobody writes, the consumer protocol counts.
+        let classic = self.groups.iter().filter(|(_, group)| !group.consumer.is_there());
         let written: Vec<(Str, GroupMetadataValue)> =
-            self.groups.iter().filter_map(|(id, group)| Some((id.clone(), group.written.clone()?))).collect();
+            classic.filter_map(|(id, group)| Some((id.clone(), group.written.clone()?))).collect();
         for (id, written) in written {
             let effects = self.at(&id, now, |classic, turn| *classic = Classic::restored(&written, turn));
             assert!(effects.records.is_empty() && effects.answers.is_empty(), "a load has no consequences");
@@ -286,13 +292,17 @@ impl Groups {
     /// Does one thing that is due; `None`: nothing is.
     pub fn on_due(&mut self, now: Now, topics: &dyn Topics) -> Option<Effects> {
         let deadline = self.deadlines.pop_due(now.mono)?;
-        let is_consumer = |id: &Str| self.groups.get(id).is_some_and(|group| group.consumer.is_there());
         Some(match deadline {
             Deadline::Join(id) => self.at(&id, now, Classic::on_join_due),
             Deadline::Sync(id) => self.at(&id, now, Classic::on_sync_due),
             Deadline::Revocation(id, member) => self.on_revocation_due(&id, &member, now, topics),
             Deadline::Lookup(id) => self.on_lookup_due(&id, now, topics),
-            Deadline::Session(id, member) if is_consumer(&id) => self.on_silence(&id, &member, now, topics),
+            Deadline::Rejoin(id, member) | Deadline::FirstSync(id, member) => {
+                self.on_silence(&id, &member, now, topics)
+            }
+            Deadline::Session(id, member) if self.is_of_consumers(&id) => {
+                self.on_silence(&id, &member, now, topics)
+            }
             Deadline::Session(id, member) => {
                 self.at(&id, now, |classic, turn| classic.on_session_due(&member, turn))
             }
@@ -337,6 +347,11 @@ impl Groups {
     #[must_use]
     pub fn member_bytes(&self) -> usize {
         self.member_bytes
+    }
+
+    /// The group's members speak the consumer protocol, or some of them do.
+    fn is_of_consumers(&self, id: &str) -> bool {
+        self.groups.get(id).is_some_and(|group| group.consumer.is_there())
     }
 
     /// Something happens to a group's members. The group must exist, or nothing happens.

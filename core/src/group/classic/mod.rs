@@ -18,7 +18,9 @@ mod member;
 mod rebalance;
 mod sync;
 
-pub(super) use member::Member;
+pub(super) use join::{MEMBER_ID_FIRST_FROM, refused as refused_join};
+pub(super) use member::{Member, kept};
+pub(super) use sync::{heartbeat as refused_heartbeat, refused as refused_sync};
 
 use member::MEMBER_BYTES;
 
@@ -193,6 +195,12 @@ impl Classic {
             self.leader = self.members.keys().next().cloned();
         }
         Some(member)
+    }
+
+    /// A member of a group that was none of the classic protocol.
+    pub(super) fn adopt(&mut self, id: Str, member: Member, turn: &mut Turn<'_>) {
+        self.insert(id.clone(), member, turn);
+        self.arm_session(&id, turn);
     }
 
     fn insert_pending(&mut self, id: Str, turn: &mut Turn<'_>) {

@@ -36,6 +36,38 @@ impl Classic {
         }
     }
 
+    /// Members were adopted with what they are to read. That is written, and they are called together.
+    pub(in crate::group) fn resume(&mut self, turn: &mut Turn<'_>) {
+        if self.members.is_empty() {
+            return;
+        }
+        self.protocol = self.select_protocol();
+        self.enter(Phase::Stable, turn);
+        let value = self.written(|_, member| member.assignment.clone());
+        self.record(turn, value);
+        self.prepare(turn);
+    }
+
+    /// It is a classic group no more: who waits is told to ask again.
+    pub(in crate::group) fn dissolve(&mut self, turn: &mut Turn<'_>) {
+        turn.disarm_join();
+        turn.disarm_sync();
+        for id in core::mem::take(&mut self.pending) {
+            *turn.member_bytes -= super::MEMBER_BYTES;
+            turn.disarm_session(&id);
+        }
+        for id in self.members.keys().cloned().collect::<Vec<Str>>() {
+            let Some(member) = self.take(&id, turn) else { continue };
+            if let Some(ticket) = member.joining {
+                turn.answer(ticket, super::join::refused(&id, ErrorCode::RebalanceInProgress));
+            }
+            if let Some(ticket) = member.syncing {
+                turn.answer(ticket, super::sync::refused(ErrorCode::RebalanceInProgress));
+            }
+        }
+        *self = Self::default();
+    }
+
     pub(super) fn complete_if_all_joined(&mut self, turn: &mut Turn<'_>) {
         // A group that was empty waits for others until its delay is over.
         let has_all = self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some());

@@ -1,16 +1,13 @@
 //! ConsumerGroupHeartbeat: what a member says, what follows for its group, and what it is told (KIP-848).
 
-use super::decision::Decision;
-use super::member::{Current, Said, State};
-use super::reconcile::Step;
+use super::member::{Current, Said};
+use super::migrate::Beginning;
 use super::state::Consumer;
-use super::{LEAVES, LEAVES_FOR_NOW, Lookup, Refusal, Watch, patterns};
+use super::word::{Speaker, Step, Word};
+use super::{LEAVES, LEAVES_FOR_NOW, Refusal, Watch};
 use crate::errors::ErrorCode;
-use crate::group::assignor::Partitions;
-use crate::group::classic::Classic;
-use crate::group::records::GroupRecord;
 use crate::group::topics::Topics;
-use crate::group::{Caller, Deadline, Effects, Group, GroupSettings, Groups};
+use crate::group::{Caller, Effects, Group, GroupSettings, Groups};
 use crate::ids::Uuid;
 use crate::time::Now;
 use crate::wire::consumer_group_heartbeat::{AssignedPartitions, HeartbeatAssignment, OwnedPartitions};
@@ -30,19 +27,6 @@ pub(super) struct Heard<'a> {
     pub(super) topics: &'a dyn Topics,
     /// The member's id: its own, or a fresh one.
     pub(super) member: Str,
-}
-
-/// What comes of a heartbeat.
-struct Beat {
-    records: Vec<GroupRecord>,
-    said: Said,
-    /// How far the member was, and is.
-    before: Current,
-    after: Current,
-    /// The member that it takes the place of.
-    replaces: Option<Str>,
-    /// Topics of patterns that are to be looked for.
-    lookup: Option<Lookup>,
 }
 
 impl Groups {
@@ -75,48 +59,46 @@ impl Groups {
     }
 
     fn on_beat(&mut self, id: &Str, heard: &Heard<'_>, held_bytes: usize) -> Result<Effects, Refusal> {
-        let mut records = Vec::new();
-        let nothing = Consumer::default();
-        let base = match self.groups.get(id) {
-            Some(group) if group.consumer.is_there() => &group.consumer,
-            group => {
-                self.check_beginning(id, group, heard)?;
-                // An empty classic group makes way; its offsets stay.
-                records.extend(group.filter(|group| group.written.is_some()).map(|_| Group::tombstone(id)));
-                &nothing
-            }
+        let group = self.groups.get(id);
+        let of_group = group.map(|group| &group.consumer).filter(|consumer| consumer.is_there());
+        let Beginning { base: begun, mut records } = match of_group {
+            Some(_) => Beginning::default(),
+            None => self.begin(id, group, heard)?,
         };
+        let base = of_group.unwrap_or(&begun);
         self.check_room(base, heard, held_bytes)?;
         let not_seen = Watch::default();
-        let watch = self.groups.get(id).map_or(&not_seen, |group| &group.watch);
-        let beat = decide_beat(id, (base, watch), heard, &self.settings)?;
-        records.extend(beat.records.iter().cloned());
-        if records.iter().any(|record| record.bytes() > self.settings.record_bytes_max) {
-            // As in Kafka, whose log takes no such record either.
-            return Err(Refusal::new(ErrorCode::UnknownServerError, "The group is too large for its log."));
+        let watch = group.map_or(&not_seen, |group| &group.watch);
+        let speaker = speaker(base, heard)?;
+        let after = said(speaker.said.clone().unwrap_or_default(), heard);
+        let owned = heard.request.topic_partitions.as_deref();
+        let word = Word { member: &heard.member, speaker, after, owned };
+        let step = word.decide(id, (base, watch), (heard.now, heard.topics), &self.settings)?;
+        records.extend(step.records.iter().cloned());
+        self.check_records(&records)?;
+        let is_new = of_group.is_none();
+        let response = self.answer_to(heard, &step);
+        let mut effects = Effects { records, ..Effects::answer(id.clone(), heard.caller.ticket, response) };
+        if is_new {
+            effects.answers.extend(self.on_upgraded(id, &begun, heard.now));
         }
-        let response = self.answer_to(heard, &beat);
-        self.take_beat(id, heard, beat);
-        Ok(Effects { records, ..Effects::answer(id.clone(), heard.caller.ticket, response) })
+        self.take_step(id, (heard.now, heard.topics), step);
+        Ok(effects)
     }
 
-    /// A group may begin with this member.
-    fn check_beginning(&self, id: &Str, group: Option<&Group>, heard: &Heard<'_>) -> Result<(), Refusal> {
+    /// What a group begins with that was not there, or whose members spoke the classic protocol.
+    fn begin(&self, id: &Str, group: Option<&Group>, heard: &Heard<'_>) -> Result<Beginning, Refusal> {
         let not_found = |why| Err(Refusal::new(ErrorCode::GroupIdNotFound, why));
-        if heard.request.member_epoch != 0 {
-            return not_found(match group {
-                None => format!("Consumer group {id} not found."),
-                Some(_) => format!("Group {id} is not a consumer group."),
-            });
-        }
         match group {
+            None if heard.request.member_epoch != 0 => not_found(format!("Consumer group {id} not found.")),
+            Some(_) if heard.request.member_epoch != 0 => {
+                not_found(format!("Group {id} is not a consumer group."))
+            }
             None if self.groups.len() >= self.settings.groups_max => {
                 Err(Refusal::new(ErrorCode::GroupMaxSizeReached, "There are too many groups."))
             }
-            Some(group) if !group.classic.is_empty() => not_found(format!(
-                "Cannot upgrade classic group {id} to consumer group because online upgrade is disabled."
-            )),
-            None | Some(_) => Ok(()),
+            None => Ok(Beginning::default()),
+            Some(group) => self.upgrade(id, group, (heard.now, heard.topics)),
         }
     }
 
@@ -138,36 +120,7 @@ impl Groups {
         Ok(())
     }
 
-    /// What a heartbeat changes besides the log: timers, and what is looked up.
-    fn take_beat(&mut self, id: &Str, heard: &Heard<'_>, beat: Beat) {
-        let rests_on = self.removed_at;
-        let group = self.groups.entry(id.clone()).or_insert_with(|| Group { rests_on, ..Group::default() });
-        if !group.consumer.is_there() {
-            group.classic = Classic::default();
-            group.watch = Watch::default();
-        }
-        group.watch.seen = Some(heard.topics.version());
-        if beat.lookup.is_some() {
-            group.watch.lookup = beat.lookup;
-            self.deadlines.arm(heard.now.mono, Deadline::Lookup(id.clone()));
-        }
-        if let Some(old) = &beat.replaces {
-            self.disarm_member(id, old);
-        }
-        let at = heard.now.mono + self.settings.consumer.session_timeout_ms;
-        self.deadlines.arm(at, Deadline::Session(id.clone(), heard.member.clone()));
-        if beat.after != beat.before {
-            let deadline = Deadline::Revocation(id.clone(), heard.member.clone());
-            if beat.after.state == State::Unrevoked {
-                let patience_ms = u64::try_from(beat.said.rebalance_timeout_ms).unwrap_or(0);
-                self.deadlines.arm(heard.now.mono + patience_ms, deadline);
-            } else {
-                self.deadlines.disarm(deadline);
-            }
-        }
-    }
-
-    fn answer_to(&self, heard: &Heard<'_>, beat: &Beat) -> ConsumerGroupHeartbeatResponse {
+    fn answer_to(&self, heard: &Heard<'_>, beat: &Step) -> ConsumerGroupHeartbeatResponse {
         let request = heard.request;
         let wants = request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
         // Who says everything wants to hear everything: it begins, or something went wrong on its way.
@@ -183,12 +136,6 @@ impl Groups {
             assignment: is_told.then(|| HeartbeatAssignment { topic_partitions: topic_partitions.collect() }),
             ..ConsumerGroupHeartbeatResponse::default()
         }
-    }
-
-    /// A member's timers are over.
-    pub(super) fn disarm_member(&mut self, id: &Str, member: &Str) {
-        self.deadlines.disarm(Deadline::Session(id.clone(), member.clone()));
-        self.deadlines.disarm(Deadline::Revocation(id.clone(), member.clone()));
     }
 }
 
@@ -278,13 +225,6 @@ fn said(before: Said, heard: &Heard<'_>) -> Said {
     }
 }
 
-/// Which member speaks, and how far it is.
-struct Speaker {
-    said: Option<Said>,
-    current: Current,
-    replaces: Option<Str>,
-}
-
 fn speaker(base: &Consumer, heard: &Heard<'_>) -> Result<Speaker, Refusal> {
     let request = heard.request;
     let known = base.members.get(&heard.member);
@@ -363,121 +303,5 @@ fn check_epoch(current: &Current, request: &ConsumerGroupHeartbeatRequest) -> Re
         fenced("smaller")
     } else {
         Ok(())
-    }
-}
-
-/// What follows from what a member says, in Kafka's order: what it said, the group's epoch, the targets, its next step.
-fn decide_beat(
-    id: &Str,
-    (base, watch): (&Consumer, &Watch),
-    heard: &Heard<'_>,
-    settings: &GroupSettings,
-) -> Result<Beat, Refusal> {
-    let Speaker { said: before, current, replaces } = speaker(base, heard)?;
-    let after = said(before.clone().unwrap_or_default(), heard);
-    let mut decision = Decision::new(id, base, heard.topics, heard.now.wall);
-    if let Some(old) = &replaces {
-        decision.remove(old);
-        if let Some(target) = base.targets.get(old) {
-            decision.put_target(&heard.member, target);
-        }
-    }
-    if replaces.is_some() || before.as_ref() != Some(&after) {
-        decision.put_member(&heard.member, after.clone());
-    }
-    let news = News::of(before.as_ref(), &after, base);
-    if news.pattern {
-        decision.forget_patterns();
-    }
-    if news.has_unknown_pattern {
-        after.pattern().map_or(Ok(()), |pattern| patterns::check(pattern))?;
-    }
-    if news.counts || watch.seen != Some(heard.topics.version()) {
-        decision.update_epoch(news.counts);
-    }
-    let lookup = patterns::lookup(&decision, watch, &settings.consumer, news.has_unknown_pattern);
-    let successor = replaces.as_ref().map(|old| (&heard.member, old));
-    let (target_epoch, target) = decision.target(&heard.member, successor, settings);
-    let next = decision.step(heard, &after, &current, (target_epoch, &target), news.names || news.pattern)?;
-    if replaces.is_some() || next != base.current(&heard.member) {
-        decision.put_current(&heard.member, &next);
-    }
-    let records = decision.records;
-    Ok(Beat { records, said: after, before: current, after: next, replaces, lookup })
-}
-
-/// What is new of what a member wants.
-struct News {
-    names: bool,
-    pattern: bool,
-    /// Nobody subscribed to its pattern so far.
-    has_unknown_pattern: bool,
-    /// The group assigns anew. It does not yet for a pattern whose topics are not known: when they are is soon enough.
-    counts: bool,
-}
-
-impl News {
-    fn of(before: Option<&Said>, after: &Said, base: &Consumer) -> Self {
-        let names = before.is_none_or(|before| before.subscribed_topic_names != after.subscribed_topic_names);
-        let pattern = before.and_then(Said::pattern) != after.pattern();
-        let new_pattern = after.pattern().filter(|_| pattern);
-        let is_known = new_pattern.is_none_or(|pattern| base.patterns.contains_key(pattern));
-        Self {
-            names,
-            pattern,
-            has_unknown_pattern: new_pattern.is_some_and(|pattern| base.subscribers(pattern) == 0),
-            counts: base.epoch() == 0 || names || (pattern && is_known),
-        }
-    }
-}
-
-impl Decision<'_> {
-    /// What a member is to read in the end, and since which epoch: anew, if the group is in a newer epoch than its targets, and
-    /// these are not too young (KIP-1263).
-    fn target(
-        &mut self,
-        member: &Str,
-        successor: Option<(&Str, &Str)>,
-        settings: &GroupSettings,
-    ) -> (i32, Partitions) {
-        let base = self.base;
-        let (at, now) = (base.assigned_at(), self.now.0);
-        // A clock that was set back is no reason to wait.
-        let may_assign = at == 0 || now < at || now - at >= settings.consumer.assignment_interval_ms;
-        if self.epoch() > base.target_epoch() && may_assign {
-            let mut targets = self.retarget(settings.consumer.assignors, successor);
-            return (self.epoch(), targets.remove(member).unwrap_or_default());
-        }
-        let source = successor.map_or(member, |(_, old)| old);
-        (base.target_epoch(), base.targets.get(source).cloned().unwrap_or_default())
-    }
-
-    fn step(
-        &self,
-        heard: &Heard<'_>,
-        said: &Said,
-        current: &Current,
-        (target_epoch, target): (i32, &Partitions),
-        subscription_changed: bool,
-    ) -> Result<Current, Refusal> {
-        if !subscription_changed && current.is_reconciled_to(target_epoch) {
-            return Ok(current.clone());
-        }
-        let of_pattern = said.pattern().and_then(|pattern| self.topics_of(pattern)).unwrap_or_default();
-        let wants = |topic_id: Uuid| {
-            self.topics.name_of(topic_id).is_some_and(|name| {
-                let is_listed = |names: &[Str]| names.binary_search_by(|known| (**known).cmp(name)).is_ok();
-                is_listed(&said.subscribed_topic_names) || is_listed(of_pattern)
-            })
-        };
-        let step = Step {
-            target_epoch,
-            target,
-            owned: heard.request.topic_partitions.as_deref(),
-            subscription_changed,
-            wants: &wants,
-            is_owned: &|topic_id, partition| self.base.owner(topic_id, partition).is_some(),
-        };
-        step.take(current)
     }
 }

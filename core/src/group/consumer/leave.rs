@@ -9,6 +9,7 @@ use crate::group::topics::Topics;
 use crate::group::{Effects, Groups};
 use crate::time::Now;
 use crate::wire::{ConsumerGroupHeartbeatResponse, Str};
+use alloc::collections::BTreeSet;
 use alloc::format;
 
 impl Groups {
@@ -33,7 +34,7 @@ impl Groups {
         let mut effects = if request.member_epoch == LEAVES_FOR_NOW {
             self.pause(id, member, heard)
         } else {
-            self.fence(id, member, heard.now, heard.topics)
+            self.fence(id, &BTreeSet::from([member.clone()]), heard.now, heard.topics)
         };
         let response = ConsumerGroupHeartbeatResponse {
             member_id: Some(member.clone()),
@@ -57,23 +58,6 @@ impl Groups {
         effects
     }
 
-    /// A member is out: others get what it had.
-    fn fence(&mut self, id: &Str, member: &Str, now: Now, topics: &dyn Topics) -> Effects {
-        let mut effects = Effects { group: id.clone(), ..Effects::default() };
-        let Some(group) = self.groups.get_mut(id) else { return effects };
-        let mut decision = Decision::new(id, &group.consumer, topics, now.wall);
-        decision.remove(member);
-        decision.forget_patterns();
-        decision.update_epoch(true);
-        let is_empty = decision.members().next().is_none();
-        effects.records = decision.records;
-        if is_empty {
-            group.watch.empty_since = now.wall;
-        }
-        self.disarm_member(id, member);
-        effects
-    }
-
     /// Timer: a member was silent for too long.
     pub(in crate::group) fn on_silence(
         &mut self,
@@ -84,7 +68,7 @@ impl Groups {
     ) -> Effects {
         let is_member = self.groups.get(id).is_some_and(|group| group.consumer.members.contains_key(member));
         if is_member {
-            self.fence(id, member, now, topics)
+            self.fence(id, &BTreeSet::from([member.clone()]), now, topics)
         } else {
             Effects { group: id.clone(), ..Effects::default() }
         }
@@ -104,7 +88,7 @@ impl Groups {
             group.members.contains_key(member) && current.is_some_and(|it| it.state == State::Unrevoked)
         });
         if holds_on {
-            self.fence(id, member, now, topics)
+            self.fence(id, &BTreeSet::from([member.clone()]), now, topics)
         } else {
             Effects { group: id.clone(), ..Effects::default() }
         }
@@ -116,7 +100,9 @@ impl Groups {
         let Some(group) = self.groups.get_mut(id) else { return };
         group.watch.empty_since = now.wall;
         for (member, said) in &group.consumer.members {
-            let session_ms = self.settings.consumer.session_timeout_ms;
+            let own = said.classic_member_metadata.as_ref();
+            let own_ms = own.map(|own| u64::try_from(own.session_timeout_ms).unwrap_or(0));
+            let session_ms = own_ms.unwrap_or(self.settings.consumer.session_timeout_ms);
             let deadline = crate::group::Deadline::Session(id.clone(), member.clone());
             self.deadlines.arm(now.mono + session_ms, deadline);
             let current = group.consumer.currents.get(member);

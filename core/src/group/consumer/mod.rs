@@ -16,20 +16,23 @@
 //! long. All of this is in the log, so that another coordinator goes on where this one was; beside it are timers, and what is
 //! being looked up.
 //!
-//! * `state`: what the log says; * `member`: one member; * `reconcile`: its steps; * `heartbeat`: what it says and is told;
-//!   `leave`: how it goes; `target`: from members to targets; `patterns`: from patterns to topics; * `describe`: what
+//! * `state`: what the log says; * `member`: one member; * `heartbeat`: what it says and is told; * `word`: what follows from that;
+//!   `reconcile`: its steps; `leave`: how it goes; `target`: from members to targets; `patterns`: from patterns to topics; * `describe`: what
 //!   administrators see; `offsets`: what members may do with these; * `migrate` and `classic`: members of the classic protocol.
 
+mod classic;
 mod decision;
 mod describe;
 mod heartbeat;
 mod leave;
 mod member;
+mod migrate;
 mod offsets;
 mod patterns;
 mod reconcile;
 mod state;
 mod target;
+mod word;
 
 pub(super) use offsets::MayCommit;
 pub(super) use patterns::Lookup;
