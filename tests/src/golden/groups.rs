@@ -6,7 +6,7 @@ use super::words::{Line, number};
 use bytes::Bytes;
 use seedlog_core::group::{GroupSettings, MigrationPolicy};
 use seedlog_core::group::records::GroupRecord;
-use seedlog_core::group::subscription::{assignment, subscribed_topics};
+use seedlog_core::group::subscription::{assignment, assignment_bytes, subscribed_topics};
 use seedlog_core::ids::Uuid;
 use seedlog_core::wire::delete_groups::DeletableGroupResult;
 use seedlog_core::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
@@ -137,12 +137,13 @@ fn join(line: &mut Line) -> Result<Request, String> {
     .into())
 }
 
-/// `sync-group readers member=m-1 generation=1 m-1 'a' m-2 'b'`: the assignments, from the leader.
+/// `sync-group readers member=m-1 generation=1 m-1 'a' m-2 'parts:orders-0'`: the assignments, from the leader; partitions in
+/// the form of consumers behind `parts:`.
 fn sync(line: &mut Line) -> Result<Request, String> {
     let group_id = next_group(line)?;
     let mut assignments = Vec::new();
     while let Some(name) = line.next_plain() {
-        let assignment = Bytes::from(line.next_value().unwrap_or_default());
+        let assignment = handed_out(line.next_value().unwrap_or_default())?;
         assignments.push(SyncGroupRequestAssignment { member_id: Str::from(name), assignment });
     }
     Ok(SyncGroupRequest {
@@ -155,6 +156,17 @@ fn sync(line: &mut Line) -> Result<Request, String> {
         assignments,
     }
     .into())
+}
+
+fn handed_out(said: Vec<u8>) -> Result<Bytes, String> {
+    let Some(parts) = said.strip_prefix(b"parts:") else { return Ok(Bytes::from(said)) };
+    let text = String::from_utf8_lossy(parts);
+    let part = |part: &str| {
+        let (topic, index) = part.rsplit_once('-').ok_or_else(|| format!("{part}: not a partition"))?;
+        Ok::<_, String>((Str::from(topic), vec![number(index)?]))
+    };
+    let parts: Result<Vec<_>, String> = text.split(',').map(part).collect();
+    Ok(assignment_bytes(1, &parts?))
 }
 
 /// `leave readers m-1 m-2`, or `leave readers instance=i-1`.
