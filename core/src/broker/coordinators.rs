@@ -42,6 +42,8 @@ pub(super) struct Coordinators {
     parked: BTreeMap<WaiterId, Parked>,
     reads: BTreeMap<OpId, TopicPartition>,
     expiry: ExpiryRound,
+    /// The image's end when topics, their partitions or racks changed last.
+    pub(super) topics_version: i64,
 }
 
 /// The coordinator of the groups in one partition.
@@ -80,6 +82,11 @@ struct ExpiryRound {
 }
 
 impl Coordinators {
+    /// None yet, on an image up to `end`.
+    pub(super) fn new(end: Offset) -> Self {
+        Self { topics_version: end.0, ..Self::default() }
+    }
+
     /// Requests that wait for other members.
     pub(super) fn parked(&self) -> usize {
         self.parked.len()
@@ -267,7 +274,7 @@ impl Broker {
         }
         let now = self.now;
         for _ in 0..LOOKED_AT_MAX {
-            let topics = GroupTopics { image: &self.committed, version: self.topics_version };
+            let topics = GroupTopics { image: &self.committed, version: self.coordinators.topics_version };
             let groups = self.coordinators.groups_mut(partition);
             let Some(effects) = groups.and_then(|groups| groups.on_due(now, &topics)) else { break };
             self.apply(partition, effects, out);

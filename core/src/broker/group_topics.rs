@@ -66,6 +66,6 @@ pub(super) fn changes_topics(record: &MetadataRecord) -> bool {
 impl Broker {
     /// The topics by what is committed.
     pub(super) fn group_topics(&self) -> GroupTopics<'_> {
-        GroupTopics { image: &self.committed, version: self.topics_version }
+        GroupTopics { image: &self.committed, version: self.coordinators.topics_version }
     }
 }

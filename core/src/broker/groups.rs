@@ -145,7 +145,7 @@ impl Broker {
         }
         let host = self.conns.get(&asked.conn).map(|conn| host_of(&conn.peer)).unwrap_or_default();
         let image = &self.committed;
-        let known = GroupTopics { image, version: self.topics_version };
+        let known = GroupTopics { image, version: self.coordinators.topics_version };
         let held_bytes = self.coordinators.member_bytes();
         let groups = self.coordinators.groups_mut(partition)?;
         Some(match request {

@@ -215,7 +215,7 @@ impl Broker {
         }
         self.committed.replay(offset, records);
         if records.iter().any(changes_topics) {
-            self.topics_version = self.committed.end().0;
+            self.coordinators.topics_version = self.committed.end().0;
         }
         for (topic_id, partitions) in removed {
             touched.retain(|partition| partition.topic_id != topic_id);
@@ -310,7 +310,7 @@ impl Broker {
     /// A snapshot took the place of the metadata: everything is looked at anew.
     pub(super) fn replace_image(&mut self, image: Image, out: &mut Outputs) {
         let before = core::mem::replace(&mut self.committed, image);
-        self.topics_version = self.committed.end().0;
+        self.coordinators.topics_version = self.committed.end().0;
         let gone: BTreeSet<Uuid> = self
             .replicas
             .keys()

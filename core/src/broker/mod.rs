@@ -98,8 +98,6 @@ pub struct Broker {
     journal: JournalProgress,
     /// What brokers act on: committed metadata only (SAFETY Q3).
     committed: Image,
-    /// Its end when topics, their partitions or racks changed last.
-    topics_version: i64,
     /// The committed image as it is sent to those that lag far behind, up to an offset.
     encoded_image: Option<(Offset, Vec<u8>)>,
     quorum: Quorum,

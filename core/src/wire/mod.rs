@@ -371,6 +371,7 @@ pub struct DecodedRequest {
 
 /// The body of a request that arrived. What is not served is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large variant")]
 pub enum RequestBody {
     /// A request to be served.
     Known(Request),

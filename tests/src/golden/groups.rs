@@ -4,9 +4,9 @@ use super::World;
 use super::say::{or_error, value};
 use super::words::{Line, number};
 use bytes::Bytes;
-use seedlog_core::group::{GroupSettings, MigrationPolicy};
 use seedlog_core::group::records::GroupRecord;
 use seedlog_core::group::subscription::{assignment, assignment_bytes, subscribed_topics};
+use seedlog_core::group::{GroupSettings, MigrationPolicy};
 use seedlog_core::ids::Uuid;
 use seedlog_core::wire::delete_groups::DeletableGroupResult;
 use seedlog_core::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
@@ -281,9 +281,9 @@ fn given(bytes: &Bytes) -> String {
     match assignment(bytes).filter(|_| !bytes.is_empty()) {
         Some(parts) if parts.is_empty() => "nothing".to_owned(),
         Some(parts) => {
-            let parts = parts.iter().flat_map(|(topic, indexes)| {
-                indexes.iter().map(move |index| format!("{topic}-{index}"))
-            });
+            let parts = parts
+                .iter()
+                .flat_map(|(topic, indexes)| indexes.iter().map(move |index| format!("{topic}-{index}")));
             parts.collect::<Vec<_>>().join(" ")
         }
         None => value(bytes),

@@ -88,14 +88,12 @@ fn compile(pattern: &str) -> Result<Regex, String> {
 
 /// What is wrong, in one line.
 fn brief(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => "it is too large".into(),
-        error => {
-            let text = format!("{error}");
-            let last = text.lines().last().unwrap_or_default();
-            last.trim_start_matches("error: ").into()
-        }
+    if let regex::Error::CompiledTooBig(_) = error {
+        return "it is too large".into();
     }
+    let text = format!("{error}");
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").into()
 }
 
 /// RE2 takes what stands between `\Q` and `\E` as it is; this says it with escapes.
