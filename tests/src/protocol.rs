@@ -5,10 +5,6 @@ use seedlog_core::wire::{APIS, ApiKey};
 /// APIs of Kafka 4.3 for brokers that are neither served nor advertised, by key, and why not.
 pub const ABSENT: &[(&[(i16, &str)], &str)] = &[
     (
-        &[(68, "ConsumerGroupHeartbeat"), (69, "ConsumerGroupDescribe")],
-        "there are no groups of the new protocol (KIP-848) yet",
-    ),
-    (
         &[
             (24, "AddPartitionsToTxn"),
             (25, "AddOffsetsToTxn"),
@@ -100,6 +96,11 @@ const COMMIT: &[&str] = &[
 const CONSUMER: &[&str] = &[
     "tests/golden/group_consumer_of_two.txt",
     "tests/golden/group_consumer_fencing.txt",
+    "tests/golden/group_consumer_static.txt",
+    "tests/golden/group_consumer_patterns.txt",
+    "tests/golden/group_consumer_topics.txt",
+    "tests/golden/group_consumer_migration.txt",
+    "tests/golden/cluster_consumer_group_failover.txt",
     "core/tests/consumer_group_model.rs",
 ];
 const OFFSETS: &[&str] = &["tests/golden/group_offsets.txt", "tests/golden/group_expiry.txt"];
