@@ -98,7 +98,7 @@ impl Groups {
                 Err(Refusal::new(ErrorCode::GroupMaxSizeReached, "There are too many groups."))
             }
             None => Ok(Beginning::default()),
-            Some(group) => self.upgrade(id, group, (heard.now, heard.topics)),
+            Some(group) => self.upgrade(id, group, heard.topics),
         }
     }
 

@@ -46,12 +46,7 @@ impl Groups {
     ///
     /// # Errors
     /// GROUP_ID_NOT_FOUND: it cannot become one.
-    pub(super) fn upgrade(
-        &self,
-        id: &Str,
-        group: &Group,
-        (now, topics): (Now, &dyn Topics),
-    ) -> Result<Beginning, Refusal> {
+    pub(super) fn upgrade(&self, id: &Str, group: &Group, topics: &dyn Topics) -> Result<Beginning, Refusal> {
         // Its offsets stay.
         let tombstone = group.written.is_some().then(|| Group::tombstone(id));
         let mut beginning = Beginning { base: Consumer::default(), records: tombstone.into_iter().collect() };
@@ -72,7 +67,7 @@ impl Groups {
             return Err(cannot("the group size exceeds the consumer group maximum size"));
         }
         let malformed = || cannot("the embedded consumer protocol is malformed");
-        let upgraded = upgraded(id, classic, topics, now).ok_or_else(malformed)?;
+        let upgraded = upgraded(id, classic, topics).ok_or_else(malformed)?;
         for record in upgraded {
             beginning.base.replay(&record);
             beginning.records.push(GroupRecord::Consumer(record));
@@ -90,6 +85,9 @@ impl Groups {
         }
         if let Some(group) = self.groups.get_mut(id) {
             group.watch = Watch::default();
+        }
+        if begun.size() > 0 {
+            tracing::info!("group {id}: its classic members are in a consumer group from here on");
         }
         effects.answers
     }
@@ -128,6 +126,7 @@ impl Groups {
             self.disarm_member(id, &member);
         }
         self.deadlines.disarm(Deadline::Lookup(id.clone()));
+        tracing::info!("group {id}: only classic members are left, and it is a classic group from here on");
         let mut effects = self.at(id, now, |classic, turn| classic.take_over(epoch, members, turn));
         records.append(&mut effects.records);
         effects.records = records;
@@ -136,7 +135,7 @@ impl Groups {
 }
 
 /// The records of a consumer group with the members of a classic one; `None`: they say what no consumer says.
-fn upgraded(id: &Str, classic: &Classic, topics: &dyn Topics, now: Now) -> Option<Vec<ConsumerRecord>> {
+fn upgraded(id: &Str, classic: &Classic, topics: &dyn Topics) -> Option<Vec<ConsumerRecord>> {
     let key = || GroupKey { group: id.clone() };
     let epoch = classic.generation;
     let mut all: BTreeMap<&Str, (Said, Partitions)> = BTreeMap::new();
@@ -175,7 +174,6 @@ fn upgraded(id: &Str, classic: &Classic, topics: &dyn Topics, now: Now) -> Optio
         let current = Current { epoch, previous: epoch, assigned, ..Current::default() };
         ConsumerRecord::Current(of_member(member), Some(current.written()))
     }));
-    tracing::info!("group {id} becomes a consumer group at {:?}", now.wall);
     Some(records)
 }
 
