@@ -1,4 +1,5 @@
-//! Consumer groups (KIP-848) under any sequence of heartbeats, lost answers, silences, changes of topics and restarts. What is in
+//! Consumer groups (KIP-848) under any sequence of heartbeats, lost answers, silences, changes of topics and restarts, with members of
+//! the classic protocol that come and go, so that the group changes from one protocol to the other and back. What is in
 //! the log is what is known; nobody reads what another one reads; when nothing happens any more all come to what they are to
 //! read, and nothing is left when all are gone.
 
@@ -7,23 +8,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::group::records::GroupRecord;
+use seedlog_core::group::subscription::{assignment, assignment_bytes};
 use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups, Topics};
 use seedlog_core::ids::{Offset, Uuid};
 use seedlog_core::replica::WaiterId;
 use seedlog_core::time::{MonoMs, Now, WallMs};
 use seedlog_core::wire::consumer_group_describe::DescribedConsumerGroup;
 use seedlog_core::wire::consumer_group_heartbeat::OwnedPartitions;
+use seedlog_core::wire::join_group::JoinGroupRequestProtocol;
+use seedlog_core::wire::leave_group::MemberIdentity;
 use seedlog_core::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use seedlog_core::wire::sync_group::SyncGroupRequestAssignment;
 use seedlog_core::wire::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, OffsetCommitRequest, Response, Str,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, Response, Str, SyncGroupRequest,
+    SyncGroupResponse,
 };
 
 const GROUP: Str = Str::from_static("readers");
 /// Clients; the last two claim one static place.
 const CLIENTS: usize = 5;
+/// Clients that speak the classic protocol, as consumers do that let go of everything before they join again.
+const CLASSICS: usize = 2;
 const TOPICS: usize = 3;
 const RETENTION_MS: i64 = 60_000;
 const SESSION_MS: u64 = 45_000;
+const CLASSIC_SESSION_MS: u64 = 10_000;
 
 type Part = (Uuid, i32);
 
@@ -52,6 +62,23 @@ enum Event {
     Forget {
         client: usize,
     },
+    /// A classic member joins, with an id if it has one.
+    Join {
+        client: usize,
+    },
+    Sync {
+        client: usize,
+    },
+    Heartbeat {
+        client: usize,
+    },
+    LeaveGroup {
+        client: usize,
+    },
+    /// All classic members do what such members do.
+    Classics,
+    /// All others leave.
+    Desert,
     Commit {
         client: usize,
         topic: usize,
@@ -70,7 +97,7 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let client = 0..CLIENTS;
+    let (client, classic) = (0..CLIENTS, 0..CLASSICS);
     prop_oneof![
         16 => (client.clone(), prop::bool::weighted(0.1))
             .prop_map(|(client, is_lost)| Event::Beat { client, is_lost }),
@@ -83,6 +110,12 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..TOPICS).prop_map(|topic| Event::Change { topic }),
         6 => prop_oneof![Just(1), Just(1_000), Just(5_000), Just(20_000), Just(50_000)]
             .prop_map(|ms| Event::Advance { ms }),
+        2 => classic.clone().prop_map(|client| Event::Join { client }),
+        2 => classic.clone().prop_map(|client| Event::Sync { client }),
+        2 => classic.clone().prop_map(|client| Event::Heartbeat { client }),
+        8 => Just(Event::Classics),
+        1 => Just(Event::Desert),
+        1 => classic.prop_map(|client| Event::LeaveGroup { client }),
         1 => Just(Event::Expire),
         1 => Just(Event::Delete),
         1 => Just(Event::Restart),
@@ -156,17 +189,41 @@ struct Client {
     heard_at: u64,
 }
 
+/// What a classic client knows and does.
+#[derive(Debug, Clone, Default)]
+struct Classic {
+    id: Str,
+    generation: i32,
+    /// The members that it was told of, as their leader.
+    leads: Vec<Str>,
+    reads: BTreeSet<Part>,
+    heard_at: u64,
+}
+
+/// What a classic client waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Join(usize),
+    Sync(usize),
+}
+
 struct World {
     groups: Groups,
     cluster: Cluster,
     log: Vec<GroupRecord>,
     now: Now,
     clients: Vec<Client>,
+    classics: Vec<Classic>,
+    asked: BTreeMap<WaiterId, Asked>,
     tickets: u64,
 }
 
 fn settings() -> GroupSettings {
-    GroupSettings { offsets_retention_ms: RETENTION_MS, ..GroupSettings::default() }
+    GroupSettings {
+        offsets_retention_ms: RETENTION_MS,
+        initial_rebalance_delay_ms: 0,
+        ..GroupSettings::default()
+    }
 }
 
 fn instance(client: usize) -> Option<Str> {
@@ -182,6 +239,8 @@ impl World {
             log: Vec::new(),
             now: Now { mono: MonoMs(0), wall: WallMs(1_000_000) },
             clients: (0..CLIENTS).map(client).collect(),
+            classics: vec![Classic::default(); CLASSICS],
+            asked: BTreeMap::new(),
             tickets: 0,
         };
         world.change(0);
@@ -216,7 +275,26 @@ impl World {
                     self.append(records);
                 }
             }
-            Event::Restart => self.groups = self.replayed(),
+            Event::Join { client } => self.join(client),
+            Event::Sync { client } => self.sync(client),
+            Event::Heartbeat { client } => self.heartbeat(client),
+            Event::LeaveGroup { client } => self.leave_group(client),
+            Event::Classics => {
+                (0..CLASSICS).for_each(|client| self.heartbeat(client));
+                for client in (0..2 * CLASSICS).map(|turn| turn % CLASSICS) {
+                    if self.classics[client].generation == 0 {
+                        self.join(client);
+                    }
+                }
+                self.advance(0);
+                (0..CLASSICS).for_each(|client| self.sync(client));
+            }
+            Event::Desert => (0..CLIENTS).for_each(|client| self.leave(client, false)),
+            Event::Restart => {
+                self.groups = self.replayed();
+                // They are sent to the new coordinator.
+                self.asked.clear();
+            }
         }
     }
 
@@ -246,12 +324,12 @@ impl World {
         let cluster = self.cluster.clone();
         let mut effects =
             self.groups.on_consumer_heartbeat(self.now, request, &caller, (Uuid([9; 16]), held), &cluster);
-        let Some((to, Response::ConsumerGroupHeartbeat(response))) = effects.answers.pop() else {
-            panic!("a heartbeat is answered: {effects:?}")
+        let own = effects.answers.iter().position(|(to, _)| *to == ticket).expect("a heartbeat is answered");
+        let Response::ConsumerGroupHeartbeat(response) = effects.answers.remove(own).1 else {
+            panic!("it is answered as a heartbeat")
         };
-        assert_eq!((to, effects.answers.len()), (ticket, 0), "nobody else waits");
         assert!(response.error_code == 0 || effects.records.is_empty(), "what is refused changes nothing");
-        self.append(effects.records);
+        self.apply(effects);
         response
     }
 
@@ -396,8 +474,149 @@ impl World {
     }
 
     fn apply(&mut self, effects: Effects) {
-        assert_eq!(effects.answers, [], "nobody waits");
         self.append(effects.records);
+        for (ticket, response) in effects.answers {
+            let asked = self.asked.remove(&ticket).expect("each request is answered once");
+            match (asked, &response) {
+                (Asked::Join(client), Response::JoinGroup(joined)) => self.on_joined(client, joined),
+                (Asked::Sync(client), Response::SyncGroup(synced)) => self.on_synced(client, synced),
+                (asked, response) => panic!("{asked:?} is answered with {response:?}"),
+            }
+        }
+    }
+
+    fn join(&mut self, client: usize) {
+        if self.asked.values().any(|asked| *asked == Asked::Join(client)) {
+            return;
+        }
+        let ticket = self.next_ticket();
+        self.asked.insert(ticket, Asked::Join(client));
+        let this = &mut self.classics[client];
+        // It lets go before it joins.
+        this.reads.clear();
+        let metadata = [&[0, 0, 0, 0, 0, 1, 0, 6][..], b"orders", &[255, 255, 255, 255]].concat();
+        let request = JoinGroupRequest {
+            group_id: GROUP,
+            session_timeout_ms: i32::try_from(CLASSIC_SESSION_MS).expect("a short time"),
+            rebalance_timeout_ms: 20_000,
+            member_id: this.id.clone(),
+            protocol_type: Str::from_static("consumer"),
+            protocols: vec![JoinGroupRequestProtocol {
+                name: Str::from_static("range"),
+                metadata: metadata.into(),
+            }],
+            ..JoinGroupRequest::default()
+        };
+        let caller = Caller { ticket, client_id: "classic", host: "/127.0.0.1", version: 9 };
+        let mut fresh = [0; 16];
+        fresh[..8].copy_from_slice(&self.tickets.to_be_bytes());
+        let (held, cluster) = (self.groups.member_bytes(), self.cluster.clone());
+        let effects = self.groups.on_join(self.now, &request, &caller, (Uuid(fresh), held), &cluster);
+        self.apply(effects);
+    }
+
+    fn on_joined(&mut self, client: usize, joined: &JoinGroupResponse) {
+        let now = self.now.mono.0;
+        let this = &mut self.classics[client];
+        match ErrorCode::from_code(joined.error_code) {
+            Some(ErrorCode::None) => {
+                let leads = joined.members.iter().map(|member| member.member_id.clone()).collect();
+                *this = Classic {
+                    id: joined.member_id.clone(),
+                    generation: joined.generation_id,
+                    leads,
+                    reads: BTreeSet::new(),
+                    heard_at: now,
+                };
+            }
+            Some(ErrorCode::MemberIdRequired) => this.id = joined.member_id.clone(),
+            Some(ErrorCode::UnknownMemberId) => *this = Classic::default(),
+            Some(ErrorCode::RebalanceInProgress) => {}
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    fn sync(&mut self, client: usize) {
+        let Classic { id, generation, leads, .. } = self.classics[client].clone();
+        if generation == 0 || self.asked.values().any(|asked| *asked == Asked::Sync(client)) {
+            return;
+        }
+        let ticket = self.next_ticket();
+        self.asked.insert(ticket, Asked::Sync(client));
+        let partitions = self.cluster.topics.get("orders").map_or(0, |(_, partitions)| *partitions);
+        let part = |(at, member_id): (usize, &Str)| {
+            let own = (0..partitions).filter(|index| index % leads.len() == at);
+            let own: Vec<i32> = own.map(|index| i32::try_from(index).expect("a few")).collect();
+            let assignment = assignment_bytes(0, &[(Str::from_static("orders"), own)]);
+            SyncGroupRequestAssignment { member_id: member_id.clone(), assignment }
+        };
+        let request = SyncGroupRequest {
+            group_id: GROUP,
+            generation_id: generation,
+            member_id: id,
+            assignments: leads.iter().enumerate().map(part).collect(),
+            ..SyncGroupRequest::default()
+        };
+        let cluster = self.cluster.clone();
+        let effects = self.groups.on_sync(self.now, &request, ticket, &cluster);
+        self.apply(effects);
+    }
+
+    fn on_synced(&mut self, client: usize, synced: &SyncGroupResponse) {
+        let this = &mut self.classics[client];
+        this.reads.clear();
+        match ErrorCode::from_code(synced.error_code) {
+            Some(ErrorCode::None) => {
+                let parts = assignment(&synced.assignment).expect("an assignment");
+                for (name, indexes) in parts {
+                    let Some(topic_id) = self.cluster.id_of(&name) else { continue };
+                    this.reads.extend(indexes.into_iter().map(|index| (topic_id, index)));
+                }
+                this.heard_at = self.now.mono.0;
+            }
+            Some(ErrorCode::UnknownMemberId) => *this = Classic::default(),
+            Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => this.generation = 0,
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    fn heartbeat(&mut self, client: usize) {
+        let Classic { id, generation, .. } = self.classics[client].clone();
+        if generation == 0 {
+            return;
+        }
+        let ticket = self.next_ticket();
+        let request = HeartbeatRequest {
+            group_id: GROUP,
+            generation_id: generation,
+            member_id: id,
+            group_instance_id: None,
+        };
+        let mut effects = self.groups.on_heartbeat(self.now, &request, ticket);
+        let Some((_, Response::Heartbeat(beaten))) = effects.answers.pop() else { panic!("it is answered") };
+        let this = &mut self.classics[client];
+        match ErrorCode::from_code(beaten.error_code) {
+            Some(ErrorCode::None) => this.heard_at = self.now.mono.0,
+            Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => {
+                this.reads.clear();
+                this.generation = 0;
+            }
+            Some(ErrorCode::UnknownMemberId) => *this = Classic::default(),
+            refused => panic!("{refused:?}"),
+        }
+        self.apply(effects);
+    }
+
+    fn leave_group(&mut self, client: usize) {
+        let this = std::mem::take(&mut self.classics[client]);
+        let ticket = self.next_ticket();
+        let leaving = MemberIdentity { member_id: this.id, ..MemberIdentity::default() };
+        let request = LeaveGroupRequest { group_id: GROUP, members: vec![leaving], ..Default::default() };
+        let cluster = self.cluster.clone();
+        let mut effects = self.groups.on_leave(self.now, &request, (ticket, 5), &cluster);
+        let own = effects.answers.iter().position(|(to, _)| *to == ticket).expect("it is answered");
+        effects.answers.remove(own);
+        self.apply(effects);
     }
 
     fn append(&mut self, records: Vec<GroupRecord>) {
@@ -427,8 +646,12 @@ impl World {
     fn check(&self) {
         let there = self.replayed();
         assert!(self.groups.written().eq(there.written()), "what is replayed at the append is what is read");
-        assert_eq!(self.described(), there.describe_consumers(&GROUP, &self.cluster));
-        assert_eq!(self.groups.member_bytes(), there.member_bytes());
+        // Of members of a classic group that are about to meet the log knows nothing.
+        if self.described().error_code == 0 {
+            assert_eq!(self.described(), there.describe_consumers(&GROUP, &self.cluster));
+            assert_eq!(self.groups.member_bytes(), there.member_bytes());
+            assert_eq!(self.groups.members(), there.members());
+        }
         let described = self.described();
         let mut readers: BTreeMap<Part, &Str> = BTreeMap::new();
         for member in &described.members {
@@ -460,8 +683,17 @@ impl World {
     /// No two clients read the same, as long as each stops in time when nobody answers it.
     fn check_readers(&self) {
         let mut readers: BTreeMap<Part, usize> = BTreeMap::new();
+        for (number, client) in self.classics.iter().enumerate() {
+            let is_known = self.is_member(&client.id);
+            if client.generation > 0 && is_known && self.now.mono.0 - client.heard_at < CLASSIC_SESSION_MS {
+                for part in &client.reads {
+                    let other = readers.insert(*part, CLIENTS + number);
+                    assert_eq!(other, None, "two read {part:?}");
+                }
+            }
+        }
         for (number, client) in self.clients.iter().enumerate() {
-            let is_known = self.described().members.iter().any(|member| member.member_id == client.id);
+            let is_known = self.is_member(&client.id);
             if client.epoch == 0 || !is_known || self.now.mono.0 - client.heard_at >= SESSION_MS {
                 continue;
             }
@@ -470,6 +702,13 @@ impl World {
                 assert_eq!(other, None, "two read {part:?}");
             }
         }
+    }
+
+    fn is_member(&self, id: &Str) -> bool {
+        let consumers = self.described();
+        let classics = self.groups.describe(&GROUP, 5);
+        consumers.members.iter().any(|member| member.member_id == *id)
+            || classics.members.iter().any(|member| member.member_id == *id)
     }
 
     /// All are heard of, again and again, and do what they are told.
@@ -489,6 +728,7 @@ impl World {
             assert_eq!(member.assignment, member.target_assignment);
             assert_eq!(member.member_epoch, described.group_epoch);
         }
+        assert!(self.asked.is_empty(), "somebody still waits: {:?}", self.asked);
         // Nobody is heard of any more.
         self.advance(SESSION_MS + 5_000);
         self.check();

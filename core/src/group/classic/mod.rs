@@ -114,6 +114,10 @@ impl Classic {
             restored.insert(member.member_id.clone(), Member::restored(member, &protocol), turn);
             restored.arm_session(&member.member_id, turn);
         }
+        // They were adopted from a consumer group, and nobody has led them since.
+        if written.leader.is_none() && !restored.members.is_empty() {
+            restored.prepare(turn);
+        }
         restored
     }
 

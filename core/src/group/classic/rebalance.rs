@@ -3,6 +3,7 @@
 use super::{Begun, Classic, Member, Phase};
 use crate::errors::ErrorCode;
 use crate::group::Turn;
+use crate::group::records::GroupMetadataValue;
 use crate::museum::exhibit;
 use crate::wire::Str;
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ impl Classic {
     }
 
     /// Calls the members together.
-    fn prepare(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn prepare(&mut self, turn: &mut Turn<'_>) {
         if self.phase == Phase::Completing {
             self.drop_assignments(ErrorCode::RebalanceInProgress, turn);
         }
@@ -36,7 +37,8 @@ impl Classic {
         }
     }
 
-    /// Members were adopted with what they are to read. That is written, and they are called together.
+    /// Members were adopted with what they read. That is written, without a leader: whoever loads it calls them together, as is
+    /// done here.
     pub(in crate::group) fn resume(&mut self, turn: &mut Turn<'_>) {
         if self.members.is_empty() {
             return;
@@ -44,7 +46,7 @@ impl Classic {
         self.protocol = self.select_protocol();
         self.enter(Phase::Stable, turn);
         let value = self.written(|_, member| member.assignment.clone());
-        self.record(turn, value);
+        self.record(turn, GroupMetadataValue { leader: None, ..value });
         self.prepare(turn);
     }
 

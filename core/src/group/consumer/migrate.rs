@@ -239,11 +239,14 @@ pub(super) fn classic_assignment<'a>(
     assignment_bytes(version.unwrap_or(0), &named)
 }
 
-/// A member of a consumer group as one of a classic group, with what it was to read.
+/// A member of a consumer group as one of a classic group, with all that it may still read: where Kafka takes its target, somebody
+/// who joins while the members are called together could be given what another one has not let go of yet.
 fn classic_member(group: &Consumer, id: &Str, said: &Said, topics: &dyn Topics) -> Option<Member> {
     let classic = said.classic_member_metadata.as_ref()?;
-    let target = group.targets.get(id).map(|target| Held::in_epoch(target, 0)).unwrap_or_default();
-    let assignment = classic_assignment(said, target.by_topic(), topics);
+    let mut has = Partitions::default();
+    group.current(id).all().for_each(|(topic_id, partition)| has.insert(topic_id, partition));
+    let has = has.0.into_iter().map(|(topic_id, parts)| (topic_id, parts.into_iter().collect()));
+    let assignment = classic_assignment(said, has, topics);
     let protocols = classic.supported_protocols.iter().map(|it| (it.name.clone(), it.metadata.clone()));
     Some(Member {
         instance_id: said.instance_id.clone(),
