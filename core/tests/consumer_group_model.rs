@@ -763,3 +763,42 @@ proptest! {
         world.come_to_rest();
     }
 }
+
+/// A tombstone may name what is long gone: compaction keeps the last record of a key only.
+#[test]
+fn what_is_not_there_may_be_gone() {
+    use seedlog_core::group::records::ConsumerRecord;
+    use seedlog_core::group::records::consumer::{
+        ConsumerGroupMetadataValue, ConsumerGroupPartitionMetadataValue, GroupKey, MemberKey, PatternKey,
+    };
+    let key = || GroupKey { group: GROUP };
+    let member = || MemberKey { group: GROUP, member: "m".into() };
+    let gone = [
+        ConsumerRecord::Current(member(), None),
+        ConsumerRecord::Target(member(), None),
+        ConsumerRecord::Member(member(), None),
+        ConsumerRecord::TargetEpoch(key(), None),
+        ConsumerRecord::Pattern(PatternKey { group: GROUP, pattern: "p".into() }, None),
+        ConsumerRecord::PartitionMetadata(key(), None),
+        ConsumerRecord::Group(key(), None),
+    ];
+    let mut groups = Groups::new(settings());
+    for (end, record) in (1..).zip(&gone) {
+        groups.replay(Offset(end), &GroupRecord::Consumer(record.clone()));
+        assert!(groups.is_empty(), "{record:?}");
+        assert_eq!(groups.rests_on(&GROUP), Offset(end), "that it is not there rests on it");
+    }
+    // What Kafka wrote before 4.1 goes when the group changes (KIP-1101).
+    let head = ConsumerGroupMetadataValue { epoch: 4, metadata_hash: 0 };
+    let old = ConsumerGroupPartitionMetadataValue::default();
+    let mut world = World::new();
+    world.append(vec![
+        GroupRecord::Consumer(ConsumerRecord::Group(key(), Some(head))),
+        GroupRecord::Consumer(ConsumerRecord::PartitionMetadata(key(), Some(old))),
+    ]);
+    world.beat(0, false);
+    assert_eq!(world.clients[0].epoch, 5);
+    let last = ConsumerRecord::PartitionMetadata(key(), None);
+    assert!(world.log.contains(&GroupRecord::Consumer(last)));
+    world.check();
+}

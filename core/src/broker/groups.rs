@@ -94,6 +94,7 @@ impl Broker {
         let partition = match self.groups_to_change(group_of(request), request) {
             Ok(partition) => partition,
             Err(code) => {
+                self.note_heartbeat(request, code);
                 let response = refuse_for_one(request, asked.version, code);
                 self.reply(asked.conn, asked.number, response, out);
                 return;
@@ -114,10 +115,29 @@ impl Broker {
         }
     }
 
+    /// A member of a consumer group was heard of, though nothing can be decided: it is not silent.
+    fn note_heartbeat(&mut self, request: &GroupRequest, code: ErrorCode) {
+        let now = self.now;
+        if let (GroupRequest::ConsumerGroupHeartbeat(heartbeat), ErrorCode::CoordinatorNotAvailable) =
+            (request, code)
+            && let Some(partition) = self.partition_of_group(&heartbeat.group_id)
+            && let Some(groups) = self.coordinators.groups_mut(partition)
+        {
+            groups.on_heartbeat_unheard(now, heartbeat);
+            self.arm_groups(partition);
+        }
+    }
+
     /// The partition of a group whose log can take what may come of a request.
     fn groups_to_change(&self, group: &str, request: &GroupRequest) -> Result<TopicPartition, ErrorCode> {
         // Offsets may be kept without a name, members may not.
-        let is_of_members = !matches!(request, GroupRequest::OffsetCommit(_) | GroupRequest::OffsetDelete(_));
+        let is_of_members = !matches!(
+            request,
+            // A heartbeat's own rules say so in words.
+            GroupRequest::OffsetCommit(_)
+                | GroupRequest::OffsetDelete(_)
+                | GroupRequest::ConsumerGroupHeartbeat(_)
+        );
         if group.is_empty() && is_of_members {
             return Err(ErrorCode::InvalidGroupId);
         }

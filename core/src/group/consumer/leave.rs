@@ -6,9 +6,9 @@ use super::member::{Current, Held, State};
 use super::{LEAVES_FOR_NOW, Refusal};
 use crate::errors::ErrorCode;
 use crate::group::topics::Topics;
-use crate::group::{Effects, Groups};
+use crate::group::{Deadline, Effects, Groups};
 use crate::time::Now;
-use crate::wire::{ConsumerGroupHeartbeatResponse, Str};
+use crate::wire::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, Str};
 use alloc::collections::BTreeSet;
 use alloc::format;
 
@@ -85,13 +85,35 @@ impl Groups {
         let group = self.groups.get(id).map(|group| &group.consumer);
         let holds_on = group.is_some_and(|group| {
             let current = group.currents.get(member);
-            group.members.contains_key(member) && current.is_some_and(|it| it.state == State::Unrevoked)
+            // Who left for now has let go.
+            let has_something = |it: &Current| it.state == State::Unrevoked && !it.revoking.is_empty();
+            group.members.contains_key(member) && current.is_some_and(has_something)
         });
         if holds_on {
             self.fence(id, &BTreeSet::from([member.clone()]), now, topics)
         } else {
             Effects { group: id.clone(), ..Effects::default() }
         }
+    }
+
+    /// Nothing can be written, and a member lets itself be heard: it keeps its session, and its time to let go. What it says is not
+    /// looked at, and it is told to come again.
+    pub fn on_heartbeat_unheard(&mut self, now: Now, request: &ConsumerGroupHeartbeatRequest) {
+        let (id, member) = (request.group_id.detached(), request.member_id.detached());
+        let Some(group) = self.groups.get(&id).map(|group| &group.consumer) else { return };
+        let Some(said) = group.members.get(&member) else { return };
+        let current = group.current(&member);
+        // It may not have heard of its last epoch.
+        if ![current.epoch, current.previous].contains(&request.member_epoch) {
+            return;
+        }
+        let session_ms = self.session_ms(said);
+        let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);
+        if current.state == State::Unrevoked {
+            let deadline = Deadline::Revocation(id.clone(), member.clone());
+            self.deadlines.arm(now.mono + patience_ms, deadline);
+        }
+        self.deadlines.arm(now.mono + session_ms, Deadline::Session(id, member));
     }
 
     /// The log is replayed: each member has a whole session to let itself be heard, and whoever is to let go of something has all
@@ -103,12 +125,12 @@ impl Groups {
             let own = said.classic_member_metadata.as_ref();
             let own_ms = own.map(|own| u64::try_from(own.session_timeout_ms).unwrap_or(0));
             let session_ms = own_ms.unwrap_or(self.settings.consumer.session_timeout_ms);
-            let deadline = crate::group::Deadline::Session(id.clone(), member.clone());
+            let deadline = Deadline::Session(id.clone(), member.clone());
             self.deadlines.arm(now.mono + session_ms, deadline);
             let current = group.consumer.currents.get(member);
             if current.is_some_and(|current| current.state == State::Unrevoked) {
                 let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);
-                let deadline = crate::group::Deadline::Revocation(id.clone(), member.clone());
+                let deadline = Deadline::Revocation(id.clone(), member.clone());
                 self.deadlines.arm(now.mono + patience_ms, deadline);
             }
         }

@@ -22,33 +22,27 @@ use regex::bytes::{Regex, RegexBuilder};
 
 /// The longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 16 << 10;
-/// What a pattern may take once it is compiled, in bytes.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
-/// Names that are held against the patterns of a group in one step.
-const SCANNED_MAX: usize = 1_000;
+/// What a pattern may take once it is compiled, in bytes. To match a name takes about as many steps as it has characters, times
+/// this: names that are looked at in one go are counted by it.
+const COMPILED_BYTES_MAX: usize = 256 << 10;
+/// What a common pattern takes.
+const COMMON_BYTES_MAX: usize = 16 << 10;
+/// Names that are held against a common pattern in one step.
+const SCANNED_MAX: usize = 200;
+/// The same for any other one.
+const SCANNED_MAX_LARGE: usize = 10;
 /// How long after a look-up the next one may begin, in ms.
 const LOOKUP_PAUSE_MS: i64 = 10_000;
 
-/// A pattern that is ready to be used.
-#[derive(Debug, Clone)]
-struct Pattern {
-    text: Str,
-    /// `None`: another release let it pass, and this one makes nothing of it.
-    regex: Option<Regex>,
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-/// Topics of patterns are being looked for.
+/// Topics of patterns are being looked for, one pattern after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::group) struct Lookup {
-    patterns: Vec<(Pattern, Vec<Str>)>,
-    /// The last name that was looked at.
+    /// Patterns that are still to be looked at; the last one is the next.
+    left: Vec<Str>,
+    /// The last name that was held against that one, and those that it stands for.
     after: Option<Str>,
+    matched: Vec<Str>,
+    found: BTreeMap<Str, RegularExpressionValue>,
     /// The version of the topics when it began.
     version: i64,
     since: WallMs,
@@ -70,20 +64,16 @@ fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > PATTERN_BYTES_MAX {
         return Err(format!("it is longer than {PATTERN_BYTES_MAX} bytes"));
     }
+    let pattern = unquoted(pattern);
+    // The pattern alone must be one: `a)(b` is none.
+    build(&pattern, COMPILED_BYTES_MAX).map_err(|error| brief(&error))?;
+    build(&format!("^(?:{pattern})$"), COMPILED_BYTES_MAX).map_err(|error| brief(&error))
+}
+
+fn build(pattern: &str, bytes_max: usize) -> Result<Regex, regex::Error> {
     // RE2's classes are those of ASCII, and names of topics are ASCII; what asks for Unicode by name gets it.
     let asks_unicode = pattern.contains("\\p") || pattern.contains("\\P");
-    let whole = format!("^(?:{})$", unquoted(pattern));
-    // The pattern alone must be one: `a)(b` is none.
-    let build = |text: &str| {
-        RegexBuilder::new(text)
-            .unicode(asks_unicode)
-            .size_limit(COMPILED_BYTES_MAX)
-            .dfa_size_limit(COMPILED_BYTES_MAX)
-            .build()
-    };
-    let alone = build(&unquoted(pattern)).map_err(|error| brief(&error))?;
-    drop(alone);
-    build(&whole).map_err(|error| brief(&error))
+    RegexBuilder::new(pattern).unicode(asks_unicode).size_limit(bytes_max).dfa_size_limit(bytes_max).build()
 }
 
 /// What is wrong, in one line.
@@ -127,32 +117,37 @@ fn quote_of(text: &str) -> Option<usize> {
 
 impl Lookup {
     fn new(patterns: impl Iterator<Item = Str>, topics: &dyn Topics, now: WallMs) -> Self {
-        let compiled = patterns.map(|text| Pattern { regex: compile(&text).ok(), text });
-        let patterns = compiled.map(|pattern| (pattern, Vec::new())).collect();
-        Self { patterns, after: None, version: topics.version(), since: now }
+        Self {
+            left: patterns.collect(),
+            after: None,
+            matched: Vec::new(),
+            found: BTreeMap::new(),
+            version: topics.version(),
+            since: now,
+        }
     }
 
     /// Looks at some more names. `true`: that was all.
     fn scan(&mut self, topics: &dyn Topics) -> bool {
-        let names: Vec<&str> = topics.names_after(self.after.as_deref()).take(SCANNED_MAX).collect();
-        for name in &names {
-            for (pattern, found) in &mut self.patterns {
-                if pattern.regex.as_ref().is_some_and(|regex| regex.is_match(name.as_bytes())) {
-                    found.push(Str::from(*name));
-                }
-            }
+        let Some(pattern) = self.left.last() else { return true };
+        let whole = format!("^(?:{})$", unquoted(pattern));
+        let (regex, scanned_max) = match build(&whole, COMMON_BYTES_MAX) {
+            Ok(regex) => (Some(regex), SCANNED_MAX),
+            // What members may say was checked; another release may have let more pass, and this one makes nothing of it.
+            Err(_) => (build(&whole, COMPILED_BYTES_MAX).ok(), SCANNED_MAX_LARGE),
+        };
+        let names: Vec<&str> = topics.names_after(self.after.as_deref()).take(scanned_max).collect();
+        let matches = |name: &&&str| regex.as_ref().is_some_and(|regex| regex.is_match(name.as_bytes()));
+        self.matched.extend(names.iter().filter(matches).map(|name| Str::from(*name)));
+        if names.len() == scanned_max {
+            self.after = names.last().map(|name| Str::from(*name));
+            return false;
         }
-        self.after = names.last().map(|name| Str::from(*name)).or_else(|| self.after.take());
-        names.len() < SCANNED_MAX
-    }
-
-    fn finish(self) -> BTreeMap<Str, RegularExpressionValue> {
-        let (version, timestamp) = (self.version, self.since.0);
-        let found = self
-            .patterns
-            .into_iter()
-            .map(|(pattern, topics)| (pattern.text, RegularExpressionValue { topics, version, timestamp }));
-        found.collect()
+        self.after = None;
+        let topics = core::mem::take(&mut self.matched);
+        let value = RegularExpressionValue { topics, version: self.version, timestamp: self.since.0 };
+        self.found.extend(self.left.pop().map(|pattern| (pattern, value)));
+        self.left.is_empty()
     }
 }
 
@@ -193,7 +188,7 @@ impl Groups {
             self.deadlines.arm(now.mono + 1, Deadline::Lookup(id.clone()));
             return effects;
         }
-        let records = decide_found(id, &group.consumer, lookup.finish(), topics, now.wall);
+        let records = decide_found(id, &group.consumer, lookup.found, topics, now.wall);
         if records.iter().all(|record| record.bytes() <= self.settings.record_bytes_max) {
             effects.records = records;
         } else {
