@@ -136,7 +136,7 @@ proptest! {
         let now = Assignor::Uniform.assign(&less);
         check_whole(&less, &now);
         if is_homogeneous(&less) {
-            let mut stayed = assigned.clone();
+            let mut stayed = assigned;
             stayed.remove(&member(gone));
             assert_eq!(moved(&stayed, &now), 0);
         }
