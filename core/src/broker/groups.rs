@@ -368,7 +368,9 @@ impl Broker {
         rests_on: &mut Vec<(TopicPartition, Offset)>,
     ) -> Result<Response, ErrorCode> {
         let topics = self.group_topics();
-        let described = request.group_ids.iter().map(|id| match self.groups_to_read(id) {
+        let named =
+            |id: &Str| if id.is_empty() { Err(ErrorCode::InvalidGroupId) } else { self.groups_to_read(id) };
+        let described = request.group_ids.iter().map(|id| match named(id) {
             Ok((partition, groups)) => {
                 rests_on.push((partition, groups.rests_on(id)));
                 groups.describe_consumers(id, &topics)

@@ -11,7 +11,9 @@
 //! ```
 //!
 //! * [`records`]: the log's format; * `classic`: members of the classic protocol and their rebalances; * `consumer`: members of the
-//!   consumer protocol (KIP-848); * [`assignor`]: who is to read what, for these; * `offsets`: commit, fetch, expiry; * `admin`: list, describe, delete; * [`subscription`]: what members of kind `consumer` tell each other.
+//!   consumer protocol (KIP-848); * [`assignor`]: who is to read what, for these; * [`topics`]: what of the cluster that is made from;
+//!   * `offsets`: commit, fetch, expiry; * `admin`: list, describe, delete; * [`subscription`]: what members of kind `consumer`
+//!   tell each other in the classic protocol.
 //!
 //! Not here: topics, connections, partitions of the log. The broker finds the partition, appends, and lets answers leave.
 
