@@ -14,7 +14,7 @@
 //! | `advance 500 ms` | time passes: timers fire, an idle writer vouches |
 //! | `state` | where the journal and the logs are |
 //! | `disk-full`, `disk-has-room` | what the driver tells of free room |
-//! | `create orders partitions=2 message.timestamp.type=LogAppendTime`, `delete orders`, `metadata orders`, `metadata orders auto-create=yes` | topics |
+//! | `create orders partitions=2 message.timestamp.type=LogAppendTime`, `delete orders`, `metadata orders`, `metadata orders auto-create=yes`, `metadata orders by-id=yes version=13` | topics |
 //! | `produce orders-0 'a' 'b' orders-1 'x'*2000 acks=all producer=0 epoch=0 seq=0` | one batch for each partition; also `timeout=500`, `at=10000`, `crc=wrong` |
 //! | `fetch orders-0 from=0 wait=500 min-bytes=1` | also `max-bytes=`, `epoch=`, `last-epoch=`, `replica=`, `session=open`, `session=next`, `session=same` |
 //! | `offsets orders-0 latest` | or `earliest`, `max-timestamp`, a time in ms; `version=1` asks as an older client, as with every request |

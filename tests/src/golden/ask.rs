@@ -61,7 +61,16 @@ impl World {
                 Ok(DeleteTopicsRequest { topic_names, timeout_ms: TIMEOUT_MS, ..Default::default() }.into())
             }
             "metadata" => {
-                let topic = MetadataRequestTopic { name: Some(next_name(line)?), ..Default::default() };
+                let name = next_name(line)?;
+                let topic = match line.take("by-id") {
+                    None => MetadataRequestTopic { name: Some(name), ..Default::default() },
+                    // As Kafka's consumer asks: with an empty name.
+                    Some(_) => {
+                        let named = self.process()?.broker.image().topic_named(&name);
+                        let topic_id = named.map(|(topic_id, _)| topic_id).ok_or("no such topic")?;
+                        MetadataRequestTopic { topic_id, name: Some(Str::default()) }
+                    }
+                };
                 let allow_auto_topic_creation = line.take("auto-create").is_some();
                 Ok(MetadataRequest {
                     topics: Some(vec![topic]),
