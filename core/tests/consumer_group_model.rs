@@ -3,27 +3,32 @@
 //! the log is what is known; nobody reads what another one reads; when nothing happens any more all come to what they are to
 //! read, and nothing is left when all are gone.
 
+#[path = "consumer_support/classics.rs"]
+mod classics;
+#[path = "consumer_support/cluster.rs"]
+mod cluster;
+#[path = "consumer_support/events.rs"]
+mod events;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::group::records::GroupRecord;
-use seedlog_core::group::subscription::{assignment, assignment_bytes};
 use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups, Topics};
 use seedlog_core::ids::{Offset, Uuid};
 use seedlog_core::replica::WaiterId;
 use seedlog_core::time::{MonoMs, Now, WallMs};
 use seedlog_core::wire::consumer_group_describe::DescribedConsumerGroup;
 use seedlog_core::wire::consumer_group_heartbeat::OwnedPartitions;
-use seedlog_core::wire::join_group::JoinGroupRequestProtocol;
-use seedlog_core::wire::leave_group::MemberIdentity;
 use seedlog_core::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use seedlog_core::wire::sync_group::SyncGroupRequestAssignment;
 use seedlog_core::wire::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, Response, Str, SyncGroupRequest,
-    SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, OffsetCommitRequest, Response, Str,
 };
+
+use classics::{Asked, Classic};
+use cluster::Cluster;
+use events::{Event, event};
 
 const GROUP: Str = Str::from_static("readers");
 /// Clients; the last two claim one static place.
@@ -36,126 +41,6 @@ const SESSION_MS: u64 = 45_000;
 const CLASSIC_SESSION_MS: u64 = 10_000;
 
 type Part = (Uuid, i32);
-
-#[derive(Debug, Clone, Copy)]
-enum Event {
-    /// The client lets itself be heard; its answer may be lost.
-    Beat {
-        client: usize,
-        is_lost: bool,
-    },
-    /// It wants something else from its next heartbeat on.
-    Want {
-        client: usize,
-        what: usize,
-    },
-    /// It lets go of what it was told to, or of all.
-    Revoke {
-        client: usize,
-    },
-    /// It says that it goes, for good or for now.
-    Leave {
-        client: usize,
-        comes_back: bool,
-    },
-    /// It begins anew, under another id.
-    Forget {
-        client: usize,
-    },
-    /// A classic member joins, with an id if it has one.
-    Join {
-        client: usize,
-    },
-    Sync {
-        client: usize,
-    },
-    Heartbeat {
-        client: usize,
-    },
-    LeaveGroup {
-        client: usize,
-    },
-    /// All classic members do what such members do.
-    Classics,
-    /// All others leave.
-    Desert,
-    Commit {
-        client: usize,
-        topic: usize,
-    },
-    /// A topic comes, grows or goes.
-    Change {
-        topic: usize,
-    },
-    Advance {
-        ms: u64,
-    },
-    Expire,
-    Delete,
-    /// Another node reads the log.
-    Restart,
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let (client, classic) = (0..CLIENTS, 0..CLASSICS);
-    prop_oneof![
-        16 => (client.clone(), prop::bool::weighted(0.1))
-            .prop_map(|(client, is_lost)| Event::Beat { client, is_lost }),
-        2 => (client.clone(), 0..6_usize).prop_map(|(client, what)| Event::Want { client, what }),
-        6 => client.clone().prop_map(|client| Event::Revoke { client }),
-        1 => (client.clone(), prop::bool::ANY)
-            .prop_map(|(client, comes_back)| Event::Leave { client, comes_back }),
-        1 => client.clone().prop_map(|client| Event::Forget { client }),
-        3 => (client, 0..TOPICS).prop_map(|(client, topic)| Event::Commit { client, topic }),
-        2 => (0..TOPICS).prop_map(|topic| Event::Change { topic }),
-        6 => prop_oneof![Just(1), Just(1_000), Just(5_000), Just(20_000), Just(50_000)]
-            .prop_map(|ms| Event::Advance { ms }),
-        2 => classic.clone().prop_map(|client| Event::Join { client }),
-        2 => classic.clone().prop_map(|client| Event::Sync { client }),
-        2 => classic.clone().prop_map(|client| Event::Heartbeat { client }),
-        8 => Just(Event::Classics),
-        1 => Just(Event::Desert),
-        1 => classic.prop_map(|client| Event::LeaveGroup { client }),
-        1 => Just(Event::Expire),
-        1 => Just(Event::Delete),
-        1 => Just(Event::Restart),
-    ]
-}
-
-/// The cluster's topics.
-#[derive(Debug, Clone, Default)]
-struct Cluster {
-    topics: BTreeMap<String, (Uuid, usize)>,
-    version: i64,
-}
-
-impl Topics for Cluster {
-    fn version(&self) -> i64 {
-        self.version
-    }
-
-    fn id_of(&self, name: &str) -> Option<Uuid> {
-        self.topics.get(name).map(|(topic_id, _)| *topic_id)
-    }
-
-    fn name_of(&self, topic_id: Uuid) -> Option<&str> {
-        self.topics.iter().find(|(_, (id, _))| *id == topic_id).map(|(name, _)| &**name)
-    }
-
-    fn partitions(&self, topic_id: Uuid) -> usize {
-        self.topics.values().find(|(id, _)| *id == topic_id).map_or(0, |(_, partitions)| *partitions)
-    }
-
-    fn racks(&self, _: Uuid, _: usize, visit: &mut dyn FnMut(&str)) {
-        visit("here");
-    }
-
-    fn names_after<'a>(&'a self, after: Option<&str>) -> Box<dyn Iterator<Item = &'a str> + 'a> {
-        let after = after.map(str::to_owned);
-        let is_behind = move |name: &&String| after.as_ref().is_none_or(|after| *name > after);
-        Box::new(self.topics.keys().filter(is_behind).map(|name| &**name))
-    }
-}
 
 fn topic(number: usize) -> String {
     ["orders", "orders-eu", "payments"][number].to_owned()
@@ -187,24 +72,6 @@ struct Client {
     told: BTreeSet<Part>,
     /// When it was heard of last: without that it stops in time.
     heard_at: u64,
-}
-
-/// What a classic client knows and does.
-#[derive(Debug, Clone, Default)]
-struct Classic {
-    id: Str,
-    generation: i32,
-    /// The members that it was told of, as their leader.
-    leads: Vec<Str>,
-    reads: BTreeSet<Part>,
-    heard_at: u64,
-}
-
-/// What a classic client waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Join(usize),
-    Sync(usize),
 }
 
 struct World {
@@ -483,140 +350,6 @@ impl World {
                 (asked, response) => panic!("{asked:?} is answered with {response:?}"),
             }
         }
-    }
-
-    fn join(&mut self, client: usize) {
-        if self.asked.values().any(|asked| *asked == Asked::Join(client)) {
-            return;
-        }
-        let ticket = self.next_ticket();
-        self.asked.insert(ticket, Asked::Join(client));
-        let this = &mut self.classics[client];
-        // It lets go before it joins.
-        this.reads.clear();
-        let metadata = [&[0, 0, 0, 0, 0, 1, 0, 6][..], b"orders", &[255, 255, 255, 255]].concat();
-        let request = JoinGroupRequest {
-            group_id: GROUP,
-            session_timeout_ms: i32::try_from(CLASSIC_SESSION_MS).expect("a short time"),
-            rebalance_timeout_ms: 20_000,
-            member_id: this.id.clone(),
-            protocol_type: Str::from_static("consumer"),
-            protocols: vec![JoinGroupRequestProtocol {
-                name: Str::from_static("range"),
-                metadata: metadata.into(),
-            }],
-            ..JoinGroupRequest::default()
-        };
-        let caller = Caller { ticket, client_id: "classic", host: "/127.0.0.1", version: 9 };
-        let mut fresh = [0; 16];
-        fresh[..8].copy_from_slice(&self.tickets.to_be_bytes());
-        let (held, cluster) = (self.groups.member_bytes(), self.cluster.clone());
-        let effects = self.groups.on_join(self.now, &request, &caller, (Uuid(fresh), held), &cluster);
-        self.apply(effects);
-    }
-
-    fn on_joined(&mut self, client: usize, joined: &JoinGroupResponse) {
-        let now = self.now.mono.0;
-        let this = &mut self.classics[client];
-        match ErrorCode::from_code(joined.error_code) {
-            Some(ErrorCode::None) => {
-                let leads = joined.members.iter().map(|member| member.member_id.clone()).collect();
-                *this = Classic {
-                    id: joined.member_id.clone(),
-                    generation: joined.generation_id,
-                    leads,
-                    reads: BTreeSet::new(),
-                    heard_at: now,
-                };
-            }
-            Some(ErrorCode::MemberIdRequired) => this.id = joined.member_id.clone(),
-            Some(ErrorCode::UnknownMemberId) => *this = Classic::default(),
-            Some(ErrorCode::RebalanceInProgress) => {}
-            refused => panic!("{refused:?}"),
-        }
-    }
-
-    fn sync(&mut self, client: usize) {
-        let Classic { id, generation, leads, .. } = self.classics[client].clone();
-        if generation == 0 || self.asked.values().any(|asked| *asked == Asked::Sync(client)) {
-            return;
-        }
-        let ticket = self.next_ticket();
-        self.asked.insert(ticket, Asked::Sync(client));
-        let partitions = self.cluster.topics.get("orders").map_or(0, |(_, partitions)| *partitions);
-        let part = |(at, member_id): (usize, &Str)| {
-            let own = (0..partitions).filter(|index| index % leads.len() == at);
-            let own: Vec<i32> = own.map(|index| i32::try_from(index).expect("a few")).collect();
-            let assignment = assignment_bytes(0, &[(Str::from_static("orders"), own)]);
-            SyncGroupRequestAssignment { member_id: member_id.clone(), assignment }
-        };
-        let request = SyncGroupRequest {
-            group_id: GROUP,
-            generation_id: generation,
-            member_id: id,
-            assignments: leads.iter().enumerate().map(part).collect(),
-            ..SyncGroupRequest::default()
-        };
-        let cluster = self.cluster.clone();
-        let effects = self.groups.on_sync(self.now, &request, ticket, &cluster);
-        self.apply(effects);
-    }
-
-    fn on_synced(&mut self, client: usize, synced: &SyncGroupResponse) {
-        let this = &mut self.classics[client];
-        this.reads.clear();
-        match ErrorCode::from_code(synced.error_code) {
-            Some(ErrorCode::None) => {
-                let parts = assignment(&synced.assignment).expect("an assignment");
-                for (name, indexes) in parts {
-                    let Some(topic_id) = self.cluster.id_of(&name) else { continue };
-                    this.reads.extend(indexes.into_iter().map(|index| (topic_id, index)));
-                }
-                this.heard_at = self.now.mono.0;
-            }
-            Some(ErrorCode::UnknownMemberId) => *this = Classic::default(),
-            Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => this.generation = 0,
-            refused => panic!("{refused:?}"),
-        }
-    }
-
-    fn heartbeat(&mut self, client: usize) {
-        let Classic { id, generation, .. } = self.classics[client].clone();
-        if generation == 0 {
-            return;
-        }
-        let ticket = self.next_ticket();
-        let request = HeartbeatRequest {
-            group_id: GROUP,
-            generation_id: generation,
-            member_id: id,
-            group_instance_id: None,
-        };
-        let mut effects = self.groups.on_heartbeat(self.now, &request, ticket);
-        let Some((_, Response::Heartbeat(beaten))) = effects.answers.pop() else { panic!("it is answered") };
-        let this = &mut self.classics[client];
-        match ErrorCode::from_code(beaten.error_code) {
-            Some(ErrorCode::None) => this.heard_at = self.now.mono.0,
-            Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => {
-                this.reads.clear();
-                this.generation = 0;
-            }
-            Some(ErrorCode::UnknownMemberId) => *this = Classic::default(),
-            refused => panic!("{refused:?}"),
-        }
-        self.apply(effects);
-    }
-
-    fn leave_group(&mut self, client: usize) {
-        let this = std::mem::take(&mut self.classics[client]);
-        let ticket = self.next_ticket();
-        let leaving = MemberIdentity { member_id: this.id, ..MemberIdentity::default() };
-        let request = LeaveGroupRequest { group_id: GROUP, members: vec![leaving], ..Default::default() };
-        let cluster = self.cluster.clone();
-        let mut effects = self.groups.on_leave(self.now, &request, (ticket, 5), &cluster);
-        let own = effects.answers.iter().position(|(to, _)| *to == ticket).expect("it is answered");
-        effects.answers.remove(own);
-        self.apply(effects);
     }
 
     fn append(&mut self, records: Vec<GroupRecord>) {

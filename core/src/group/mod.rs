@@ -10,10 +10,12 @@
 //!                     replay ◄── append ─┘         └─► leaves when the group's last record is committed (SAFETY C1)
 //! ```
 //!
-//! * [`records`]: the log's format; * `classic`: members of the classic protocol and their rebalances; * `consumer`: members of the
-//!   consumer protocol (KIP-848); * [`assignor`]: who is to read what, for these; * [`topics`]: what of the cluster that is made from;
-//!   * `offsets`: commit, fetch, expiry; * `admin`: list, describe, delete; * [`subscription`]: what members of kind `consumer`
-//!   tell each other in the classic protocol.
+//! * [`records`]: the log's format;
+//! * `classic`: members of the classic protocol and their rebalances; [`subscription`]: what they tell each other;
+//! * `consumer`: members of the consumer protocol (KIP-848); [`assignor`]: who of them is to read what; [`topics`]: what that is
+//!   made from;
+//! * `offsets`: commit, fetch, expiry;
+//! * `admin`: list, describe, delete.
 //!
 //! Not here: topics, connections, partitions of the log. The broker finds the partition, appends, and lets answers leave.
 
