@@ -5,10 +5,11 @@ use crate::errors::ErrorCode;
 use crate::ids::Uuid;
 use crate::records::{BatchError, Compression, ProducedBatch};
 use crate::wire::{
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest,
-    DescribeClientQuotasRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiKey, ConsumerGroupDescribeRequest,
+    ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest,
     DescribeUserScramCredentialsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
     HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
     LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
@@ -175,6 +176,10 @@ requests! {
     DeleteGroups(DeleteGroupsRequest),
     /// Delete committed offsets.
     OffsetDelete(OffsetDeleteRequest),
+    /// Be a member of a consumer group.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    /// Describe consumer groups and their members.
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
 }
 
 /// A Produce request whose batches were checked.
@@ -354,6 +359,8 @@ fn client_body(request: Request, version: i16) -> ClientBody {
         Request::DescribeGroups(request) => request.into(),
         Request::DeleteGroups(request) => request.into(),
         Request::OffsetDelete(request) => request.into(),
+        Request::ConsumerGroupHeartbeat(request) => request.into(),
+        Request::ConsumerGroupDescribe(request) => request.into(),
         Request::Produce(request) => ClientBody::Produce(check_produce(request, version)),
         Request::Fetch(request) => ClientBody::Fetch(request),
         Request::ListOffsets(request) => ClientBody::ListOffsets(request),

@@ -12,6 +12,10 @@ use alloc::vec::Vec;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a request is moved once, and a box would cost each an allocation"
+)]
 pub enum Input {
     /// A client connected.
     ConnOpened {

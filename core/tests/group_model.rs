@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::group::records::GroupRecord;
-use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups};
+use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups, Topics};
 use seedlog_core::ids::{Offset, Uuid};
 use seedlog_core::replica::WaiterId;
 use seedlog_core::time::{MonoMs, Now, WallMs};
@@ -87,6 +87,33 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Delete),
         1 => Just(Event::Restart),
     ]
+}
+
+/// Members of classic groups look at no topics.
+struct NoTopics;
+
+impl Topics for NoTopics {
+    fn version(&self) -> i64 {
+        0
+    }
+
+    fn id_of(&self, _: &str) -> Option<Uuid> {
+        None
+    }
+
+    fn name_of(&self, _: Uuid) -> Option<&str> {
+        None
+    }
+
+    fn partitions(&self, _: Uuid) -> usize {
+        0
+    }
+
+    fn racks(&self, _: Uuid, _: usize, _: &mut dyn FnMut(&str)) {}
+
+    fn names_after<'a>(&'a self, _: Option<&str>) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+        Box::new(std::iter::empty())
+    }
 }
 
 /// What a client knows.
@@ -180,7 +207,7 @@ impl World {
                 };
                 let request =
                     LeaveGroupRequest { group_id: GROUP, members: vec![leaving], ..Default::default() };
-                let effects = self.groups.on_leave(self.now, &request, (ticket, 5));
+                let effects = self.groups.on_leave(self.now, &request, (ticket, 5), &NoTopics);
                 self.apply(effects);
             }
             Event::Commit { client, partition } => self.commit(Some(client), partition),
@@ -203,7 +230,7 @@ impl World {
                     GroupRecord::Classic(_, value) => {
                         Some(value.as_ref().map_or(0, |value| value.generation))
                     }
-                    GroupRecord::Offset(..) => None,
+                    GroupRecord::Offset(..) | GroupRecord::Consumer(_) => None,
                 });
                 self.generation = written.unwrap_or(0);
                 self.era += 1;
@@ -240,7 +267,7 @@ impl World {
         let mut fresh = [0; 16];
         fresh[..8].copy_from_slice(&self.tickets.to_be_bytes());
         let held = self.groups.member_bytes();
-        let effects = self.groups.on_join(self.now, &request, &caller, (Uuid(fresh), held));
+        let effects = self.groups.on_join(self.now, &request, &caller, (Uuid(fresh), held), &NoTopics);
         self.apply(effects);
     }
 
@@ -260,7 +287,7 @@ impl World {
             assignments: (0..).zip(&told).map(part).collect(),
             ..Default::default()
         };
-        let effects = self.groups.on_sync(self.now, &request, ticket);
+        let effects = self.groups.on_sync(self.now, &request, ticket, &NoTopics);
         self.apply(effects);
     }
 
@@ -285,7 +312,8 @@ impl World {
         };
         let members = self.described().members;
         let known = CommitTopic { name: TOPIC, topic_id: TOPIC_ID, partitions: PARTITIONS };
-        let effects = self.groups.on_offset_commit(self.now, &request, &[Ok(known)], WaiterId(self.tickets));
+        let effects =
+            self.groups.on_offset_commit(self.now, &request, &[Ok(known)], (WaiterId(self.tickets), 9));
         let [(_, Response::OffsetCommit(response))] = &effects.answers[..] else {
             panic!("a commit is answered, and nobody else is: {effects:?}")
         };
@@ -319,7 +347,7 @@ impl World {
         let end = self.now.mono + ms;
         while let Some(at) = self.groups.next_due().filter(|at| *at <= end) {
             self.pass_to(at.max(self.now.mono));
-            while let Some(effects) = self.groups.on_due(self.now) {
+            while let Some(effects) = self.groups.on_due(self.now, &NoTopics) {
                 self.apply(effects);
             }
         }
@@ -357,7 +385,7 @@ impl World {
                     self.committed.remove(&key.partition);
                 }
                 GroupRecord::Classic(_, Some(value)) => self.generation = value.generation,
-                GroupRecord::Classic(_, None) => {}
+                GroupRecord::Classic(_, None) | GroupRecord::Consumer(_) => {}
             }
         }
         assert_eq!(self.groups.rests_on(&GROUP).0, i64::try_from(self.log.len()).expect("a short log"));

@@ -64,6 +64,8 @@ fn through_theirs(message: &str, body: &Bytes, version: i16) -> Option<Bytes> {
         ListGroupsRequest ListGroupsResponse;
         DeleteGroupsRequest DeleteGroupsResponse;
         OffsetDeleteRequest OffsetDeleteResponse;
+        ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+        ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
     }
 }
 

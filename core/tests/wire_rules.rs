@@ -69,6 +69,8 @@ fn the_apis_are_those_of_kafka_4_3_with_its_exceptions() {
             "57 UpdateFeatures 0-2 0-2",
             "60 DescribeCluster 0-2 0-2",
             "61 DescribeProducers 0 0",
+            "68 ConsumerGroupHeartbeat 0-1 0-1",
+            "69 ConsumerGroupDescribe 0-1 0-1",
             "74 ListConfigResources 0-1 0-1",
             "75 DescribeTopicPartitions 0 0",
         ]

@@ -106,3 +106,31 @@ fn settings_that_contradict_each_other_are_refused() {
         assert!(said.iter().any(|line| line.contains(expected)), "{file}: {said:?}");
     }
 }
+
+#[test]
+fn settings_of_consumer_groups_keep_their_bounds() {
+    let refused = [
+        ("group.consumer.session.timeout.ms=44999", "between group.consumer.min.session.timeout.ms"),
+        ("group.consumer.session.timeout.ms=60001", "between group.consumer.min.session.timeout.ms"),
+        ("group.consumer.heartbeat.interval.ms=16000", "between group.consumer.min.heartbeat.interval.ms"),
+        ("group.consumer.assignment.interval.ms=15001", "between group.consumer.min.assignment.interval.ms"),
+        ("group.consumer.assignors=uniform,sticky", "uniform, range, or both, each once"),
+        ("group.consumer.assignors=range,range", "uniform, range, or both, each once"),
+        ("group.consumer.migration.policy=sideways", "one of disabled, upgrade, downgrade, bidirectional"),
+        (
+            "group.consumer.min.session.timeout.ms=1\ngroup.consumer.session.timeout.ms=5000",
+            "must be greater than group.consumer.heartbeat.interval.ms",
+        ),
+    ];
+    for (file, rule) in refused {
+        let said = said(file);
+        assert!(said.len() == 1 && said[0].contains(rule), "{said:?}");
+    }
+    for file in [
+        "group.consumer.assignors=org.apache.kafka.coordinator.group.assignor.RangeAssignor,uniform",
+        "group.consumer.migration.policy=DISABLED",
+        "group.consumer.session.timeout.ms=60000",
+    ] {
+        assert!(loaded(file).warnings.is_empty(), "{file}");
+    }
+}

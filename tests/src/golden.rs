@@ -14,7 +14,7 @@
 //! | `advance 500 ms` | time passes: timers fire, an idle writer vouches |
 //! | `state` | where the journal and the logs are |
 //! | `disk-full`, `disk-has-room` | what the driver tells of free room |
-//! | `create orders partitions=2 message.timestamp.type=LogAppendTime`, `delete orders`, `metadata orders`, `metadata orders auto-create=yes` | topics |
+//! | `create orders partitions=2 message.timestamp.type=LogAppendTime`, `delete orders`, `metadata orders`, `metadata orders auto-create=yes`, `metadata orders by-id=yes version=13` | topics |
 //! | `produce orders-0 'a' 'b' orders-1 'x'*2000 acks=all producer=0 epoch=0 seq=0` | one batch for each partition; also `timeout=500`, `at=10000`, `crc=wrong` |
 //! | `fetch orders-0 from=0 wait=500 min-bytes=1` | also `max-bytes=`, `epoch=`, `last-epoch=`, `replica=`, `session=open`, `session=next`, `session=same` |
 //! | `offsets orders-0 latest` | or `earliest`, `max-timestamp`, a time in ms; `version=1` asks as an older client, as with every request |
@@ -28,6 +28,7 @@
 //! | `join readers range 'a' roundrobin 'b' member=ann-1 instance=i-1`, `sync-group readers member=ann-1 generation=1 ann-1 'a'` | a group's next generation; also `reads=orders,payments`, `session=`, `rebalance=`, `type=`, and `protocol=`. `ann-1` is the first id that `ann` was given |
 //! | `heartbeat readers member=ann-1 generation=1`, `leave readers ann-1` | staying, and going |
 //! | `commit readers orders-0 'metadata' at=5 epoch=0`, `committed readers orders-0`, `committed readers` | how far a group has come; commits also with `member=`, `generation=` and `retention=`; from `version=10` on topics go by id |
+//! | `ann: consume readers epoch=0 reads=orders`, `ann: consume readers epoch=1 owns=orders-0`, `describe-consumers readers` | members of consumer groups (KIP-848); an epoch of -1 leaves, -2 leaves for now |
 //! | `groups state=Stable`, `describe-groups readers`, `delete-groups readers`, `delete-offsets readers orders-0` | groups as administrators see them |
 //! | `disconnect` | the connection ends |
 //!
@@ -38,6 +39,7 @@
 
 mod ask;
 mod cluster;
+mod consumers;
 mod described;
 mod disk;
 mod groups;

@@ -5,10 +5,6 @@ use seedlog_core::wire::{APIS, ApiKey};
 /// APIs of Kafka 4.3 for brokers that are neither served nor advertised, by key, and why not.
 pub const ABSENT: &[(&[(i16, &str)], &str)] = &[
     (
-        &[(68, "ConsumerGroupHeartbeat"), (69, "ConsumerGroupDescribe")],
-        "there are no groups of the new protocol (KIP-848) yet",
-    ),
-    (
         &[
             (24, "AddPartitionsToTxn"),
             (25, "AddOffsetsToTxn"),
@@ -97,6 +93,16 @@ const COMMIT: &[&str] = &[
     "tests/golden/group_offsets.txt",
     "tests/golden/group_uncommitted.txt",
 ];
+const CONSUMER: &[&str] = &[
+    "tests/golden/group_consumer_of_two.txt",
+    "tests/golden/group_consumer_fencing.txt",
+    "tests/golden/group_consumer_static.txt",
+    "tests/golden/group_consumer_patterns.txt",
+    "tests/golden/group_consumer_topics.txt",
+    "tests/golden/group_consumer_migration.txt",
+    "tests/golden/cluster_consumer_group_failover.txt",
+    "core/tests/consumer_group_model.rs",
+];
 const OFFSETS: &[&str] = &["tests/golden/group_offsets.txt", "tests/golden/group_expiry.txt"];
 
 /// What is not there of an API that is served, or nothing; and the files of tests that show what is.
@@ -118,6 +124,8 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
         ApiKey::DescribeGroups => ("", &["tests/golden/group_of_two.txt", "tests/golden/group_restart.txt"]),
         ApiKey::DeleteGroups => ("", &["tests/golden/group_delete.txt"]),
         ApiKey::OffsetDelete => ("", &["tests/golden/group_delete_offsets.txt"]),
+        ApiKey::ConsumerGroupHeartbeat => ("", CONSUMER),
+        ApiKey::ConsumerGroupDescribe => ("", &["tests/golden/group_consumer_of_two.txt"]),
         ApiKey::ApiVersions => ("", &["core/tests/wire_rules.rs", "node/tests/live_node/hostile.rs"]),
         ApiKey::CreateTopics | ApiKey::DeleteTopics => {
             ("", &["tests/golden/topics.txt", "core/tests/cluster_topics.rs"])

@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// All that the core may depend on. None of it reads a clock, opens a file or draws a number by itself.
 const CORE_DEPENDENCIES: &str =
-    "bytes crc32c indexmap postcard rand_chacha seedlog-wire-derive serde siphasher smallvec tracing";
+    "bytes crc32c indexmap postcard rand_chacha regex seedlog-wire-derive serde siphasher smallvec tracing";
 
 /// Words that the core never says: operating system, time, threads, chance, maps whose order differs between runs.
 const NOT_IN_CORE: &str =

@@ -10,6 +10,7 @@
 //! Nobody else appends to these partitions, so what was read when a leader's epoch is committed is all there is.
 
 use super::Broker;
+use super::group_topics::GroupTopics;
 use super::timers::Timer;
 use super::waits::{Answer, WaitPart};
 use crate::errors::ErrorCode;
@@ -43,6 +44,8 @@ pub(super) struct Coordinators {
     parked: BTreeMap<WaiterId, Parked>,
     reads: BTreeMap<OpId, TopicPartition>,
     expiry: ExpiryRound,
+    /// The image's end when topics, their partitions or racks changed last.
+    pub(super) topics_version: i64,
 }
 
 /// The coordinator of the groups in one partition.
@@ -81,6 +84,11 @@ struct ExpiryRound {
 }
 
 impl Coordinators {
+    /// None yet, on an image up to `end`.
+    pub(super) fn new(end: Offset) -> Self {
+        Self { topics_version: end.0, ..Self::default() }
+    }
+
     /// Requests that wait for other members.
     pub(super) fn parked(&self) -> usize {
         self.parked.len()
@@ -279,8 +287,9 @@ impl Broker {
         }
         let now = self.now;
         for _ in 0..LOOKED_AT_MAX {
+            let topics = GroupTopics { image: &self.committed, version: self.coordinators.topics_version };
             let groups = self.coordinators.groups_mut(partition);
-            let Some(effects) = groups.and_then(|groups| groups.on_due(now)) else { break };
+            let Some(effects) = groups.and_then(|groups| groups.on_due(now, &topics)) else { break };
             self.apply(partition, effects, out);
         }
         self.arm_groups(partition);

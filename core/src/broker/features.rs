@@ -1,5 +1,6 @@
-//! Features with levels (KIP-584). What a cluster does depends on the release of its nodes alone; the one feature that is told,
-//! `metadata.version`, says which release of Kafka that is like: consoles go by it (SAFETY K3).
+//! Features with levels (KIP-584). What a cluster does depends on the release of its nodes alone; what is told says what clients and
+//! consoles may expect (SAFETY K3): `metadata.version`, which release of Kafka that is like; `group.version`, that consumer groups
+//! are served (KIP-848).
 
 use super::Broker;
 use crate::errors::ErrorCode;
@@ -11,20 +12,31 @@ use crate::wire::{Response, Str, UpdateFeaturesRequest, UpdateFeaturesResponse};
 use alloc::format;
 use alloc::vec::Vec;
 
-const METADATA_VERSION: &str = "metadata.version";
-/// The level of Kafka 4.3 (4.3-IV0).
-const LEVEL: i16 = 30;
+/// Each feature with its level. No other level can be had, so each is the least and the greatest.
+const LEVELS: [(&str, i16); 2] = [
+    ("group.version", 1),
+    // That of Kafka 4.3 (4.3-IV0).
+    ("metadata.version", 30),
+];
 
 /// What this release can do.
 pub(super) fn supported() -> Vec<SupportedFeatureKey> {
-    let name = Str::from_static(METADATA_VERSION);
-    alloc::vec![SupportedFeatureKey { name, min_version: LEVEL, max_version: LEVEL }]
+    let supported = LEVELS.map(|(name, level)| SupportedFeatureKey {
+        name: Str::from_static(name),
+        min_version: level,
+        max_version: level,
+    });
+    supported.into()
 }
 
 /// What is in force.
 pub(super) fn finalized() -> Vec<FinalizedFeatureKey> {
-    let name = Str::from_static(METADATA_VERSION);
-    alloc::vec![FinalizedFeatureKey { name, max_version_level: LEVEL, min_version_level: LEVEL }]
+    let finalized = LEVELS.map(|(name, level)| FinalizedFeatureKey {
+        name: Str::from_static(name),
+        max_version_level: level,
+        min_version_level: level,
+    });
+    finalized.into()
 }
 
 impl Broker {
@@ -38,16 +50,17 @@ impl Broker {
         out: &mut Outputs,
     ) {
         let mut response = UpdateFeaturesResponse::default();
-        let stays = |name: &Str, level: i16| **name == *METADATA_VERSION && level == LEVEL;
+        let stays = |name: &Str, level: i16| LEVELS.contains(&(&**name, level));
         let moved =
             request.feature_updates.iter().find(|update| !stays(&update.feature, update.max_version_level));
         let (code, why) = match moved {
             None => (ErrorCode::None, None),
             Some(moved) => {
                 let why = Str::from(format!(
-                    "Nothing was updated: the level {} of {} is not supported. {METADATA_VERSION} is {LEVEL} with this release, \
-                     and no other feature has levels.",
-                    moved.max_version_level, &*moved.feature
+                    "Nothing was updated: the level {} of {} is not supported. With this release {}, and no other feature has levels.",
+                    moved.max_version_level,
+                    &*moved.feature,
+                    LEVELS.map(|(name, level)| format!("{name} is {level}")).join(", ")
                 ));
                 (ErrorCode::InvalidUpdateVersion, Some(why))
             }

@@ -2,6 +2,7 @@
 
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
+use crate::wire::consumer_group_describe::DescribedConsumerGroup;
 use crate::wire::delete_groups::DeletableGroupResult;
 use crate::wire::describe_groups::DescribedGroup;
 use crate::wire::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
@@ -9,6 +10,7 @@ use crate::wire::offset_fetch::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
 use crate::wire::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse,
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
     HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
     OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
@@ -61,6 +63,10 @@ pub(super) fn refuse(request: &GroupRequest, version: i16, code: ErrorCode) -> R
         GroupRequest::OffsetDelete(_) => {
             OffsetDeleteResponse { error_code, ..OffsetDeleteResponse::default() }.into()
         }
+        GroupRequest::ConsumerGroupHeartbeat(_) => {
+            ConsumerGroupHeartbeatResponse { error_code, ..ConsumerGroupHeartbeatResponse::default() }.into()
+        }
+        GroupRequest::ConsumerGroupDescribe(request) => refuse_consumers(request, code).into(),
     }
 }
 
@@ -129,6 +135,18 @@ fn refuse_description(request: &DescribeGroupsRequest, code: ErrorCode) -> Descr
     DescribeGroupsResponse { throttle_time_ms: 0, groups: groups.collect() }
 }
 
+fn refuse_consumers(
+    request: &ConsumerGroupDescribeRequest,
+    code: ErrorCode,
+) -> ConsumerGroupDescribeResponse {
+    let groups = request.group_ids.iter().map(|group_id| DescribedConsumerGroup {
+        error_code: code.code(),
+        group_id: group_id.detached(),
+        ..DescribedConsumerGroup::default()
+    });
+    ConsumerGroupDescribeResponse { throttle_time_ms: 0, groups: groups.collect() }
+}
+
 fn refuse_deletion(request: &DeleteGroupsRequest, code: ErrorCode) -> DeleteGroupsResponse {
     let results = request
         .groups_names
@@ -146,8 +164,8 @@ mod tests {
     use crate::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
     use crate::wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
     use crate::wire::{
-        APIS, ApiKey, HeartbeatRequest, LeaveGroupRequest, ListGroupsRequest, OffsetDeleteRequest, Request,
-        SyncGroupRequest, decode_response, encode_request, encode_response,
+        APIS, ApiKey, ConsumerGroupHeartbeatRequest, HeartbeatRequest, LeaveGroupRequest, ListGroupsRequest,
+        OffsetDeleteRequest, Request, SyncGroupRequest, decode_response, encode_request, encode_response,
     };
     use alloc::vec;
     use alloc::vec::Vec;
@@ -157,7 +175,7 @@ mod tests {
     }
 
     /// Something of each API, as a client of that version sends it.
-    fn requests(version: i16) -> [Request; 10] {
+    fn requests(version: i16) -> [Request; 12] {
         let leaving = MemberIdentity { member_id: name("m"), ..MemberIdentity::default() };
         let leave = match version {
             ..3 => LeaveGroupRequest { member_id: name("m"), ..LeaveGroupRequest::default() },
@@ -184,6 +202,8 @@ mod tests {
             DescribeGroupsRequest { groups: vec![name("g"); 2], ..DescribeGroupsRequest::default() }.into(),
             DeleteGroupsRequest { groups_names: vec![name("g"); 2] }.into(),
             OffsetDeleteRequest::default().into(),
+            ConsumerGroupHeartbeatRequest::default().into(),
+            ConsumerGroupDescribeRequest { group_ids: vec![name("g"); 2], ..Default::default() }.into(),
         ]
     }
 
@@ -210,6 +230,8 @@ mod tests {
             Response::DescribeGroups(it) => it.groups.iter().map(|group| group.error_code).collect(),
             Response::DeleteGroups(it) => it.results.iter().map(|group| group.error_code).collect(),
             Response::OffsetDelete(it) => vec![it.error_code],
+            Response::ConsumerGroupHeartbeat(it) => vec![it.error_code],
+            Response::ConsumerGroupDescribe(it) => it.groups.iter().map(|group| group.error_code).collect(),
             _ => Vec::new(),
         }
     }
@@ -231,7 +253,13 @@ mod tests {
                 let frame = frame.to_bytes().slice(4..);
                 let (_, read) = decode_response(api.api_key, version, frame).expect("it is read");
                 let several = match (api.api_key, version) {
-                    (ApiKey::OffsetCommit | ApiKey::DescribeGroups | ApiKey::DeleteGroups, _)
+                    (
+                        ApiKey::OffsetCommit
+                        | ApiKey::DescribeGroups
+                        | ApiKey::DeleteGroups
+                        | ApiKey::ConsumerGroupDescribe,
+                        _,
+                    )
                     | (ApiKey::OffsetFetch, 1) => 2,
                     _ => 1,
                 };

@@ -4,12 +4,14 @@
 use super::Broker;
 use super::coordinators::Parked;
 use super::group_refusals::{MANY_GROUPS_FROM, refuse, refuse_for_many, refuse_for_one};
+use super::group_topics::GroupTopics;
 use crate::door::GroupRequest;
 use crate::errors::ErrorCode;
 use crate::group::{Caller, CommitTopic, Effects, FetchTopic, Groups};
 use crate::ids::{ConnId, Offset, RequestNumber, TopicPartition, Uuid};
 use crate::output::Outputs;
 use crate::replica::WaiterId;
+use crate::wire::consumer_group_describe::DescribedConsumerGroup;
 use crate::wire::delete_groups::DeletableGroupResult;
 use crate::wire::describe_groups::DescribedGroup;
 use crate::wire::offset_commit::OffsetCommitRequestTopic;
@@ -19,8 +21,9 @@ use crate::wire::offset_fetch::{
     OffsetFetchResponseTopics,
 };
 use crate::wire::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    ListGroupsRequest, ListGroupsResponse, OffsetFetchRequest, OffsetFetchResponse, Response, Str,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest, DeleteGroupsResponse,
+    DescribeGroupsRequest, DescribeGroupsResponse, ListGroupsRequest, ListGroupsResponse, OffsetFetchRequest,
+    OffsetFetchResponse, Response, Str,
 };
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -59,12 +62,14 @@ impl Broker {
             GroupRequest::ListGroups(list) => self.list_groups(list, &mut rests_on),
             GroupRequest::DescribeGroups(describe) => self.describe_groups(version, describe, &mut rests_on),
             GroupRequest::DeleteGroups(delete) => self.delete_groups(delete, &mut rests_on, out),
+            GroupRequest::ConsumerGroupDescribe(describe) => self.describe_consumers(describe, &mut rests_on),
             GroupRequest::JoinGroup(_)
             | GroupRequest::SyncGroup(_)
             | GroupRequest::Heartbeat(_)
             | GroupRequest::LeaveGroup(_)
             | GroupRequest::OffsetCommit(_)
-            | GroupRequest::OffsetDelete(_) => {
+            | GroupRequest::OffsetDelete(_)
+            | GroupRequest::ConsumerGroupHeartbeat(_) => {
                 self.on_request_to_one(&asked, client_id.as_ref(), &request, out);
                 return;
             }
@@ -89,6 +94,7 @@ impl Broker {
         let partition = match self.groups_to_change(group_of(request), request) {
             Ok(partition) => partition,
             Err(code) => {
+                self.note_heartbeat(request, code);
                 let response = refuse_for_one(request, asked.version, code);
                 self.reply(asked.conn, asked.number, response, out);
                 return;
@@ -109,10 +115,29 @@ impl Broker {
         }
     }
 
+    /// A member of a consumer group was heard of, though nothing can be decided: it is not silent.
+    fn note_heartbeat(&mut self, request: &GroupRequest, code: ErrorCode) {
+        let now = self.now;
+        if let (GroupRequest::ConsumerGroupHeartbeat(heartbeat), ErrorCode::CoordinatorNotAvailable) =
+            (request, code)
+            && let Some(partition) = self.partition_of_group(&heartbeat.group_id)
+            && let Some(groups) = self.coordinators.groups_mut(partition)
+        {
+            groups.on_heartbeat_unheard(now, heartbeat);
+            self.arm_groups(partition);
+        }
+    }
+
     /// The partition of a group whose log can take what may come of a request.
     fn groups_to_change(&self, group: &str, request: &GroupRequest) -> Result<TopicPartition, ErrorCode> {
         // Offsets may be kept without a name, members may not.
-        let is_of_members = !matches!(request, GroupRequest::OffsetCommit(_) | GroupRequest::OffsetDelete(_));
+        let is_of_members = !matches!(
+            request,
+            // A heartbeat's own rules say so in words.
+            GroupRequest::OffsetCommit(_)
+                | GroupRequest::OffsetDelete(_)
+                | GroupRequest::ConsumerGroupHeartbeat(_)
+        );
         if group.is_empty() && is_of_members {
             return Err(ErrorCode::InvalidGroupId);
         }
@@ -140,18 +165,21 @@ impl Broker {
         }
         let host = self.conns.get(&asked.conn).map(|conn| host_of(&conn.peer)).unwrap_or_default();
         let image = &self.committed;
+        let known = GroupTopics { image, version: self.coordinators.topics_version };
         let held_bytes = self.coordinators.member_bytes();
         let groups = self.coordinators.groups_mut(partition)?;
         Some(match request {
             GroupRequest::JoinGroup(join) => {
                 let client_id = client_id.map(Str::as_str).unwrap_or_default();
                 let caller = Caller { ticket, client_id, host: &host, version: asked.version };
-                groups.on_join(now, join, &caller, (self.random.uuid(), held_bytes))
+                groups.on_join(now, join, &caller, (self.random.uuid(), held_bytes), &known)
             }
-            GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket),
+            GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket, &known),
             GroupRequest::Heartbeat(heartbeat) => groups.on_heartbeat(now, heartbeat, ticket),
-            GroupRequest::LeaveGroup(leave) => groups.on_leave(now, leave, (ticket, asked.version)),
-            GroupRequest::OffsetCommit(commit) => groups.on_offset_commit(now, commit, &topics, ticket),
+            GroupRequest::LeaveGroup(leave) => groups.on_leave(now, leave, (ticket, asked.version), &known),
+            GroupRequest::OffsetCommit(commit) => {
+                groups.on_offset_commit(now, commit, &topics, (ticket, asked.version))
+            }
             GroupRequest::OffsetDelete(delete) => {
                 let exists = |topic: &str, index: i32| {
                     let partitions = image.topic_named(topic).map_or(0, |(_, topic)| topic.partitions.len());
@@ -159,9 +187,21 @@ impl Broker {
                 };
                 groups.on_offset_delete(delete, exists, ticket)
             }
+            GroupRequest::ConsumerGroupHeartbeat(heartbeat) => {
+                let client_id = client_id.map(Str::as_str).unwrap_or_default();
+                let caller = Caller { ticket, client_id, host: &host, version: asked.version };
+                groups.on_consumer_heartbeat(
+                    now,
+                    heartbeat,
+                    &caller,
+                    (self.random.uuid(), held_bytes),
+                    &known,
+                )
+            }
             GroupRequest::OffsetFetch(_)
             | GroupRequest::ListGroups(_)
             | GroupRequest::DescribeGroups(_)
+            | GroupRequest::ConsumerGroupDescribe(_)
             | GroupRequest::DeleteGroups(_) => unreachable!("requests to several groups go another way"),
         })
     }
@@ -215,6 +255,7 @@ impl Broker {
         rests_on: &mut Vec<(TopicPartition, Offset)>,
     ) -> Result<OffsetFetchResponseGroup, ErrorCode> {
         let (partition, groups) = self.groups_to_read(&group.group_id)?;
+        groups.check_fetch(&group.group_id, group.member_id.as_deref(), group.member_epoch)?;
         rests_on.push((partition, groups.rests_on(&group.group_id)));
         Ok(self.fetch_offsets(groups, group, version))
     }
@@ -321,6 +362,28 @@ impl Broker {
         Ok(DescribeGroupsResponse { throttle_time_ms: 0, groups: described.collect() }.into())
     }
 
+    fn describe_consumers(
+        &self,
+        request: &ConsumerGroupDescribeRequest,
+        rests_on: &mut Vec<(TopicPartition, Offset)>,
+    ) -> Result<Response, ErrorCode> {
+        let topics = self.group_topics();
+        let named =
+            |id: &Str| if id.is_empty() { Err(ErrorCode::InvalidGroupId) } else { self.groups_to_read(id) };
+        let described = request.group_ids.iter().map(|id| match named(id) {
+            Ok((partition, groups)) => {
+                rests_on.push((partition, groups.rests_on(id)));
+                groups.describe_consumers(id, &topics)
+            }
+            Err(code) => DescribedConsumerGroup {
+                error_code: code.code(),
+                group_id: id.detached(),
+                ..DescribedConsumerGroup::default()
+            },
+        });
+        Ok(ConsumerGroupDescribeResponse { throttle_time_ms: 0, groups: described.collect() }.into())
+    }
+
     fn delete_groups(
         &mut self,
         request: &DeleteGroupsRequest,
@@ -355,9 +418,11 @@ fn group_of(request: &GroupRequest) -> &str {
         GroupRequest::LeaveGroup(request) => &request.group_id,
         GroupRequest::OffsetCommit(request) => &request.group_id,
         GroupRequest::OffsetDelete(request) => &request.group_id,
+        GroupRequest::ConsumerGroupHeartbeat(request) => &request.group_id,
         GroupRequest::OffsetFetch(_)
         | GroupRequest::ListGroups(_)
         | GroupRequest::DescribeGroups(_)
+        | GroupRequest::ConsumerGroupDescribe(_)
         | GroupRequest::DeleteGroups(_) => "",
     }
 }

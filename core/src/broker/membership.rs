@@ -1,6 +1,7 @@
 //! This node as a broker of the cluster: it registers, lets itself be heard, does what the committed metadata says of its
 //! partitions, and hands over before it stops.
 
+use super::group_topics::changes_topics;
 use super::timers::Timer;
 use super::{Broker, Drop, Phase};
 use crate::cluster::image::Image;
@@ -214,6 +215,9 @@ impl Broker {
             }
         }
         self.committed.replay(offset, records);
+        if records.iter().any(changes_topics) {
+            self.coordinators.topics_version = self.committed.end().0;
+        }
         for (topic_id, partitions) in removed {
             touched.retain(|partition| partition.topic_id != topic_id);
             self.on_topic_removed(topic_id, partitions, out);
@@ -308,6 +312,7 @@ impl Broker {
     /// A snapshot took the place of the metadata: everything is looked at anew.
     pub(super) fn replace_image(&mut self, image: Image, out: &mut Outputs) {
         let before = core::mem::replace(&mut self.committed, image);
+        self.coordinators.topics_version = self.committed.end().0;
         let gone: BTreeSet<Uuid> = self
             .replicas
             .keys()

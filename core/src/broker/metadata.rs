@@ -12,7 +12,9 @@ use crate::output::Outputs;
 use crate::wire::api_versions::ApiVersion;
 use crate::wire::create_topics::CreatableTopic;
 use crate::wire::describe_cluster::DescribeClusterBroker;
-use crate::wire::metadata::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
+use crate::wire::metadata::{
+    MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
 use crate::wire::{
     APIS, ApiKey, ApiVersionsResponse, CreateTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
     MetadataRequest, MetadataResponse, Response, Str,
@@ -22,6 +24,11 @@ use alloc::vec::Vec;
 
 /// ApiVersions tells features from this version on.
 const FEATURES_FROM: i16 = 3;
+
+/// The name that a topic is asked for by; `None`: it is asked for by its id. Kafka's consumer sends an empty name beside an id.
+fn named(topic: &MetadataRequestTopic) -> Option<&Str> {
+    topic.name.as_ref().filter(|_| topic.topic_id == Uuid::ZERO)
+}
 
 impl Broker {
     pub(super) fn on_metadata(
@@ -85,7 +92,7 @@ impl Broker {
         if !allowed {
             return Vec::new();
         }
-        let named = request.topics.iter().flatten().filter_map(|topic| topic.name.clone());
+        let named = request.topics.iter().flatten().filter_map(named).cloned();
         named
             .filter(|name| self.committed.topic_named(name).is_none())
             .filter_map(|name| {
@@ -112,7 +119,7 @@ impl Broker {
                 self.committed.topics().iter().map(|(&id, topic)| self.describe_topic(id, topic)).collect()
             }
             Some(topics) => {
-                topics.iter().map(|topic| self.describe_named(topic.name.as_ref(), topic.topic_id)).collect()
+                topics.iter().map(|topic| self.describe_named(named(topic), topic.topic_id)).collect()
             }
         };
         let alive = self.committed.brokers().iter().filter(|(_, broker)| !broker.fenced);

@@ -22,6 +22,7 @@ mod follow;
 mod forward;
 mod founding;
 mod group_refusals;
+mod group_topics;
 mod groups;
 mod held;
 mod journal;

@@ -57,6 +57,7 @@ impl Broker {
                 // Earlier runs left files that only a snapshot lets go of; how large they are, nobody counted.
                 bytes_since_snapshot: if end > Lsn::ZERO { config.snapshot_journal_bytes } else { 0 },
             },
+            coordinators: Coordinators::new(committed.end()),
             committed,
             encoded_image: None,
             quorum,
@@ -77,7 +78,6 @@ impl Broker {
             with_producers: with_producers.map(|(&partition, _)| partition).collect(),
             replicas,
             conns: BTreeMap::new(),
-            coordinators: Coordinators::default(),
             parts_waits: BTreeMap::new(),
             deleting: BTreeSet::new(),
             retention: RetentionRound::default(),

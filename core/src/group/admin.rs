@@ -17,6 +17,8 @@ use core::ops::Bound::{Excluded, Unbounded};
 
 /// The type of groups whose members assign (KIP-848).
 const CLASSIC: &str = "Classic";
+/// The type of groups whose coordinator assigns.
+const CONSUMER: &str = "Consumer";
 /// What Kafka calls a group that is not there.
 const DEAD: &str = "Dead";
 /// From here on a group that is not there is an error (KIP-1043).
@@ -29,14 +31,17 @@ impl Groups {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
         let groups = self.groups.iter().filter(move |(_, group)| {
-            passes(&request.states_filter, group.classic.phase.name())
-                && passes(&request.types_filter, CLASSIC)
+            passes(&request.states_filter, group.state()) && passes(&request.types_filter, group.kind())
         });
         groups.map(|(id, group)| ListedGroup {
             group_id: id.clone(),
-            protocol_type: group.classic.protocol_type.clone().unwrap_or_default(),
-            group_state: Str::from_static(group.classic.phase.name()),
-            group_type: Str::from_static(CLASSIC),
+            protocol_type: if group.consumer.is_there() {
+                Str::from_static(CONSUMER_PROTOCOL_TYPE)
+            } else {
+                group.classic.protocol_type.clone().unwrap_or_default()
+            },
+            group_state: Str::from_static(group.state()),
+            group_type: Str::from_static(group.kind()),
         })
     }
 
@@ -58,12 +63,17 @@ impl Groups {
     /// DescribeGroups, of one group.
     #[must_use]
     pub fn describe(&self, id: &Str, version: i16) -> DescribedGroup {
-        let Some(group) = self.groups.get(id) else {
+        let group = self.groups.get(id);
+        let Some(group) = group.filter(|group| !group.consumer.is_there()) else {
             let is_error = version >= NOT_FOUND_FROM;
             let code = if is_error { ErrorCode::GroupIdNotFound } else { ErrorCode::None };
+            let why = match group {
+                Some(_) => format!("Group {id} is not a classic group."),
+                None => format!("Group {id} not found."),
+            };
             return DescribedGroup {
                 error_code: code.code(),
-                error_message: is_error.then(|| format!("Group {id} not found.").into()),
+                error_message: is_error.then(|| why.into()),
                 group_id: id.detached(),
                 group_state: Str::from_static(DEAD),
                 ..DescribedGroup::default()
@@ -92,10 +102,11 @@ impl Groups {
     /// GROUP_ID_NOT_FOUND; NON_EMPTY_GROUP: it has members.
     pub fn decide_delete(&self, id: &Str) -> Result<Vec<GroupRecord>, ErrorCode> {
         let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound)?;
-        if group.classic.phase != Phase::Empty {
+        if group.classic.phase != Phase::Empty || group.consumer.size() > 0 {
             return Err(ErrorCode::NonEmptyGroup);
         }
         let mut records: Vec<GroupRecord> = group.offsets.tombstones(id, |_, _, _| true).collect();
+        records.extend(group.consumer.tombstones(id).into_iter().map(GroupRecord::Consumer));
         if group.written.is_some() {
             records.push(Group::tombstone(id));
         }
@@ -149,13 +160,27 @@ impl Groups {
         let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound)?;
         let classic = &group.classic;
         let is_consumer = classic.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE);
-        if classic.phase == Phase::Empty {
+        if group.consumer.is_there() {
+            Ok((group, group.consumer.subscribed_topics()))
+        } else if classic.phase == Phase::Empty {
             Ok((group, BTreeSet::new()))
         } else if is_consumer {
             Ok((group, classic.subscribed().ok_or(ErrorCode::NonEmptyGroup)?))
         } else {
             Err(ErrorCode::NonEmptyGroup)
         }
+    }
+}
+
+impl Group {
+    /// Kafka's name of its state.
+    fn state(&self) -> &'static str {
+        if self.consumer.is_there() { self.consumer.state() } else { self.classic.phase.name() }
+    }
+
+    /// Kafka's name of its kind.
+    fn kind(&self) -> &'static str {
+        if self.consumer.is_there() { CONSUMER } else { CLASSIC }
     }
 }
 

@@ -10,20 +10,28 @@
 //!                     replay ◄── append ─┘         └─► leaves when the group's last record is committed (SAFETY C1)
 //! ```
 //!
-//! * [`records`]: the log's format; * `classic`: members of the classic protocol and their rebalances; * `offsets`: commit,
-//!   fetch, expiry; * `admin`: list, describe, delete; * [`subscription`]: what members of kind `consumer` tell each other.
+//! * [`records`]: the log's format;
+//! * `classic`: members of the classic protocol and their rebalances; [`subscription`]: what they tell each other;
+//! * `consumer`: members of the consumer protocol (KIP-848); [`assignor`]: who of them is to read what; [`topics`]: what that is
+//!   made from;
+//! * `offsets`: commit, fetch, expiry;
+//! * `admin`: list, describe, delete.
 //!
 //! Not here: topics, connections, partitions of the log. The broker finds the partition, appends, and lets answers leave.
 
 mod admin;
+pub mod assignor;
 mod classic;
+mod consumer;
 mod offsets;
 pub mod records;
 pub mod settings;
 pub mod subscription;
+pub mod topics;
 
 pub use offsets::{CommitTopic, Committed, FetchTopic};
-pub use settings::GroupSettings;
+pub use settings::{ConsumerSettings, GroupSettings, MigrationPolicy};
+pub use topics::Topics;
 
 use crate::ids::Offset;
 use crate::replica::WaiterId;
@@ -33,8 +41,9 @@ use crate::wire::{Response, Str};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use classic::Classic;
+use consumer::{Consumer, Watch};
 use offsets::Offsets;
-use records::{GroupMetadataKey, GroupMetadataValue, GroupRecord};
+use records::{ConsumerRecord, GroupMetadataKey, GroupMetadataValue, GroupRecord};
 
 /// The name of the topic that holds the groups.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -108,6 +117,10 @@ struct Group {
     offsets: Offsets,
     /// Its members as they are.
     classic: Classic,
+    /// What the log says of its members if they speak the consumer protocol. Changed by replay only.
+    consumer: Consumer,
+    /// What is known of these besides.
+    watch: Watch,
     /// The end of the last record about it.
     rests_on: Offset,
 }
@@ -121,6 +134,14 @@ enum Deadline {
     Sync(Str),
     /// A member was silent for too long.
     Session(Str, Str),
+    /// A member of a consumer group has had the time to let go of what it was told to.
+    Revocation(Str, Str),
+    /// A classic member of a consumer group has had the time to join again.
+    Rejoin(Str, Str),
+    /// Such a member has had the time to ask for what it is to read.
+    FirstSync(Str, Str),
+    /// Topics of a consumer group's patterns are to be looked for.
+    Lookup(Str),
 }
 
 /// One event at one group: when it happens, and where its consequences go.
@@ -206,6 +227,7 @@ impl Groups {
             GroupRecord::Classic(_, Some(value)) => {
                 self.groups.entry(id.clone()).or_default().written = Some(value.clone());
             }
+            GroupRecord::Consumer(record) => self.replay_consumer(end, &id, record),
         }
         if let Some(group) = self.groups.get_mut(&id) {
             group.rests_on = end;
@@ -213,6 +235,19 @@ impl Groups {
                 self.groups.remove(&id);
             }
         }
+    }
+
+    fn replay_consumer(&mut self, end: Offset, id: &Str, record: &ConsumerRecord) {
+        if record.is_tombstone() {
+            self.removed_at = end;
+            if !self.groups.contains_key(id) {
+                return;
+            }
+        }
+        let group = self.groups.entry(id.clone()).or_default();
+        self.member_bytes -= group.consumer.bytes();
+        group.consumer.replay(record);
+        self.member_bytes += group.consumer.bytes();
     }
 
     /// A record of the log cannot be read.
@@ -229,12 +264,26 @@ impl Groups {
     /// The log is replayed: members go on where it left them, and have a whole session to let themselves be heard.
     pub fn on_loaded(&mut self, now: Now) {
         self.grace_until = now.mono + self.settings.new_member_timeout_ms;
-        self.groups.retain(|_, group| group.written.is_some() || !group.offsets.is_empty());
+        let is_known = |group: &Group| {
+            group.written.is_some() || !group.offsets.is_empty() || !group.consumer.is_blank()
+        };
+        self.groups.retain(|_, group| is_known(group));
+        // Where the log says both, which nobody writes, the consumer protocol counts.
+        let classic = self.groups.iter().filter(|(_, group)| !group.consumer.is_there());
         let written: Vec<(Str, GroupMetadataValue)> =
-            self.groups.iter().filter_map(|(id, group)| Some((id.clone(), group.written.clone()?))).collect();
+            classic.filter_map(|(id, group)| Some((id.clone(), group.written.clone()?))).collect();
         for (id, written) in written {
             let effects = self.at(&id, now, |classic, turn| *classic = Classic::restored(&written, turn));
             assert!(effects.records.is_empty() && effects.answers.is_empty(), "a load has no consequences");
+        }
+        let ids: Vec<Str> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.consumer.is_there())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.watch_members(&id, now);
         }
     }
 
@@ -245,11 +294,19 @@ impl Groups {
     }
 
     /// Does one thing that is due; `None`: nothing is.
-    pub fn on_due(&mut self, now: Now) -> Option<Effects> {
+    pub fn on_due(&mut self, now: Now, topics: &dyn Topics) -> Option<Effects> {
         let deadline = self.deadlines.pop_due(now.mono)?;
         Some(match deadline {
             Deadline::Join(id) => self.at(&id, now, Classic::on_join_due),
             Deadline::Sync(id) => self.at(&id, now, Classic::on_sync_due),
+            Deadline::Revocation(id, member) => self.on_revocation_due(&id, &member, now, topics),
+            Deadline::Lookup(id) => self.on_lookup_due(&id, now, topics),
+            Deadline::Rejoin(id, member) | Deadline::FirstSync(id, member) => {
+                self.on_silence(&id, &member, now, topics)
+            }
+            Deadline::Session(id, member) if self.is_of_consumers(&id) => {
+                self.on_silence(&id, &member, now, topics)
+            }
             Deadline::Session(id, member) => {
                 self.at(&id, now, |classic, turn| classic.on_session_due(&member, turn))
             }
@@ -273,7 +330,8 @@ impl Groups {
         self.groups.iter().flat_map(|(id, group)| {
             let key = GroupMetadataKey { group: id.clone() };
             let members = group.written.clone().map(|value| GroupRecord::Classic(key, Some(value)));
-            members.into_iter().chain(group.offsets.written(id))
+            let consumer = group.consumer.written(id).map(GroupRecord::Consumer);
+            members.into_iter().chain(consumer).chain(group.offsets.written(id))
         })
     }
 
@@ -286,13 +344,18 @@ impl Groups {
     /// Members of all groups.
     #[must_use]
     pub fn members(&self) -> usize {
-        self.groups.values().map(|group| group.classic.members.len()).sum()
+        self.groups.values().map(|group| group.classic.members.len() + group.consumer.size()).sum()
     }
 
     /// Bytes that members told of themselves.
     #[must_use]
     pub fn member_bytes(&self) -> usize {
         self.member_bytes
+    }
+
+    /// The group's members speak the consumer protocol, or some of them do.
+    fn is_of_consumers(&self, id: &str) -> bool {
+        self.groups.get(id).is_some_and(|group| group.consumer.is_there())
     }
 
     /// Something happens to a group's members. The group must exist, or nothing happens.
@@ -319,7 +382,10 @@ impl Groups {
 impl Group {
     /// Nothing was ever written of it, and nobody is in it.
     fn is_blank(&self) -> bool {
-        self.written.is_none() && self.offsets.is_empty() && self.classic.is_idle()
+        self.written.is_none()
+            && self.offsets.is_empty()
+            && self.classic.is_idle()
+            && self.consumer.is_blank()
     }
 }
 

@@ -4,6 +4,7 @@
 //! taken its name. It does not expire while its group has members, or is about to have some.
 
 use super::classic::Phase;
+use super::consumer::MayCommit;
 use super::records::GroupRecord;
 use super::records::{OffsetCommitKey, OffsetCommitValue};
 use super::{Effects, Group, Groups};
@@ -12,7 +13,9 @@ use crate::ids::Uuid;
 use crate::museum::exhibit;
 use crate::replica::WaiterId;
 use crate::time::{Now, WallMs};
-use crate::wire::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use crate::wire::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
 use crate::wire::{OffsetCommitRequest, OffsetCommitResponse, Str};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -162,16 +165,36 @@ impl Groups {
         now: Now,
         request: &OffsetCommitRequest,
         topics: &[Result<CommitTopic, ErrorCode>],
-        ticket: WaiterId,
+        (ticket, version): (WaiterId, i16),
     ) -> Effects {
         let id = request.group_id.detached();
-        let decided = self.decide_offset_commit(now, &id, request, topics);
-        if decided.is_of_member {
+        let judged = self.judge_commit(&id, request, version);
+        let decided = self.decide_offset_commit(now, &id, request, (topics, judged));
+        if judged == Ok(Committer::Member) {
             // A commit is a sign of life.
             let member = request.member_id.detached();
             self.at(&id, now, |classic, turn| classic.arm_session(&member, turn));
         }
-        Effects { records: decided.records, ..Effects::answer(id, ticket, decided.response) }
+        let (records, response) = decided;
+        Effects { records, ..Effects::answer(id, ticket, response) }
+    }
+
+    fn judge_commit<'a>(
+        &self,
+        id: &Str,
+        request: &'a OffsetCommitRequest,
+        version: i16,
+    ) -> Result<Committer<'a>, ErrorCode> {
+        match self.groups.get(id) {
+            Some(group) if group.consumer.is_there() => {
+                group.consumer.check_commit(request, version).map(Committer::Consumer)
+            }
+            Some(group) => group.check_commit(request),
+            // Whoever commits without being a member needs no group to be there.
+            None if request.generation_id_or_member_epoch >= 0 => Err(ErrorCode::IllegalGeneration),
+            None if self.groups.len() >= self.settings.groups_max => Err(ErrorCode::GroupMaxSizeReached),
+            None => Ok(Committer::Outsider),
+        }
     }
 
     fn decide_offset_commit(
@@ -179,28 +202,14 @@ impl Groups {
         now: Now,
         id: &Str,
         request: &OffsetCommitRequest,
-        topics: &[Result<CommitTopic, ErrorCode>],
-    ) -> DecidedCommit {
-        let allowed = match self.groups.get(id) {
-            Some(group) => group.check_commit(request),
-            // Whoever commits without being a member needs no group to be there.
-            None if request.generation_id_or_member_epoch >= 0 => Err(ErrorCode::IllegalGeneration),
-            None if self.groups.len() >= self.settings.groups_max => Err(ErrorCode::GroupMaxSizeReached),
-            None => Ok(false),
-        };
+        (topics, judged): (&[Result<CommitTopic, ErrorCode>], Result<Committer<'_>, ErrorCode>),
+    ) -> (Vec<GroupRecord>, OffsetCommitResponse) {
         let mut records = Vec::new();
         let answered = request.topics.iter().zip(topics).map(|(topic, known)| {
             let partitions = topic.partitions.iter().map(|partition| {
-                let outcome = allowed.and(known.as_ref().map_err(|code| *code)).and_then(|known| {
-                    let index = usize::try_from(partition.partition_index).ok();
-                    index
-                        .filter(|index| *index < known.partitions)
-                        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-                    let metadata =
-                        partition.committed_metadata.as_ref().map(Str::detached).unwrap_or_default();
-                    if metadata.len() > self.settings.offset_metadata_bytes_max {
-                        return Err(ErrorCode::OffsetMetadataTooLarge);
-                    }
+                let known = judged.and_then(|judged| Ok((judged, known.as_ref().map_err(|code| *code)?)));
+                let outcome = known.and_then(|(judged, known)| {
+                    self.check_commit_of(id, judged, known, partition)?;
                     let key = OffsetCommitKey {
                         group: id.clone(),
                         topic: known.name.clone(),
@@ -209,7 +218,11 @@ impl Groups {
                     let value = OffsetCommitValue {
                         offset: partition.committed_offset,
                         leader_epoch: partition.committed_leader_epoch,
-                        metadata,
+                        metadata: partition
+                            .committed_metadata
+                            .as_ref()
+                            .map(Str::detached)
+                            .unwrap_or_default(),
                         commit_timestamp: now.wall.0,
                         expire_timestamp: match request.retention_time_ms {
                             ms if ms < 0 => -1,
@@ -232,7 +245,38 @@ impl Groups {
             }
         });
         let response = OffsetCommitResponse { throttle_time_ms: 0, topics: answered.collect() };
-        DecidedCommit { records, response, is_of_member: allowed == Ok(true) }
+        (records, response)
+    }
+
+    /// Who commits may, for this partition, with what it keeps beside it.
+    fn check_commit_of(
+        &self,
+        id: &Str,
+        committer: Committer<'_>,
+        topic: &CommitTopic,
+        partition: &OffsetCommitRequestPartition,
+    ) -> Result<(), ErrorCode> {
+        let index = usize::try_from(partition.partition_index).ok();
+        index.filter(|index| *index < topic.partitions).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let kept = partition.committed_metadata.as_ref().map_or(0, |metadata| metadata.len());
+        if kept > self.settings.offset_metadata_bytes_max {
+            return Err(ErrorCode::OffsetMetadataTooLarge);
+        }
+        match (committer, self.groups.get(id)) {
+            (Committer::Consumer(may), Some(group)) => {
+                group.consumer.check_partition(may, topic.topic_id, partition.partition_index)
+            }
+            (Committer::Consumer(_) | Committer::Outsider | Committer::Member, _) => Ok(()),
+        }
+    }
+
+    /// Whether who asks for offsets may: who says which member it is must be it.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH, ILLEGAL_GENERATION.
+    pub fn check_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
+        let consumer = self.groups.get(group).map(|group| &group.consumer);
+        consumer.filter(|consumer| consumer.is_there()).map_or(Ok(()), |it| it.check_fetch(member, epoch))
     }
 
     /// What a group committed for a partition of a topic.
@@ -290,25 +334,32 @@ impl Groups {
         {
             records.push(Group::tombstone(id));
         }
+        if is_empty && group.consumer.size() == 0 {
+            records.extend(group.consumer.tombstones(id).into_iter().map(GroupRecord::Consumer));
+        }
         Some((id.clone(), records))
     }
 }
 
-struct DecidedCommit {
-    records: Vec<GroupRecord>,
-    response: OffsetCommitResponse,
-    /// It may be, and a member of the group asks.
-    is_of_member: bool,
+/// Who may commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Committer<'a> {
+    /// Somebody who is in no group.
+    Outsider,
+    /// A member of a classic group.
+    Member,
+    /// Somebody in a consumer group.
+    Consumer(MayCommit<'a>),
 }
 
 impl Group {
-    /// Whether who asks may commit; `true`: as a member.
-    fn check_commit(&self, request: &OffsetCommitRequest) -> Result<bool, ErrorCode> {
+    /// Whether who asks may commit, and as whom.
+    fn check_commit<'a>(&self, request: &OffsetCommitRequest) -> Result<Committer<'a>, ErrorCode> {
         let classic = &self.classic;
         let (generation, member) = (request.generation_id_or_member_epoch, &request.member_id);
         let names_itself = generation >= 0 || !member.is_empty() || request.group_instance_id.is_some();
         match classic.phase {
-            Phase::Empty if generation < 0 => Ok(false),
+            Phase::Empty if generation < 0 => Ok(Committer::Outsider),
             // Somebody from outside must not move what members read.
             Phase::Preparing(_) | Phase::Completing | Phase::Stable if !names_itself => {
                 Err(ErrorCode::UnknownMemberId)
@@ -322,7 +373,7 @@ impl Group {
                     // It was called to this generation, and does not know yet what it reads in it.
                     Err(ErrorCode::RebalanceInProgress)
                 } else {
-                    Ok(true)
+                    Ok(Committer::Member)
                 }
             }
         }
@@ -330,12 +381,14 @@ impl Group {
 
     /// Its time is over: nobody was in the group since long before.
     fn has_expired(&self, committed: &Committed, now: WallMs, retention_ms: i64) -> bool {
-        let is_alive = self.classic.phase != Phase::Empty || !self.classic.is_idle();
+        let is_alive =
+            self.classic.phase != Phase::Empty || !self.classic.is_idle() || self.consumer.size() > 0;
         // G2: members that rebalance are no members.
         if exhibit!(G2, is_alive, self.classic.phase == Phase::Stable) {
             return false;
         }
-        let idle_since = exhibit!(G2, committed.at.max(self.classic.since), committed.at);
+        let idle_since =
+            exhibit!(G2, committed.at.max(self.classic.since).max(self.watch.empty_since), committed.at);
         match committed.expires {
             Some(expires) => expires <= now,
             None => now.0.saturating_sub(idle_since.0) >= retention_ms,

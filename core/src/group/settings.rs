@@ -1,5 +1,7 @@
 //! What groups may do, and within which limits.
 
+use super::assignor::Assignor;
+
 /// Settings of consumer groups, the same for all groups of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -36,6 +38,80 @@ pub struct GroupSettings {
     pub topic_segment_bytes: u32,
     /// `offsets.load.buffer.size`: bytes of the log that are read at a time.
     pub load_bytes: u32,
+    /// Those of consumer groups.
+    pub consumer: ConsumerSettings,
+}
+
+/// Settings of consumer groups (KIP-848).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// `group.consumer.session.timeout.ms`: how long a member may be silent.
+    pub session_timeout_ms: u64,
+    /// `group.consumer.heartbeat.interval.ms`: how often members are to be heard of.
+    pub heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`: members of one group.
+    pub members_max: usize,
+    /// `group.consumer.assignors`: the first one is for groups that ask for none.
+    pub assignors: &'static [Assignor],
+    /// `group.consumer.assignment.interval.ms`: how long a group stays with its targets (KIP-1263).
+    pub assignment_interval_ms: i64,
+    /// `group.consumer.migration.policy`.
+    pub migration: MigrationPolicy,
+    /// `group.consumer.regex.refresh.interval.ms`: how often topics of patterns are looked for, whatever happens.
+    pub regex_refresh_ms: i64,
+}
+
+/// Whether groups with members change from one protocol to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// Neither way.
+    Disabled,
+    /// From the classic protocol to the consumer protocol.
+    Upgrade,
+    /// From the consumer protocol to the classic protocol.
+    Downgrade,
+    /// Both ways.
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// The one of a name, whatever its case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let known = [
+            ("disabled", Self::Disabled),
+            ("upgrade", Self::Upgrade),
+            ("downgrade", Self::Downgrade),
+            ("bidirectional", Self::Bidirectional),
+        ];
+        known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, policy)| policy)
+    }
+
+    /// A classic group may become a consumer group.
+    #[must_use]
+    pub fn upgrades(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    /// A consumer group may become a classic group.
+    #[must_use]
+    pub fn downgrades(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            members_max: i32::MAX as usize,
+            assignors: &[Assignor::Uniform, Assignor::Range],
+            assignment_interval_ms: 1_000,
+            migration: MigrationPolicy::Bidirectional,
+            regex_refresh_ms: 600_000,
+        }
+    }
 }
 
 impl Default for GroupSettings {
@@ -57,6 +133,7 @@ impl Default for GroupSettings {
             topic_replication_factor: None,
             topic_segment_bytes: 100 << 20,
             load_bytes: 5 << 20,
+            consumer: ConsumerSettings::default(),
         }
     }
 }

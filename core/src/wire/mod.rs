@@ -22,6 +22,8 @@ mod types;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -64,6 +66,8 @@ pub use alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+pub use consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+pub use consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use decoder::{Decoder, TaggedFields};
@@ -295,6 +299,8 @@ apis! {
     UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse, advertised 0 - 2, served from 0;
     DescribeCluster DescribeClusterRequest DescribeClusterResponse, advertised 0 - 2, served from 0;
     DescribeProducers DescribeProducersRequest DescribeProducersResponse, advertised 0 - 0, served from 0;
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse, advertised 0 - 1, served from 0;
+    ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse, advertised 0 - 1, served from 0;
     ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse, advertised 0 - 1, served from 0;
     DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse, advertised 0 - 0, served from 0;
 }
@@ -365,6 +371,7 @@ pub struct DecodedRequest {
 
 /// The body of a request that arrived. What is not served is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large variant")]
 pub enum RequestBody {
     /// A request to be served.
     Known(Request),

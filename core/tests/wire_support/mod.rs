@@ -7,13 +7,13 @@ use bytes::Bytes;
 use seedlog_core::wire::{
     APIS, ApiSupport, Decoder, DefaultValue, Described, FieldSchema, Kind, Message, RequestHeader,
     ResponseHeader, StructSchema, WireError, alter_configs, alter_partition_reassignments, api_versions,
-    create_partitions, create_topics, delete_groups, delete_records, delete_topics, describe_acls,
-    describe_client_quotas, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
-    describe_producers, describe_quorum, describe_topic_partitions, describe_user_scram_credentials,
-    elect_leaders, fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id,
-    join_group, leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments,
-    metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
-    update_features,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups,
+    delete_records, delete_topics, describe_acls, describe_client_quotas, describe_cluster, describe_configs,
+    describe_groups, describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions,
+    describe_user_scram_credentials, elect_leaders, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources, list_groups,
+    list_offsets, list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group, update_features,
 };
 
 /// One message type, with its type erased.
@@ -109,6 +109,8 @@ pub(crate) fn subjects() -> Vec<Subject> {
         list_groups ListGroupsRequest ListGroupsResponse;
         delete_groups DeleteGroupsRequest DeleteGroupsResponse;
         offset_delete OffsetDeleteRequest OffsetDeleteResponse;
+        consumer_group_heartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+        consumer_group_describe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
     };
     assert_eq!(subjects.len(), 2 + 2 * APIS.len(), "every API is here");
     subjects

@@ -144,6 +144,86 @@ pub(super) const USED: &[Entry] = &[
         "The most bytes that go to the journal in one write, and so the room for the largest record batch.",
     ),
     used(
+        "group.consumer.assignment.interval.ms",
+        Kind::Int(0, INT_MAX),
+        Some("1000"),
+        "How long a consumer group goes on with what its members were given before it may assign anew.",
+    ),
+    used(
+        "group.consumer.assignors",
+        Kind::List,
+        Some("uniform,range"),
+        "The assignors that consumer groups may ask for: `uniform`, `range`. The first one is for those that ask for none.",
+    ),
+    used(
+        "group.consumer.heartbeat.interval.ms",
+        Kind::Int(1, INT_MAX),
+        Some("5000"),
+        "How often members of consumer groups are told to let themselves be heard.",
+    ),
+    used(
+        "group.consumer.max.assignment.interval.ms",
+        Kind::Int(0, INT_MAX),
+        Some("15000"),
+        "The most that group.consumer.assignment.interval.ms may be.",
+    ),
+    used(
+        "group.consumer.max.heartbeat.interval.ms",
+        Kind::Int(1, INT_MAX),
+        Some("15000"),
+        "The most that group.consumer.heartbeat.interval.ms may be.",
+    ),
+    used(
+        "group.consumer.max.session.timeout.ms",
+        Kind::Int(1, INT_MAX),
+        Some("60000"),
+        "The most that group.consumer.session.timeout.ms may be.",
+    ),
+    used(
+        "group.consumer.max.size",
+        Kind::Int(1, INT_MAX),
+        Some("2147483647"),
+        "The most members of one consumer group; what they tell of themselves must also fit into memory.budget.bytes.",
+    ),
+    used(
+        "group.consumer.migration.policy",
+        Kind::Text,
+        Some("bidirectional"),
+        "Whether a group whose members speak the classic protocol becomes a consumer group when a member comes that speaks the \
+         consumer protocol (`upgrade`), and a classic one when the last such member leaves (`downgrade`); both \
+         (`bidirectional`), or neither (`disabled`). A group that nobody is in becomes what its next member speaks.",
+    ),
+    used(
+        "group.consumer.min.assignment.interval.ms",
+        Kind::Int(0, INT_MAX),
+        Some("0"),
+        "The least that group.consumer.assignment.interval.ms may be.",
+    ),
+    used(
+        "group.consumer.min.heartbeat.interval.ms",
+        Kind::Int(1, INT_MAX),
+        Some("5000"),
+        "The least that group.consumer.heartbeat.interval.ms may be.",
+    ),
+    used(
+        "group.consumer.min.session.timeout.ms",
+        Kind::Int(1, INT_MAX),
+        Some("45000"),
+        "The least that group.consumer.session.timeout.ms may be.",
+    ),
+    used(
+        "group.consumer.regex.refresh.interval.ms",
+        Kind::Int(10_000, INT_MAX),
+        Some("600000"),
+        "How often the topics of patterns that members of consumer groups subscribed to are looked for, whatever happens.",
+    ),
+    used(
+        "group.consumer.session.timeout.ms",
+        Kind::Int(1, INT_MAX),
+        Some("45000"),
+        "How long a member of a consumer group may be silent before it is out.",
+    ),
+    used(
         "group.initial.rebalance.delay.ms",
         Kind::Int(0, INT_MAX),
         Some("3000"),

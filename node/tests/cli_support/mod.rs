@@ -133,6 +133,8 @@ pub(crate) fn friendly(request: &Request, port: u16) -> Response {
         | ApiKey::ListGroups
         | ApiKey::DeleteGroups
         | ApiKey::OffsetDelete
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::ConsumerGroupDescribe
         | ApiKey::DescribeCluster
         | ApiKey::DescribeTopicPartitions
         | ApiKey::DescribeAcls

@@ -298,10 +298,9 @@ fn creatable(name: String, partitions: i32) -> CreatableTopic {
     }
 }
 
-impl Behaviour for Admin {
-    fn on_response(&mut self, ctx: &mut Context<'_>, _broker: u32, number: u64, response: Response) {
-        let Some((_, _, question)) = self.waiting.take_if(|(asked, ..)| *asked == number) else { return };
-        match &response {
+impl Admin {
+    fn judge(&mut self, ctx: &mut Context<'_>, question: Question, response: &Response) {
+        match response {
             Response::CreateTopics(response) => self.on_created(ctx, &question, response),
             Response::DeleteTopics(response) => Self::on_deleted(ctx, response),
             Response::ListOffsets(response) => {
@@ -350,6 +349,8 @@ impl Behaviour for Admin {
             | Response::ListGroups(_)
             | Response::DeleteGroups(_)
             | Response::OffsetDelete(_)
+            | Response::ConsumerGroupHeartbeat(_)
+            | Response::ConsumerGroupDescribe(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)
             | Response::DescribeAcls(_)
@@ -367,6 +368,13 @@ impl Behaviour for Admin {
             | Response::ListPartitionReassignments(_)
             | Response::ListConfigResources(_) => {}
         }
+    }
+}
+
+impl Behaviour for Admin {
+    fn on_response(&mut self, ctx: &mut Context<'_>, _broker: u32, number: u64, response: Response) {
+        let Some((_, _, question)) = self.waiting.take_if(|(asked, ..)| *asked == number) else { return };
+        self.judge(ctx, question, &response);
         let pause = if self.founded { self.pause_ms } else { 20 };
         self.paused_until = ctx.now_us + ctx.rng.below(2 * pause * 1_000 + 1);
         self.go_on(ctx);

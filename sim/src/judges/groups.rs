@@ -73,6 +73,8 @@ impl Groups {
                 let named = |says| format!("{}: {}-{}: {says}", key.group, key.topic, key.partition);
                 said.map_err(|says| (Judge::S22, named(says)))
             }
+            // What members of consumer groups have is not judged here.
+            GroupRecord::Consumer(_) => Ok(()),
             GroupRecord::Classic(key, None) => {
                 self.group(&key.group).owners.begin_anew();
                 Ok(())

@@ -51,6 +51,8 @@ impl World {
             | Response::ListGroups(_)
             | Response::DeleteGroups(_)
             | Response::OffsetDelete(_)
+            | Response::ConsumerGroupHeartbeat(_)
+            | Response::ConsumerGroupDescribe(_)
             | Response::OffsetForLeaderEpoch(_)
             | Response::DescribeCluster(_)
             | Response::DescribeTopicPartitions(_)

@@ -22,7 +22,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
 }
 
 /// A story in which every API is asked that a scenario can ask.
-const STORY: [&str; 26] = [
+const STORY: [&str; 30] = [
     "start",
     "create orders partitions=2 message.timestamp.type=CreateTime",
     "create no/slash",
@@ -47,6 +47,10 @@ const STORY: [&str; 26] = [
     "quotas user/any client-id/default",
     "scram-users ann",
     "update-features metadata.version=1",
+    "find-coordinator readers",
+    "ann: consume readers epoch=0 reads=orders pattern=pay.* instance=desk rack=here assignor=range",
+    "ann: consume readers epoch=1 owns=orders-0,orders-1",
+    "describe-consumers readers",
     "delete orders",
     "stop",
 ];

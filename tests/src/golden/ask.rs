@@ -2,7 +2,7 @@
 
 use super::node::WALL_START_MS;
 use super::words::Line;
-use super::{Frame, World, described, groups, partitions, settings};
+use super::{Frame, World, consumers, described, groups, partitions, settings};
 use bytes::Bytes;
 use seedlog_core::door::admit;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
@@ -61,7 +61,16 @@ impl World {
                 Ok(DeleteTopicsRequest { topic_names, timeout_ms: TIMEOUT_MS, ..Default::default() }.into())
             }
             "metadata" => {
-                let topic = MetadataRequestTopic { name: Some(next_name(line)?), ..Default::default() };
+                let name = next_name(line)?;
+                let topic = match line.take("by-id") {
+                    None => MetadataRequestTopic { name: Some(name), ..Default::default() },
+                    // As Kafka's consumer asks: with an empty name.
+                    Some(_) => {
+                        let named = self.process()?.broker.image().topic_named(&name);
+                        let topic_id = named.map(|(topic_id, _)| topic_id).ok_or("no such topic")?;
+                        MetadataRequestTopic { topic_id, name: Some(Str::default()) }
+                    }
+                };
                 let allow_auto_topic_creation = line.take("auto-create").is_some();
                 Ok(MetadataRequest {
                     topics: Some(vec![topic]),
@@ -87,6 +96,8 @@ impl World {
             | "groups" | "describe-groups" | "delete-groups" | "delete-offsets" => {
                 Ok(self.with_ids(groups::request(line, version)?))
             }
+            "consume" => self.consume(line),
+            "describe-consumers" => Ok(consumers::describe(line)),
             "init-producer" => {
                 let none = InitProducerIdRequest { transaction_timeout_ms: TIMEOUT_MS, ..Default::default() };
                 Ok(none.into())
@@ -205,6 +216,8 @@ fn version_of(api: ApiKey) -> i16 {
         ApiKey::DescribeCluster | ApiKey::DeleteRecords | ApiKey::ElectLeaders | ApiKey::AlterConfigs => 2,
         ApiKey::DescribeConfigs => 4,
         ApiKey::IncrementalAlterConfigs
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::ConsumerGroupDescribe
         | ApiKey::ListConfigResources
         | ApiKey::AlterPartitionReassignments => 1,
         ApiKey::DescribeQuorum | ApiKey::UpdateFeatures | ApiKey::DeleteGroups => 2,

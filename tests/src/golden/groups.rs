@@ -4,9 +4,9 @@ use super::World;
 use super::say::{or_error, value};
 use super::words::{Line, number};
 use bytes::Bytes;
-use seedlog_core::group::GroupSettings;
 use seedlog_core::group::records::GroupRecord;
-use seedlog_core::group::subscription::subscribed_topics;
+use seedlog_core::group::subscription::{assignment, assignment_bytes, subscribed_topics};
+use seedlog_core::group::{GroupSettings, MigrationPolicy};
 use seedlog_core::ids::Uuid;
 use seedlog_core::wire::delete_groups::DeletableGroupResult;
 use seedlog_core::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
@@ -94,6 +94,13 @@ pub(super) fn set(settings: &mut GroupSettings, name: &str, value: &str) -> Resu
     const MINUTE_MS: i64 = 60_000;
     match name {
         "group.initial.rebalance.delay.ms" => settings.initial_rebalance_delay_ms = number(value)?,
+        "group.consumer.migration.policy" => {
+            settings.consumer.migration = MigrationPolicy::named(value).ok_or("no policy")?;
+        }
+        "group.consumer.max.size" => settings.consumer.members_max = number(value)?,
+        "group.consumer.assignment.interval.ms" => {
+            settings.consumer.assignment_interval_ms = number(value)?;
+        }
         "group.max.size" => settings.members_max = number(value)?,
         "offsets.retention.minutes" => settings.offsets_retention_ms = MINUTE_MS * number::<i64>(value)?,
         "offsets.topic.num.partitions" => settings.topic_partitions = number(value)?,
@@ -106,7 +113,12 @@ pub(super) fn set(settings: &mut GroupSettings, name: &str, value: &str) -> Resu
 /// subscription to the topics of `reads=orders,payments`.
 fn join(line: &mut Line) -> Result<Request, String> {
     let group_id = next_group(line)?;
-    let subscription = line.take("reads").map(|topics| subscription(&topics)).unwrap_or_default();
+    let mut owned: Vec<(Str, Vec<i32>)> = Vec::new();
+    for part in line.take("owns").iter().flat_map(|text| text.split(',')) {
+        let (topic, index) = part.rsplit_once('-').ok_or_else(|| format!("{part}: not a partition"))?;
+        owned.push((Str::from(topic), vec![number(index)?]));
+    }
+    let subscription = line.take("reads").map(|topics| subscription(&topics, &owned)).unwrap_or_default();
     let mut protocols = Vec::new();
     while let Some(name) = line.next_plain() {
         let metadata = line.next_value().map_or_else(|| subscription.clone(), Bytes::from);
@@ -125,12 +137,13 @@ fn join(line: &mut Line) -> Result<Request, String> {
     .into())
 }
 
-/// `sync-group readers member=m-1 generation=1 m-1 'a' m-2 'b'`: the assignments, from the leader.
+/// `sync-group readers member=m-1 generation=1 m-1 'a' m-2 'parts:orders-0'`: the assignments, from the leader; partitions in
+/// the form of consumers behind `parts:`.
 fn sync(line: &mut Line) -> Result<Request, String> {
     let group_id = next_group(line)?;
     let mut assignments = Vec::new();
     while let Some(name) = line.next_plain() {
-        let assignment = Bytes::from(line.next_value().unwrap_or_default());
+        let assignment = handed_out(line.next_value().unwrap_or_default())?;
         assignments.push(SyncGroupRequestAssignment { member_id: Str::from(name), assignment });
     }
     Ok(SyncGroupRequest {
@@ -143,6 +156,17 @@ fn sync(line: &mut Line) -> Result<Request, String> {
         assignments,
     }
     .into())
+}
+
+fn handed_out(said: Vec<u8>) -> Result<Bytes, String> {
+    let Some(parts) = said.strip_prefix(b"parts:") else { return Ok(Bytes::from(said)) };
+    let text = String::from_utf8_lossy(parts);
+    let part = |part: &str| {
+        let (topic, index) = part.rsplit_once('-').ok_or_else(|| format!("{part}: not a partition"))?;
+        Ok::<_, String>((Str::from(topic), vec![number(index)?]))
+    };
+    let parts: Result<Vec<_>, String> = text.split(',').map(part).collect();
+    Ok(assignment_bytes(1, &parts?))
 }
 
 /// `leave readers m-1 m-2`, or `leave readers instance=i-1`.
@@ -209,7 +233,13 @@ fn committed(line: &mut Line, version: Option<i16>) -> Result<Request, String> {
         ..Default::default()
     };
     let topics = (!topics.is_empty()).then(|| topics.into_iter().map(topic).collect());
-    let groups = vec![OffsetFetchRequestGroup { group_id, topics, ..Default::default() }];
+    let group = OffsetFetchRequestGroup {
+        group_id,
+        topics,
+        member_id: line.take("member").map(Str::from),
+        member_epoch: line.take_number("generation", -1)?,
+    };
+    let groups = vec![group];
     Ok(OffsetFetchRequest { groups, require_stable, ..Default::default() }.into())
 }
 
@@ -224,17 +254,40 @@ fn delete_offsets(line: &mut Line) -> Result<Request, String> {
     Ok(OffsetDeleteRequest { group_id, topics: topics.collect() }.into())
 }
 
-/// As consumers write it: a version, the topics, and nothing else.
-fn subscription(topics: &str) -> Bytes {
+/// As consumers write it: a version, the topics, no data of the assignor's, and what is owned.
+fn subscription(topics: &str, owned: &[(Str, Vec<i32>)]) -> Bytes {
     let topics: Vec<&str> = topics.split(',').collect();
-    let length = |length: usize| u16::try_from(length).expect("scenarios are short").to_be_bytes();
-    let mut bytes = vec![0; 4];
-    bytes.extend(length(topics.len()));
+    let short = |length: usize| u16::try_from(length).expect("scenarios are short").to_be_bytes();
+    let long = |length: usize| u32::try_from(length).expect("scenarios are short").to_be_bytes();
+    let mut bytes = vec![0, 1];
+    bytes.extend(long(topics.len()));
     for topic in topics {
-        bytes.extend(length(topic.len()));
+        bytes.extend(short(topic.len()));
         bytes.extend(topic.as_bytes());
     }
+    bytes.extend([0xff; 4]);
+    bytes.extend(long(owned.len()));
+    for (topic, partitions) in owned {
+        bytes.extend(short(topic.len()));
+        bytes.extend(topic.as_bytes());
+        bytes.extend(long(partitions.len()));
+        partitions.iter().for_each(|partition| bytes.extend(partition.to_be_bytes()));
+    }
     Bytes::from(bytes)
+}
+
+/// What a member was given: partitions, or whatever its leader said.
+fn given(bytes: &Bytes) -> String {
+    match assignment(bytes).filter(|_| !bytes.is_empty()) {
+        Some(parts) if parts.is_empty() => "nothing".to_owned(),
+        Some(parts) => {
+            let parts = parts
+                .iter()
+                .flat_map(|(topic, indexes)| indexes.iter().map(move |index| format!("{topic}-{index}")));
+            parts.collect::<Vec<_>>().join(" ")
+        }
+        None => value(bytes),
+    }
 }
 
 /// What a member says to the others.
@@ -253,6 +306,7 @@ pub(super) fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<String>
             let offset = value.map_or("forgotten".to_owned(), |value| format!("offset {}", value.offset));
             format!("[{}: {}-{} {offset}]", key.group, key.topic, key.partition)
         }
+        GroupRecord::Consumer(record) => super::consumers::record(&record),
         GroupRecord::Classic(key, None) => format!("[{}: gone]", key.group),
         GroupRecord::Classic(key, Some(value)) => {
             let members = value.members.iter().map(|member| format!(" {}", member.member_id));
@@ -302,7 +356,7 @@ pub(super) fn joined(joined: &JoinGroupResponse) -> Vec<String> {
 }
 
 pub(super) fn synced(synced: &SyncGroupResponse) -> Vec<String> {
-    vec![or_error(synced.error_code, None, format!("assigned {}", value(&synced.assignment)))]
+    vec![or_error(synced.error_code, None, format!("assigned {}", given(&synced.assignment)))]
 }
 
 pub(super) fn beaten(beaten: &HeartbeatResponse) -> Vec<String> {
@@ -377,7 +431,7 @@ pub(super) fn listed(list: &ListGroupsResponse) -> Vec<String> {
 
 pub(super) fn described(described: &DescribeGroupsResponse) -> Vec<String> {
     let member = |one: &DescribedGroupMember| {
-        let (said, got) = (told(&one.member_metadata), value(&one.member_assignment));
+        let (said, got) = (told(&one.member_metadata), given(&one.member_assignment));
         let (id, name) = (&one.member_id, named(one.group_instance_id.as_ref()));
         format!("{id}{name}: {} at {}, said {said}, assigned {got}", one.client_id, one.client_host)
     };

@@ -354,7 +354,7 @@ impl World {
                         .map_or(1, |(_, next)| next + 1);
                     client.session = Some((fetched.session_id, next));
                 }
-                say::response(&self.with_names(response))
+                say::response(&self.with_names(response), &self.names)
             }
         };
         let client = self.up.as_ref().and_then(|process| process.clients.get(name));

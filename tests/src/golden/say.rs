@@ -1,7 +1,7 @@
 //! What happened, in words: one line a partition, one line a group.
 
 use super::journal::Group;
-use super::{described, groups, partitions, settings};
+use super::{consumers, described, groups, partitions, settings};
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, PartitionState};
 use seedlog_core::errors::ErrorCode;
@@ -226,7 +226,7 @@ pub(super) fn logs(broker: &Broker) -> Vec<String> {
 }
 
 /// An answer, as the client reads it.
-pub(super) fn response(response: &Response) -> Vec<String> {
+pub(super) fn response(response: &Response, names: &BTreeMap<Uuid, String>) -> Vec<String> {
     match response {
         Response::Produce(produced) => produced_lines(produced),
         Response::Fetch(fetched) => fetched_lines(fetched),
@@ -292,6 +292,8 @@ pub(super) fn response(response: &Response) -> Vec<String> {
         Response::DescribeGroups(described) => groups::described(described),
         Response::DeleteGroups(deleted) => groups::deleted(deleted),
         Response::OffsetDelete(deleted) => groups::forgotten(deleted),
+        Response::ConsumerGroupHeartbeat(said) => consumers::told(said, names),
+        Response::ConsumerGroupDescribe(described) => consumers::described(described),
     }
 }
 

@@ -3,7 +3,8 @@
 use super::member::{MEMBER_BYTES, kept};
 use super::{Begun, Classic, Member, Phase};
 use crate::errors::ErrorCode;
-use crate::group::{Caller, Effects, Group, Groups, Turn};
+use crate::group::records::GroupRecord;
+use crate::group::{Caller, Effects, Group, Groups, Topics, Turn};
 use crate::ids::Uuid;
 use crate::replica::WaiterId;
 use crate::time::Now;
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// From here on a new member is told its id first, so that clients that try again leave nobody behind (KIP-394).
-const MEMBER_ID_FIRST_FROM: i16 = 4;
+pub(in crate::group) const MEMBER_ID_FIRST_FROM: i16 = 4;
 /// From here on a leader may be told not to assign (KIP-814).
 const SKIP_ASSIGNMENT_FROM: i16 = 9;
 
@@ -27,19 +28,34 @@ impl Groups {
         request: &JoinGroupRequest,
         caller: &Caller<'_>,
         (fresh, held_bytes): (Uuid, usize),
+        topics: &dyn Topics,
     ) -> Effects {
         let id = request.group_id.detached();
         let settings = self.settings;
-        let refusal = self.join_refusal(&id, request, held_bytes);
-        if let Some(code) = refusal {
+        if let Some(code) = self.join_refusal(&id, request, held_bytes) {
             let member = if code == ErrorCode::UnknownMemberId { &*request.member_id } else { "" };
             return Effects::answer(id, caller.ticket, refused(member, code));
         }
+        // Who is in a consumer group is served there. One that nobody is in, or that only such members are left of, makes way.
+        let consumers = self.groups.get(&id).map_or(0, |group| group.consumer.size());
+        let mut earlier = if consumers == 0 {
+            let tombstones = self.groups.get(&id).map(|group| group.consumer.tombstones(&id));
+            let records = tombstones.into_iter().flatten().map(GroupRecord::Consumer).collect();
+            Effects { records, ..Effects::default() }
+        } else {
+            match self.make_way(&id, request, now, topics) {
+                Some(effects) => effects,
+                None => return self.on_join_to_consumers(now, request, caller, fresh, topics),
+            }
+        };
         // That there was nothing of it may rest on a record by which it went.
         let rests_on = self.removed_at;
         self.groups.entry(id.clone()).or_insert_with(|| Group { rests_on, ..Group::default() });
         let join = Join::new(request, caller, &settings, fresh);
-        self.at(&id, now, |classic, turn| classic.on_join(join, turn))
+        let effects = self.at(&id, now, |classic, turn| classic.on_join(join, turn));
+        earlier.records.extend(effects.records);
+        earlier.answers.extend(effects.answers);
+        Effects { group: id, ..earlier }
     }
 
     /// Why somebody is not let in, whatever the group is doing.
@@ -292,7 +308,7 @@ fn fence(member: &mut Member, id: &str, turn: &mut Turn<'_>) {
 }
 
 /// A JoinGroup that comes to nothing.
-pub(super) fn refused(member_id: &str, code: ErrorCode) -> JoinGroupResponse {
+pub(in crate::group) fn refused(member_id: &str, code: ErrorCode) -> JoinGroupResponse {
     JoinGroupResponse {
         error_code: code.code(),
         generation_id: -1,

@@ -18,24 +18,24 @@ pub(in crate::group) struct Member {
     pub(in crate::group) client_id: Str,
     pub(in crate::group) client_host: Str,
     /// How long it may take to join again, in ms.
-    pub(super) rebalance_timeout_ms: i32,
+    pub(in crate::group) rebalance_timeout_ms: i32,
     /// How long it may be silent, in ms.
-    pub(super) session_timeout_ms: i32,
+    pub(in crate::group) session_timeout_ms: i32,
     /// What it speaks, and what it tells the others in each, the best first.
-    pub(super) protocols: Vec<(Str, Bytes)>,
+    pub(in crate::group) protocols: Vec<(Str, Bytes)>,
     /// What it was given.
     pub(in crate::group) assignment: Bytes,
     /// Its JoinGroup waits for the others.
-    pub(super) joining: Option<WaiterId>,
+    pub(in crate::group) joining: Option<WaiterId>,
     /// Its SyncGroup waits for the leader's.
-    pub(super) syncing: Option<WaiterId>,
+    pub(in crate::group) syncing: Option<WaiterId>,
     /// It was never told its id: nothing but its JoinGroup shows that it is there.
-    pub(super) is_new: bool,
+    pub(in crate::group) is_new: bool,
 }
 
 impl Member {
     /// It speaks this.
-    pub(super) fn speaks(&self, protocol: &str) -> bool {
+    pub(in crate::group) fn speaks(&self, protocol: &str) -> bool {
         self.protocols.iter().any(|(name, _)| name == protocol)
     }
 
@@ -101,7 +101,7 @@ impl Member {
 }
 
 /// Copies that do not keep the frame.
-pub(super) fn kept(protocols: &[JoinGroupRequestProtocol]) -> Vec<(Str, Bytes)> {
+pub(in crate::group) fn kept(protocols: &[JoinGroupRequestProtocol]) -> Vec<(Str, Bytes)> {
     let kept = protocols.iter().map(|it| (it.name.detached(), Bytes::copy_from_slice(&it.metadata)));
     kept.collect()
 }

@@ -18,7 +18,9 @@ mod member;
 mod rebalance;
 mod sync;
 
-pub(super) use member::Member;
+pub(super) use join::{MEMBER_ID_FIRST_FROM, refused as refused_join};
+pub(super) use member::{Member, kept};
+pub(super) use sync::{heartbeat as refused_heartbeat, refused as refused_sync};
 
 use member::MEMBER_BYTES;
 
@@ -112,7 +114,16 @@ impl Classic {
             restored.insert(member.member_id.clone(), Member::restored(member, &protocol), turn);
             restored.arm_session(&member.member_id, turn);
         }
+        // They were adopted from a consumer group, and nobody has led them since.
+        if written.leader.is_none() && !restored.members.is_empty() {
+            restored.prepare(turn);
+        }
         restored
+    }
+
+    /// Nobody is in it, or waits for somebody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.phase == Phase::Empty && self.is_idle()
     }
 
     /// Nobody is in it or about to be.
@@ -188,6 +199,12 @@ impl Classic {
             self.leader = self.members.keys().next().cloned();
         }
         Some(member)
+    }
+
+    /// A member of a group that was none of the classic protocol.
+    pub(super) fn adopt(&mut self, id: Str, member: Member, turn: &mut Turn<'_>) {
+        self.insert(id.clone(), member, turn);
+        self.arm_session(&id, turn);
     }
 
     fn insert_pending(&mut self, id: Str, turn: &mut Turn<'_>) {

@@ -3,6 +3,7 @@
 use super::{Begun, Classic, Member, Phase};
 use crate::errors::ErrorCode;
 use crate::group::Turn;
+use crate::group::records::GroupMetadataValue;
 use crate::museum::exhibit;
 use crate::wire::Str;
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ impl Classic {
     }
 
     /// Calls the members together.
-    fn prepare(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn prepare(&mut self, turn: &mut Turn<'_>) {
         if self.phase == Phase::Completing {
             self.drop_assignments(ErrorCode::RebalanceInProgress, turn);
         }
@@ -34,6 +35,39 @@ impl Classic {
             turn.arm_join(self.rebalance_ms());
             self.complete_if_all_joined(turn);
         }
+    }
+
+    /// Members were adopted with what they read. That is written, without a leader: whoever loads it calls them together, as is
+    /// done here.
+    pub(in crate::group) fn resume(&mut self, turn: &mut Turn<'_>) {
+        if self.members.is_empty() {
+            return;
+        }
+        self.protocol = self.select_protocol();
+        self.enter(Phase::Stable, turn);
+        let value = self.written(|_, member| member.assignment.clone());
+        self.record(turn, GroupMetadataValue { leader: None, ..value });
+        self.prepare(turn);
+    }
+
+    /// It is a classic group no more: who waits is told to ask again.
+    pub(in crate::group) fn dissolve(&mut self, turn: &mut Turn<'_>) {
+        turn.disarm_join();
+        turn.disarm_sync();
+        for id in core::mem::take(&mut self.pending) {
+            *turn.member_bytes -= super::MEMBER_BYTES;
+            turn.disarm_session(&id);
+        }
+        for id in self.members.keys().cloned().collect::<Vec<Str>>() {
+            let Some(member) = self.take(&id, turn) else { continue };
+            if let Some(ticket) = member.joining {
+                turn.answer(ticket, super::join::refused(&id, ErrorCode::RebalanceInProgress));
+            }
+            if let Some(ticket) = member.syncing {
+                turn.answer(ticket, super::sync::refused(ErrorCode::RebalanceInProgress));
+            }
+        }
+        *self = Self::default();
     }
 
     pub(super) fn complete_if_all_joined(&mut self, turn: &mut Turn<'_>) {

@@ -3,7 +3,7 @@
 use super::{Classic, Phase};
 use crate::errors::ErrorCode;
 use crate::group::records::{GroupMetadataKey, GroupRecord};
-use crate::group::{Effects, Groups, Turn};
+use crate::group::{Effects, Groups, Topics, Turn};
 use crate::replica::WaiterId;
 use crate::time::Now;
 use crate::wire::leave_group::{MemberIdentity, MemberResponse};
@@ -21,8 +21,17 @@ const MANY_LEAVE_FROM: i16 = 3;
 impl Groups {
     /// SyncGroup.
     #[must_use]
-    pub fn on_sync(&mut self, now: Now, request: &SyncGroupRequest, ticket: WaiterId) -> Effects {
+    pub fn on_sync(
+        &mut self,
+        now: Now,
+        request: &SyncGroupRequest,
+        ticket: WaiterId,
+        topics: &dyn Topics,
+    ) -> Effects {
         let id = request.group_id.detached();
+        if self.is_of_consumers(&id) {
+            return self.on_sync_to_consumers(now, request, ticket, topics);
+        }
         if !self.groups.contains_key(&id) {
             return Effects::answer(id, ticket, refused(ErrorCode::UnknownMemberId));
         }
@@ -33,6 +42,9 @@ impl Groups {
     #[must_use]
     pub fn on_heartbeat(&mut self, now: Now, request: &HeartbeatRequest, ticket: WaiterId) -> Effects {
         let id = request.group_id.detached();
+        if self.is_of_consumers(&id) {
+            return self.on_heartbeat_to_consumers(now, request, ticket);
+        }
         if !self.groups.contains_key(&id) {
             return Effects::answer(id, ticket, heartbeat(ErrorCode::UnknownMemberId));
         }
@@ -49,20 +61,25 @@ impl Groups {
         now: Now,
         request: &LeaveGroupRequest,
         (ticket, version): (WaiterId, i16),
+        topics: &dyn Topics,
     ) -> Effects {
         let id = request.group_id.detached();
         let one = MemberIdentity { member_id: request.member_id.clone(), ..MemberIdentity::default() };
         let leaving = if version < MANY_LEAVE_FROM { core::slice::from_ref(&one) } else { &request.members };
         let mut outcomes = Vec::with_capacity(leaving.len());
-        let mut effects = self.at(&id, now, |classic, turn| {
-            let before = classic.members.len();
-            outcomes.extend(leaving.iter().map(|member| classic.on_leave(member, turn)));
-            if classic.members.len() < before {
-                classic.rebalance_or_complete(turn);
-            } else {
-                classic.complete_if_all_joined(turn);
-            }
-        });
+        let mut effects = if self.is_of_consumers(&id) {
+            self.on_leave_consumers(&id, leaving, (now, topics), &mut outcomes)
+        } else {
+            self.at(&id, now, |classic, turn| {
+                let before = classic.members.len();
+                outcomes.extend(leaving.iter().map(|member| classic.on_leave(member, turn)));
+                if classic.members.len() < before {
+                    classic.rebalance_or_complete(turn);
+                } else {
+                    classic.complete_if_all_joined(turn);
+                }
+            })
+        };
         outcomes.resize(leaving.len(), Err(ErrorCode::UnknownMemberId));
         let codes = outcomes.iter().map(|outcome| outcome.err().unwrap_or(ErrorCode::None));
         let response = if version < MANY_LEAVE_FROM {
@@ -243,10 +260,10 @@ impl Classic {
 }
 
 /// A SyncGroup that comes to nothing.
-pub(super) fn refused(code: ErrorCode) -> SyncGroupResponse {
+pub(in crate::group) fn refused(code: ErrorCode) -> SyncGroupResponse {
     SyncGroupResponse { error_code: code.code(), ..SyncGroupResponse::default() }
 }
 
-fn heartbeat(code: ErrorCode) -> HeartbeatResponse {
+pub(in crate::group) fn heartbeat(code: ErrorCode) -> HeartbeatResponse {
     HeartbeatResponse { throttle_time_ms: 0, error_code: code.code() }
 }

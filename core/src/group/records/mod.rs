@@ -3,7 +3,13 @@
 //! A key begins with the number of its kind, a value with the version of its layout, 16 bits each. A record without a value is
 //! a tombstone: what its key names is gone.
 //!
+//! [`consumer`]: the records of consumer groups.
+//!
 //! Shapes: `OffsetCommitKey.json`, `GroupMetadataKey.json` and their values in Kafka 4.3's group coordinator.
+
+pub mod consumer;
+
+pub use consumer::ConsumerRecord;
 
 use crate::ids::Uuid;
 use crate::wire::{Message, Str, Wire, WireError};
@@ -102,6 +108,8 @@ pub enum GroupRecord {
     Offset(OffsetCommitKey, Option<OffsetCommitValue>),
     /// A classic group has these members, or is gone.
     Classic(GroupMetadataKey, Option<GroupMetadataValue>),
+    /// Something about a consumer group (KIP-848).
+    Consumer(ConsumerRecord),
 }
 
 /// Why a record of the group log cannot be used.
@@ -145,6 +153,7 @@ impl GroupRecord {
         match self {
             Self::Offset(key, _) => &key.group,
             Self::Classic(key, _) => &key.group,
+            Self::Consumer(record) => record.group(),
         }
     }
 
@@ -169,6 +178,7 @@ impl GroupRecord {
                 let value = value.as_ref().map(|value| written(value, CLASSIC_VALUE_VERSION));
                 (written(key, CLASSIC_KIND), value)
             }
+            Self::Consumer(record) => record.encode(),
         }
     }
 
@@ -182,7 +192,7 @@ impl GroupRecord {
         match kind {
             LEGACY_OFFSET_KIND | OFFSET_KIND => Ok(Self::Offset(read(key, kind)?, read_value(value)?)),
             CLASSIC_KIND => Ok(Self::Classic(read(key, kind)?, read_value(value)?)),
-            _ => Err(RecordProblem::UnknownKind(kind)),
+            _ => Ok(Self::Consumer(ConsumerRecord::decode(kind, key, value)?)),
         }
     }
 }
