@@ -10,23 +10,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Enough for nearly every mark, few enough for a debug build. A change of what plans draw may need others.
 const SEEDS: Range<u64> = 0..150;
-/// A replica in doubt is rarely in the metadata yet.
-const RARE_SEED: u64 = 337;
+/// What is rare has a seed of its own: a replica in doubt in the metadata, a log that is another one when its cleaning pass ends.
+const RARE_SEEDS: [u64; 2] = [196, 276];
 const THREADS: usize = 4;
 
 #[test]
 fn a_clean_range_finds_nothing_and_sees_everything() {
-    let next = AtomicU64::new(SEEDS.start);
+    let next = AtomicU64::new(0);
     let sum = Mutex::new(Marks::default());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 loop {
-                    let seed = match next.fetch_add(1, Ordering::Relaxed) {
-                        seed if seed < SEEDS.end => seed,
-                        seed if seed == SEEDS.end => RARE_SEED,
-                        _ => break,
-                    };
+                    let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("small");
+                    let Some(seed) = SEEDS.chain(RARE_SEEDS).nth(at) else { break };
                     let outcome = run_seed(Scenario::Standard, seed, Enabled::all(), false);
                     if let Some(verdict) = outcome.verdict {
                         panic!("seed {seed}: {verdict}");
@@ -38,5 +35,5 @@ fn a_clean_range_finds_nothing_and_sees_everything() {
     });
     let sum = sum.into_inner().expect("no thread panics while it holds this");
     let missed: Vec<&str> = sum.missed().map(Mark::says).collect();
-    assert!(missed.is_empty(), "never in seeds {SEEDS:?} and {RARE_SEED}: {missed:?}");
+    assert!(missed.is_empty(), "never in seeds {SEEDS:?} and {RARE_SEEDS:?}: {missed:?}");
 }

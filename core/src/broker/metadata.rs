@@ -22,12 +22,14 @@ use crate::wire::{
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+/// A topic that nobody has, asked for by its id, has no name in an answer of Metadata from this version on.
+const NO_NAME_FROM: i16 = 12;
 /// ApiVersions tells features from this version on.
 const FEATURES_FROM: i16 = 3;
 
 /// The name that a topic is asked for by; `None`: it is asked for by its id. Kafka's consumer sends an empty name beside an id.
 fn named(topic: &MetadataRequestTopic) -> Option<&Str> {
-    topic.name.as_ref().filter(|_| topic.topic_id == Uuid::ZERO)
+    topic.name.as_ref().filter(|name| topic.topic_id == Uuid::ZERO || !name.is_empty())
 }
 
 impl Broker {
@@ -122,6 +124,10 @@ impl Broker {
                 topics.iter().map(|topic| self.describe_named(named(topic), topic.topic_id)).collect()
             }
         };
+        let mut topics: Vec<MetadataResponseTopic> = topics;
+        for topic in topics.iter_mut().filter(|_| version < NO_NAME_FROM) {
+            topic.name.get_or_insert_default();
+        }
         let alive = self.committed.brokers().iter().filter(|(_, broker)| !broker.fenced);
         let brokers = alive.map(|(&node_id, broker)| {
             let listener = self.listener_of(conn, node_id, &broker.listeners);

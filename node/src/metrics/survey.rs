@@ -80,6 +80,12 @@ pub struct StoreState {
     pub written_bytes: u64,
     /// Bytes written to segments.
     pub segment_bytes: u64,
+    /// Cleaning passes that wrote new segments.
+    pub compactions: u64,
+    /// Bytes of segments that they read.
+    pub compacted_bytes: u64,
+    /// Bytes of segments that they wrote.
+    pub compaction_written_bytes: u64,
     /// Snapshots written.
     pub snapshots: u64,
     /// Batches that could not be read back.

@@ -260,8 +260,12 @@ definitions! {
     UNSEGMENTED_BYTES = gauge("seedlog_unsegmented_bytes", "bytes", "Record bytes that are in the journal only")
         .worry("growing for minutes: segments are written more slowly than the journal");
     DISK_WRITTEN_BYTES = counter("seedlog_disk_written_bytes", "bytes",
-        "Bytes written to the disk, kind=journal and kind=segments")
+        "Bytes written to the disk, kind=journal, kind=segments and kind=compaction")
         .by(&["kind"]).worry("near what the disk is rated for");
+    COMPACTIONS = counter("seedlog_compactions", "passes",
+        "Cleaning passes through compacted logs that wrote them anew");
+    COMPACTED_BYTES = counter("seedlog_compacted_bytes", "bytes",
+        "Bytes of compacted logs that cleaning passes read; what they left is kind=compaction of seedlog_disk_written_bytes");
     SNAPSHOTS = counter("seedlog_snapshots", "snapshots", "Snapshots written, each of which frees journal files");
     DAMAGED_BATCHES = counter("seedlog_damaged_batches", "batches",
         "Batches that could not be read back from the journal when they were due for a segment")

@@ -146,6 +146,8 @@ impl Text<'_> {
             (&table::JOURNAL_WRITTEN_BYTES, store.written_bytes),
             (&table::JOURNAL_BYTES, store.journal_bytes),
             (&table::UNSEGMENTED_BYTES, store.unsegmented_bytes),
+            (&table::COMPACTIONS, store.compactions),
+            (&table::COMPACTED_BYTES, store.compacted_bytes),
             (&table::SNAPSHOTS, store.snapshots),
             (&table::DAMAGED_BATCHES, store.damaged_batches),
             (&table::APPENDS_HELD, u64::from(store.holds_appends)),
@@ -156,6 +158,7 @@ impl Text<'_> {
         self.family(&table::DISK_WRITTEN_BYTES)?;
         self.line(&table::DISK_WRITTEN_BYTES, &[&"journal"], store.written_bytes)?;
         self.line(&table::DISK_WRITTEN_BYTES, &[&"segments"], store.segment_bytes)?;
+        self.line(&table::DISK_WRITTEN_BYTES, &[&"compaction"], store.compaction_written_bytes)?;
         self.family(&table::MEMORY_USED_BYTES)?;
         for (part, bytes) in &survey.memory {
             self.line(&table::MEMORY_USED_BYTES, &[&part.name()], bytes)?;

@@ -143,6 +143,8 @@ impl Seen {
             sights.push(Sight::Image { end: seen.image_end, hash: image_hash(broker.image()) });
             seen.held = None;
             seen.replicas.retain(|partition, _| broker.replicas().contains_key(partition));
+            // A copy that was let go and is made anew begins where its leader's does (seed 1,779).
+            seen.published.retain(|partition, _| broker.replicas().contains_key(partition));
         }
         if seen.held.is_none() {
             let held = broker.image().held_by(broker.config().node_id);
