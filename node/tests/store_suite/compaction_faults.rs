@@ -109,7 +109,7 @@ fn a_pass_for_which_there_is_no_room_leaves_nothing_behind() {
             }
             assert_eq!(result, CompactionResult::Failed);
             assert_eq!(files(dir.path(), log()), old_files, "{writes} writes");
-            assert_eq!(read_log(&node, log(), 5_000).await, old);
+            assert!(read_log(&node, log(), 5_000).await == old);
             failures += 1;
         }
         assert!(failures > 6, "{failures}");
@@ -152,7 +152,7 @@ fn a_damaged_segment_is_told_of_and_not_swapped() {
             }
             assert_eq!(files(dir.path(), log()), old_files);
             std::fs::write(&path, whole).expect("written");
-            assert_eq!(check(&node, log()).await, model_log(&node, log()));
+            assert!(check(&node, log()).await == model_log(&node, log()));
         }
     });
 }
