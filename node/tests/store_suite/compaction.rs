@@ -241,7 +241,9 @@ pub(crate) async fn check<D: Disk>(node: &Node<D>, log: TopicPartition) -> Log {
     let expected = table(records(&model_log(node, log), start));
     let read = read_log(node, log, 5_000).await;
     assert!(table(records(&read, start)) == expected, "{log}: a reader sees other values");
-    assert!(read_log(node, log, 1 << 20).await == read, "larger chunks hold the same");
+    // What memory still holds is read as it was, so that the bytes may be others.
+    let in_large_chunks = read_log(node, log, 1 << 20).await;
+    assert!(table(records(&in_large_chunks, start)) == expected, "{log}: and so in large chunks");
     read
 }
 

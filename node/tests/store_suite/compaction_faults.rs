@@ -333,3 +333,105 @@ fn a_topic_that_is_dropped_during_a_pass_goes_with_all_its_files() {
         assert!(!dir.path().join(log().to_string()).exists());
     });
 }
+
+/// What a test knows of a log beside its model.
+#[derive(Default)]
+struct Known {
+    /// No cut goes below what was swapped in: that is committed.
+    swapped_to: Offset,
+    /// Only what this life of the node has swapped in: a crash may take a swap back.
+    cleaned_to: Offset,
+    passes: i64,
+    swaps: usize,
+}
+
+/// A pass, with something else that is done while it is under way.
+async fn random_pass(node: &mut Node<FaultyDisk>, known: &mut Known, random: &mut dyn FnMut() -> u64) {
+    let sealed_to = fill(node, log(), 0, random());
+    if !random().is_multiple_of(4) {
+        node.take_snapshot().await;
+    }
+    let mut order = order(node, log(), sealed_to);
+    known.passes += 1;
+    order.now.0 += known.passes * 700;
+    order.segment_bytes = 8_000 + random() % 40_000;
+    order.dirty_from = known.cleaned_to.max(order.start);
+    let op = node.op();
+    node.store.compact(op, order);
+    let meanwhile = random() % 6;
+    match meanwhile {
+        0 => move_start(node, random),
+        1 => cut(node, known, random),
+        2 => append_more(node, 5),
+        _ => {}
+    }
+    let CompactionResult::Done(compaction) = ended(node, op).await else { return };
+    // A log that was cut is another one.
+    if meanwhile == 1 || random().is_multiple_of(5) {
+        return;
+    }
+    swap_in(node, log(), &compaction);
+    known.swapped_to = known.swapped_to.max(compaction.to);
+    known.cleaned_to = known.cleaned_to.max(compaction.cleaned_to);
+    known.swaps += 1;
+}
+
+fn move_start(node: &mut Node<FaultyDisk>, random: &mut dyn FnMut() -> u64) {
+    let (start, end) = (node.start(log()), node.end(log()));
+    let room = (end.0 - start.0).unsigned_abs();
+    node.move_start(log(), Offset(start.0 + (random() % (room / 3 + 1)).cast_signed()));
+}
+
+fn cut(node: &mut Node<FaultyDisk>, known: &Known, random: &mut dyn FnMut() -> u64) {
+    let boundaries = node.boundaries(log());
+    let open: Vec<Offset> = boundaries.into_iter().filter(|to| *to >= known.swapped_to).collect();
+    if let Some(to) = open.get(open.len().saturating_sub(1 + (random() % 6) as usize)) {
+        node.cut(log(), *to);
+    }
+}
+
+#[test]
+fn whatever_is_done_and_wherever_it_ends_readers_see_the_last_values() {
+    run(async {
+        let mut swaps = 0;
+        for seed in 0..8 {
+            let mut random = salts(seed);
+            let dir = tempfile::tempdir().expect("a folder");
+            let mut options = cold(dir.path());
+            options.tail_cache_bytes = (random() % 3) as usize * (64 << 10);
+            options.cold_cache_bytes = 16 << (10 + 3 * (random() % 4));
+            let (mut model, mut known) = (Model::default(), Known::default());
+            for life in 0..6 {
+                let disk = FaultyDisk::new(real_disk(random().is_multiple_of(2)));
+                let mut node = open_when_free(&options, disk, model).await;
+                if life == 0 {
+                    node.create_topic(1, 1);
+                }
+                check(&node, log()).await;
+                known.cleaned_to = Offset(0);
+                for _ in 0..12 {
+                    match random() % 12 {
+                        0..4 => drop(fill(&mut node, log(), (random() % 3) as usize, random())),
+                        4..8 => random_pass(&mut node, &mut known, &mut random).await,
+                        8 => cut(&mut node, &known, &mut random),
+                        9 if random().is_multiple_of(3) => move_start(&mut node, &mut random),
+                        10 => node.take_snapshot().await,
+                        _ => {
+                            node.sync().await;
+                            check(&node, log()).await;
+                        }
+                    }
+                }
+                node.store.flush();
+                if random().is_multiple_of(2) {
+                    node.idle(std::time::Duration::from_micros(random() % 3_000)).await;
+                }
+                model = node.model;
+            }
+            swaps += known.swaps;
+            let node = open_when_free(&options, real_faulty(), model).await;
+            check(&node, log()).await;
+        }
+        assert!(swaps > 50, "{swaps} passes were swapped in");
+    });
+}
