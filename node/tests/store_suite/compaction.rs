@@ -486,6 +486,36 @@ fn a_batch_keeps_its_codec_when_some_of_its_records_go() {
 }
 
 #[test]
+fn a_tombstone_outlives_its_time_while_it_deletes_what_nobody_can_look_into() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut options = cold(dir.path());
+        options.decompressed_bytes_max = 1 << 20;
+        let mut node = Node::open(options, real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let log = partition(1, 0);
+        append_keyed(&mut node, log, &[("first", Some(b"value"))], Compression::None, true);
+        append_keyed(&mut node, log, &[("first", None)], Compression::None, false);
+        let huge = vec![7; 2 << 20];
+        append_keyed(&mut node, log, &[("huge", Some(&huge))], Compression::Zstd, false);
+        append_keyed(&mut node, log, &[("huge", None)], Compression::None, false);
+        let sealed_to = fill(&mut node, log, 0, 14);
+        node.take_snapshot().await;
+        for pass in 0..3 {
+            let mut order = order(&node, log, sealed_to);
+            order.now.0 += pass * 10_000;
+            let compaction = cleaned(&mut node, &order).await;
+            swap_in(&mut node, log, &compaction);
+            let read = check(&node, log).await;
+            let left: Vec<i64> = records(&read, Offset(0)).iter().map(|(offset, _, _)| offset.0).collect();
+            let expected: &[i64] = if pass == 0 { &[1, 2, 3] } else { &[2, 3] };
+            assert_eq!(left[..left.len() - 3], *expected, "pass {pass}");
+            node.take_snapshot().await;
+        }
+    });
+}
+
+#[test]
 fn with_memory_for_few_keys_several_passes_get_there() {
     run(async {
         let dir = tempfile::tempdir().expect("a folder");
@@ -539,40 +569,5 @@ fn a_batch_of_more_keys_than_there_is_memory_for_leaves_the_log_as_it_is() {
         assert_eq!(compact(&mut node, &order).await, CompactionResult::Failed);
         assert!(check(&node, log).await == old);
         assert_eq!(files(dir.path(), log), old_files);
-    });
-}
-
-#[test]
-fn a_segment_that_is_still_being_added_to_is_not_cleaned() {
-    run(async {
-        let dir = tempfile::tempdir().expect("a folder");
-        let mut node =
-            Node::open(cold(dir.path()), real_disk(true), Model::default()).await.expect("it opens");
-        node.create_topic(1, 1);
-        let log = partition(1, 0);
-        let grows_from = fill(&mut node, log, 3, 8);
-        node.take_snapshot().await;
-        // More of the last segment is in the journal only, and then the next one begins.
-        append_keyed(&mut node, log, &[("key-1", Some(b"late"))], Compression::None, false);
-        let sealed_to = fill(&mut node, log, 0, 9);
-        node.sync().await;
-        let whole = order(&node, log, sealed_to);
-        assert!(node.store.unsegmented_bytes() > 0);
-        let compaction = cleaned(&mut node, &whole).await;
-        assert_eq!(compaction.to, grows_from, "all but the one that grows");
-        swap_in(&mut node, log, &compaction);
-        check(&node, log).await;
-        in_segments(&mut node, log).await;
-        let rest = CompactionOrder { dirty_from: grows_from, ..order(&node, log, sealed_to) };
-        let compaction = cleaned(&mut node, &rest).await;
-        assert_eq!(compaction.to, sealed_to, "now it is whole");
-        swap_in(&mut node, log, &compaction);
-        assert_clean(&check(&node, log).await, Offset(0), sealed_to);
-        node.take_snapshot().await;
-        assert_eq!(files(dir.path(), log), swapped_files(&compaction, sealed_to));
-        // Appends go on where they went.
-        fill(&mut node, log, 1, 10);
-        node.take_snapshot().await;
-        check(&node, log).await;
     });
 }

@@ -1,4 +1,4 @@
-//! Compacted logs with everything that can come between: crashes, full and damaged disks, cuts, drops.
+//! Compacted logs with everything that can come between: crashes, full and damaged disks, cuts, drops, appends.
 
 use crate::compaction::*;
 use crate::faults::copy_dir;
@@ -7,8 +7,9 @@ use crate::support::*;
 use seedlog::store::disk::Disk;
 use seedlog::store::{StoreEvent, StoreOptions};
 use seedlog_core::ids::{Offset, OpId, TopicPartition};
-use seedlog_core::log::CompactionResult;
+use seedlog_core::log::{CompactionOrder, CompactionResult};
 use seedlog_core::output::StoreCommand;
+use seedlog_core::records::Compression;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -221,7 +222,7 @@ fn append_more<D: Disk>(node: &mut Node<D>, batches: usize) {
         let value = format!("more {batch} after {}", node.model.cuts).repeat(20);
         let key = format!("key-{}", batch % 9);
         let records = [(key.as_str(), Some(value.as_bytes()))];
-        append_keyed(node, log(), &records, seedlog_core::records::Compression::None, batch % 10 == 0);
+        append_keyed(node, log(), &records, Compression::None, batch % 10 == 0);
     }
 }
 
@@ -433,5 +434,40 @@ fn whatever_is_done_and_wherever_it_ends_readers_see_the_last_values() {
             check(&node, log()).await;
         }
         assert!(swaps > 50, "{swaps} passes were swapped in");
+    });
+}
+
+#[test]
+fn a_segment_that_is_still_being_added_to_is_not_cleaned() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut node =
+            Node::open(cold(dir.path()), real_disk(true), Model::default()).await.expect("it opens");
+        node.create_topic(1, 1);
+        let log = log();
+        let grows_from = fill(&mut node, log, 3, 8);
+        node.take_snapshot().await;
+        // More of the last segment is in the journal only, and then the next one begins.
+        append_keyed(&mut node, log, &[("key-1", Some(b"late"))], Compression::None, false);
+        let sealed_to = fill(&mut node, log, 0, 9);
+        node.sync().await;
+        let whole = order(&node, log, sealed_to);
+        assert!(node.store.unsegmented_bytes() > 0);
+        let compaction = cleaned(&mut node, &whole).await;
+        assert_eq!(compaction.to, grows_from, "all but the one that grows");
+        swap_in(&mut node, log, &compaction);
+        check(&node, log).await;
+        in_segments(&mut node, log).await;
+        let rest = CompactionOrder { dirty_from: grows_from, ..order(&node, log, sealed_to) };
+        let compaction = cleaned(&mut node, &rest).await;
+        assert_eq!(compaction.to, sealed_to, "now it is whole");
+        swap_in(&mut node, log, &compaction);
+        assert_clean(&check(&node, log).await, Offset(0), sealed_to);
+        node.take_snapshot().await;
+        assert_eq!(files(dir.path(), log), swapped_files(&compaction, sealed_to));
+        // Appends go on where they went.
+        fill(&mut node, log, 1, 10);
+        node.take_snapshot().await;
+        check(&node, log).await;
     });
 }
