@@ -158,6 +158,8 @@ pub struct Cleaning<'a> {
 #[derive(Debug, Default)]
 pub struct Cleaner {
     gap: Option<Gap>,
+    /// A batch stayed as it was, whatever it holds: older values of any key may stand there, and so tombstones behind it stay.
+    is_blind: bool,
 }
 
 /// Offsets of which nothing is left, of one epoch.
@@ -199,10 +201,13 @@ impl Cleaner {
         payload: Payload<'_, C>,
         write: &mut impl FnMut(BatchHeader, Bytes),
     ) -> Result<(), RecordError> {
-        let left = rules.left_of(header, payload.records);
+        let left = rules.left_of(header, payload.records, self.is_blind);
         let (left, result) = match left {
             Ok(left) => (left, Ok(())),
-            Err(error) => (Left::Whole, Err(error)),
+            Err(error) => {
+                self.is_blind = true;
+                (Left::Whole, Err(error))
+            }
         };
         match left {
             Left::Whole => {
@@ -225,16 +230,20 @@ impl Cleaner {
                 self.end_gap(write);
                 match (payload.compress)(&records) {
                     Some(records) => give(seal(new, &records), write),
-                    None => write(*header, whole.clone()),
+                    None => {
+                        self.is_blind = true;
+                        write(*header, whole.clone());
+                    }
                 }
             }
         }
         result
     }
 
-    /// Takes the next batch as it is: nobody can look into it, or nobody needs to.
+    /// Takes the next batch as it is: nobody can look into it.
     pub fn keep(&mut self, header: &BatchHeader, whole: Bytes, write: &mut impl FnMut(BatchHeader, Bytes)) {
         self.end_gap(write);
+        self.is_blind = true;
         write(*header, whole);
     }
 
@@ -264,7 +273,7 @@ impl Cleaner {
 }
 
 impl Cleaning<'_> {
-    fn left_of(&self, header: &BatchHeader, records: &[u8]) -> Result<Left, RecordError> {
+    fn left_of(&self, header: &BatchHeader, records: &[u8], is_blind: bool) -> Result<Left, RecordError> {
         if header.base_offset >= self.mapped_to || header.is_control() {
             return Ok(Left::Whole);
         }
@@ -274,7 +283,7 @@ impl Cleaning<'_> {
         let mut keeps_tombstone = false;
         for record in RecordIter::new(header, records) {
             let record = record?;
-            if self.keeps(header, &record) {
+            if self.keeps(header, &record, is_blind) {
                 keeps_tombstone |= record.value.is_none();
                 kept.push(record);
             }
@@ -294,17 +303,18 @@ impl Cleaning<'_> {
         Ok(self.rewrite(header, &kept, begins_horizon))
     }
 
-    fn keeps(&self, header: &BatchHeader, record: &Record<'_>) -> bool {
+    fn keeps(&self, header: &BatchHeader, record: &Record<'_>, is_blind: bool) -> bool {
         // Nobody who wants the last value of each key wants it.
         let Some(key) = record.key else { return false };
         if self.keys.last(key).is_some_and(|last| last > record.offset) {
             return false;
         }
-        // A batch's first pass left nothing older of the keys that it deletes, and told how long readers may take to see it.
+        // A batch's first pass left nothing older of the keys that it deletes, as far as it could see, and told how long readers
+        // may take to see it.
         let has_horizon = header.attributes.has_delete_horizon();
         let is_over = has_horizon && self.now.0 > header.base_timestamp;
         // F5: a tombstone goes with the values that it deletes, before slow readers have seen it.
-        record.value.is_some() || !exhibit!(F5, is_over, true)
+        record.value.is_some() || is_blind || !exhibit!(F5, is_over, true)
     }
 
     fn rewrite(&self, header: &BatchHeader, kept: &[Record<'_>], begins_horizon: bool) -> Left {

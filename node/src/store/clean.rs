@@ -223,6 +223,8 @@ struct Rules {
 /// New segments.
 struct Written<F> {
     made: Lsn,
+    /// All of which files may be there.
+    names: Vec<SegmentName>,
     done: Vec<Segment>,
     current: Option<Current<F>>,
     stage: Stage,
@@ -242,18 +244,14 @@ impl<D: Disk> Pass<D> {
         }
         let mut written = Written {
             made: self.order.made,
+            names: Vec::new(),
             done: Vec::new(),
             current: None,
             stage: Stage::default(),
             bytes: 0,
         };
         let result = self.make(&mut written).await;
-        let names: Vec<SegmentName> = written
-            .done
-            .iter()
-            .chain(written.current.iter().map(|current| &current.segment))
-            .map(Segment::name)
-            .collect();
+        let names = std::mem::take(&mut written.names);
         let stop = match result {
             Ok((compaction, bytes_read)) => {
                 return Outcome::Done { compaction, names, bytes_read, bytes_written: written.bytes };
@@ -528,10 +526,11 @@ async fn write<D: Disk>(
 
 async fn begin<D: Disk>(
     pass: &Pass<D>,
-    written: &Written<D::File>,
+    written: &mut Written<D::File>,
     base: Offset,
 ) -> Result<Current<D::File>, Stop> {
     let segment = Segment { made: written.made, tail: Tail::Short, ..Segment::new(base) };
+    written.names.push(segment.name());
     let path = |path: PathBuf, how| pass.disk.open(Lane::Background, &path, how);
     let data = path(segment_path(&pass.log_dir, pass.order.partition, segment.name()), Open::Direct).await?;
     let side = path(side_path(&pass.log_dir, pass.order.partition, segment.name()), Open::Write).await?;

@@ -26,7 +26,7 @@ use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 use seedlog_core::journal::Entry;
 use seedlog_core::log::Compaction;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Where a reset cuts.
@@ -53,6 +53,8 @@ pub(super) struct Pending {
     trim: Option<Offset>,
     /// Those whose files are longer than they are, and which nobody reads yet.
     shorten: Vec<Offset>,
+    /// Segments that are gone may be there by names that nobody knows any more: they were written behind after the last snapshot.
+    sweep: bool,
 }
 
 impl Pending {
@@ -114,6 +116,7 @@ impl Cuts {
     ) {
         index.take_front(partition, compaction.to);
         self.swap(partition, compaction, table);
+        self.of(partition).sweep = true;
     }
 
     /// A cut that the journal holds is done again: it may have been done in part.
@@ -297,6 +300,7 @@ impl<D: Disk> Store<D> {
                     ..SegmentRead::take(&self.files, partition, segment)
                 }),
                 shorten: pending.shorten.into_iter().filter_map(find).collect(),
+                known: pending.sweep.then(|| segments.iter().map(Segment::name).collect()),
             });
         }
         jobs
@@ -327,6 +331,8 @@ struct CutJob<D: Disk> {
     gone: BTreeSet<SegmentName>,
     trim: Option<SegmentRead<D>>,
     shorten: Vec<Segment>,
+    /// What was written behind and is none of these goes: no round is under way, and the next one writes its segments anew.
+    known: Option<BTreeSet<SegmentName>>,
 }
 
 struct CutWork<D: Disk> {
@@ -339,7 +345,10 @@ impl<D: Disk> CutWork<D> {
     /// Does it; each part may be done again. Gives segments as they are from here on.
     async fn run(self) -> io::Result<Vec<(TopicPartition, Segment)>> {
         let mut changed = Vec::new();
-        for job in self.jobs {
+        for mut job in self.jobs {
+            if let Some(known) = &job.known {
+                job.gone.extend(strays(&self.disk, &self.log_dir, job.partition, known).await?);
+            }
             remove_segments(&self.disk, &self.log_dir, job.partition, &job.gone).await?;
             if let Some(read) = job.trim {
                 let segment = read.segment;
@@ -356,6 +365,22 @@ impl<D: Disk> CutWork<D> {
         }
         Ok(changed)
     }
+}
+
+/// Segments that were written behind and that nobody knows.
+async fn strays<D: Disk>(
+    disk: &D,
+    log_dir: &Path,
+    partition: TopicPartition,
+    known: &BTreeSet<SegmentName>,
+) -> io::Result<Vec<SegmentName>> {
+    let entries = match disk.list(Lane::Background, &partition_dir(log_dir, partition)).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let found = entries.iter().filter_map(|entry| SegmentName::parse(&entry.name));
+    Ok(found.filter(|name| name.made == Lsn::ZERO && !known.contains(name)).collect())
 }
 
 /// Removes segments that were cut away as a whole.

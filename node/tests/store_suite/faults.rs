@@ -155,7 +155,7 @@ fn files(dir: &Path, start: &str) -> Vec<PathBuf> {
     found
 }
 
-fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").filter_map(Result::ok) {
         let target = to.join(entry.file_name());

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::Notify;
 
 #[derive(Debug, Clone)]
 pub(crate) struct FaultyDisk {
@@ -32,6 +33,58 @@ pub(crate) struct Faults {
     /// So many files are open, and were at the most.
     pub(crate) open_files: AtomicU64,
     pub(crate) open_files_max: AtomicU64,
+    /// How many more files and writes of the background there is room for, plus 1; 0: no end.
+    pub(crate) room_ends_after: AtomicU64,
+    /// Holds operations back.
+    pub(crate) gate: Gate,
+}
+
+/// Lets a number of operations through that begin, continue or end a change, and holds all later ones back until it is opened
+/// again.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// So many more, plus 1; 0: it stands open.
+    left: AtomicU64,
+    /// One was held back.
+    pub(crate) reached: Notify,
+    opened: Notify,
+}
+
+impl Gate {
+    pub(crate) fn close_after(&self, operations: u64) {
+        self.left.store(operations + 1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn open(&self) {
+        self.left.store(0, Ordering::SeqCst);
+        self.opened.notify_waiters();
+    }
+
+    /// One more operation: `false` if it has to wait.
+    fn enter(&self) -> bool {
+        let count = |left: u64| match left {
+            0 => None,
+            1 => Some(1),
+            more => Some(more - 1),
+        };
+        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
+            Ok(1) => {
+                self.reached.notify_one();
+                false
+            }
+            Ok(_) | Err(_) => true,
+        }
+    }
+
+    async fn wait(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if self.left.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            opened.await;
+        }
+    }
 }
 
 /// An open file that is counted.
@@ -67,6 +120,34 @@ impl FaultyDisk {
         let full = self.faults.full.load(Ordering::SeqCst);
         self.faults.refused.fetch_add(u64::from(full), Ordering::SeqCst);
         full
+    }
+
+    /// Room for one file or write less.
+    fn has_room(&self, lane: Lane) -> bool {
+        let count = |left: u64| (left > 1).then(|| left - 1);
+        let ends = &self.faults.room_ends_after;
+        let left = ends.load(Ordering::SeqCst);
+        if lane != Lane::Background || left == 0 {
+            return true;
+        }
+        ends.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count).is_ok()
+    }
+
+    /// Carries an operation out, once the gate lets it through.
+    fn gated<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&RealDisk) -> Completion<T> + Send + 'static,
+    ) -> Completion<T> {
+        if self.faults.gate.enter() {
+            return operation(&self.inner);
+        }
+        let (completer, completion) = completion();
+        let (inner, faults) = (self.inner.clone(), Arc::clone(&self.faults));
+        tokio::spawn(async move {
+            faults.gate.wait().await;
+            completer.complete(operation(&inner).await);
+        });
+        completion
     }
 
     fn sync_fails(&self, lane: Lane) -> bool {
@@ -109,11 +190,16 @@ impl Disk for FaultyDisk {
         if self.is_full() { no_room() } else { self.inner.create_dir(lane, dir) }
     }
     fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<CountedFile> {
-        if how != Open::Read && self.is_full() {
+        if how != Open::Read && (self.is_full() || !self.has_room(lane)) {
             return no_room();
         }
         let (completer, completion) = completion();
-        let (open, faults) = (self.inner.open(lane, path, how), Arc::clone(&self.faults));
+        let path = path.to_owned();
+        let open = match how {
+            Open::Read => self.inner.open(lane, &path, how),
+            Open::Write | Open::Direct => self.gated(move |disk| disk.open(lane, &path, how)),
+        };
+        let faults = Arc::clone(&self.faults);
         tokio::spawn(async move {
             let counted =
                 open.await.map(|inner| CountedFile { inner, _open: Arc::new(OpenFile::new(faults)) });
@@ -139,9 +225,10 @@ impl Disk for FaultyDisk {
         }
         // The journal writes where there is room already: were it to allocate, this disk would tell.
         match lane {
-            Lane::Background if self.is_full() => no_room(),
+            Lane::Background if self.is_full() || !self.has_room(lane) => no_room(),
             Lane::Journal | Lane::Prepare | Lane::Background | Lane::Cold => {
-                self.inner.write_at(lane, &file.inner, position, buffers, then)
+                let file = file.inner.clone();
+                self.gated(move |disk| disk.write_at(lane, &file, position, buffers, then))
             }
         }
     }
@@ -167,10 +254,15 @@ impl Disk for FaultyDisk {
         self.inner.read_and(lane, &file.inner, position, bytes, work)
     }
     fn sync(&self, lane: Lane, file: &CountedFile) -> Completion<()> {
-        if self.sync_fails(lane) { broken() } else { self.inner.sync(lane, &file.inner) }
+        if self.sync_fails(lane) {
+            return broken();
+        }
+        let file = file.inner.clone();
+        self.gated(move |disk| disk.sync(lane, &file))
     }
     fn sync_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
-        self.inner.sync_dir(lane, dir)
+        let dir = dir.to_owned();
+        self.gated(move |disk| disk.sync_dir(lane, &dir))
     }
     fn sync_file_system(&self, lane: Lane, dir: &Path) -> Completion<()> {
         if self.sync_fails(lane) { broken() } else { self.inner.sync_file_system(lane, dir) }
@@ -179,16 +271,20 @@ impl Disk for FaultyDisk {
         self.inner.length(lane, &file.inner)
     }
     fn set_length(&self, lane: Lane, file: &CountedFile, bytes: u64) -> Completion<()> {
-        self.inner.set_length(lane, &file.inner, bytes)
+        let file = file.inner.clone();
+        self.gated(move |disk| disk.set_length(lane, &file, bytes))
     }
     fn rename(&self, lane: Lane, from: &Path, to: &Path) -> Completion<()> {
-        self.inner.rename(lane, from, to)
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.gated(move |disk| disk.rename(lane, &from, &to))
     }
     fn remove(&self, lane: Lane, path: &Path) -> Completion<()> {
-        self.inner.remove(lane, path)
+        let path = path.to_owned();
+        self.gated(move |disk| disk.remove(lane, &path))
     }
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()> {
-        self.inner.remove_dir(lane, path)
+        let path = path.to_owned();
+        self.gated(move |disk| disk.remove_dir(lane, &path))
     }
     fn room(&self, lane: Lane, dir: &Path) -> Completion<Room> {
         self.inner.room(lane, dir)
