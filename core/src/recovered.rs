@@ -234,14 +234,10 @@ impl<'a> Replay<'a> {
                 }
             }
             Entry::LogStart { partition, start } => {
-                if let Some(held) = self.held(*partition) {
-                    held.advance_start(*start);
-                }
+                self.held(*partition).into_iter().for_each(|held| held.advance_start(*start));
             }
             Entry::Compacted { partition, compaction } => {
-                if let Some(held) = self.held(*partition) {
-                    held.compacted(compaction);
-                }
+                self.held(*partition).into_iter().for_each(|held| held.compacted(compaction));
             }
             Entry::Started { boot, is_doubtful } => {
                 self.state.boot = *boot;

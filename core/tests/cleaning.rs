@@ -43,15 +43,15 @@ fn write(plan: &Plan) -> Log {
         if let Some(producer) = producer {
             let next = sequences.entry(*producer).or_insert(0);
             builder = builder.producer(ProducerId(i64::from(*producer)), ProducerEpoch(0), *next);
-            *next += i32::try_from(records.len()).unwrap();
+            *next += i32::try_from(records.len()).expect("few");
         }
         for (index, (key, value)) in records.iter().enumerate() {
-            let timestamp = 50 + end.0 * 3 + i64::try_from(index).unwrap();
+            let timestamp = 50 + end.0 * 3 + i64::try_from(index).expect("few");
             let header: &[(&[u8], Option<&[u8]>)] = &[(b"name", Some(&[*key]))];
             builder.add(timestamp, Some(&[*key]), value.as_ref().map(std::slice::from_ref), header);
         }
         let bytes = builder.finish();
-        let header = BatchHeader::parse(&bytes).unwrap();
+        let header = BatchHeader::parse(&bytes).expect("a batch");
         end = header.next_offset();
         (header, bytes)
     };
@@ -73,7 +73,7 @@ fn records(log: &Log) -> BTreeMap<Offset, Seen> {
         for record in RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..]) {
             let record = record.expect("what is left can be read");
             let seen = Seen {
-                key: record.key.unwrap().to_vec(),
+                key: record.key.expect("records here have keys").to_vec(),
                 value: record.value.map(<[u8]>::to_vec),
                 timestamp: record.timestamp,
                 headers: record
@@ -107,16 +107,17 @@ fn noted(log: &Log, dirty_from: Offset, up_to: Offset, keys_max: usize) -> (KeyO
         if header.next_offset() > up_to {
             break;
         }
-        let found: Vec<_> =
-            RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..]).map(|record| record.unwrap()).collect();
+        let found: Vec<_> = RecordIter::new(header, &bytes[BATCH_HEADER_BYTES..])
+            .map(|record| record.expect("it can be read"))
+            .collect();
         let mut after = known.clone();
-        after.extend(found.iter().map(|record| record.key.unwrap()[0]));
+        after.extend(found.iter().map(|record| record.key.expect("records here have keys")[0]));
         if after.len() > keys_max && mapped_to > dirty_from {
             break;
         }
         known = after;
         for record in found {
-            assert!(keys.note(record.key.unwrap(), record.offset));
+            assert!(keys.note(record.key.expect("records here have keys"), record.offset));
         }
         mapped_to = header.next_offset();
     }
@@ -257,7 +258,7 @@ fn a_record_without_a_key_goes_and_a_broken_batch_stays() {
     builder.add(5, None, Some(b"nobody asks for it"), &[]);
     builder.add(6, Some(b"k"), Some(b"v"), &[]);
     let bytes = builder.finish();
-    let header = BatchHeader::parse(&bytes).unwrap();
+    let header = BatchHeader::parse(&bytes).expect("a batch");
     let (keys, producers_last) = (KeyOffsets::new([0; 2], 0), BTreeSet::new());
     let rules = Cleaning {
         keys: &keys,

@@ -51,8 +51,12 @@ fn each_exhibit_is_found_by_its_judge() {
     let of_groups = KEPT_OF_GROUPS
         .map(|(exhibit, seed)| (exhibit, Plan::draw(Scenario::Standard, seed).without_tables()));
     let of_tables = KEPT_OF_TABLES.map(|(exhibit, seed)| (exhibit, Plan::draw(Scenario::Standard, seed)));
-    let wrong: Vec<String> =
-        older.into_iter().chain(of_groups).chain(of_tables).filter_map(|(exhibit, plan)| wrong(exhibit, plan).err()).collect();
+    let wrong: Vec<String> = older
+        .into_iter()
+        .chain(of_groups)
+        .chain(of_tables)
+        .filter_map(|(exhibit, plan)| wrong(exhibit, plan).err())
+        .collect();
     // A run that goes wrong is to be silent, this test is not.
     let _ = take_hook();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -31,11 +31,9 @@ impl Broker {
     #[must_use]
     pub fn new(config: Config, seed: u64, recovered: Recovered, now: Now) -> Self {
         let end = recovered.end;
-        let replicas: BTreeMap<TopicPartition, Replica> = recovered
-            .partitions
-            .into_iter()
-            .map(|(partition, held)| (partition, Replica::new(held)))
-            .collect();
+        let logs = recovered.partitions.into_iter();
+        let replicas: BTreeMap<TopicPartition, Replica> =
+            logs.map(|(partition, held)| (partition, Replica::new(held))).collect();
         let with_producers = replicas.iter().filter(|(_, replica)| !replica.log().producers().is_empty());
         let me = Voter { node_id: config.node_id, incarnation: config.incarnation };
         let is_doubtful = recovered.doubtful.contains(&TopicPartition::METADATA);

@@ -340,7 +340,7 @@ impl Typed {
 pub fn parts_per_million(ratio: &str) -> Option<u32> {
     let ratio: f64 = ratio.parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to a million")]
-    (0.0..=1.0).contains(&ratio).then(|| (ratio * 1e6 + 0.5) as u32)
+    (0.0..=1.0).contains(&ratio).then_some((ratio * 1e6 + 0.5) as u32)
 }
 
 fn number<T: FromStr>(own: &BTreeMap<String, String>, key: &str) -> Option<T> {
