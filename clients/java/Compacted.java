@@ -49,7 +49,7 @@ final class Compacted {
             return;
         }
         check("read from the start, and from where nothing is left", () -> readAll(1 << 20));
-        check("fetches that have nothing but an empty batch", () -> readAll(1));
+        check("fetches of a batch each", () -> readAll(1));
         check("a group goes on where nothing is left, commits the end", Compacted::inGroup);
         check("a record without a key is refused", Compacted::keyless);
     }
@@ -85,7 +85,7 @@ final class Compacted {
         return null;
     }
 
-    /** A fetch of one byte has one batch, and be it an empty one. */
+    /** A fetch of one byte has one batch. */
     private static String readAll(int bytesMax) throws IOException {
         for (String topic : TOPICS) {
             Compacted cleaned = new Compacted(topic);

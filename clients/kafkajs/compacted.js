@@ -12,7 +12,7 @@ const { sleep } = require('./client')
 const TOPICS = ['compacted-brief', 'compacted-long']
 const MS_MAX = 20_000
 const QUIET_MS = 150
-// A fetch of so many bytes has one batch, and be it an empty one.
+// A fetch of so many bytes has one batch.
 const TINY_FETCH_BYTES = 1
 
 function load(topic) {
@@ -95,7 +95,7 @@ function compactedCases() {
   if (!process.env.COMPACTED) return {}
   return {
     'read from the start, and from where nothing is left': (client) => readAll(client, 'usual', {}),
-    'fetches that have nothing but an empty batch': (client) => readAll(client, 'tiny', { maxBytesPerPartition: TINY_FETCH_BYTES }),
+    'fetches of a batch each': (client) => readAll(client, 'tiny', { maxBytesPerPartition: TINY_FETCH_BYTES }),
     'a group goes on where nothing is left, commits the end': inGroup,
     'a record without a key is refused': keyless,
   }

@@ -5,7 +5,8 @@ LASTGAP": where the topic ends, and offsets of which nothing is left, far from t
 record, "OFFSET TIMESTAMP KEY VALUE", with "-" for null. The group NAME-TOPIC is to go on at GAP.
 
 A client has, beside what groups.py asks of one, `consumer(topic, partitions, offset, bytes_max)` with `poll(timeout_s)`,
-`position()` in the first partition and `close()`, and `send_one(topic, value)`, a record without a key.
+`position()` in the first partition and `close()`; `send_one(topic, value)`, a record without a key; and `invalid_record`, what it
+calls INVALID_RECORD.
 """
 
 import os
@@ -18,7 +19,7 @@ from groups import QUIET_S, refused
 TOPICS = ["compacted-brief", "compacted-long"]
 KEYS = "compacted-keys"
 READ_S_MAX = 20
-# A fetch of so many bytes has one batch, and be it an empty one.
+# A fetch of so many bytes has one batch.
 TINY_FETCH_BYTES = 1
 
 
@@ -108,7 +109,8 @@ def read_in_group(client, group, topic, count):
 
 
 def keyless(client):
-    refused("a record without a key", "INVALID_RECORD", lambda: client.send_one(KEYS, b"no key"))
+    # Not every library has a name for it.
+    refused("a record without a key", client.invalid_record, lambda: client.send_one(KEYS, b"no key"))
 
 
 def compacted_cases():
@@ -117,7 +119,7 @@ def compacted_cases():
         return {}
     return {
         "a compacted topic: read from the start, and from where nothing is left": lambda client: read_all(client, None),
-        "a compacted topic: fetches that have nothing but an empty batch": lambda client: read_all(client, TINY_FETCH_BYTES),
+        "a compacted topic: fetches of a batch each": lambda client: read_all(client, TINY_FETCH_BYTES),
         "a compacted topic: a group goes on where nothing is left, commits the end": in_group,
         "a compacted topic: a record without a key is refused": keyless,
     }

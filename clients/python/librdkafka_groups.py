@@ -157,6 +157,7 @@ class Librdkafka:
     is_cooperative = True
     knows_fencing = True
     groups_class = Groups
+    invalid_record = "INVALID_RECORD"
 
     def __init__(self, common):
         self.common = common

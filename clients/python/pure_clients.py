@@ -73,6 +73,7 @@ class KafkaPython(Numbers):
     is_cooperative = True
     knows_fencing = True
     groups_class = KafkaPythonGroups
+    invalid_record = "INVALID_RECORD"
 
     def __init__(self, bootstrap):
         self.common = {"bootstrap_servers": bootstrap.split(","), "reconnect_backoff_max_ms": 500}
@@ -175,6 +176,7 @@ class AioKafka(Numbers):
     is_cooperative = False
     knows_fencing = False
     groups_class = AioKafkaGroups
+    invalid_record = "UNKNOWN_ERROR"
 
     def __init__(self, bootstrap):
         self.common = {"bootstrap_servers": bootstrap}

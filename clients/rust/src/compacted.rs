@@ -41,8 +41,7 @@ async fn read_all(client: &Client, folder: &str) -> Outcome {
     Ok(())
 }
 
-/// The library says of a fetch which records it had, and no more: who got none cannot know where to go on, so that the least fetch
-/// is to be larger than a batch.
+/// Where a fetch gives no record the library does not tell how to go on.
 async fn read_from(log: &PartitionClient, left: &str, (from, end): (i64, i64)) -> Outcome {
     let mut next = from;
     let mut got = Vec::new();
