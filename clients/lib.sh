@@ -47,6 +47,15 @@ same_file() {
   return 1
 }
 
+# prepare_compacted GROUP...: topics that the node has cleaned; what is left of each is in a file of its name in $COMPACTED, and the
+# groups, GROUP-TOPIC, go on where nothing is left. See go/compacted.go. Without Go's clients there are none.
+prepare_compacted() {
+  [ -x "$CACHE/go/clients" ] || return 0
+  mkdir -p "$SCRATCH/compacted"
+  check "a compacted topic: the node cleans it" "$CACHE/go/clients" compacted "$SCRATCH/compacted" "$@"
+  [ ! -f "$SCRATCH/compacted/compacted-long" ] || export COMPACTED=$SCRATCH/compacted
+}
+
 # ends TOPIC...: the topics' end offsets, each summed over its partitions, one a line.
 ends() {
   local topic

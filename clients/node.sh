@@ -29,6 +29,7 @@ log.dirs=$dir/data
 admin.listener=off
 num.partitions=3
 group.initial.rebalance.delay.ms=0
+log.cleaner.backoff.ms=200
 CONFIG
 }
 

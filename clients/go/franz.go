@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -82,17 +84,26 @@ type franzReceiver struct {
 	client *kgo.Client
 }
 
-func (franz) newReceiver(topic string, partitions []int32, offset int64) (receiver, error) {
+func (l franz) newReceiver(topic string, partitions []int32, offset int64) (receiver, error) {
+	return l.newReceiverOf(topic, partitions, offset, 0)
+}
+
+func (franz) isInvalidRecord(err error) bool { return errors.Is(err, kerr.InvalidRecord) }
+
+func (franz) newReceiverOf(topic string, partitions []int32, offset int64, bytes int) (receiver, error) {
 	from := map[int32]kgo.Offset{}
 	for _, partition := range partitions {
 		from[partition] = kgo.NewOffset().At(offset)
 	}
-	client := newClient(
+	options := []kgo.Opt{
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxWait(50*time.Millisecond),
-	)
-	return franzReceiver{topic, client}, nil
+		kgo.FetchMaxWait(50 * time.Millisecond),
+	}
+	if bytes > 0 {
+		options = append(options, kgo.FetchMaxPartitionBytes(int32(bytes)))
+	}
+	return franzReceiver{topic, newClient(options...)}, nil
 }
 
 func (r franzReceiver) poll(timeout time.Duration) ([]*record, error) {

@@ -119,10 +119,19 @@ type kafkaGoReceiver struct {
 }
 
 func (l kafkaGo) newReceiver(topic string, partitions []int32, offset int64) (receiver, error) {
+	return l.newReceiverOf(topic, partitions, offset, 0)
+}
+
+func (kafkaGo) isInvalidRecord(err error) bool { return errors.Is(err, kafka.Error(87)) }
+
+func (l kafkaGo) newReceiverOf(topic string, partitions []int32, offset int64, bytes int) (receiver, error) {
+	if bytes == 0 {
+		bytes = 10_000_000
+	}
 	r := &kafkaGoReceiver{newInbox(), topic, nil}
 	for _, partition := range partitions {
 		reader := kafka.NewReader(kafka.ReaderConfig{
-			Brokers: seeds(), Topic: topic, Partition: int(partition), MinBytes: 1, MaxBytes: 10_000_000,
+			Brokers: seeds(), Topic: topic, Partition: int(partition), MinBytes: 1, MaxBytes: bytes,
 			MaxWait: 50 * time.Millisecond, ReadBackoffMax: 500 * time.Millisecond, MaxAttempts: 1000,
 			Dialer: &kafka.Dialer{Timeout: 3 * time.Second},
 		})

@@ -16,6 +16,10 @@ type library interface {
 	partitions(topic string) (int, error)
 	newSender(topic, codec string, idempotent bool) (sender, error)
 	newReceiver(topic string, partitions []int32, offset int64) (receiver, error)
+	// newReceiverOf asks for at most so many bytes of a partition at once; 0 for as many as usual.
+	newReceiverOf(topic string, partitions []int32, offset int64, bytes int) (receiver, error)
+	// isInvalidRecord says whether an error is INVALID_RECORD, as the library has it.
+	isInvalidRecord(err error) bool
 }
 
 // sender is a producer with acks=all to one topic.

@@ -6,6 +6,9 @@
 //	go run . wide TOPIC PARTITIONS   a topic with very many partitions, which exists
 //	go run . history LIBRARY TOPIC HISTORY STOP   writes and reads until the file STOP is there; see history.go
 //	go run . codecs TOPIC   which codecs the batches of a topic have, for the other suites
+//	go run . compacted FOLDER [GROUP]...   prepares compacted topics for the other suites; see compacted.go
+//	go run . read-compacted   those of the cases that are about compacted topics
+//	go run . commit GROUP TOPIC OFFSET   gives a group without members its offset in partition 0
 //	go run . committed GROUP TOPIC   what a group has committed in each partition of a topic, for the other suites
 //	go run . coordinator GROUP   which node coordinates a group
 //	go run . member GROUP TOPIC OUT STOP   reads in a group until the file STOP is there; see group_work.go
@@ -47,6 +50,7 @@ func main() {
 		runCases()
 		runOthers()
 		runGroups()
+		runCompacted()
 	case "crash":
 		runCrash()
 	case "wide":
@@ -63,6 +67,12 @@ func main() {
 		printCodecs(os.Args[2])
 	case "groups":
 		runGroups()
+	case "read-compacted":
+		runCompacted()
+	case "compacted":
+		endWith(printCompacted(os.Args[2], os.Args[3:]))
+	case "commit":
+		endWith(printCommit(os.Args[2], os.Args[3], os.Args[4]))
 	case "committed":
 		printCommitted(os.Args[2], os.Args[3])
 	case "group":

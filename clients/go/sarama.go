@@ -129,9 +129,18 @@ type saramaReceiver struct {
 }
 
 func (l saramaLibrary) newReceiver(topic string, partitions []int32, offset int64) (receiver, error) {
+	return l.newReceiverOf(topic, partitions, offset, 0)
+}
+
+func (saramaLibrary) isInvalidRecord(err error) bool { return errors.Is(err, sarama.ErrInvalidRecord) }
+
+func (l saramaLibrary) newReceiverOf(topic string, partitions []int32, offset int64, bytes int) (receiver, error) {
 	config := l.config()
 	config.Consumer.MaxWaitTime = 50 * time.Millisecond
 	config.Consumer.Retry.Backoff = 100 * time.Millisecond
+	if bytes > 0 {
+		config.Consumer.Fetch.Default = int32(bytes)
+	}
 	client, err := sarama.NewClient(seeds(), config)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * <pre>
  * Clients cases                             every case that needs one node
  * Clients groups                            those of them that are about groups
+ * Clients compacted                         those of them that are about compacted topics
  * Clients wide TOPIC PARTITIONS             a topic with very many partitions, which exists
  * Clients history java TOPIC HISTORY STOP   writes and reads until the file STOP is there
  * Clients member GROUP TOPIC OUT STOP       reads in a group until the file STOP is there
@@ -59,6 +60,7 @@ public final class Clients {
         switch (words[0]) {
             case "cases" -> cases();
             case "groups" -> Groups.cases();
+            case "compacted" -> Compacted.cases();
             case "wide" -> check("fleet", "java: metadata: a topic of " + words[2] + " partitions",
                 () -> wide(words[1], Integer.parseInt(words[2])));
             case "member" -> Groups.member(words[1], words[2], Path.of(words[3]), Path.of(words[4]));
@@ -77,6 +79,7 @@ public final class Clients {
         check("java", "client: records: 1 MiB, and one that is too large", Clients::large);
         check("java", "client: consumer: from an offset; ends; offsets by time", Clients::startingPoints);
         Groups.cases();
+        Compacted.cases();
     }
 
     /** Runs a case, which returns what is wrong or null, and prints its line. */

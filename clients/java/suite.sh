@@ -263,6 +263,7 @@ client() {
     [ $? = 1 ] || fail "client: it ends in order" "$(tail -n 3 "$SCRATCH/client.log" | tr '\n' ' ')"
 }
 
+prepare_compacted java
 if [ -f "$CACHE/java/Clients.class" ]; then client; else missing "client" "it is not compiled: see setup.sh"; fi
 check "topics: create, refuse a second, list" create_and_list
 check "offsets: of each partition" offsets

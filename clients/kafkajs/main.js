@@ -13,6 +13,7 @@
 const { randomBytes } = require('crypto')
 const { execFileSync } = require('child_process')
 const { Client, Reader, CODECS } = require('./client')
+const { compactedCases } = require('./compacted')
 const { groupCases } = require('./groups')
 const { writeHistory } = require('./history')
 
@@ -179,6 +180,9 @@ async function main() {
   } else {
     if (verb === 'cases') await cases(client)
     for (const [name, run] of Object.entries(groupCases)) await check('kafkajs', `groups: ${name}`, () => run(client))
+    if (verb === 'cases') {
+      for (const [name, run] of Object.entries(compactedCases())) await check('kafkajs', `a compacted topic: ${name}`, () => run(client))
+    }
   }
   await client.close()
   process.exit(anyFailed ? 1 : 0)

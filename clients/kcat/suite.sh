@@ -221,6 +221,35 @@ await_lines() {
   done
 }
 
+# left FROM TOPIC: what is left of a cleaned topic from an offset on, as kcat writes it with these fields.
+left_format='%o %T %k %S %s\n'
+left() {
+  awk -v from="$1" 'NR > 1 && $1 >= from { print $1, $2, $3, $4 == "-" ? "-1 " : length($4) " " $4 }' "$COMPACTED/$2"
+}
+
+compacted() {
+  local topic end gap last_gap from
+  for topic in compacted-brief compacted-long; do
+    read -r end gap last_gap < "$COMPACTED/$topic"
+    for from in 0 "$gap" "$last_gap"; do
+      same "$topic from $from" "$(consume -t $topic -p 0 -o "$from" -f "$left_format" "$@")" "$(left "$from" $topic)"
+    done
+  done
+}
+
+compacted_group() {
+  local topic end gap last_gap group
+  for topic in compacted-brief compacted-long; do
+    read -r end gap last_gap < "$COMPACTED/$topic"
+    group=(k -G kcat-$topic -e -q -X fetch.wait.max.ms=20 -X session.timeout.ms=6000 -X heartbeat.interval.ms=100 -f "$left_format" $topic)
+    same "at first" "$("${group[@]}" 2>> "$SCRATCH/group.log")" "$(left "$gap" $topic)"
+    same "committed" "$("$CACHE/go/clients" committed kcat-$topic $topic)" "$end"
+    same "then nothing is new" "$("${group[@]}" 2>> "$SCRATCH/group.log")" ""
+  done
+}
+
+compacted_keys() { refused "Broker failed to validate record" produce -t compacted-keys -p 0 <<< "no key"; }
+
 # Ten kcats, each with a codec, idempotent or not, and one that reads along.
 across_crashes() {
   local codec idempotent name fifos=() topics=() producers=() options tail
@@ -288,9 +317,16 @@ kcat_cases() {
   check "errors: missing topic and partition, bad name, offset out of range" errors
   check "groups: read all, commit, go on where it was" group_goes_on
   check "groups: two share, one leaves, the other takes all" group_shares range
+  if [ -n "${COMPACTED:-}" ]; then
+    check "a compacted topic: read from the start, and from where nothing is left" compacted
+    check "a compacted topic: fetches of a batch each" compacted -X fetch.message.max.bytes=1
+    check "a compacted topic: a group goes on where nothing is left, commits the end" compacted_group
+    check "a compacted topic: a record without a key is refused" compacted_keys
+  fi
   across_crashes
 }
 
+prepare_compacted kcat librdkafka
 if command -v kcat > /dev/null; then
   kcat_cases
 else

@@ -1,6 +1,7 @@
-"""librdkafka in groups, behind confluent-kafka: what the cases of groups.py ask of it."""
+"""librdkafka in groups and compacted topics, behind confluent-kafka: what the cases of groups.py and compacted.py ask of it."""
 
 import logging
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -73,6 +74,42 @@ class Member:
     abandon = close
 
 
+@dataclass
+class Record:
+    """A record that was read."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Reader:
+    """A consumer of one partition from an offset on."""
+
+    def __init__(self, common, topic, partition, offset, bytes_max):
+        options = {} if bytes_max is None else {"max.partition.fetch.bytes": bytes_max}
+        # The group is asked for by the library and does nothing: partitions are assigned.
+        options |= {"group.id": "none", "enable.auto.commit": False, "auto.offset.reset": "error", "fetch.wait.max.ms": 50}
+        self.library = Consumer(common | options)
+        self.at = TopicPartition(topic, partition, offset)
+        self.library.assign([self.at])
+
+    def poll(self, timeout_s):
+        records = []
+        for message in self.library.consume(1_000, timeout_s):
+            if message.error():
+                raise KafkaException(message.error())
+            records.append(Record(message.offset(), message.timestamp()[1], message.key(), message.value()))
+        return records
+
+    def position(self):
+        return self.library.position([self.at])[0].offset
+
+    def close(self):
+        self.library.close()
+
+
 class Groups:
     """What it asks about groups."""
 
@@ -120,6 +157,7 @@ class Librdkafka:
     is_cooperative = True
     knows_fencing = True
     groups_class = Groups
+    invalid_record = "INVALID_RECORD"
 
     def __init__(self, common):
         self.common = common
@@ -137,6 +175,16 @@ class Librdkafka:
                 producer.produce(topic, str(number), partition=partition, on_delivery=on_delivery)
         if producer.flush(ASK_S_MAX) or errors:
             raise RuntimeError(f"not all numbers are acknowledged: {errors[:1]}")
+
+    def send_one(self, topic, value):
+        producer = Producer(self.common | {"enable.idempotence": True})
+        errors = []
+        producer.produce(topic, value, partition=0, on_delivery=lambda error, _message: error and errors.append(error))
+        if producer.flush(ASK_S_MAX) or errors:
+            raise KafkaException(*errors)
+
+    def consumer(self, topic, partitions, offset, bytes_max):
+        return Reader(self.common, topic, partitions[0], offset, bytes_max)
 
     def member(self, group, topic, instance_id=None, cooperative=False):
         return Member(self.common, group, topic, instance_id, cooperative)

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 
+from compacted import compacted_cases
 from groups import group_cases
 from pure_clients import CLIENTS, DELIVERY_S_MAX, Record
 
@@ -298,6 +299,8 @@ def run_cases(client):
     case("python", client, "records: 1 MiB, and one that is too large", large)
     case("python", client, "consumer: from an offset; ends; offsets by time", starting_points)
     run_groups(client)
+    for name, run in compacted_cases().items():
+        case("python", client, name, run)
 
 
 def run_groups(client):

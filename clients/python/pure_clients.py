@@ -52,6 +52,16 @@ class Numbers:
         if errors:
             raise errors[0]
 
+    def send_one(self, topic, value):
+        """A record without a key."""
+        producer = self.producer(topic)
+        errors = []
+        producer.send(Record(0, value), lambda error, _offset: error and errors.append(error))
+        producer.flush()
+        producer.close()
+        if errors:
+            raise errors[0]
+
 
 class KafkaPython(Numbers):
     """kafka-python."""
@@ -63,6 +73,7 @@ class KafkaPython(Numbers):
     is_cooperative = True
     knows_fencing = True
     groups_class = KafkaPythonGroups
+    invalid_record = "INVALID_RECORD"
 
     def __init__(self, bootstrap):
         self.common = {"bootstrap_servers": bootstrap.split(","), "reconnect_backoff_max_ms": 500}
@@ -76,8 +87,8 @@ class KafkaPython(Numbers):
     def producer(self, topic, codec="none", idempotent=True, large=False):
         return KafkaPythonProducer(self.common, topic, codec, idempotent, large)
 
-    def consumer(self, topic, partitions, offset=0):
-        return KafkaPythonConsumer(self.common, topic, partitions, offset)
+    def consumer(self, topic, partitions, offset=0, bytes_max=None):
+        return KafkaPythonConsumer(self.common, topic, partitions, offset, bytes_max)
 
     def member(self, group, topic, instance_id=None, cooperative=False):
         return KafkaPythonMember(self, group, topic, instance_id, cooperative)
@@ -127,10 +138,11 @@ class KafkaPythonProducer:
 
 
 class KafkaPythonConsumer:
-    def __init__(self, common, topic, partitions, offset):
+    def __init__(self, common, topic, partitions, offset, bytes_max):
+        options = {} if bytes_max is None else {"max_partition_fetch_bytes": bytes_max}
         self.partitions = [kafka.TopicPartition(topic, partition) for partition in partitions]
         self.library = kafka.KafkaConsumer(
-            **common, enable_auto_commit=False, auto_offset_reset="none", fetch_max_wait_ms=50
+            **common, **options, enable_auto_commit=False, auto_offset_reset="none", fetch_max_wait_ms=50
         )
         self.library.assign(self.partitions)
         for partition in self.partitions:
@@ -142,6 +154,9 @@ class KafkaPythonConsumer:
 
     def ends(self):
         return {at.partition: end for at, end in self.library.end_offsets(self.partitions).items()}
+
+    def position(self):
+        return self.library.position(self.partitions[0])
 
     def offset_at(self, partition, timestamp_ms):
         at = kafka.TopicPartition(self.partitions[0].topic, partition)
@@ -161,6 +176,7 @@ class AioKafka(Numbers):
     is_cooperative = False
     knows_fencing = False
     groups_class = AioKafkaGroups
+    invalid_record = "UNKNOWN_ERROR"
 
     def __init__(self, bootstrap):
         self.common = {"bootstrap_servers": bootstrap}
@@ -188,8 +204,8 @@ class AioKafka(Numbers):
     def producer(self, topic, codec="none", idempotent=True, large=False):
         return AioKafkaProducer(self, topic, codec, idempotent, large)
 
-    def consumer(self, topic, partitions, offset=0):
-        return AioKafkaConsumer(self, topic, partitions, offset)
+    def consumer(self, topic, partitions, offset=0, bytes_max=None):
+        return AioKafkaConsumer(self, topic, partitions, offset, bytes_max)
 
     def member(self, group, topic, instance_id=None, cooperative=False):
         return AioKafkaMember(self, group, topic, instance_id, cooperative)
@@ -245,13 +261,14 @@ class AioKafkaProducer:
 
 
 class AioKafkaConsumer:
-    def __init__(self, client, topic, partitions, offset):
+    def __init__(self, client, topic, partitions, offset, bytes_max):
+        options = {} if bytes_max is None else {"max_partition_fetch_bytes": bytes_max}
         self.client = client
         self.partitions = [aiokafka.TopicPartition(topic, partition) for partition in partitions]
 
         async def start():
             self.library = aiokafka.AIOKafkaConsumer(
-                **client.common, enable_auto_commit=False, auto_offset_reset="none", fetch_max_wait_ms=50
+                **client.common, **options, enable_auto_commit=False, auto_offset_reset="none", fetch_max_wait_ms=50
             )
             await self.library.start()
             self.library.assign(self.partitions)
@@ -267,6 +284,9 @@ class AioKafkaConsumer:
     def ends(self):
         ends = self.client.wait(self.library.end_offsets(self.partitions))
         return {at.partition: end for at, end in ends.items()}
+
+    def position(self):
+        return self.client.wait(self.library.position(self.partitions[0]))
 
     def offset_at(self, partition, timestamp_ms):
         at = aiokafka.TopicPartition(self.partitions[0].topic, partition)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from compacted import compacted_cases
 from groups import group_cases
 from librdkafka_groups import Librdkafka
 
@@ -284,5 +285,7 @@ case("cluster: one node, at the address that was asked", cluster)
 client = Librdkafka(COMMON)
 for group_name, group_case in group_cases(client).items():
     case(group_name, lambda group_case=group_case: group_case(client))
+for compacted_name, compacted_case in compacted_cases().items():
+    case(compacted_name, lambda compacted_case=compacted_case: compacted_case(client))
 case(f"crash: {CRASHES} kills met requests on their way", crash)
 sys.exit(any_failed)

@@ -7,4 +7,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 [ -x "$CACHE/venv-pure/bin/python" ] || { missing "every case" "its packages are not there: see setup.sh"; exit 0; }
 [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs" COMMITTED_OF="$CACHE/go/clients committed"
+prepare_compacted kafka-python aiokafka
 exec "$CACHE/venv-pure/bin/python" "$here/pure.py" cases

@@ -9,4 +9,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ ! -x "$CACHE/go/clients" ] || export CODECS_OF="$CACHE/go/clients codecs"
 env -u SEEDLOG_BIN "$SEEDLOG_BIN" topic create --bootstrap-server "$BOOTSTRAP" --topic rskafka-large --partitions 1 \
   --config max.message.bytes=3145728 > /dev/null
+prepare_compacted
 exec "$CACHE/rust/debug/seedlog-clients" cases

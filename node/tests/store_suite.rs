@@ -3,6 +3,8 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever a test does not expect is its failure")]
 
+#[path = "store_suite/cleaned_reads.rs"]
+mod cleaned_reads;
 #[path = "store_suite/cold_reads.rs"]
 mod cold_reads;
 #[path = "store_suite/compaction.rs"]

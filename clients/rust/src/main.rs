@@ -9,6 +9,7 @@
 //! $BOOTSTRAP names the nodes. Each case is one line, "pass SUITE: NAME" or "FAIL ...: WHY". $CODECS_OF, when set, is a command that
 //! prints the codecs of a topic's batches.
 
+mod compacted;
 mod history;
 
 use std::collections::BTreeMap;
@@ -72,7 +73,7 @@ async fn run(words: &[&str]) -> Outcome<bool> {
     }
 }
 
-fn report(suite: &str, name: &str, outcome: Outcome) -> bool {
+pub(crate) fn report(suite: &str, name: &str, outcome: Outcome) -> bool {
     match outcome {
         Ok(()) => println!("pass {suite}: {name}"),
         Err(ref error) => println!("FAIL {suite}: {name}: {}", error.to_string().replace('\n', " | ")),
@@ -87,14 +88,15 @@ async fn cases(client: &Client) -> bool {
             report("rust", &format!("round trip: codec={name}"), round_trip(client, name, codec).await);
     }
     all_well &= report("rust", "records: 1 MiB, and one that is too large", large(client).await);
-    all_well & report("rust", "consumer: from an offset; ends", starting_points(client).await)
+    all_well &= report("rust", "consumer: from an offset; ends", starting_points(client).await);
+    all_well & compacted::cases(client).await
 }
 
 pub(crate) async fn partition(client: &Client, topic: &str, index: i32) -> Outcome<PartitionClient> {
     Ok(client.partition_client(topic, index, UnknownTopicHandling::Retry).await?)
 }
 
-fn record(key: Option<&str>, value: Option<Vec<u8>>, timestamp_ms: i64) -> Record {
+pub(crate) fn record(key: Option<&str>, value: Option<Vec<u8>>, timestamp_ms: i64) -> Record {
     let timestamp = DateTime::from_timestamp_millis(timestamp_ms).unwrap_or_default();
     Record { key: key.map(|key| key.as_bytes().to_vec()), value, headers: BTreeMap::new(), timestamp }
 }

@@ -243,6 +243,8 @@ impl<D: Disk> Store<D> {
             self.cuts.through = lsn;
             let gone = self.cuts.swap(*partition, compaction, &mut self.segments);
             self.forget_segments(*partition, gone);
+            // What is cached is what was there before.
+            self.index.take_front(*partition, compaction.to);
             self.cleaning.on_swapped(compaction.made);
         }
         let Some((partition, to)) = cut_of(entry) else { return };

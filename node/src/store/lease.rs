@@ -30,6 +30,9 @@ pub struct Lease<D: Disk> {
     to: Offset,
     bytes_max: u32,
     source: Source<D>,
+    reader: Reader,
+    /// Where a consumer goes on behind a cleaned segment of which nothing is left from `from` on.
+    behind: Option<Box<Self>>,
 }
 
 #[derive(Debug)]
@@ -110,7 +113,20 @@ impl<D: Disk> Lease<D> {
             }
         };
         let (partition, rot) = (extent.partition, Arc::clone(rot));
-        Self { partition, rot, from, to, bytes_max, source }
+        Self { partition, rot, from, to, bytes_max, source, reader, behind: None }
+    }
+
+    /// Where a consumer is to go on, if the segment that it reads may have nothing but empty batches from here on.
+    pub(super) fn cleaned_to(&self) -> Option<Offset> {
+        let Source::Segment(read) = &self.source else { return None };
+        let goes_on =
+            self.reader == Reader::Consumer && read.segment.is_cleaned() && read.segment.next < self.to;
+        goes_on.then_some(read.segment.next)
+    }
+
+    /// The bytes behind are given where here are none.
+    pub(super) fn go_on_with(&mut self, behind: Self) {
+        self.behind = Some(Box::new(behind));
     }
 
     /// The bytes, if they are in memory: whole batches, at most `bytes_max` bytes (and no more than the extent asks for),
@@ -128,11 +144,34 @@ impl<D: Disk> Lease<D> {
     /// # Errors
     /// [`ReadError`]: the partition's part of the answer becomes an error.
     pub async fn resolve(self, bytes_max: u32, may_exceed: bool) -> Result<Chain, ReadError> {
+        let skips_empty = self.reader == Reader::Consumer;
+        let read = self.read(bytes_max, (may_exceed, skips_empty)).await;
+        let is_segment = matches!(self.source, Source::Segment(_));
+        if !(is_segment && skips_empty && may_exceed && read.as_ref().is_ok_and(Vec::is_empty)) {
+            return read;
+        }
+        if let Some(behind) = &self.behind {
+            let read = behind.read(bytes_max, (may_exceed, skips_empty)).await;
+            if read.as_ref().is_ok_and(|chain| !chain.is_empty()) {
+                return read;
+            }
+        }
+        // The reader cannot go on without them.
+        self.read(bytes_max, (may_exceed, false)).await
+    }
+
+    async fn read(
+        &self,
+        bytes_max: u32,
+        (may_exceed, skips_empty): (bool, bool),
+    ) -> Result<Chain, ReadError> {
         let limit = bytes_max.min(self.bytes_max);
         let read = match &self.source {
             Source::Memory(runs) => Ok(take_runs(runs, limit, may_exceed)),
             Source::Journal(disk, runs) => read_journal(disk, runs, u64::from(limit), may_exceed).await,
-            Source::Segment(read) => read.read(self.from, self.to, u64::from(limit), may_exceed).await,
+            Source::Segment(read) => {
+                read.read(self.from, self.to, u64::from(limit), (may_exceed, skips_empty)).await
+            }
             Source::Missing => Err(ReadError::Gone),
         };
         if let Err(ReadError::Damaged(_)) = &read {

@@ -248,10 +248,18 @@ impl<D: Disk> Store<D> {
     }
 
     /// Claims the record bytes of an extent; to be called when the output that names it is taken (SAFETY R8).
+    ///
+    /// A consumer is not given batches that have no records: several libraries fall over them, or ask for them for ever. Only
+    /// where nothing else follows it gets them, to go on behind.
     #[must_use]
     pub fn lease(&self, extent: &Extent) -> Lease<D> {
         let places = (&self.index, &self.segments, &self.files);
-        Lease::take(extent, Reader::Consumer, (&self.disk, &self.rot), places)
+        let take = |extent: &Extent| Lease::take(extent, Reader::Consumer, (&self.disk, &self.rot), places);
+        let mut lease = take(extent);
+        if let Some(from) = lease.cleaned_to() {
+            lease.go_on_with(take(&Extent { from, ..*extent }));
+        }
+        lease
     }
 
     /// As [`Store::lease`], for a follower: with batches that are not in the journal yet, when

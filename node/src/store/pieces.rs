@@ -28,6 +28,8 @@ pub(super) struct PieceBatch {
     /// The offset after its last.
     pub(super) next: Offset,
     pub(super) max_timestamp: i64,
+    /// It stands for records that a cleaner removed.
+    pub(super) is_empty: bool,
     start: u32,
     end: u32,
 }
@@ -73,6 +75,7 @@ impl Piece {
                     base: header.base_offset,
                     next: header.next_offset(),
                     max_timestamp: header.max_timestamp,
+                    is_empty: header.record_count == 0,
                     start: from + u32::try_from(range.start).ok()?,
                     end: from + u32::try_from(range.end).ok()?,
                 });

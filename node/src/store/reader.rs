@@ -243,13 +243,13 @@ impl<D: Disk> SegmentRead<D> {
     }
 
     /// Batches from the one that holds `from` to `to` at the latest: as many as fit into `bytes_max`, and the first in any
-    /// case when `may_exceed` says so.
+    /// case when `may_exceed` says so. `skips_empty`: without those that have no records, and nothing where there are no others.
     pub(super) async fn read(
         &self,
         from: Offset,
         to: Offset,
         bytes_max: u64,
-        may_exceed: bool,
+        (may_exceed, skips_empty): (bool, bool),
     ) -> Result<Vec<Bytes>, ReadError> {
         let to = to.min(self.segment.next);
         let open = self.open().await?;
@@ -273,13 +273,14 @@ impl<D: Disk> SegmentRead<D> {
             };
             let Some(piece) = piece else { break };
             let first = piece.batches.partition_point(|batch| batch.next <= from);
-            if chain.is_empty() && piece.batches.get(first).is_none_or(|batch| batch.base > from) {
+            if due.is_none() && piece.batches.get(first).is_none_or(|batch| batch.base > from) {
                 return Err(ReadError::Gone);
             }
-            let mut end = None;
+            let mut given: Option<Range<usize>> = None;
             let mut stopped = None;
             for batch in &piece.batches[first..] {
-                let bytes = batch.range().len() as u64;
+                let is_skipped = skips_empty && batch.is_empty;
+                let bytes = if is_skipped { 0 } else { batch.range().len() as u64 };
                 let fits = taken + bytes <= bytes_max || (taken == 0 && may_exceed);
                 // What was damaged before it came here is missing: whoever asks for it is refused, nobody reads past it.
                 let follows = due.is_none_or(|due| due == batch.base);
@@ -289,11 +290,13 @@ impl<D: Disk> SegmentRead<D> {
                 }
                 due = Some(batch.next);
                 taken += bytes;
-                end = Some(batch.range().end);
+                if is_skipped {
+                    chain.extend(given.take().map(|range| piece.slice(range)));
+                } else {
+                    given.get_or_insert_with(|| batch.range()).end = batch.range().end;
+                }
             }
-            if let Some(end) = end {
-                chain.push(piece.slice(piece.batches[first].range().start..end));
-            }
+            chain.extend(given.map(|range| piece.slice(range)));
             if let Some(batch) = stopped {
                 let rest = piece.bytes.len() - batch.range().start;
                 let stretches = piece.stretches_before(batch);

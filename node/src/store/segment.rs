@@ -81,6 +81,11 @@ impl Segment {
     pub(super) fn name(&self) -> SegmentName {
         SegmentName { base: self.base, made: self.made }
     }
+
+    /// A cleaning pass made it.
+    pub(super) fn is_cleaned(&self) -> bool {
+        self.made != Lsn::ZERO
+    }
 }
 
 /// What a segment's files are called: another segment of its log may begin at the same offset.
