@@ -168,7 +168,7 @@ pub(crate) async fn read_log<D: Disk>(node: &Node<D>, log: TopicPartition, bytes
     let mut read = Log::new();
     let mut from = node.start(log);
     while from < node.end(log) {
-        let lease = node.store.lease(&node.extent(log, from, bytes_max));
+        let lease = node.store.lease_ahead(&node.extent(log, from, bytes_max));
         let chain = match lease.resolve_now(bytes_max, true) {
             Some(chain) => chain,
             None => lease.resolve(bytes_max, true).await.unwrap_or_else(|error| panic!("{from}: {error}")),
@@ -241,7 +241,7 @@ pub(crate) async fn check<D: Disk>(node: &Node<D>, log: TopicPartition) -> Log {
     let expected = table(records(&model_log(node, log), start));
     let read = read_log(node, log, 5_000).await;
     assert!(table(records(&read, start)) == expected, "{log}: a reader sees other values");
-    // What memory still holds is read as it was, so that the bytes may be others.
+    // Pieces of other sizes are cut elsewhere, which may not matter.
     let in_large_chunks = read_log(node, log, 1 << 20).await;
     assert!(table(records(&in_large_chunks, start)) == expected, "{log}: and so in large chunks");
     read
