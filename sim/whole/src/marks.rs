@@ -7,7 +7,8 @@
 
 use seedlog_sim::marks::{Mark, Marks};
 
-/// Marks of the bare world that this one cannot see.
+/// Marks of the bare world that this one cannot see, or too seldom for a range: the last one needs damage in the only copy of a
+/// group's log, in a run without compaction.
 pub const NOT_HERE: &[Mark] = &[
     Mark::ReadFromTail,
     Mark::LateFill,
@@ -22,6 +23,7 @@ pub const NOT_HERE: &[Mark] = &[
     Mark::RoleRefused,
     Mark::LogsMeasured,
     Mark::PassRefused,
+    Mark::GroupsWithGaps,
 ];
 
 /// Writes the enum and its words from one table.
