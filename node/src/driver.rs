@@ -347,9 +347,8 @@ impl<E: Env, D: Disk> Driver<E, D> {
         let answer = reply.map(|reply| {
             let topics = self.meters.replied(&reply.response, &self.broker);
             let leases = reply.fills.iter().map(|fill| {
-                // What others have on their disks is committed, and may still be on its way to this one's.
                 let lease = match &self.cluster {
-                    Some(_) => self.store.lease_ahead(&fill.extent),
+                    Some(_) => self.store.lease_of_cluster(&fill.extent),
                     None => self.store.lease(&fill.extent),
                 };
                 CountedLease::new(lease, topics.get(fill.topic).cloned().flatten())

@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset, TopicPartition, Uuid};
 use seedlog_core::journal::AppendEntry;
-use seedlog_core::records::BatchHeader;
+use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -58,6 +58,13 @@ pub(super) struct Batch {
     pub(super) bytes: u32,
     pub(super) epoch: LeaderEpoch,
     pub(super) roll: bool,
+}
+
+impl Batch {
+    /// It has no records: what a cleaning pass left of others, copied from a leader.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes as usize == BATCH_HEADER_BYTES
+    }
 }
 
 /// Where a batch can be read.

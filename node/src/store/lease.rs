@@ -47,10 +47,26 @@ enum Source<D: Disk> {
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// A consumer: what is complete.
-    Consumer,
-    /// A follower: also what is not in the journal yet.
+    /// A consumer: without batches that have no records, if there are others.
+    Consumer {
+        /// Also what is not in the journal yet: others have it on their disks.
+        is_ahead: bool,
+    },
+    /// A follower, or the node itself: everything, also what is not in the journal yet.
     Follower,
+}
+
+impl Reader {
+    fn is_ahead(self) -> bool {
+        match self {
+            Self::Consumer { is_ahead } => is_ahead,
+            Self::Follower => true,
+        }
+    }
+
+    fn skips_empty(self) -> bool {
+        matches!(self, Self::Consumer { .. })
+    }
 }
 
 /// Batches that stand behind each other in one buffer, or one batch in two.
@@ -97,16 +113,20 @@ impl<D: Disk> Lease<D> {
         let source = if from >= to {
             Source::Memory(Vec::new())
         } else {
-            let mut batches =
-                index.from(extent.partition, from).take_while(|batch| batch.next <= to).peekable();
+            let of_index = || index.from(extent.partition, from).take_while(|batch| batch.next <= to);
+            // A copy of a cleaned log has empty batches here as well.
+            let skips_empty = reader.skips_empty() && of_index().any(|batch| !batch.is_empty());
+            let mut batches = of_index().skip_while(|batch| skips_empty && batch.is_empty()).peekable();
             let place = batches.peek().map(|first| index.place(first));
             match place {
-                Some(Place::Memory(_)) => Source::Memory(memory_runs(index, reader, batches, bytes_max)),
-                Some(Place::Unfinished) if reader == Reader::Follower => {
-                    Source::Memory(memory_runs(index, reader, batches, bytes_max))
+                Some(Place::Memory(_)) => {
+                    Source::Memory(memory_runs(index, (reader.is_ahead(), skips_empty), batches, bytes_max))
+                }
+                Some(Place::Unfinished) if reader.is_ahead() => {
+                    Source::Memory(memory_runs(index, (true, skips_empty), batches, bytes_max))
                 }
                 Some(Place::Journal(..)) => {
-                    Source::Journal(disk.clone(), journal_runs(index, batches, bytes_max))
+                    Source::Journal(disk.clone(), journal_runs(index, skips_empty, batches, bytes_max))
                 }
                 Some(Place::Segment) | None => segment_source(extent, segments, files),
                 Some(Place::Unfinished) => Source::Missing,
@@ -119,8 +139,7 @@ impl<D: Disk> Lease<D> {
     /// Where a consumer is to go on, if the segment that it reads may have nothing but empty batches from here on.
     pub(super) fn cleaned_to(&self) -> Option<Offset> {
         let Source::Segment(read) = &self.source else { return None };
-        let goes_on =
-            self.reader == Reader::Consumer && read.segment.is_cleaned() && read.segment.next < self.to;
+        let goes_on = self.reader.skips_empty() && read.segment.is_cleaned() && read.segment.next < self.to;
         goes_on.then_some(read.segment.next)
     }
 
@@ -144,7 +163,7 @@ impl<D: Disk> Lease<D> {
     /// # Errors
     /// [`ReadError`]: the partition's part of the answer becomes an error.
     pub async fn resolve(self, bytes_max: u32, may_exceed: bool) -> Result<Chain, ReadError> {
-        let skips_empty = self.reader == Reader::Consumer;
+        let skips_empty = self.reader.skips_empty();
         let read = self.read(bytes_max, (may_exceed, skips_empty)).await;
         let is_segment = matches!(self.source, Source::Segment(_));
         if !(is_segment && skips_empty && may_exceed && read.as_ref().is_ok_and(Vec::is_empty)) {
@@ -228,7 +247,7 @@ fn up_to<'a>(batches: impl Iterator<Item = &'a Batch>, bytes_max: u32) -> impl I
 
 fn memory_runs<'a, F>(
     index: &Index<F>,
-    reader: Reader,
+    (is_ahead, skips_empty): (bool, bool),
     batches: impl Iterator<Item = &'a Batch>,
     bytes_max: u32,
 ) -> Vec<Run> {
@@ -240,8 +259,12 @@ fn memory_runs<'a, F>(
         if gap {
             break;
         }
+        if skips_empty && batch.is_empty() {
+            previous_next = Some(batch.next);
+            continue;
+        }
         let Some((buffer, at)) = index.buffer(batch) else {
-            let loose = index.loose(batch).filter(|_| reader == Reader::Follower);
+            let loose = index.loose(batch).filter(|_| is_ahead);
             let Some((header, bytes)) = loose else { break };
             previous_next = Some(batch.next);
             runs.push(loose_run(header, bytes));
@@ -276,16 +299,22 @@ fn loose_run(header: &BatchHeader, batch: &Bytes) -> Run {
 
 fn journal_runs<'a, F>(
     index: &Index<F>,
+    skips_empty: bool,
     batches: impl Iterator<Item = &'a Batch>,
     bytes_max: u32,
 ) -> Vec<JournalRun<F>> {
     let mut runs: Vec<JournalRun<F>> = Vec::new();
     let mut last: Option<&Batch> = None;
+    let mut previous_next = None;
     for batch in up_to(batches, bytes_max) {
-        let gap = last.is_some_and(|last| last.next != batch.base);
+        let gap = previous_next.is_some_and(|next| next != batch.base);
         let Place::Journal(file, position) = index.place(batch) else { break };
         if gap {
             break;
+        }
+        previous_next = Some(batch.next);
+        if skips_empty && batch.is_empty() {
+            continue;
         }
         match (last, runs.last_mut()) {
             (Some(before), Some(run))

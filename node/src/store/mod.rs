@@ -247,14 +247,24 @@ impl<D: Disk> Store<D> {
         self.journal.submit(&mut self.index);
     }
 
-    /// Claims the record bytes of an extent; to be called when the output that names it is taken (SAFETY R8).
+    /// Claims the record bytes of an extent for a consumer; to be called when the output that names it is taken (SAFETY R8).
     ///
     /// A consumer is not given batches that have no records: several libraries fall over them, or ask for them for ever. Only
     /// where nothing else follows it gets them, to go on behind.
     #[must_use]
     pub fn lease(&self, extent: &Extent) -> Lease<D> {
+        self.lease_of_consumer(extent, Reader::Consumer { is_ahead: false })
+    }
+
+    /// The same in a cluster: what others have on their disks is committed, and may still be on its way to this one's.
+    #[must_use]
+    pub fn lease_of_cluster(&self, extent: &Extent) -> Lease<D> {
+        self.lease_of_consumer(extent, Reader::Consumer { is_ahead: true })
+    }
+
+    fn lease_of_consumer(&self, extent: &Extent, reader: Reader) -> Lease<D> {
         let places = (&self.index, &self.segments, &self.files);
-        let take = |extent: &Extent| Lease::take(extent, Reader::Consumer, (&self.disk, &self.rot), places);
+        let take = |extent: &Extent| Lease::take(extent, reader, (&self.disk, &self.rot), places);
         let mut lease = take(extent);
         if let Some(from) = lease.cleaned_to() {
             lease.go_on_with(take(&Extent { from, ..*extent }));
