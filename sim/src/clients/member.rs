@@ -32,6 +32,8 @@ const READ_MAX: u64 = 20;
 #[derive(Debug)]
 pub struct Member {
     plan: MemberPlan,
+    /// When it last asked for a commit: its coordinator knew it then, if it did, and may answer much later.
+    committing_us: u64,
     group: Str,
     instance_id: Option<Str>,
     /// All that the group reads.
@@ -96,6 +98,7 @@ impl Member {
         });
         Self {
             plan,
+            committing_us: 0,
             group: format!("g{}", plan.group).into(),
             instance_id: (plan.is_static && !plan.is_old).then(|| format!("place-{client}").into()),
             slots: slots.collect(),
@@ -301,6 +304,7 @@ impl Member {
             ..OffsetCommitRequest::default()
         };
         let number = ctx.send(coordinator, request, self.version(2, 9));
+        self.committing_us = ctx.now_us;
         self.waiting = Some((number, coordinator, Question::Commit(self.positions.clone(), in_force)));
     }
 
@@ -321,15 +325,21 @@ impl Member {
     }
 
     /// What an answer's code means for the member. `true`: nothing is wrong.
+    fn heed(&mut self, ctx: &mut Context<'_>, code: i16) -> bool {
+        let now_us = ctx.now_us;
+        self.heed_since(ctx, code, now_us)
+    }
+
+    /// The same, where all that is sure is that it was known as a member at some time.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "Kafka has a hundred error codes, and all others are the same to this client"
     )]
-    fn heed(&mut self, ctx: &mut Context<'_>, code: i16) -> bool {
+    fn heed_since(&mut self, ctx: &mut Context<'_>, code: i16, known_us: u64) -> bool {
         let code = ErrorCode::from_code(code).unwrap_or_default();
         if matches!(code, ErrorCode::None | ErrorCode::RebalanceInProgress) {
             // Whoever is told so is known as a member.
-            ctx.truth.groups.group(&self.group).contact.on_heard(ctx.now_us);
+            ctx.truth.groups.group(&self.group).contact.on_heard(known_us);
         }
         match code {
             ErrorCode::None => return true,
@@ -444,7 +454,7 @@ impl Member {
     ) {
         let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
         let code = answers.map(|answer| answer.error_code).find(|code| *code != 0).unwrap_or(0);
-        if !self.heed(ctx, code) {
+        if !self.heed_since(ctx, code, self.committing_us) {
             ctx.mark(Mark::CommitFenced);
             return;
         }

@@ -25,6 +25,10 @@ pub struct Contact {
 impl Contact {
     /// A member was answered as one.
     pub fn on_heard(&mut self, now_us: u64) {
+        // Others were heard since.
+        if now_us < self.last_us {
+            return;
+        }
         let silent_us = now_us.saturating_sub(self.last_us);
         // Those that are shorter and earlier say nothing that this one does not.
         self.silences.retain(|(_, length_us)| *length_us > silent_us);
