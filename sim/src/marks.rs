@@ -66,6 +66,13 @@ marks! {
     TableRead "a table was read whole, and each key had its last value";
     GroupsWithGaps "a coordinator passed over a record of groups that nobody could give back";
     CoordinatorMoved "a member found its group at another coordinator";
+    ConsumerTold "a coordinator told a member of a consumer group what to read";
+    PartitionsHandedOver "a member of a consumer group gave up partitions while others read on";
+    MemberFenced "a member of a consumer group was expelled, and came back";
+    EpochStale "a member of a consumer group was behind its epoch";
+    InstanceUnreleased "a static member of a consumer group came back before its former self was expelled";
+    GroupUpgraded "a classic group became a consumer group";
+    GroupDowngraded "a consumer group became a classic group";
     CommitFenced "a commit of a former generation or of an expelled member was refused";
     StaticReturned "a static member came back to its place";
     RebalanceHeard "a member was called to a rebalance by its heartbeat";

@@ -53,6 +53,12 @@ impl Groups {
         self.by_id.entry(id.clone()).or_default()
     }
 
+    /// Who owns what in a group, if anything is known of it.
+    #[must_use]
+    pub fn owners(&self, id: &Str) -> Option<&s23::Owners> {
+        self.by_id.get(id).map(|group| &group.owners)
+    }
+
     /// A record of the group log is committed.
     ///
     /// # Errors
@@ -73,8 +79,10 @@ impl Groups {
                 let named = |says| format!("{}: {}-{}: {says}", key.group, key.topic, key.partition);
                 said.map_err(|says| (Judge::S22, named(says)))
             }
-            // What members of consumer groups have is not judged here.
-            GroupRecord::Consumer(_) => Ok(()),
+            GroupRecord::Consumer(record) => {
+                let said = self.group(record.group()).owners.on_consumer(record);
+                said.map_err(|says| (Judge::S23, format!("{}: {says}", record.group())))
+            }
             GroupRecord::Classic(key, None) => {
                 self.group(&key.group).owners.begin_anew();
                 Ok(())

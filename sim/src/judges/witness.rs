@@ -12,7 +12,7 @@ use crate::store::stamped;
 use bytes::Bytes;
 use seedlog_core::broker::Broker;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
-use seedlog_core::group::records::GroupRecord;
+use seedlog_core::group::records::{ConsumerRecord, GroupRecord};
 use seedlog_core::ids::{LeaderEpoch, Offset, TopicPartition};
 use seedlog_core::journal::Entry;
 use seedlog_core::log::CompactionOrder;
@@ -399,6 +399,17 @@ impl Witness<'_> {
             let is_forgotten = matches!(record, GroupRecord::Offset(_, None));
             self.mark_if(&[(Mark::OffsetsForgotten, is_forgotten)]);
         }
+        let is = |what: fn(&GroupRecord) -> bool| records.iter().any(what);
+        let ends_classic = is(|record| matches!(record, GroupRecord::Classic(_, None)));
+        let is_classic = is(|record| matches!(record, GroupRecord::Classic(_, Some(_))));
+        let is_consumer =
+            is(|record| matches!(record, GroupRecord::Consumer(ConsumerRecord::Group(_, Some(_)))));
+        let ends_consumer =
+            is(|record| matches!(record, GroupRecord::Consumer(ConsumerRecord::Group(_, None))));
+        self.mark_if(&[
+            (Mark::GroupUpgraded, ends_classic && is_consumer),
+            (Mark::GroupDowngraded, ends_consumer && is_classic),
+        ]);
     }
 
     /// Gives back whether more is committed than before.
@@ -420,7 +431,7 @@ impl Witness<'_> {
             return false;
         }
         let mut sequences = Ok(());
-        let mut committed = Vec::new();
+        let mut committed: Vec<Vec<GroupRecord>> = Vec::new();
         let grew = truth.end() < end;
         while truth.end() < end
             && let Some(held) = log.batches.get(truth.batches.len())
@@ -428,9 +439,9 @@ impl Witness<'_> {
             sequences = sequences.and_then(|()| s25::check_next(&mut truth.producers, &held.batch));
             truth.on_committed(&held.batch, self.now_us);
             log.matched = truth.batches.len();
-            committed.extend(held.batch.groups.iter().cloned());
+            committed.extend((!held.batch.groups.is_empty()).then(|| held.batch.groups.clone()));
         }
-        self.on_groups_committed(&committed);
+        committed.iter().for_each(|records| self.on_groups_committed(records));
         self.hear(Judge::S25, sequences.map_err(|says| format!("{partition}: {says}")));
         self.judge_epochs(partition, broker);
         grew

@@ -1,8 +1,10 @@
 //! Draws consumer groups: in some runs only, from a stream of their own, so that all others are what they are without.
 
-use super::{ClientPlan, FaultKind, Flush, GroupsPlan, MemberPlan, Plan, Role, Scenario};
+use super::{
+    ClientPlan, ConsumerPlan, FaultKind, Flush, GroupsPlan, MemberPlan, Plan, Role, Scenario, ServerAssignor,
+};
 use crate::rng::{Purpose, Stream};
-use seedlog_core::group::GroupSettings;
+use seedlog_core::group::{ConsumerSettings, GroupSettings};
 
 impl GroupsPlan {
     /// The settings of every node: small numbers, so that every limit is met.
@@ -19,6 +21,13 @@ impl GroupsPlan {
             topic_partitions: 3,
             topic_segment_bytes: 1 << 20,
             load_bytes: 2_000,
+            consumer: ConsumerSettings {
+                session_timeout_ms: self.consumer_session_ms,
+                heartbeat_interval_ms: i32::try_from(self.consumer_session_ms / 4).unwrap_or(1),
+                assignment_interval_ms: self.assignment_interval_ms,
+                regex_refresh_ms: 10_000,
+                ..ConsumerSettings::default()
+            },
             ..GroupSettings::default()
         }
     }
@@ -38,6 +47,25 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The same with members of the classic protocol alone: for seeds that are older than the other one.
+    #[must_use]
+    pub fn with_classic_members(mut self) -> Self {
+        for client in &mut self.clients {
+            if let Role::Member(member) = &mut client.role {
+                member.consumer = None;
+            }
+        }
+        self
+    }
+}
+
+fn draw_consumer(rng: &mut Stream, per_mille: u64) -> Option<ConsumerPlan> {
+    let assignor = rng.pick(&[None, Some(ServerAssignor::Uniform), Some(ServerAssignor::Range)]);
+    let by_pattern = rng.chance(250);
+    rng.chance(per_mille).then_some(ConsumerPlan { assignor, by_pattern })
+}
+
 /// The groups of a run and their members.
 pub(super) fn draw(plan: &Plan) -> Option<(GroupsPlan, Vec<ClientPlan>)> {
     let mut rng = Stream::new(plan.seed, Purpose::Groups, 0);
@@ -52,7 +80,12 @@ pub(super) fn draw(plan: &Plan) -> Option<(GroupsPlan, Vec<ClientPlan>)> {
         initial_delay_ms: rng.pick(&[0, 0, 200, 1_000]),
         retention_ms: rng.chance(500).then_some(shortest_ms),
         check_ms: rng.pick(&[100, 400, 1_500]),
+        consumer_session_ms: u64::try_from(session_ms).unwrap_or(0),
+        assignment_interval_ms: Stream::new(plan.seed, Purpose::Groups, 2).pick(&[0, 0, 300, 1_000]),
     };
+    let mut consumers = Stream::new(plan.seed, Purpose::Groups, 1);
+    // Groups of one protocol, of the other, and of both.
+    let consumers_per_mille = consumers.pick(&[0, 1_000, 500]);
     let is_idle = rng.chance(250);
     let commit_ms = if is_idle { shortest_ms * 3 / 2 } else { rng.pick(&[60, 200, 600]) };
     let count = rng.range(1, 5);
@@ -70,6 +103,7 @@ pub(super) fn draw(plan: &Plan) -> Option<(GroupsPlan, Vec<ClientPlan>)> {
             stalls_per_mille,
             leaves_per_mille,
             lazy_per_mille,
+            consumer: draw_consumer(&mut consumers, consumers_per_mille),
         });
         let node = u32::try_from(rng.index(plan.nodes.len())).unwrap_or(0);
         ClientPlan { node, pause_ms: commit_ms, breaks_every: rng.pick(&[0, 0, 20, 60]), role }

@@ -179,6 +179,12 @@ pub struct GroupsPlan {
     pub retention_ms: Option<u64>,
     /// How often what may be forgotten is looked for.
     pub check_ms: u64,
+    /// How long members of consumer groups may be silent, in ms; 0 where there are none.
+    #[serde(default)]
+    pub consumer_session_ms: u64,
+    /// How long consumer groups stay with their targets, in ms.
+    #[serde(default)]
+    pub assignment_interval_ms: i64,
 }
 
 /// One topic.
@@ -334,6 +340,39 @@ pub struct MemberPlan {
     pub leaves_per_mille: u64,
     /// So many in 1,000 times that it is to assign, it never does.
     pub lazy_per_mille: u64,
+    /// It speaks the consumer protocol (KIP-848).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<ConsumerPlan>,
+}
+
+/// A member of the consumer protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerPlan {
+    /// The assignor that it asks for.
+    pub assignor: Option<ServerAssignor>,
+    /// It names its topics by a pattern.
+    pub by_pattern: bool,
+}
+
+/// An assignor of coordinators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerAssignor {
+    /// Evenly, whatever the topics.
+    Uniform,
+    /// Of each topic to each member a range.
+    Range,
+}
+
+impl ServerAssignor {
+    /// As the protocol calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Range => "range",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
-//! A member of a consumer group of the classic protocol: finds its coordinator, joins, assigns if it leads, reads (which is
-//! only counted here), commits, stalls, leaves and comes back. Two members of one group never go back in a partition, so that
-//! a commit which does is one that a coordinator should have refused (S22, S23).
+//! A member of a consumer group: finds its coordinator, joins, reads (which is only counted here), commits, stalls, leaves and
+//! comes back; in the `classic` protocol or in the `consumer` protocol (KIP-848), whatever the others of its group speak. Two
+//! members of one group never go back in a partition, so that a commit which does is one that a coordinator should have
+//! refused (S22, S23).
+
+mod classic;
+mod consumer;
 
 use super::catalog::{broker_of, stable_name};
 use super::{Behaviour, Context};
 use crate::judges::groups::Slot;
-use crate::judges::{Judge, s23};
+use crate::judges::s23::{InForce, Parts, check_commit};
+use crate::judges::{Judge, truth};
 use crate::marks::Mark;
 use crate::plan::{ClusterPlan, MemberPlan};
-use bytes::Bytes;
+use consumer::Reconciler;
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::group::subscription::CONSUMER_PROTOCOL_TYPE;
-use seedlog_core::wire::join_group::JoinGroupRequestProtocol;
-use seedlog_core::wire::leave_group::MemberIdentity;
 use seedlog_core::wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use seedlog_core::wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
-use seedlog_core::wire::sync_group::SyncGroupRequestAssignment;
 use seedlog_core::wire::{
-    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
-    Response, Str, SyncGroupRequest, SyncGroupResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetFetchRequest, OffsetFetchResponse, Response, Str,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long after a refusal it is tried again, in ms.
 const RETRY_MS: u64 = 60;
@@ -32,8 +32,10 @@ const READ_MAX: u64 = 20;
 #[derive(Debug)]
 pub struct Member {
     plan: MemberPlan,
-    /// When it last asked for a commit: its coordinator knew it then, if it did, and may answer much later.
-    committing_us: u64,
+    /// How it takes what it is given in the consumer protocol; `None`: it speaks the classic one.
+    reconciler: Option<Reconciler>,
+    /// When it last asked for something: its coordinator knew it then, if it did, and may answer much later.
+    asked_us: u64,
     group: Str,
     instance_id: Option<Str>,
     /// All that the group reads.
@@ -43,9 +45,12 @@ pub struct Member {
     ask: u32,
     /// As the coordinator calls it; empty for a newcomer.
     id: Str,
+    /// Its generation, or its epoch.
     generation: i32,
     /// What it reads, and how far it is.
     positions: BTreeMap<Slot, i64>,
+    /// Those of them of which it does not know from where.
+    unknown: BTreeSet<Slot>,
     state: State,
     /// Nothing is done before, in virtual µs.
     rests_until: u64,
@@ -83,8 +88,8 @@ enum Question {
     /// With what was acknowledged before.
     Fetch(BTreeMap<Slot, Option<i64>>),
     Beat,
-    /// What is committed, and the generation that was in force when it was sent.
-    Commit(BTreeMap<Slot, i64>, i32),
+    /// What is committed, and what was in force when it was sent.
+    Commit(BTreeMap<Slot, i64>, InForce),
     Leave,
 }
 
@@ -96,17 +101,22 @@ impl Member {
         let slots = topics.flat_map(|(index, topic)| {
             (0..topic.partitions).map(move |partition| (Str::from(stable_name(index)), partition))
         });
+        let reconciler = plan.consumer.map(Reconciler::new);
+        // The oldest clients of the classic protocol know nothing of static members.
+        let may_be_static = !plan.is_old || reconciler.is_some();
         Self {
             plan,
-            committing_us: 0,
+            reconciler,
+            asked_us: 0,
             group: format!("g{}", plan.group).into(),
-            instance_id: (plan.is_static && !plan.is_old).then(|| format!("place-{client}").into()),
+            instance_id: (plan.is_static && may_be_static).then(|| format!("place-{client}").into()),
             slots: slots.collect(),
             coordinator: None,
             ask: first,
             id: Str::default(),
             generation: -1,
             positions: BTreeMap::new(),
+            unknown: BTreeSet::new(),
             state: State::Out,
             rests_until: 0,
             next_beat: 0,
@@ -122,7 +132,7 @@ impl Member {
     }
 
     fn version(&self, old: i16, new: i16) -> i16 {
-        if self.plan.is_old { old } else { new }
+        if self.plan.is_old && self.reconciler.is_none() { old } else { new }
     }
 
     fn go_on(&mut self, ctx: &mut Context<'_>) {
@@ -135,98 +145,72 @@ impl Member {
             ctx.wake_in_ms((self.rests_until - ctx.now_us).div_ceil(1_000));
             return;
         }
+        self.asked_us = ctx.now_us;
         let Some(coordinator) = self.coordinator else {
-            let broker = self.ask;
-            let request = FindCoordinatorRequest {
-                key: self.group.clone(),
-                coordinator_keys: vec![self.group.clone()],
-                ..FindCoordinatorRequest::default()
-            };
-            let old = self.plan.is_old;
-            let request = if old {
-                FindCoordinatorRequest { coordinator_keys: Vec::new(), ..request }
-            } else {
-                FindCoordinatorRequest { key: Str::default(), ..request }
-            };
-            let number = ctx.send(broker, request, self.version(1, 6));
-            self.waiting = Some((number, broker, Question::Find));
+            self.find(ctx);
             return;
         };
         match &self.state {
-            State::Out => self.join(ctx, coordinator),
-            State::Joined { members, asked } => {
-                let (members, asked) = (members.clone(), *asked);
-                let is_lazy = !asked && !members.is_empty() && !ctx.draining;
-                if is_lazy && ctx.rng.chance(self.plan.lazy_per_mille) {
-                    self.state = State::Lazy;
-                    self.work(ctx, coordinator);
+            State::Told => self.fetch(ctx, coordinator),
+            State::Done => {}
+            State::Out | State::Joined { .. } | State::Lazy | State::Reading | State::Leaving => {
+                if self.reconciler.is_some() {
+                    self.go_on_as_consumer(ctx, coordinator);
                 } else {
-                    self.sync(ctx, coordinator, &members);
-                    self.state = State::Joined { members, asked: true };
+                    self.go_on_as_classic(ctx, coordinator);
                 }
             }
-            State::Told => self.fetch(ctx, coordinator),
-            State::Lazy | State::Reading => self.work(ctx, coordinator),
-            State::Leaving => self.leave(ctx, coordinator),
-            State::Done => {}
         }
     }
 
-    fn join(&mut self, ctx: &mut Context<'_>, coordinator: u32) {
-        let protocols = vec![JoinGroupRequestProtocol {
-            name: Str::from_static("even"),
-            metadata: Bytes::from_static(&[0, 0, 0, 0, 0, 1, 0, 2, b't', b'0']),
-        }];
-        let request = JoinGroupRequest {
-            group_id: self.group.clone(),
-            session_timeout_ms: self.plan.session_ms,
-            rebalance_timeout_ms: self.plan.rebalance_ms,
-            member_id: self.id.clone(),
-            group_instance_id: self.instance_id.clone(),
-            protocol_type: Str::from_static(CONSUMER_PROTOCOL_TYPE),
-            protocols,
-            reason: None,
+    fn find(&mut self, ctx: &mut Context<'_>) {
+        let broker = self.ask;
+        let request = if self.version(1, 6) == 1 {
+            FindCoordinatorRequest { key: self.group.clone(), ..FindCoordinatorRequest::default() }
+        } else {
+            let coordinator_keys = vec![self.group.clone()];
+            FindCoordinatorRequest { coordinator_keys, ..FindCoordinatorRequest::default() }
         };
-        let number = ctx.send(coordinator, request, self.version(1, 9));
-        self.waiting = Some((number, coordinator, Question::Join));
+        let number = ctx.send(broker, request, self.version(1, 6));
+        self.waiting = Some((number, broker, Question::Find));
     }
 
-    fn sync(&mut self, ctx: &mut Context<'_>, coordinator: u32, members: &[Str]) {
-        let mut parts: BTreeMap<&Str, Vec<u8>> = members.iter().map(|id| (id, Vec::new())).collect();
-        for (index, id) in (0..self.slots.len()).zip(members.iter().cycle()) {
-            if let Some(part) = parts.get_mut(id) {
-                part.push(u8::try_from(index).unwrap_or(u8::MAX));
-            }
+    /// It reads these from here on, and no others.
+    fn read(&mut self, ctx: &mut Context<'_>, positions: BTreeMap<Slot, i64>) {
+        self.positions = positions;
+        if !self.id.is_empty() {
+            let parts = parts_of(ctx, self.positions.keys());
+            ctx.truth.groups.group(&self.group).owners.on_reading(&self.id, parts);
         }
-        let assignments = parts.into_iter().map(|(id, part)| SyncGroupRequestAssignment {
-            member_id: id.clone(),
-            assignment: Bytes::from(part),
-        });
-        let request = SyncGroupRequest {
-            group_id: self.group.clone(),
-            generation_id: self.generation,
-            member_id: self.id.clone(),
-            group_instance_id: self.instance_id.clone(),
-            protocol_type: (!self.plan.is_old).then(|| Str::from_static(CONSUMER_PROTOCOL_TYPE)),
-            protocol_name: (!self.plan.is_old).then(|| Str::from_static("even")),
-            assignments: assignments.collect(),
-        };
-        let number = ctx.send(coordinator, request, self.version(0, 5));
-        self.waiting = Some((number, coordinator, Question::Sync));
+    }
+
+    /// It is no member, or not in this generation: it stops reading.
+    fn fall_out(&mut self, ctx: &mut Context<'_>) {
+        self.read(ctx, BTreeMap::new());
+        self.state = State::Out;
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.begin_anew();
+        }
+    }
+
+    /// The same, and who comes back is somebody else.
+    fn begin_anew(&mut self, ctx: &mut Context<'_>) {
+        self.fall_out(ctx);
+        self.id = Str::default();
     }
 
     fn fetch(&mut self, ctx: &mut Context<'_>, coordinator: u32) {
         let generation = self.generation;
         let least = {
             let group = ctx.truth.groups.group(&self.group);
-            let least = self.positions.keys().map(|slot| {
+            let least = self.unknown.iter().map(|slot| {
                 let known = group.offsets.get(slot).and_then(|committed| committed.acked(generation));
                 (slot.clone(), known)
             });
             least.collect()
         };
         let mut by_topic: BTreeMap<&Str, Vec<i32>> = BTreeMap::new();
-        for (topic, index) in self.positions.keys() {
+        for (topic, index) in &self.unknown {
             by_topic.entry(topic).or_default().push(*index);
         }
         let topics = by_topic.into_iter().map(|(name, partition_indexes)| OffsetFetchRequestTopics {
@@ -236,46 +220,17 @@ impl Member {
         });
         let group = OffsetFetchRequestGroup {
             group_id: self.group.clone(),
+            member_id: self.reconciler.is_some().then(|| self.id.clone()),
+            member_epoch: if self.reconciler.is_some() { generation } else { -1 },
             topics: Some(topics.collect()),
-            ..OffsetFetchRequestGroup::default()
         };
         let request = OffsetFetchRequest { groups: vec![group], ..OffsetFetchRequest::default() };
         let number = ctx.send(coordinator, request, self.version(8, 9));
         self.waiting = Some((number, coordinator, Question::Fetch(least)));
     }
 
-    /// Commits and lets itself be heard, each when it is time.
-    fn work(&mut self, ctx: &mut Context<'_>, coordinator: u32) {
-        let beat_us = u64::try_from(self.plan.session_ms).unwrap_or(1) * 250;
-        let is_due = |at: u64| ctx.now_us >= at;
-        if self.state == State::Reading && self.positions.is_empty() && ctx.draining {
-            // There are more members than partitions.
-            self.state = State::Leaving;
-            self.leave(ctx, coordinator);
-        } else if self.state == State::Reading
-            && !self.positions.is_empty()
-            && (is_due(self.next_commit) || ctx.draining)
-        {
-            self.next_commit = ctx.now_us + ctx.rng.range(500, 1_500) * self.plan.commit_ms;
-            self.commit(ctx, coordinator);
-        } else if is_due(self.next_beat) {
-            self.next_beat = ctx.now_us + beat_us;
-            let request = HeartbeatRequest {
-                group_id: self.group.clone(),
-                generation_id: self.generation,
-                member_id: self.id.clone(),
-                group_instance_id: self.instance_id.clone(),
-            };
-            let number = ctx.send(coordinator, request, self.version(0, 4));
-            self.waiting = Some((number, coordinator, Question::Beat));
-        } else {
-            let commits = self.state == State::Reading && !self.positions.is_empty();
-            let next = if commits { self.next_beat.min(self.next_commit) } else { self.next_beat };
-            ctx.wake_in_ms((next - ctx.now_us).div_ceil(1_000).max(1));
-        }
-    }
-
     fn commit(&mut self, ctx: &mut Context<'_>, coordinator: u32) {
+        self.next_commit = ctx.now_us + ctx.rng.range(500, 1_500) * self.plan.commit_ms;
         let mut by_topic: BTreeMap<Str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
         for ((topic, partition_index), position) in &mut self.positions {
             *position += i64::try_from(ctx.rng.below(READ_MAX)).unwrap_or(0);
@@ -286,7 +241,7 @@ impl Member {
             });
         }
         let group = ctx.truth.groups.group(&self.group);
-        let in_force = group.owners.generation();
+        let in_force = group.owners.in_force(&self.id);
         for (slot, position) in &self.positions {
             group.offsets.entry(slot.clone()).or_default().on_asked(*position);
         }
@@ -304,24 +259,7 @@ impl Member {
             ..OffsetCommitRequest::default()
         };
         let number = ctx.send(coordinator, request, self.version(2, 9));
-        self.committing_us = ctx.now_us;
         self.waiting = Some((number, coordinator, Question::Commit(self.positions.clone(), in_force)));
-    }
-
-    fn leave(&mut self, ctx: &mut Context<'_>, coordinator: u32) {
-        let request = if self.plan.is_old {
-            LeaveGroupRequest {
-                group_id: self.group.clone(),
-                member_id: self.id.clone(),
-                ..LeaveGroupRequest::default()
-            }
-        } else {
-            let group_instance_id = self.instance_id.clone();
-            let member = MemberIdentity { member_id: self.id.clone(), group_instance_id, reason: None };
-            LeaveGroupRequest { group_id: self.group.clone(), members: vec![member], ..Default::default() }
-        };
-        let number = ctx.send(coordinator, request, self.version(0, 5));
-        self.waiting = Some((number, coordinator, Question::Leave));
     }
 
     /// What an answer's code means for the member. `true`: nothing is wrong.
@@ -343,19 +281,38 @@ impl Member {
         }
         match code {
             ErrorCode::None => return true,
-            ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration => self.state = State::Out,
-            ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => {
-                self.id = Str::default();
+            ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration if self.reconciler.is_none() => {
                 self.state = State::Out;
             }
+            // In the consumer protocol a member keeps its id (KIP-1082).
+            ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch | ErrorCode::GroupIdNotFound
+                if self.reconciler.is_some() =>
+            {
+                ctx.mark(Mark::MemberFenced);
+                self.fall_out(ctx);
+            }
+            ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => self.begin_anew(ctx),
+            ErrorCode::StaleMemberEpoch => {
+                ctx.mark(Mark::EpochStale);
+                self.next_beat = 0;
+                self.rest(ctx, 1);
+            }
             ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
-                self.coordinator = None;
-                self.ask = ctx.any_broker();
+                self.lose_coordinator(ctx);
                 self.rest(ctx, RETRY_MS);
             }
             _ => self.rest(ctx, RETRY_MS),
         }
         false
+    }
+
+    /// Whom it spoke to does not coordinate its group any more.
+    fn lose_coordinator(&mut self, ctx: &mut Context<'_>) {
+        self.coordinator = None;
+        self.ask = ctx.any_broker();
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.tell_all();
+        }
     }
 
     fn rest(&mut self, ctx: &Context<'_>, ms: u64) {
@@ -374,47 +331,6 @@ impl Member {
                 self.rest(ctx, RETRY_MS);
             }
         }
-    }
-
-    fn on_joined(&mut self, ctx: &mut Context<'_>, response: &JoinGroupResponse) {
-        if ErrorCode::from_code(response.error_code) == Some(ErrorCode::MemberIdRequired) {
-            ctx.truth.groups.group(&self.group).contact.on_heard(ctx.now_us);
-            self.id = response.member_id.detached();
-            return;
-        }
-        if !self.heed(ctx, response.error_code) {
-            return;
-        }
-        let is_back =
-            self.instance_id.is_some() && self.id.is_empty() && response.generation_id == self.generation;
-        if is_back {
-            ctx.mark(Mark::StaticReturned);
-        }
-        self.id = response.member_id.detached();
-        self.generation = response.generation_id;
-        let leads = response.leader == response.member_id && !response.skip_assignment;
-        let members = response.members.iter().map(|member| member.member_id.detached());
-        self.state =
-            State::Joined { members: if leads { members.collect() } else { Vec::new() }, asked: false };
-    }
-
-    fn on_synced(&mut self, ctx: &mut Context<'_>, response: &SyncGroupResponse) {
-        if !self.heed(ctx, response.error_code) {
-            return;
-        }
-        let owned: Vec<Slot> = response
-            .assignment
-            .iter()
-            .filter_map(|&index| self.slots.get(usize::from(index)).cloned())
-            .collect();
-        if is_judged(ctx) {
-            let owners = &ctx.truth.groups.group(&self.group).owners;
-            let said = owners.check_told(self.generation, &self.id, &response.assignment);
-            ctx.hear(Judge::S23, said);
-        }
-        ctx.mark(Mark::GroupStable);
-        self.positions = owned.into_iter().map(|slot| (slot, 0)).collect();
-        self.state = State::Told;
     }
 
     fn on_fetched(
@@ -440,6 +356,7 @@ impl Member {
                     ctx.hear(Judge::S22, said.map_err(named));
                 }
                 *position = answer.committed_offset.max(0);
+                self.unknown.remove(&slot);
             }
         }
         self.state = State::Reading;
@@ -450,20 +367,33 @@ impl Member {
         &mut self,
         ctx: &mut Context<'_>,
         response: &OffsetCommitResponse,
-        (committed, in_force): (BTreeMap<Slot, i64>, i32),
+        (mut committed, in_force): (BTreeMap<Slot, i64>, InForce),
     ) {
-        let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
-        let code = answers.map(|answer| answer.error_code).find(|code| *code != 0).unwrap_or(0);
-        if !self.heed_since(ctx, code, self.committing_us) {
-            ctx.mark(Mark::CommitFenced);
-            return;
+        let answers = response.topics.iter().flat_map(|topic| {
+            topic
+                .partitions
+                .iter()
+                .map(|answer| (topic.name.detached(), answer.partition_index, answer.error_code))
+        });
+        let mut wrong = 0;
+        for (topic, index, code) in answers {
+            if code != 0 {
+                wrong = code;
+                committed.remove(&(topic, index));
+            }
         }
-        if is_judged(ctx) {
-            ctx.hear(Judge::S23, s23::check_commit(self.generation, in_force));
+        if is_judged(ctx) && !committed.is_empty() {
+            let accepted = parts_of(ctx, committed.keys());
+            let said = check_commit(self.generation, &accepted, &in_force);
+            ctx.hear(Judge::S23, said.map_err(|says| format!("{} of {}: {says}", self.id, self.group)));
             let group = ctx.truth.groups.group(&self.group);
             for (slot, offset) in committed {
                 group.offsets.entry(slot).or_default().on_acked(offset, self.generation);
             }
+        }
+        if !self.heed_since(ctx, wrong, self.asked_us) {
+            ctx.mark(Mark::CommitFenced);
+            return;
         }
         if ctx.draining {
             self.state = State::Leaving;
@@ -474,10 +404,9 @@ impl Member {
             // The first thing that it does then is what it was about to do.
             self.next_commit = 0;
         } else if ctx.rng.chance(self.plan.leaves_per_mille) {
-            if self.instance_id.is_some() {
+            if self.instance_id.is_some() && (self.reconciler.is_none() || ctx.rng.chance(500)) {
                 // It is restarted, and comes back without its id.
-                self.id = Str::default();
-                self.state = State::Out;
+                self.begin_anew(ctx);
             } else {
                 self.state = State::Leaving;
             }
@@ -489,6 +418,10 @@ impl Member {
             (Question::Find, Response::FindCoordinator(response)) => self.on_found(ctx, response),
             (Question::Join, Response::JoinGroup(response)) => self.on_joined(ctx, response),
             (Question::Sync, Response::SyncGroup(response)) => self.on_synced(ctx, response),
+            (Question::Beat, Response::ConsumerGroupHeartbeat(response)) => self.on_told(ctx, response),
+            (Question::Leave, Response::ConsumerGroupHeartbeat(response)) => {
+                self.on_left(ctx, response.error_code);
+            }
             (Question::Fetch(least), Response::OffsetFetch(response)) => {
                 self.on_fetched(ctx, response, &least)
             }
@@ -501,22 +434,40 @@ impl Member {
             (Question::Leave, Response::LeaveGroup(response)) => {
                 let of_member = response.members.first().map_or(0, |member| member.error_code);
                 let code = if response.error_code == 0 { of_member } else { response.error_code };
-                let is_over = matches!(
-                    ErrorCode::from_code(code),
-                    Some(ErrorCode::None | ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId)
-                );
-                if is_over {
-                    self.id = Str::default();
-                    self.state = if ctx.draining { State::Done } else { State::Out };
-                    let away_ms = ctx.rng.below(3 * u64::try_from(self.plan.session_ms).unwrap_or(0));
-                    self.rest(ctx, away_ms);
-                } else {
-                    self.heed(ctx, code);
-                }
+                self.on_left(ctx, code);
             }
             _ => {}
         }
     }
+
+    fn on_left(&mut self, ctx: &mut Context<'_>, code: i16) {
+        let is_over = matches!(
+            ErrorCode::from_code(code),
+            Some(
+                ErrorCode::None
+                    | ErrorCode::UnknownMemberId
+                    | ErrorCode::FencedInstanceId
+                    | ErrorCode::FencedMemberEpoch
+                    | ErrorCode::GroupIdNotFound
+            )
+        );
+        if is_over {
+            self.begin_anew(ctx);
+            self.state = if ctx.draining { State::Done } else { State::Out };
+            let away_ms = ctx.rng.below(3 * u64::try_from(self.plan.session_ms).unwrap_or(0));
+            self.rest(ctx, away_ms);
+        } else {
+            self.heed(ctx, code);
+        }
+    }
+}
+
+/// Topics by their ids.
+fn parts_of<'a>(ctx: &Context<'_>, slots: impl IntoIterator<Item = &'a Slot>) -> Parts {
+    let known = slots
+        .into_iter()
+        .filter_map(|(topic, index)| Some(truth::partition_of(ctx.truth.topic_named(topic)?, *index)));
+    known.collect()
 }
 
 /// What is acknowledged is promised: no mode that may lose it, and no more losses than the topic survives.
@@ -539,8 +490,7 @@ impl Behaviour for Member {
 
     fn on_disconnected(&mut self, ctx: &mut Context<'_>, broker: u32) {
         if self.coordinator == Some(broker) {
-            self.coordinator = None;
-            self.ask = ctx.any_broker();
+            self.lose_coordinator(ctx);
             ctx.mark(Mark::CoordinatorMoved);
         } else if self.ask == broker {
             self.ask = ctx.any_broker();
