@@ -67,6 +67,9 @@ impl Groups {
         if self.has_gaps {
             return Ok(());
         }
+        if std::env::var("DBG").is_ok() {
+            eprintln!("LOG {now_us} {record:?}");
+        }
         let retention_us = self.retention_us;
         match record {
             GroupRecord::Offset(key, value) => {

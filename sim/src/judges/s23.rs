@@ -39,6 +39,8 @@ struct Consumers {
     members: BTreeMap<Str, (i32, Parts)>,
     /// What each is to read in the end.
     targets: BTreeMap<Str, Parts>,
+    /// They were given partitions of topics that their coordinator had not heard of when the group became a consumer group.
+    given_more: BTreeSet<Str>,
 }
 
 /// Whose commits count.
@@ -61,6 +63,9 @@ impl Owners {
     pub fn in_force(&self, member: &Str) -> InForce {
         match &self.consumers {
             None => InForce::Generation(self.generation),
+            Some(consumers) if consumers.given_more.contains(member) => {
+                InForce::Generation(consumers.members.get(member).map_or(i32::MAX, |(epoch, _)| *epoch))
+            }
             Some(consumers) => {
                 let owned = consumers.members.get(member).map(|(_, owned)| owned.clone());
                 InForce::Owned(owned.unwrap_or_default())
@@ -154,8 +159,16 @@ impl Owners {
         let owned = &assigned | &parts_of(&value.partitions_pending_revocation);
         let epoch = value.member_epoch;
         self.stages.entry((member.clone(), epoch)).or_default().insert(assigned);
-        let members = &mut self.consumers.get_or_insert_default().members;
+        let given = self.given.get(&(member.clone(), epoch)).and_then(assignment).unwrap_or_default();
+        let given: usize = given.iter().map(|(_, indexes)| indexes.len()).sum();
+        let consumers = self.consumers.get_or_insert_default();
+        let members = &mut consumers.members;
         let before = members.insert(member.clone(), (epoch, owned.clone()));
+        if before.is_none() && given > owned.len() {
+            consumers.given_more.insert(member.clone());
+        } else {
+            consumers.given_more.remove(member);
+        }
         if let Some((before, had)) = before {
             // A static member that is away for a while has epoch -2.
             if epoch >= 0 && epoch < before {

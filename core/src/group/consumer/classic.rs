@@ -210,7 +210,8 @@ impl Groups {
         if current.epoch != request.generation_id {
             return Err(Refusal::new(ErrorCode::IllegalGeneration, "It is in another epoch."));
         }
-        let is_behind = current.epoch < group.epoch()
+        // As long as the group stays with its targets (KIP-1263) there is nothing to join again for.
+        let is_behind = current.epoch < group.target_epoch()
             || current.state == State::Unrevoked
             || (current.state == State::Unreleased && !group.waits_for_others(member, &current));
         let (session_ms, patience_ms) =
@@ -265,7 +266,7 @@ impl Groups {
             ));
         }
         let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);
-        if group.epoch() > current.epoch && current.state != State::Unrevoked {
+        if group.target_epoch() > current.epoch && current.state != State::Unrevoked {
             self.deadlines.arm_by(now.mono + patience_ms, Deadline::Rejoin(id.clone(), member));
             return Err(Refusal::new(ErrorCode::RebalanceInProgress, "It is to join again."));
         }
