@@ -84,6 +84,8 @@ exhibits! {
     F6;
     /// Redpanda, compaction of adjacent segments: a start that moved meanwhile shifts what is replaced.
     F8;
+    /// KAFKA-5247, without its transactions: commits are put in an order that is not the log's.
+    G1;
     /// KAFKA-13636: offsets of a group expire while it rebalances.
     G2;
     /// KAFKA-8069: "no time of expiry" is loaded as a time, and long past.

@@ -69,7 +69,6 @@ marks! {
     ConsumerTold "a coordinator told a member of a consumer group what to read";
     PartitionsHandedOver "a member of a consumer group gave up partitions while others read on";
     MemberFenced "a member of a consumer group was expelled, and came back";
-    EpochStale "a member of a consumer group was behind its epoch";
     InstanceUnreleased "a static member of a consumer group came back before its former self was expelled";
     GroupUpgraded "a classic group became a consumer group";
     GroupDowngraded "a consumer group became a classic group";

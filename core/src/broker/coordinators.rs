@@ -460,18 +460,20 @@ fn replay_batch(groups: &mut Groups, partition: TopicPartition, batch: &Produced
     }
 }
 
-/// A tombstone among these is of a group that nothing before it speaks of (G4).
+/// A tombstone among these is of something that nothing before it speaks of (G4).
 #[cfg(feature = "museum")]
 fn orphans(groups: &Groups, batches: &[ProducedBatch]) -> bool {
-    let mut known: BTreeSet<_> = groups.written().map(|record| record.group().clone()).collect();
+    let mut known: BTreeSet<_> = groups.written().map(|record| record.encode().0).collect();
     for batch in batches {
         let payload = batch.bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
         for record in RecordIter::new(&batch.header, payload).map_while(Result::ok) {
-            let Ok(decoded) = GroupRecord::decode(record.key, record.value) else { continue };
-            if record.value.is_none() && !known.contains(decoded.group()) {
+            let Some(key) = record.key else { continue };
+            if record.value.is_none() && !known.remove(key) {
                 return true;
             }
-            known.insert(decoded.group().detached());
+            if record.value.is_some() {
+                known.insert(key.to_vec());
+            }
         }
     }
     false

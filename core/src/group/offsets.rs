@@ -61,7 +61,11 @@ impl Offsets {
                 .filter(|expires| exhibit!(G3, expires.0 >= 0, true)),
             topic_id: value.topic_id,
         };
-        self.0.entry(key.topic.detached()).or_default().insert(key.partition, committed);
+        let of_topic = self.0.entry(key.topic.detached()).or_default();
+        // G1: what was committed later by its clock wins, wherever the log has it.
+        if exhibit!(G1, true, of_topic.get(&key.partition).is_none_or(|before| before.at <= committed.at)) {
+            of_topic.insert(key.partition, committed);
+        }
     }
 
     pub(super) fn remove(&mut self, topic: &str, partition: i32) {

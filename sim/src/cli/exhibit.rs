@@ -11,7 +11,7 @@ pub struct Row {
     pub judges: &'static [Judge],
 }
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 29] = [
     row_of("A1", &[Judge::S1, Judge::S3]),
     row_of("A3", &[Judge::S2]),
     row_of("A11", &[Judge::S5]),
@@ -27,6 +27,7 @@ const ROWS: [Row; 28] = [
     row_of("F5", &[Judge::S21]),
     row_of("F6", &[Judge::S20]),
     row_of("F8", &[Judge::S1, Judge::S6, Judge::S20]),
+    row_of("G1", &[Judge::S19, Judge::S22]),
     row_of("G2", &[Judge::S22]),
     row_of("G3", &[Judge::S22]),
     row_of("G4", &[Judge::L7, Judge::S15]),

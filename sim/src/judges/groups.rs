@@ -67,16 +67,18 @@ impl Groups {
         if self.has_gaps {
             return Ok(());
         }
-        if std::env::var("DBG").is_ok() {
             eprintln!("LOG {now_us} {record:?}");
         }
         let retention_us = self.retention_us;
         match record {
             GroupRecord::Offset(key, value) => {
                 let group = self.group(&key.group);
+                let is_beyond = group.owners.is_beyond();
                 let slot = group.offsets.entry(slot(key)).or_default();
                 let said = match value {
-                    Some(value) => slot.on_logged(now_us, value.offset),
+                    Some(value) => slot
+                        .on_logged(now_us, value.offset)
+                        .or_else(|says| if is_beyond { Ok(()) } else { Err(says) }),
                     None => slot.on_forgotten(now_us, &group.contact, retention_us),
                 };
                 let named = |says| format!("{}: {}-{}: {says}", key.group, key.topic, key.partition);

@@ -27,6 +27,9 @@ pub struct Owners {
     generation: i32,
     /// What the members of a consumer group have; `None`: it is none.
     consumers: Option<Consumers>,
+    /// The group became a consumer group where its coordinator had not heard of a topic that members had given each other. As
+    /// with Kafka, they go on as if it was theirs, and so may others.
+    is_beyond: bool,
     /// What clients read, whatever the log says.
     reading: BTreeMap<Str, Parts>,
 }
@@ -39,8 +42,6 @@ struct Consumers {
     members: BTreeMap<Str, (i32, Parts)>,
     /// What each is to read in the end.
     targets: BTreeMap<Str, Parts>,
-    /// They were given partitions of topics that their coordinator had not heard of when the group became a consumer group.
-    given_more: BTreeSet<Str>,
 }
 
 /// Whose commits count.
@@ -63,14 +64,18 @@ impl Owners {
     pub fn in_force(&self, member: &Str) -> InForce {
         match &self.consumers {
             None => InForce::Generation(self.generation),
-            Some(consumers) if consumers.given_more.contains(member) => {
-                InForce::Generation(consumers.members.get(member).map_or(i32::MAX, |(epoch, _)| *epoch))
-            }
+            Some(_) if self.is_beyond => InForce::Generation(0),
             Some(consumers) => {
                 let owned = consumers.members.get(member).map(|(_, owned)| owned.clone());
                 InForce::Owned(owned.unwrap_or_default())
             }
         }
+    }
+
+    /// What its members commit is not judged.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.is_beyond
     }
 
     /// A client reads these partitions, and no others.
@@ -164,11 +169,7 @@ impl Owners {
         let consumers = self.consumers.get_or_insert_default();
         let members = &mut consumers.members;
         let before = members.insert(member.clone(), (epoch, owned.clone()));
-        if before.is_none() && given > owned.len() {
-            consumers.given_more.insert(member.clone());
-        } else {
-            consumers.given_more.remove(member);
-        }
+        self.is_beyond |= before.is_none() && given > owned.len();
         if let Some((before, had)) = before {
             // A static member that is away for a while has epoch -2.
             if epoch >= 0 && epoch < before {

@@ -47,19 +47,6 @@ impl Plan {
     }
 }
 
-impl Plan {
-    /// The same with members of the classic protocol alone: for seeds that are older than the other one.
-    #[must_use]
-    pub fn with_classic_members(mut self) -> Self {
-        for client in &mut self.clients {
-            if let Role::Member(member) = &mut client.role {
-                member.consumer = None;
-            }
-        }
-        self
-    }
-}
-
 fn draw_consumer(rng: &mut Stream, per_mille: u64) -> Option<ConsumerPlan> {
     let assignor = rng.pick(&[None, Some(ServerAssignor::Uniform), Some(ServerAssignor::Range)]);
     let by_pattern = rng.chance(250);

@@ -1,6 +1,6 @@
 //! The classic protocol: one member assigns, and all stop reading while they join again.
 
-use super::{Member, Question, State, is_judged, parts_of};
+use super::{HEARSAY_MS, Member, Question, RETRY_MS, State, is_judged, parts_of};
 use crate::clients::Context;
 use crate::judges::Judge;
 use crate::judges::groups::Slot;
@@ -23,6 +23,12 @@ impl Member {
     /// The next thing that it asks for.
     pub(super) fn go_on_as_classic(&mut self, ctx: &mut Context<'_>, coordinator: u32) {
         match &self.state {
+            State::Out if !self.knows_topics => {
+                self.knows_topics =
+                    self.slots.iter().all(|(topic, _)| ctx.truth.topic_named(topic).is_some());
+                self.rest(ctx, if self.knows_topics { HEARSAY_MS } else { RETRY_MS });
+                self.go_on(ctx);
+            }
             State::Out => self.join(ctx, coordinator),
             State::Joined { members, asked } => {
                 let (members, asked) = (members.clone(), *asked);

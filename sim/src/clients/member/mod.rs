@@ -25,6 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How long after a refusal it is tried again, in ms.
 const RETRY_MS: u64 = 60;
+/// How long a member of the classic protocol waits before it gives out partitions of new topics, in ms.
+const HEARSAY_MS: u64 = 500;
 /// The most that is read between two commits.
 const READ_MAX: u64 = 20;
 
@@ -43,6 +45,8 @@ pub struct Member {
     coordinator: Option<u32>,
     /// Whom to ask who coordinates.
     ask: u32,
+    /// It has heard of its topics, and so has its coordinator in all likelihood.
+    knows_topics: bool,
     /// As the coordinator calls it; empty for a newcomer.
     id: Str,
     /// Its generation, or its epoch.
@@ -113,6 +117,7 @@ impl Member {
             slots: slots.collect(),
             coordinator: None,
             ask: first,
+            knows_topics: false,
             id: Str::default(),
             generation: -1,
             positions: BTreeMap::new(),
@@ -293,7 +298,6 @@ impl Member {
             }
             ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => self.begin_anew(ctx),
             ErrorCode::StaleMemberEpoch => {
-                ctx.mark(Mark::EpochStale);
                 self.next_beat = 0;
                 self.rest(ctx, 1);
             }
@@ -343,7 +347,8 @@ impl Member {
         if !self.heed(ctx, group.error_code) {
             return;
         }
-        let is_judged = is_judged(ctx);
+        let is_beyond = ctx.truth.groups.group(&self.group).owners.is_beyond();
+        let is_judged = is_judged(ctx) && !is_beyond;
         for topic in &group.topics {
             for answer in &topic.partitions {
                 let slot = (topic.name.detached(), answer.partition_index);
