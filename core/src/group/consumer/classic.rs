@@ -146,7 +146,7 @@ impl Groups {
         let word = Word { member: &member, speaker, after, owned: Some(&owned) };
         let not_seen = Watch::default();
         let watch = self.groups.get(id).map_or(&not_seen, |group| &group.watch);
-        let step = word.decide(id, (base, watch), (now, topics), &self.settings)?;
+        let step = word.decide(id, (base, watch), (now, topics), &self.settings_of(id, topics))?;
         self.check_records(&step.records)?;
         let response = JoinGroupResponse {
             generation_id: step.after.epoch,
@@ -214,7 +214,7 @@ impl Groups {
             || current.state == State::Unrevoked
             || (current.state == State::Unreleased && !group.waits_for_others(member, &current));
         let (session_ms, patience_ms) =
-            (self.session_ms(said), u64::try_from(said.rebalance_timeout_ms).unwrap_or(0));
+            (said.session_ms(&self.settings.consumer), u64::try_from(said.rebalance_timeout_ms).unwrap_or(0));
         self.deadlines.arm(now.mono + session_ms, Deadline::Session(id.clone(), member.clone()));
         if is_behind {
             self.deadlines.arm_by(now.mono + patience_ms, Deadline::Rejoin(id.clone(), member.clone()));
@@ -275,7 +275,7 @@ impl Groups {
             assignment: classic_assignment(said, current.assigned.by_topic(), topics),
             ..SyncGroupResponse::default()
         };
-        let session_ms = self.session_ms(said);
+        let session_ms = said.session_ms(&self.settings.consumer);
         self.deadlines.disarm(Deadline::FirstSync(id.clone(), member.clone()));
         self.deadlines.arm(now.mono + session_ms, Deadline::Session(id.clone(), member));
         Ok(response)

@@ -98,7 +98,12 @@ impl Groups {
 
     /// Nothing can be written, and a member lets itself be heard: it keeps its session, and its time to let go. What it says is not
     /// looked at, and it is told to come again.
-    pub fn on_heartbeat_unheard(&mut self, now: Now, request: &ConsumerGroupHeartbeatRequest) {
+    pub fn on_heartbeat_unheard(
+        &mut self,
+        now: Now,
+        request: &ConsumerGroupHeartbeatRequest,
+        topics: &dyn Topics,
+    ) {
         let (id, member) = (request.group_id.detached(), request.member_id.detached());
         let Some(group) = self.groups.get(&id).map(|group| &group.consumer) else { return };
         let Some(said) = group.members.get(&member) else { return };
@@ -107,7 +112,7 @@ impl Groups {
         if ![current.epoch, current.previous].contains(&request.member_epoch) {
             return;
         }
-        let session_ms = self.session_ms(said);
+        let session_ms = said.session_ms(&self.settings_of(&id, topics).consumer);
         let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);
         if current.state == State::Unrevoked {
             let deadline = Deadline::Revocation(id.clone(), member.clone());
@@ -118,15 +123,13 @@ impl Groups {
 
     /// The log is replayed: each member has a whole session to let itself be heard, and whoever is to let go of something has all
     /// of its time for that.
-    pub(in crate::group) fn watch_members(&mut self, id: &Str, now: Now) {
+    pub(in crate::group) fn watch_members(&mut self, id: &Str, now: Now, topics: &dyn Topics) {
+        let settings = self.settings_of(id, topics);
         let Some(group) = self.groups.get_mut(id) else { return };
         group.watch.empty_since = now.wall;
         for (member, said) in &group.consumer.members {
-            let own = said.classic_member_metadata.as_ref();
-            let own_ms = own.map(|own| u64::try_from(own.session_timeout_ms).unwrap_or(0));
-            let session_ms = own_ms.unwrap_or(self.settings.consumer.session_timeout_ms);
             let deadline = Deadline::Session(id.clone(), member.clone());
-            self.deadlines.arm(now.mono + session_ms, deadline);
+            self.deadlines.arm(now.mono + said.session_ms(&settings.consumer), deadline);
             let current = group.consumer.currents.get(member);
             if current.is_some_and(|current| current.state == State::Unrevoked) {
                 let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);
