@@ -299,13 +299,15 @@ impl Groups {
         Some(match deadline {
             Deadline::Join(id) => self.at(&id, now, Classic::on_join_due),
             Deadline::Sync(id) => self.at(&id, now, Classic::on_sync_due),
-            Deadline::Revocation(id, member) => self.on_revocation_due(&id, &member, now, topics),
+            Deadline::Revocation(id, member) => {
+                self.on_patience_over((&id, &member), now, topics, Consumer::holds_on)
+            }
             Deadline::Lookup(id) => self.on_lookup_due(&id, now, topics),
             Deadline::Rejoin(id, member) | Deadline::FirstSync(id, member) => {
-                self.on_silence(&id, &member, now, topics)
+                self.on_patience_over((&id, &member), now, topics, Consumer::has)
             }
             Deadline::Session(id, member) if self.is_of_consumers(&id) => {
-                self.on_silence(&id, &member, now, topics)
+                self.on_patience_over((&id, &member), now, topics, Consumer::has)
             }
             Deadline::Session(id, member) => {
                 self.at(&id, now, |classic, turn| classic.on_session_due(&member, turn))
