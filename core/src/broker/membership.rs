@@ -253,15 +253,15 @@ impl Broker {
             // Its first record is committed: from here on the controller answers.
             MetadataRecord::LeaderChange { .. } => self.on_controller_known(out),
             MetadataRecord::Voters { .. } => self.quorum.refresh_voters(&self.committed),
+            MetadataRecord::Topic { topic_id, .. }
+            | MetadataRecord::TopicConfig { topic_id, .. }
+            | MetadataRecord::RemoveTopic { topic_id } => self.on_topic_settings(*topic_id),
             MetadataRecord::RegisterBroker { .. }
             | MetadataRecord::BrokerState { .. }
-            | MetadataRecord::Topic { .. }
-            | MetadataRecord::TopicConfig { .. }
             | MetadataRecord::GroupConfig { .. }
             | MetadataRecord::Partition { .. }
             | MetadataRecord::PartitionChange { .. }
-            | MetadataRecord::Reassignment { .. }
-            | MetadataRecord::RemoveTopic { .. } => {}
+            | MetadataRecord::Reassignment { .. } => {}
         }
     }
 
@@ -320,6 +320,7 @@ impl Broker {
     pub(super) fn replace_image(&mut self, image: Image, out: &mut Outputs) {
         let before = core::mem::replace(&mut self.committed, image);
         self.coordinators.topics_version = self.committed.end().0;
+        self.find_compacted();
         let gone: BTreeSet<Uuid> = self
             .replicas
             .keys()
