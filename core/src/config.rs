@@ -151,6 +151,8 @@ pub struct Config {
     pub partitions_max: usize,
     /// Partitions one topic may be created with.
     pub partitions_per_topic_max: i32,
+    /// Bytes that settings of groups may take in the metadata, with the groups' names and their places.
+    pub group_configs_bytes_max: usize,
     /// `fetch.max.bytes`: the greatest answer to a fetch, in bytes.
     pub fetch_bytes_max: u32,
     /// `max.incremental.fetch.session.cache.slots`.
@@ -280,6 +282,7 @@ impl Config {
             producers_per_partition_max: 100_000,
             partitions_max: 1_000_000,
             partitions_per_topic_max: 20_000,
+            group_configs_bytes_max: 4 << 20,
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: 1_000,
             fetch_session_partitions_max: 100_000,

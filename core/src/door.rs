@@ -235,6 +235,12 @@ pub enum Refused {
     Batch(BatchError),
     /// zstd needs Produce 7 (KIP-110).
     ZstdTooEarly,
+    /// The record at this place in the batch has no key, and its topic is compacted.
+    WithoutKey(i32),
+    /// Its topic is compacted, and what is compressed in it is not what its codec writes.
+    Unreadable,
+    /// Its topic is compacted, and it is larger when decompressed than anybody looks into.
+    TooLargeInside,
 }
 
 impl Refused {
@@ -244,6 +250,18 @@ impl Refused {
         match self {
             Self::Batch(error) => error.code(),
             Self::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,
+            Self::WithoutKey(_) | Self::Unreadable => ErrorCode::InvalidRecord,
+            // Clients send what is in it in several batches then.
+            Self::TooLargeInside => ErrorCode::MessageTooLarge,
+        }
+    }
+
+    /// The record that is the reason, by its place in the batch.
+    #[must_use]
+    pub fn record(self) -> Option<i32> {
+        match self {
+            Self::WithoutKey(record) => Some(record),
+            Self::Batch(_) | Self::ZstdTooEarly | Self::Unreadable | Self::TooLargeInside => None,
         }
     }
 }
@@ -253,6 +271,11 @@ impl fmt::Display for Refused {
         match self {
             Self::Batch(error) => error.fmt(f),
             Self::ZstdTooEarly => f.write_str("zstd needs version 7 of Produce"),
+            Self::WithoutKey(_) => f.write_str("a compacted topic takes no record without a key"),
+            Self::Unreadable => f.write_str("what is compressed in the batch cannot be read"),
+            Self::TooLargeInside => f.write_str(
+                "the batch takes too much when it is decompressed, and a compacted topic's batches are looked into",
+            ),
         }
     }
 }

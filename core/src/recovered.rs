@@ -425,7 +425,8 @@ impl Recovered {
             | MetadataRecord::Reassignment { .. }
             | MetadataRecord::RemoveTopic { .. }
             | MetadataRecord::ProducerIds { .. }
-            | MetadataRecord::TopicConfig { .. } => None,
+            | MetadataRecord::TopicConfig { .. }
+            | MetadataRecord::GroupConfig { .. } => None,
         })
     }
 }

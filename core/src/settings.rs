@@ -60,6 +60,8 @@ pub enum SettingSource {
     Broker = 4,
     /// Nobody set it.
     Default = 5,
+    /// The group's own settings.
+    Group = 8,
 }
 
 impl SettingSource {

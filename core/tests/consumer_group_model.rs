@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::group::records::GroupRecord;
-use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups, Topics};
+use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups, OwnSettings, Topics};
 use seedlog_core::ids::{Offset, Uuid};
 use seedlog_core::replica::WaiterId;
 use seedlog_core::time::{MonoMs, Now, WallMs};
@@ -39,6 +39,12 @@ const TOPICS: usize = 3;
 const RETENTION_MS: i64 = 60_000;
 const SESSION_MS: u64 = 45_000;
 const CLASSIC_SESSION_MS: u64 = 10_000;
+/// What the group may have of its own.
+const OWN: OwnSettings = OwnSettings {
+    session_timeout_ms: Some(60_000),
+    heartbeat_interval_ms: Some(7_000),
+    assignment_interval_ms: Some(0),
+};
 
 type Part = (Uuid, i32);
 
@@ -134,6 +140,8 @@ impl World {
             }
             Event::Commit { client, topic } => self.commit(client, topic),
             Event::Change { topic } => self.change(topic),
+            Event::Configure { has_some: false } => self.cluster.own = OwnSettings::default(),
+            Event::Configure { has_some: true } => self.cluster.own = OWN,
             Event::Advance { ms } => self.advance(ms),
             Event::Expire => self.expire(),
             Event::Delete => {
@@ -196,6 +204,10 @@ impl World {
             panic!("it is answered as a heartbeat")
         };
         assert!(response.error_code == 0 || effects.records.is_empty(), "what is refused changes nothing");
+        if response.error_code == 0 && request.member_epoch >= 0 {
+            let own = cluster.own.heartbeat_interval_ms;
+            assert_eq!(response.heartbeat_interval_ms, own.unwrap_or(5_000), "the group's own counts");
+        }
         self.apply(effects);
         response
     }
@@ -372,7 +384,7 @@ impl World {
             assert_eq!(read, *record);
             groups.replay(Offset(end), &read);
         }
-        groups.on_loaded(self.now);
+        groups.on_loaded(self.now, &self.cluster);
         groups
     }
 
@@ -463,7 +475,11 @@ impl World {
         }
         assert!(self.asked.is_empty(), "somebody still waits: {:?}", self.asked);
         // Nobody is heard of any more.
-        self.advance(SESSION_MS + 5_000);
+        let session_ms =
+            self.cluster.own.session_timeout_ms.map_or(SESSION_MS, |ms| u64::from(ms.unsigned_abs()));
+        self.advance(session_ms - 5_001);
+        assert_eq!(&*self.described().group_state, "Stable", "they were heard of five seconds before");
+        self.advance(10_001);
         self.check();
         assert_eq!(&*self.described().group_state, "Empty");
         self.advance(settings().new_member_timeout_ms.max(RETENTION_MS.unsigned_abs()));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::group::records::GroupRecord;
-use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups, Topics};
+use seedlog_core::group::{Caller, CommitTopic, Effects, GroupSettings, Groups, OwnSettings, Topics};
 use seedlog_core::ids::{Offset, Uuid};
 use seedlog_core::replica::WaiterId;
 use seedlog_core::time::{MonoMs, Now, WallMs};
@@ -110,6 +110,10 @@ impl Topics for NoTopics {
     }
 
     fn racks(&self, _: Uuid, _: usize, _: &mut dyn FnMut(&str)) {}
+
+    fn own_settings(&self, _: &str) -> OwnSettings {
+        OwnSettings::default()
+    }
 
     fn names_after<'a>(&'a self, _: Option<&str>) -> Box<dyn Iterator<Item = &'a str> + 'a> {
         Box::new(std::iter::empty())
@@ -433,7 +437,7 @@ impl World {
             let read = GroupRecord::decode(Some(&key), value.as_deref()).expect("our own record");
             groups.replay(Offset(end), &read);
         }
-        groups.on_loaded(self.now);
+        groups.on_loaded(self.now, &NoTopics);
         groups
     }
 

@@ -22,7 +22,7 @@ pub use meters::{CountedLease, Meters, watch_syncs};
 pub use peers::{Cluster, PeerRecords};
 
 use crate::env::{Env, Seen};
-use crate::net::{Answer, Event, Outbox};
+use crate::net::{Answer, Compacted, Event, Outbox};
 use crate::peer::PeerEvent;
 use crate::store::disk::Disk;
 use crate::store::{Store, StoreEvent};
@@ -62,6 +62,10 @@ pub struct Driver<E: Env, D: Disk> {
     held: Held<CountedLease<D>>,
     alarm: Alarm,
     meters: Meters,
+    /// The topics that are compacted, for the connections.
+    compacted: Arc<Compacted>,
+    /// The number of their last change that is told.
+    compacted_told: u64,
     /// Told once clients may be let in.
     serving: Option<oneshot::Sender<()>>,
     /// The outputs of one step; empty between steps.
@@ -102,12 +106,19 @@ impl<E: Env, D: Disk> Driver<E, D> {
             held: Held::default(),
             alarm: Alarm::default(),
             meters,
+            compacted: Arc::default(),
+            compacted_told: 0,
             serving: Some(serving),
             outputs: Outputs::new(),
             disk_is_full: false,
             held_told: None,
             waiting_told: None,
         }
+    }
+
+    /// The topics that are compacted, as the driver tells of them.
+    pub fn compacted(&self) -> Arc<Compacted> {
+        Arc::clone(&self.compacted)
     }
 
     /// Drives until the broker halts; then everything that was pushed is on the disk, unless that is what failed.
@@ -127,9 +138,7 @@ impl<E: Env, D: Disk> Driver<E, D> {
 
     async fn drive(&mut self) -> HaltReason {
         let mut batch = Vec::with_capacity(ROUND_EVENTS_MAX);
-        if let Some(cluster) = &mut self.cluster {
-            cluster.refresh(&self.broker);
-        }
+        self.refresh();
         loop {
             let woken = self.wait(&mut batch).await;
             let now = self.env.now();
@@ -143,10 +152,20 @@ impl<E: Env, D: Disk> Driver<E, D> {
                 return reason;
             }
             self.store.flush();
-            if let Some(cluster) = &mut self.cluster {
-                cluster.refresh(&self.broker);
-            }
+            self.refresh();
             self.meters.survey(now.mono, &self.store, self.disk_is_full, &self.broker);
+        }
+    }
+
+    /// Tells others what they need of the metadata, before any reply of this round is written.
+    fn refresh(&mut self) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.refresh(&self.broker);
+        }
+        let topics = self.broker.compacted_topics();
+        if self.compacted_told != topics.changes() {
+            self.compacted_told = topics.changes();
+            self.compacted.set(topics);
         }
     }
 

@@ -137,9 +137,15 @@ pub fn about(api: ApiKey) -> (&'static str, &'static [&'static str]) {
         ApiKey::OffsetForLeaderEpoch => ("", &["tests/golden/divergence.txt"]),
         ApiKey::DescribeConfigs | ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => (
             "settings of brokers are read when they start",
-            &["tests/golden/settings.txt", "tests/golden/cluster_settings.txt"],
+            &[
+                "tests/golden/settings.txt",
+                "tests/golden/cluster_settings.txt",
+                "tests/golden/group_consumer_configs.txt",
+            ],
         ),
-        ApiKey::ListConfigResources => ("", &["tests/golden/settings.txt"]),
+        ApiKey::ListConfigResources => {
+            ("", &["tests/golden/settings.txt", "tests/golden/group_consumer_configs.txt"])
+        }
         ApiKey::DescribeAcls => ("says that there is no authorizer", &["tests/golden/no_access_rules.txt"]),
         ApiKey::DescribeClientQuotas => ("there are no quotas", &["tests/golden/no_access_rules.txt"]),
         ApiKey::DescribeUserScramCredentials => {

@@ -3,6 +3,8 @@
 use super::Broker;
 use crate::cluster::decide::check_topic_name;
 use crate::cluster::decide::configs::resource;
+use crate::cluster::group_config::GroupConfig;
+use crate::cluster::topic_config::{Described, Kind};
 use crate::errors::ErrorCode;
 use crate::ids::{ConnId, RequestNumber};
 use crate::output::Outputs;
@@ -107,8 +109,9 @@ impl Broker {
                 invalid("Client metrics subscription name must not be empty")
             }
             resource::GROUP if name.is_empty() => invalid("Group name must not be empty"),
+            resource::GROUP => Ok(self.describe_group_settings(name, asked)),
             // There are none, and so none have settings.
-            resource::CLIENT_METRICS | resource::GROUP => Ok(Vec::new()),
+            resource::CLIENT_METRICS => Ok(Vec::new()),
             other => invalid(&format!("Unsupported resource type: {other}")),
         }
     }
@@ -136,22 +139,24 @@ impl Broker {
         let described = topic.config.describe(&self.config, topic.min_insync_replicas);
         let described = described.filter(|setting| asked.has(setting.key.name));
         Ok(described
-            .map(|setting| DescribeConfigsResourceResult {
-                name: Str::from_static(setting.key.name),
-                value: Some(setting.value.into()),
-                read_only: false,
-                config_source: setting.source.code(),
-                is_sensitive: false,
-                synonyms: if asked.synonyms {
-                    let synonyms = setting.synonyms.into_iter();
-                    synonyms.map(|it| synonym(it.name, Some(it.value), it.source)).collect()
-                } else {
-                    Vec::new()
-                },
-                config_type: setting.key.kind.setting_type().code(),
-                documentation: asked.documentation.then(|| setting.key.documentation().into()),
+            .map(|setting| {
+                let (name, kind, key) = (setting.key.name, setting.key.kind, setting.key);
+                told(asked, (name, kind), setting, || key.documentation())
             })
             .collect())
+    }
+
+    /// A group need not exist.
+    fn describe_group_settings(&self, name: &str, asked: &Asked<'_>) -> Vec<DescribeConfigsResourceResult> {
+        let none = GroupConfig::default();
+        let config = self.committed.group_config(name).unwrap_or(&none);
+        let described = config.describe(&self.config).filter(|setting| asked.has(setting.key.name));
+        described
+            .map(|setting| {
+                let (name, kind, doc) = (setting.key.name, setting.key.kind, setting.key.doc);
+                told(asked, (name, kind), setting, || doc.to_string())
+            })
+            .collect()
     }
 
     pub(super) fn on_list_config_resources(
@@ -170,21 +175,22 @@ impl Broker {
             kinds => kinds.iter().copied().collect(),
         };
         let mut response = ListConfigResourcesResponse::default();
+        let mut list = |resource_type: i8, names: &mut dyn Iterator<Item = Str>| {
+            if kinds.contains(&resource_type) {
+                let named = names.map(|resource_name| ConfigResource { resource_name, resource_type });
+                response.config_resources.extend(named);
+            }
+        };
         if kinds.iter().all(|kind| resource::ALL.contains(kind)) {
-            let of_brokers = [resource::BROKER, resource::BROKER_LOGGER];
-            for resource_type in of_brokers.into_iter().filter(|kind| kinds.contains(kind)) {
+            for resource_type in [resource::BROKER, resource::BROKER_LOGGER] {
                 let ids = self.committed.brokers().keys();
-                let named =
-                    ids.map(|id| ConfigResource { resource_name: id.0.to_string().into(), resource_type });
-                response.config_resources.extend(named);
+                list(resource_type, &mut ids.map(|id| id.0.to_string().into()));
             }
-            if kinds.contains(&resource::TOPIC) {
-                let names = self.committed.names().keys();
-                let resource_type = resource::TOPIC;
-                let named =
-                    names.map(|name| ConfigResource { resource_name: name.as_str().into(), resource_type });
-                response.config_resources.extend(named);
-            }
+            list(resource::TOPIC, &mut self.committed.names().keys().map(|name| name.as_str().into()));
+            list(
+                resource::GROUP,
+                &mut self.committed.group_configs().keys().map(|name| name.as_str().into()),
+            );
         } else {
             response.error_code = ErrorCode::UnsupportedVersion.code();
         }
@@ -197,6 +203,26 @@ fn synonym(name: &'static str, value: Option<String>, source: SettingSource) -> 
         name: Str::from_static(name),
         value: value.map(Str::from),
         source: source.code(),
+    }
+}
+
+/// A setting that can be changed, as much of it as is asked for.
+fn told<K>(
+    asked: &Asked<'_>,
+    (name, kind): (&'static str, Kind),
+    setting: Described<K>,
+    documentation: impl FnOnce() -> String,
+) -> DescribeConfigsResourceResult {
+    let synonyms = setting.synonyms.into_iter().filter(|_| asked.synonyms);
+    DescribeConfigsResourceResult {
+        name: Str::from_static(name),
+        value: Some(setting.value.into()),
+        read_only: false,
+        config_source: setting.source.code(),
+        is_sensitive: false,
+        synonyms: synonyms.map(|it| synonym(it.name, Some(it.value), it.source)).collect(),
+        config_type: kind.setting_type().code(),
+        documentation: asked.documentation.then(|| documentation().into()),
     }
 }
 

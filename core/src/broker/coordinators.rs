@@ -219,7 +219,8 @@ impl Broker {
         };
         if from >= end {
             coordinator.phase = LoadPhase::Active;
-            coordinator.groups.on_loaded(now);
+            let topics = GroupTopics { image: &self.committed, version: self.coordinators.topics_version };
+            coordinator.groups.on_loaded(now, &topics);
             self.arm_groups(partition);
             return;
         }

@@ -1,9 +1,10 @@
-//! The committed image of the cluster as groups look at it.
+//! The committed image of the cluster as groups look at it: topics, and settings of a group's own.
 
 use super::Broker;
+use crate::cluster::group_config::GroupConfig;
 use crate::cluster::image::Image;
 use crate::cluster::records::MetadataRecord;
-use crate::group::Topics;
+use crate::group::{OwnSettings, Topics};
 use crate::ids::Uuid;
 use alloc::boxed::Box;
 
@@ -44,6 +45,10 @@ impl Topics for GroupTopics<'_> {
         let from = after.map_or(Unbounded, Excluded);
         Box::new(self.image.names().range::<str, _>((from, Unbounded)).map(|(name, _)| &**name))
     }
+
+    fn own_settings(&self, group: &str) -> OwnSettings {
+        self.image.group_config(group).map(GroupConfig::typed).unwrap_or_default()
+    }
 }
 
 /// Groups may have to assign anew after this.
@@ -59,6 +64,7 @@ pub(super) fn changes_topics(record: &MetadataRecord) -> bool {
         | MetadataRecord::BrokerState { .. }
         | MetadataRecord::PartitionChange { .. }
         | MetadataRecord::TopicConfig { .. }
+        | MetadataRecord::GroupConfig { .. }
         | MetadataRecord::ProducerIds { .. } => false,
     }
 }

@@ -118,12 +118,13 @@ impl Broker {
     /// A member of a consumer group was heard of, though nothing can be decided: it is not silent.
     fn note_heartbeat(&mut self, request: &GroupRequest, code: ErrorCode) {
         let now = self.now;
+        let known = GroupTopics { image: &self.committed, version: self.coordinators.topics_version };
         if let (GroupRequest::ConsumerGroupHeartbeat(heartbeat), ErrorCode::CoordinatorNotAvailable) =
             (request, code)
             && let Some(partition) = self.partition_of_group(&heartbeat.group_id)
             && let Some(groups) = self.coordinators.groups_mut(partition)
         {
-            groups.on_heartbeat_unheard(now, heartbeat);
+            groups.on_heartbeat_unheard(now, heartbeat, &known);
             self.arm_groups(partition);
         }
     }

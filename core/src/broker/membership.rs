@@ -211,6 +211,7 @@ impl Broker {
                 | MetadataRecord::Voters { .. }
                 | MetadataRecord::Topic { .. }
                 | MetadataRecord::TopicConfig { .. }
+                | MetadataRecord::GroupConfig { .. }
                 | MetadataRecord::ProducerIds { .. } => {}
             }
         }
@@ -232,29 +233,35 @@ impl Broker {
             self.on_brokers_changed(&brokers, out);
         }
         for record in records {
-            match record {
-                MetadataRecord::ProducerIds { node_id, broker_epoch, first, next } => {
-                    self.on_producer_ids(*node_id, *broker_epoch, (*first, *next), out);
-                }
-                MetadataRecord::LeaderChange { leader, epoch }
-                    if *leader == self.config.node_id
-                        && *epoch == self.quorum.epoch()
-                        && self.quorum.leading().is_some() =>
-                {
-                    self.become_controller(out);
-                }
-                // Its first record is committed: from here on the controller answers.
-                MetadataRecord::LeaderChange { .. } => self.on_controller_known(out),
-                MetadataRecord::Voters { .. } => self.quorum.refresh_voters(&self.committed),
-                MetadataRecord::RegisterBroker { .. }
-                | MetadataRecord::BrokerState { .. }
-                | MetadataRecord::Topic { .. }
-                | MetadataRecord::TopicConfig { .. }
-                | MetadataRecord::Partition { .. }
-                | MetadataRecord::PartitionChange { .. }
-                | MetadataRecord::Reassignment { .. }
-                | MetadataRecord::RemoveTopic { .. } => {}
+            self.on_record_committed(record, out);
+        }
+    }
+
+    /// What a record means to this node besides partitions and brokers.
+    fn on_record_committed(&mut self, record: &MetadataRecord, out: &mut Outputs) {
+        match record {
+            MetadataRecord::ProducerIds { node_id, broker_epoch, first, next } => {
+                self.on_producer_ids(*node_id, *broker_epoch, (*first, *next), out);
             }
+            MetadataRecord::LeaderChange { leader, epoch }
+                if *leader == self.config.node_id
+                    && *epoch == self.quorum.epoch()
+                    && self.quorum.leading().is_some() =>
+            {
+                self.become_controller(out);
+            }
+            // Its first record is committed: from here on the controller answers.
+            MetadataRecord::LeaderChange { .. } => self.on_controller_known(out),
+            MetadataRecord::Voters { .. } => self.quorum.refresh_voters(&self.committed),
+            MetadataRecord::Topic { topic_id, .. }
+            | MetadataRecord::TopicConfig { topic_id, .. }
+            | MetadataRecord::RemoveTopic { topic_id } => self.on_topic_settings(*topic_id),
+            MetadataRecord::RegisterBroker { .. }
+            | MetadataRecord::BrokerState { .. }
+            | MetadataRecord::GroupConfig { .. }
+            | MetadataRecord::Partition { .. }
+            | MetadataRecord::PartitionChange { .. }
+            | MetadataRecord::Reassignment { .. } => {}
         }
     }
 
@@ -313,6 +320,7 @@ impl Broker {
     pub(super) fn replace_image(&mut self, image: Image, out: &mut Outputs) {
         let before = core::mem::replace(&mut self.committed, image);
         self.coordinators.topics_version = self.committed.end().0;
+        self.find_compacted();
         let gone: BTreeSet<Uuid> = self
             .replicas
             .keys()

@@ -4,6 +4,7 @@
 //! the timers, and what is done once at the end of a step.
 
 mod access;
+mod compacted;
 mod compaction;
 mod configs;
 mod controller;
@@ -70,6 +71,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+pub use compacted::CompactedTopics;
 use compaction::CompactionRound;
 use controller::Controller;
 use coordinators::Coordinators;
@@ -124,6 +126,7 @@ pub struct Broker {
     deleting: BTreeSet<TopicPartition>,
     retention: RetentionRound,
     compaction: CompactionRound,
+    compacted: CompactedTopics,
     /// Partitions with producers that may expire.
     with_producers: BTreeSet<TopicPartition>,
     conns: BTreeMap<ConnId, Conn>,

@@ -3,13 +3,13 @@
 use super::Broker;
 use super::waits::{Answer, WaitPart};
 use crate::cluster::topic_config::TopicSettings;
-use crate::door::{Acks, Produce, ProducePartition, ProduceTopic};
+use crate::door::{Acks, Produce, ProducePartition, ProduceTopic, Refused};
 use crate::errors::ErrorCode;
 use crate::group::is_internal;
 use crate::ids::{ConnId, PartitionIndex, RequestNumber, TopicPartition, Uuid};
 use crate::log::AppendError;
 use crate::output::{Output, Outputs};
-use crate::records::{BATCH_HEADER_BYTES, Compression, ProducedBatch, RecordIter};
+use crate::records::{BATCH_HEADER_BYTES, Compression, ProducedBatch, first_without_key};
 use crate::replica::{Accepted, Leader, Limits, Replica, Until};
 use crate::wire::produce::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use crate::wire::{ProduceResponse, Str};
@@ -142,7 +142,10 @@ impl Broker {
         if self.is_cut_off(self.leader_of(partition)?) {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         }
-        let batch = part.batch.as_ref().map_err(|refused| Refusal::saying(refused.code(), refused))?;
+        let batch = part.batch.as_ref().map_err(|refused| Refusal {
+            record: refused.record(),
+            ..Refusal::saying(refused.code(), refused)
+        })?;
         if batch.header.batch_bytes > settings.message_bytes_max {
             self.counts.rejected_bytes += u64::from(batch.header.batch_bytes);
             return Err(ErrorCode::MessageTooLarge.into());
@@ -150,14 +153,13 @@ impl Broker {
         if batch.header.is_transactional() {
             return Err(ErrorCode::InvalidTxnState.into());
         }
+        // Compressed batches are looked into before they come here.
         if settings.is_compacted
-            && let Some(record) = first_without_key(batch)
+            && batch.header.compression() == Some(Compression::None)
+            && let Some(record) = first_without_key(&batch.header, &batch.bytes[BATCH_HEADER_BYTES..])
         {
-            let message = "a compacted topic takes no record without a key";
-            return Err(Refusal {
-                record: Some(record),
-                ..Refusal::saying(ErrorCode::InvalidRecord, &message)
-            });
+            let refused = Refused::WithoutKey(record);
+            return Err(Refusal { record: refused.record(), ..Refusal::saying(refused.code(), &refused) });
         }
         let enough =
             self.replicas.get(&partition).and_then(Replica::leader).is_some_and(Leader::has_enough_in_sync);
@@ -224,16 +226,6 @@ impl Refusal {
         let response = refused_response(index, self.code, self.message);
         PartitionProduceResponse { record_errors: record_errors.into_iter().collect(), ..response }
     }
-}
-
-/// The place of the first record without a key. A compressed batch is not looked into: the cleaner drops such a record.
-fn first_without_key(batch: &ProducedBatch) -> Option<i32> {
-    if batch.header.compression() != Some(Compression::None) {
-        return None;
-    }
-    let records = RecordIter::new(&batch.header, &batch.bytes[BATCH_HEADER_BYTES..]).map_while(Result::ok);
-    let place = records.take_while(|record| record.key.is_some()).count();
-    i32::try_from(place).ok().filter(|place| *place < batch.header.record_count)
 }
 
 pub(super) fn refused_response(

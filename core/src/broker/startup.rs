@@ -1,5 +1,6 @@
 //! From what recovery left to a broker that serves: registration, new leader epochs, removals that were not finished.
 
+use super::compacted::CompactedTopics;
 use super::compaction::CompactionRound;
 use super::coordinators::Coordinators;
 use super::follow::Opening;
@@ -80,6 +81,7 @@ impl Broker {
             deleting: BTreeSet::new(),
             retention: RetentionRound::default(),
             compaction: CompactionRound::default(),
+            compacted: CompactedTopics::default(),
             sessions: Sessions::default(),
             offsets_waits: BTreeMap::new(),
             log_dirs: LogDirs::default(),
@@ -106,6 +108,7 @@ impl Broker {
     /// ever speak under one number.
     pub(super) fn start(&mut self, out: &mut Outputs) {
         self.phase = Phase::Starting;
+        self.find_compacted();
         let lsn = self.journal(Entry::Started { boot: self.boot, is_doubtful: self.is_newly_doubtful }, out);
         self.after_sync(lsn, Deferred::Begin, out);
     }

@@ -1,7 +1,10 @@
-//! The cluster as the metadata log describes it up to some offset.
+//! The cluster as the metadata log describes it up to some offset. Its durable form is in `form`.
+
+mod form;
 
 use crate::cluster::assignment::Assignment;
 use crate::cluster::decide::normalized;
+use crate::cluster::group_config::GroupConfig;
 use crate::cluster::records::{MetadataRecord, PartitionState, Voter};
 use crate::cluster::topic_config::TopicConfig;
 use crate::ids::{
@@ -65,7 +68,7 @@ pub struct TopicImage {
 }
 
 /// The state that replaying the metadata log from its start gives.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Image {
     topics: BTreeMap<Uuid, TopicImage>,
     names: BTreeMap<String, Uuid>,
@@ -78,6 +81,8 @@ pub struct Image {
     epoch: LeaderEpoch,
     end: Offset,
     partitions: usize,
+    /// Settings of groups, where they have any.
+    group_configs: BTreeMap<String, GroupConfig>,
 }
 
 impl Image {
@@ -119,6 +124,14 @@ impl Image {
         let led = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
         for partition in led.filter(|partition| partition.state.leader == Some(node_id)) {
             partition.state.end_leadership();
+        }
+    }
+
+    fn configure_group(&mut self, group: &str, config: &GroupConfig) {
+        if config.is_empty() {
+            self.group_configs.remove(group);
+        } else {
+            self.group_configs.insert(group.into(), config.clone());
         }
     }
 
@@ -205,6 +218,7 @@ impl Image {
                 topic.config = config.clone();
                 topic.min_insync_replicas = *min_insync_replicas;
             }
+            MetadataRecord::GroupConfig { group, config } => self.configure_group(group, config),
         }
     }
 
@@ -254,6 +268,18 @@ impl Image {
     #[must_use]
     pub fn next_producer_id(&self) -> ProducerId {
         self.next_producer_id
+    }
+
+    /// Settings of groups by their names; those that have none are left out.
+    #[must_use]
+    pub fn group_configs(&self) -> &BTreeMap<String, GroupConfig> {
+        &self.group_configs
+    }
+
+    /// A group's own settings, if it has any.
+    #[must_use]
+    pub fn group_config(&self, group: &str) -> Option<&GroupConfig> {
+        self.group_configs.get(group)
     }
 
     /// Partitions of all topics.
@@ -314,6 +340,7 @@ impl Image {
             }
         }
         assert!(partitions == self.partitions);
+        assert!(self.group_configs.values().all(|config| !config.is_empty()), "no settings are no entry");
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod assignment;
 pub mod decide;
+pub mod group_config;
 pub mod image;
 pub mod records;
 pub mod snapshot;

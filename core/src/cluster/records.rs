@@ -3,6 +3,7 @@
 //! One entry of the log is a list of records that take effect together: a decision is in the metadata whole or not at all.
 
 use crate::cluster::assignment::Assignment;
+use crate::cluster::group_config::GroupConfig;
 use crate::cluster::topic_config::TopicConfig;
 use crate::ids::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, ProducerId, RunId,
@@ -13,8 +14,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding of all records. Format 3 has one kind of record more, and topics' settings in their second form;
-/// format 4 one kind more.
-const FORMAT: u8 = 4;
+/// formats 4 and 5 one kind more each.
+const FORMAT: u8 = 5;
 /// The oldest one that is read: of what is in it, all is still written alike or known by its first byte.
 const FORMAT_MIN: u8 = 2;
 
@@ -191,6 +192,13 @@ pub enum MetadataRecord {
         /// The state from here on.
         state: PartitionState,
     },
+    /// A group's settings changed. It need not exist.
+    GroupConfig {
+        /// The group's name.
+        group: String,
+        /// All of its own settings from here on.
+        config: GroupConfig,
+    },
 }
 
 impl MetadataRecord {
@@ -212,7 +220,8 @@ impl MetadataRecord {
             | Self::PartitionChange { .. }
             | Self::RemoveTopic { .. }
             | Self::ProducerIds { .. }
-            | Self::TopicConfig { .. } => return None,
+            | Self::TopicConfig { .. }
+            | Self::GroupConfig { .. } => return None,
         };
         Some((TopicPartition { topic_id: *topic_id, partition: *partition }, replicas))
     }

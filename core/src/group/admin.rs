@@ -15,10 +15,10 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Unbounded};
 
-/// The type of groups whose members assign (KIP-848).
-const CLASSIC: &str = "Classic";
+/// The type of groups whose members assign (KIP-848), as Kafka spells it on the wire: its tools spell it otherwise.
+const CLASSIC: &str = "classic";
 /// The type of groups whose coordinator assigns.
-const CONSUMER: &str = "Consumer";
+const CONSUMER: &str = "consumer";
 /// What Kafka calls a group that is not there.
 const DEAD: &str = "Dead";
 /// From here on a group that is not there is an error (KIP-1043).
@@ -27,11 +27,13 @@ const NOT_FOUND_FROM: i16 = 6;
 impl Groups {
     /// ListGroups: those that the filters let through.
     pub fn list<'a>(&'a self, request: &'a ListGroupsRequest) -> impl Iterator<Item = ListedGroup> + 'a {
-        let passes = |filter: &[Str], name: &str| {
-            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
-        };
+        // As in Kafka, blanks around a state do not count.
+        let is_state = |wanted: &Str, group: &Group| wanted.trim().eq_ignore_ascii_case(group.state());
+        let is_kind = |wanted: &Str, group: &Group| wanted.eq_ignore_ascii_case(group.kind());
+        let (states, kinds) = (&request.states_filter, &request.types_filter);
         let groups = self.groups.iter().filter(move |(_, group)| {
-            passes(&request.states_filter, group.state()) && passes(&request.types_filter, group.kind())
+            (states.is_empty() || states.iter().any(|wanted| is_state(wanted, group)))
+                && (kinds.is_empty() || kinds.iter().any(|wanted| is_kind(wanted, group)))
         });
         groups.map(|(id, group)| ListedGroup {
             group_id: id.clone(),

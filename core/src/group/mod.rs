@@ -30,7 +30,7 @@ pub mod subscription;
 pub mod topics;
 
 pub use offsets::{CommitTopic, Committed, FetchTopic};
-pub use settings::{ConsumerSettings, GroupSettings, MigrationPolicy};
+pub use settings::{Bounds, ConsumerSettings, GroupSettings, MigrationPolicy, OwnSettings};
 pub use topics::Topics;
 
 use crate::ids::Offset;
@@ -262,7 +262,7 @@ impl Groups {
     }
 
     /// The log is replayed: members go on where it left them, and have a whole session to let themselves be heard.
-    pub fn on_loaded(&mut self, now: Now) {
+    pub fn on_loaded(&mut self, now: Now, topics: &dyn Topics) {
         self.grace_until = now.mono + self.settings.new_member_timeout_ms;
         let is_known = |group: &Group| {
             group.written.is_some() || !group.offsets.is_empty() || !group.consumer.is_blank()
@@ -283,7 +283,7 @@ impl Groups {
             .map(|(id, _)| id.clone())
             .collect();
         for id in ids {
-            self.watch_members(&id, now);
+            self.watch_members(&id, now, topics);
         }
     }
 
@@ -299,13 +299,15 @@ impl Groups {
         Some(match deadline {
             Deadline::Join(id) => self.at(&id, now, Classic::on_join_due),
             Deadline::Sync(id) => self.at(&id, now, Classic::on_sync_due),
-            Deadline::Revocation(id, member) => self.on_revocation_due(&id, &member, now, topics),
+            Deadline::Revocation(id, member) => {
+                self.on_patience_over((&id, &member), now, topics, Consumer::holds_on)
+            }
             Deadline::Lookup(id) => self.on_lookup_due(&id, now, topics),
             Deadline::Rejoin(id, member) | Deadline::FirstSync(id, member) => {
-                self.on_silence(&id, &member, now, topics)
+                self.on_patience_over((&id, &member), now, topics, Consumer::has)
             }
             Deadline::Session(id, member) if self.is_of_consumers(&id) => {
-                self.on_silence(&id, &member, now, topics)
+                self.on_patience_over((&id, &member), now, topics, Consumer::has)
             }
             Deadline::Session(id, member) => {
                 self.at(&id, now, |classic, turn| classic.on_session_due(&member, turn))
@@ -356,6 +358,11 @@ impl Groups {
     /// The group's members speak the consumer protocol, or some of them do.
     fn is_of_consumers(&self, id: &str) -> bool {
         self.groups.get(id).is_some_and(|group| group.consumer.is_there())
+    }
+
+    /// The settings in force for a group.
+    fn settings_of(&self, id: &str, topics: &dyn Topics) -> GroupSettings {
+        GroupSettings { consumer: self.settings.consumer.with(topics.own_settings(id)), ..self.settings }
     }
 
     /// Something happens to a group's members. The group must exist, or nothing happens.

@@ -24,6 +24,9 @@ use core::ops::Bound::{Excluded, Included, Unbounded};
 /// Offsets that are forgotten in one go.
 const FORGOTTEN_MAX: usize = 1_000;
 
+/// Members of a group that is not there are told so from this version of OffsetCommit on (KIP-848).
+const NOT_FOUND_FROM: i16 = 9;
+
 /// What was committed for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
@@ -195,6 +198,9 @@ impl Groups {
             }
             Some(group) => group.check_commit(request),
             // Whoever commits without being a member needs no group to be there.
+            None if request.generation_id_or_member_epoch >= 0 && version >= NOT_FOUND_FROM => {
+                Err(ErrorCode::GroupIdNotFound)
+            }
             None if request.generation_id_or_member_epoch >= 0 => Err(ErrorCode::IllegalGeneration),
             None if self.groups.len() >= self.settings.groups_max => Err(ErrorCode::GroupMaxSizeReached),
             None => Ok(Committer::Outsider),

@@ -2,7 +2,7 @@
 
 use super::assignor::Assignor;
 
-/// Settings of consumer groups, the same for all groups of a broker.
+/// Settings of groups, as a broker has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupSettings {
     /// `group.initial.rebalance.delay.ms`: how long the first members of an empty group wait for others.
@@ -42,23 +42,77 @@ pub struct GroupSettings {
     pub consumer: ConsumerSettings,
 }
 
-/// Settings of consumer groups (KIP-848).
+/// Settings of consumer groups (KIP-848), without those that a group has of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumerSettings {
     /// `group.consumer.session.timeout.ms`: how long a member may be silent.
     pub session_timeout_ms: u64,
+    /// `group.consumer.min.session.timeout.ms` and `.max`.
+    pub session_timeout_ms_bounds: Bounds,
     /// `group.consumer.heartbeat.interval.ms`: how often members are to be heard of.
     pub heartbeat_interval_ms: i32,
+    /// `group.consumer.min.heartbeat.interval.ms` and `.max`.
+    pub heartbeat_interval_ms_bounds: Bounds,
     /// `group.consumer.max.size`: members of one group.
     pub members_max: usize,
     /// `group.consumer.assignors`: the first one is for groups that ask for none.
     pub assignors: &'static [Assignor],
     /// `group.consumer.assignment.interval.ms`: how long a group stays with its targets (KIP-1263).
     pub assignment_interval_ms: i64,
+    /// `group.consumer.min.assignment.interval.ms` and `.max`.
+    pub assignment_interval_ms_bounds: Bounds,
     /// `group.consumer.migration.policy`.
     pub migration: MigrationPolicy,
     /// `group.consumer.regex.refresh.interval.ms`: how often topics of patterns are looked for, whatever happens.
     pub regex_refresh_ms: i64,
+}
+
+/// The least and the most that a group's own setting may be, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The least.
+    pub min: i32,
+    /// The most.
+    pub max: i32,
+}
+
+impl Bounds {
+    /// The value, or the bound that it is beyond.
+    fn clamp(self, value: i32) -> i32 {
+        // Not `Ord::clamp`, which panics where the bounds are in disorder.
+        value.min(self.max).max(self.min)
+    }
+}
+
+/// Settings that a group has of its own (KIP-848, KIP-1263), in ms; `None`: those of the broker count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnSettings {
+    /// `consumer.session.timeout.ms`.
+    pub session_timeout_ms: Option<i32>,
+    /// `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: Option<i32>,
+    /// `consumer.assignment.interval.ms`.
+    pub assignment_interval_ms: Option<i32>,
+}
+
+impl ConsumerSettings {
+    /// Those in force for a group. A value that was taken once may be beyond the bounds of a broker that is configured
+    /// otherwise: there the bound counts, as in Kafka.
+    #[must_use]
+    pub fn with(self, own: OwnSettings) -> Self {
+        let session_timeout_ms = own.session_timeout_ms.map(|ms| self.session_timeout_ms_bounds.clamp(ms));
+        let heartbeat_interval_ms =
+            own.heartbeat_interval_ms.map(|ms| self.heartbeat_interval_ms_bounds.clamp(ms));
+        let assignment_interval_ms =
+            own.assignment_interval_ms.map(|ms| self.assignment_interval_ms_bounds.clamp(ms));
+        Self {
+            session_timeout_ms: session_timeout_ms
+                .map_or(self.session_timeout_ms, |ms| u64::try_from(ms).unwrap_or(0)),
+            heartbeat_interval_ms: heartbeat_interval_ms.unwrap_or(self.heartbeat_interval_ms),
+            assignment_interval_ms: assignment_interval_ms.map_or(self.assignment_interval_ms, i64::from),
+            ..self
+        }
+    }
 }
 
 /// Whether groups with members change from one protocol to the other.
@@ -104,10 +158,13 @@ impl Default for ConsumerSettings {
     fn default() -> Self {
         Self {
             session_timeout_ms: 45_000,
+            session_timeout_ms_bounds: Bounds { min: 45_000, max: 60_000 },
             heartbeat_interval_ms: 5_000,
+            heartbeat_interval_ms_bounds: Bounds { min: 5_000, max: 15_000 },
             members_max: i32::MAX as usize,
             assignors: &[Assignor::Uniform, Assignor::Range],
             assignment_interval_ms: 1_000,
+            assignment_interval_ms_bounds: Bounds { min: 0, max: 15_000 },
             migration: MigrationPolicy::Bidirectional,
             regex_refresh_ms: 600_000,
         }

@@ -1,9 +1,10 @@
-//! What groups look at of the cluster's topics.
+//! What groups look at of the cluster's metadata: its topics, and settings of a group's own.
 
+use super::settings::OwnSettings;
 use crate::ids::Uuid;
 use alloc::boxed::Box;
 
-/// The topics, by what is committed of the metadata log.
+/// The topics, and what else groups go by, by what is committed of the metadata log.
 pub trait Topics {
     /// How far the metadata log was when topics, their partitions or racks changed last.
     fn version(&self) -> i64;
@@ -22,6 +23,9 @@ pub trait Topics {
 
     /// The names behind one, in their order; from the first on without one.
     fn names_after<'a>(&'a self, after: Option<&str>) -> Box<dyn Iterator<Item = &'a str> + 'a>;
+
+    /// The settings that a group has of its own. It may have some before anybody is in it.
+    fn own_settings(&self, group: &str) -> OwnSettings;
 }
 
 /// A digest of topics as they are: 0 of none (KIP-1101). Which function it is matters to nobody but who compares it with what

@@ -153,7 +153,8 @@ impl MetadataLog {
                 | MetadataRecord::Reassignment { .. }
                 | MetadataRecord::RemoveTopic { .. }
                 | MetadataRecord::ProducerIds { .. }
-                | MetadataRecord::TopicConfig { .. } => None,
+                | MetadataRecord::TopicConfig { .. }
+                | MetadataRecord::GroupConfig { .. } => None,
             }));
         }
         lists

@@ -193,3 +193,12 @@ fn readable(header: &BatchHeader, payload: &[u8], from: Offset) -> impl Iterator
     let records = RecordIter::new(header, payload).map_while(Result::ok).map(|r| (r.offset, r.timestamp));
     records.filter(move |(offset, _)| *offset >= from)
 }
+
+/// The place of the first record without a key, or of the first that cannot be read, in a payload that is not compressed or was
+/// decompressed; `None`: all have one.
+#[must_use]
+pub fn first_without_key(header: &BatchHeader, payload: &[u8]) -> Option<i32> {
+    let records = RecordIter::new(header, payload).map_while(Result::ok);
+    let place = records.take_while(|record| record.key.is_some()).count();
+    i32::try_from(place).ok().filter(|place| *place < header.record_count)
+}

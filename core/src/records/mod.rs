@@ -15,4 +15,6 @@ pub use batch::{
 };
 pub use build::{BatchBuilder, Header};
 pub use clean::{Cleaner, Cleaning, EMPTY_SPAN_MAX, KeyOffsets, Payload, empty_batch, rest_of_empty};
-pub use iter::{Headers, Record, RecordError, RecordIter, find_by_timestamp, max_timestamp_record};
+pub use iter::{
+    Headers, Record, RecordError, RecordIter, find_by_timestamp, first_without_key, max_timestamp_record,
+};

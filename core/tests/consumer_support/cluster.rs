@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seedlog_core::group::Topics;
+use seedlog_core::group::{OwnSettings, Topics};
 use seedlog_core::ids::Uuid;
 
 /// The cluster's topics.
@@ -10,6 +10,8 @@ use seedlog_core::ids::Uuid;
 pub(super) struct Cluster {
     pub(super) topics: BTreeMap<String, (Uuid, usize)>,
     pub(super) version: i64,
+    /// Settings of the group's own.
+    pub(super) own: OwnSettings,
 }
 
 impl Topics for Cluster {
@@ -31,6 +33,10 @@ impl Topics for Cluster {
 
     fn racks(&self, _: Uuid, _: usize, visit: &mut dyn FnMut(&str)) {
         visit("here");
+    }
+
+    fn own_settings(&self, _: &str) -> OwnSettings {
+        self.own
     }
 
     fn names_after<'a>(&'a self, after: Option<&str>) -> Box<dyn Iterator<Item = &'a str> + 'a> {

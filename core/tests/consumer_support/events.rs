@@ -54,6 +54,10 @@ pub(super) enum Event {
     Change {
         topic: usize,
     },
+    /// The group gets settings of its own, or loses them.
+    Configure {
+        has_some: bool,
+    },
     Advance {
         ms: u64,
     },
@@ -75,6 +79,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         1 => client.clone().prop_map(|client| Event::Forget { client }),
         3 => (client, 0..TOPICS).prop_map(|(client, topic)| Event::Commit { client, topic }),
         2 => (0..TOPICS).prop_map(|topic| Event::Change { topic }),
+        1 => prop::bool::ANY.prop_map(|has_some| Event::Configure { has_some }),
         6 => prop_oneof![Just(1), Just(1_000), Just(5_000), Just(20_000), Just(50_000)]
             .prop_map(|ms| Event::Advance { ms }),
         2 => classic.clone().prop_map(|client| Event::Join { client }),

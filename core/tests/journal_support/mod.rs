@@ -133,7 +133,8 @@ impl Model {
                         | MetadataRecord::BrokerState { .. }
                         | MetadataRecord::PartitionChange { .. }
                         | MetadataRecord::Reassignment { .. }
-                        | MetadataRecord::TopicConfig { .. } => {}
+                        | MetadataRecord::TopicConfig { .. }
+                        | MetadataRecord::GroupConfig { .. } => {}
                     }
                 }
             }

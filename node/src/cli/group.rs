@@ -9,7 +9,7 @@ use seedlog_core::wire::list_groups as listed;
 use serde::Serialize;
 
 use super::output::{CliResult, Output};
-use super::remote::RemoteArgs;
+use super::remote::{DeletionArgs, RemoteArgs};
 use super::topic::table;
 use crate::client::groups::{self, GroupFilter};
 
@@ -47,12 +47,8 @@ pub(super) struct DeleteArgs {
     /// The group; may be repeated
     #[arg(long, required = true)]
     group: Vec<String>,
-    /// Accept that a group does not exist
-    #[arg(long)]
-    if_exists: bool,
-    /// Print a JSON object for each group
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    deletion: DeletionArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,16 +110,8 @@ fn kind(group: &listed::ListedGroup) -> Option<String> {
 async fn delete(args: &DeleteArgs, output: &mut Output) -> CliResult {
     let cluster = args.remote.cluster()?;
     for group in &args.group {
-        let deleted = match groups::delete_group(&cluster, group, args.remote.request_timeout()).await {
-            Err(error) if args.if_exists && error.code() == Some(ErrorCode::GroupIdNotFound) => false,
-            other => other.map(|()| true)?,
-        };
-        if args.json {
-            output.json(&serde_json::json!({ "group": group, "deleted": deleted }))?;
-        } else {
-            let verb = if deleted { "deleted" } else { "there is no" };
-            output.line(&format!("{verb} group {group}"))?;
-        }
+        let outcome = groups::delete_group(&cluster, group, args.remote.request_timeout()).await;
+        args.deletion.say(("group", group), outcome, ErrorCode::GroupIdNotFound, output)?;
     }
     Ok(())
 }

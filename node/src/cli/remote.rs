@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::output::CliResult;
-use crate::client::{Cluster, ConnectionOptions, parse_addresses};
+use seedlog_core::errors::ErrorCode;
+
+use super::output::{CliResult, Output};
+use crate::client::{ClientError, Cluster, ConnectionOptions, parse_addresses};
 
 /// Which brokers, and how patiently.
 #[derive(Debug, Args)]
@@ -44,6 +46,38 @@ impl RemoteArgs {
     /// How long one answer may take.
     pub(super) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
+    }
+}
+
+/// What commands have in common that delete something.
+#[derive(Debug, Args)]
+pub(super) struct DeletionArgs {
+    /// Accept that it does not exist
+    #[arg(long)]
+    if_exists: bool,
+    /// Print JSON: an object for each deletion
+    #[arg(long)]
+    json: bool,
+}
+
+impl DeletionArgs {
+    /// Says what became of one thing of a kind. `absent` is what brokers answer where there is none.
+    pub(super) fn say(
+        &self,
+        (kind, name): (&str, &str),
+        outcome: Result<(), ClientError>,
+        absent: ErrorCode,
+        output: &mut Output,
+    ) -> CliResult {
+        let deleted = match outcome {
+            Err(error) if self.if_exists && error.code() == Some(absent) => false,
+            other => other.map(|()| true)?,
+        };
+        if self.json {
+            return output.json(&serde_json::json!({ (kind): name, "deleted": deleted }));
+        }
+        let verb = if deleted { "deleted" } else { "there is no" };
+        output.line(&format!("{verb} {kind} {name}"))
     }
 }
 

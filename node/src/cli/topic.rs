@@ -9,7 +9,7 @@ use seedlog_core::errors::ErrorCode;
 use serde::Serialize;
 
 use super::output::{CliError, CliResult, Output};
-use super::remote::{RemoteArgs, key_value};
+use super::remote::{DeletionArgs, RemoteArgs, key_value};
 use crate::client::admin::{self, EARLIEST, LATEST, NewTopic, Offsets};
 use crate::client::{ClientError, Cluster, PartitionView, TopicView};
 
@@ -86,12 +86,8 @@ pub(super) struct DeleteArgs {
     /// The topic's name
     #[arg(long)]
     topic: String,
-    /// Accept that the topic does not exist
-    #[arg(long)]
-    if_exists: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    deletion: DeletionArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -159,15 +155,8 @@ async fn create(args: &CreateArgs, output: &mut Output) -> CliResult {
 
 async fn delete(args: &DeleteArgs, output: &mut Output) -> CliResult {
     let cluster = args.remote.cluster()?;
-    let deleted = match admin::delete_topic(&cluster, &args.topic, args.remote.request_timeout()).await {
-        Err(error) if args.if_exists && error.code() == Some(ErrorCode::UnknownTopicOrPartition) => false,
-        other => other.map(|()| true)?,
-    };
-    if args.json {
-        return output.json(&serde_json::json!({ "topic": args.topic, "deleted": deleted }));
-    }
-    let verb = if deleted { "deleted" } else { "there is no" };
-    output.line(&format!("{verb} topic {}", args.topic))
+    let outcome = admin::delete_topic(&cluster, &args.topic, args.remote.request_timeout()).await;
+    args.deletion.say(("topic", &args.topic), outcome, ErrorCode::UnknownTopicOrPartition, output)
 }
 
 async fn list(args: &ListArgs, output: &mut Output) -> CliResult {

@@ -5,7 +5,7 @@ use super::node::{conflict, invalid, number, number_if_set};
 use super::registry::split_list;
 use super::settings::Settings;
 use seedlog_core::group::assignor::Assignor;
-use seedlog_core::group::{ConsumerSettings, GroupSettings, MigrationPolicy};
+use seedlog_core::group::{Bounds, ConsumerSettings, GroupSettings, MigrationPolicy};
 
 /// Reads them. `message_bytes_max` and `core_bytes` are the node's: a group's record is a batch like any other, and what members
 /// tell of themselves has half of the core's memory.
@@ -39,9 +39,10 @@ pub(super) fn read(
 fn consumers(settings: &Settings) -> Result<ConsumerSettings, ConfigError> {
     const ASSIGNORS: &str = "group.consumer.assignors";
     const POLICY: &str = "group.consumer.migration.policy";
-    let session_timeout_ms: i64 = within(settings, "session.timeout.ms")?;
-    let heartbeat_interval_ms: i32 = within(settings, "heartbeat.interval.ms")?;
-    if session_timeout_ms <= i64::from(heartbeat_interval_ms) {
+    let (session_timeout_ms, session_timeout_ms_bounds) = within(settings, "session.timeout.ms")?;
+    let (heartbeat_interval_ms, heartbeat_interval_ms_bounds) = within(settings, "heartbeat.interval.ms")?;
+    let (assignment_interval_ms, assignment_interval_ms_bounds) = within(settings, "assignment.interval.ms")?;
+    if session_timeout_ms <= heartbeat_interval_ms {
         let rule = "must be greater than group.consumer.heartbeat.interval.ms".to_owned();
         return Err(conflict(settings, "group.consumer.session.timeout.ms", rule));
     }
@@ -50,24 +51,27 @@ fn consumers(settings: &Settings) -> Result<ConsumerSettings, ConfigError> {
     let policies = "one of disabled, upgrade, downgrade, bidirectional".to_owned();
     Ok(ConsumerSettings {
         session_timeout_ms: u64::try_from(session_timeout_ms).unwrap_or(0),
+        session_timeout_ms_bounds,
         heartbeat_interval_ms,
+        heartbeat_interval_ms_bounds,
         members_max: number(settings, "group.consumer.max.size")?,
         assignors: assignors
             .ok_or_else(|| invalid(settings, ASSIGNORS, "uniform, range, or both, each once".to_owned()))?,
-        assignment_interval_ms: within(settings, "assignment.interval.ms")?,
+        assignment_interval_ms: i64::from(assignment_interval_ms),
+        assignment_interval_ms_bounds,
         migration: policy.ok_or_else(|| invalid(settings, POLICY, policies))?,
         regex_refresh_ms: number(settings, "group.consumer.regex.refresh.interval.ms")?,
     })
 }
 
-/// A setting that has a least and a greatest value in two other ones.
-fn within<T: TryFrom<i64>>(settings: &Settings, name: &str) -> Result<T, ConfigError> {
+/// A setting that has a least and a greatest value in two other ones, which groups' own settings are held to as well.
+fn within(settings: &Settings, name: &str) -> Result<(i32, Bounds), ConfigError> {
     let key = format!("group.consumer.{name}");
-    let value: i64 = number(settings, &key)?;
-    let min: i64 = number(settings, &format!("group.consumer.min.{name}"))?;
-    let max: i64 = number(settings, &format!("group.consumer.max.{name}"))?;
+    let value: i32 = number(settings, &key)?;
+    let min: i32 = number(settings, &format!("group.consumer.min.{name}"))?;
+    let max: i32 = number(settings, &format!("group.consumer.max.{name}"))?;
     if (min..=max).contains(&value) {
-        number(settings, &key)
+        Ok((value, Bounds { min, max }))
     } else {
         let rule = format!(
             "must be between group.consumer.min.{name} and group.consumer.max.{name}, {min} and {max}"

@@ -120,8 +120,9 @@ async fn read_requests<E: Env, L: Lease, R: StreamReader>(
         };
         net.metrics.read_bytes.inc_by((frame.len() + LENGTH_PREFIX_BYTES) as u64);
         match admit(purse, &frame, permit).await {
-            Ok((admitted, permit)) => {
+            Ok((mut admitted, permit)) => {
                 drop(frame);
+                net.keys.check(&mut admitted.request.body).await;
                 let about = About {
                     api: admitted.api_key,
                     version: admitted.reply_version,

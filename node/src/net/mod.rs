@@ -8,16 +8,18 @@
 //! A connection is one task that polls its reader and its writer; the core never waits for it. The inbox needs no bound of
 //! its own: every request in it holds bytes of the budget and a slot of its connection, and connections are counted.
 //!
-//! Files: `listener` accepts and counts, `connection` is the task, `frames` and `pool` read, `outbox` keeps the order, `reply`
+//! Files: `listener` accepts and counts, `connection` is the task, `frames` and `pool` read, `keys` looks into compressed batches, `outbox` keeps the order, `reply`
 //! fills and encodes.
 
 mod connection;
 mod frames;
+mod keys;
 mod listener;
 mod outbox;
 mod pool;
 mod reply;
 
+pub use keys::{Compacted, Keys, Looked, Run, Work};
 pub use listener::listen;
 pub use outbox::{Answer, Outbox};
 pub use reply::Lease;
@@ -160,6 +162,7 @@ pub struct Net<E: Env, L> {
     caps: Caps,
     pace: Pace,
     metrics: NetMetrics,
+    keys: Keys,
     next_conn: AtomicU64,
 }
 
@@ -168,7 +171,14 @@ const POOL_BYTES_MAX: usize = 32 << 20;
 
 impl<E: Env, L: Lease> Net<E, L> {
     /// The network of one node; events go to `inbox`.
-    pub fn new(env: E, limits: Limits, budget: Budget, inbox: Inbox<L>, metrics: NetMetrics) -> Arc<Self> {
+    pub fn new(
+        env: E,
+        limits: Limits,
+        budget: Budget,
+        inbox: Inbox<L>,
+        metrics: NetMetrics,
+        keys: Keys,
+    ) -> Arc<Self> {
         let pace = Pace::new(limits.connection_rate_max);
         Arc::new(Self {
             env,
@@ -179,6 +189,7 @@ impl<E: Env, L: Lease> Net<E, L> {
             caps: Caps::default(),
             pace,
             metrics,
+            keys,
             next_conn: AtomicU64::new(0),
         })
     }

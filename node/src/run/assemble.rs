@@ -6,9 +6,9 @@ use crate::config::{ClusterConfig, Flush, Listener, NodeConfig, TimestampType};
 use crate::driver::{Cluster, CountedLease, Driver, Meters, PeerRecords, watch_syncs};
 use crate::env::{Env, Listener as _, Seen};
 use crate::metrics::{MemoryPart, Metrics};
-use crate::net::{Event, Inbox, Limits, Net, listen};
+use crate::net::{Event, Inbox, Keys, Limits, Net, listen};
 use crate::peer::{PeerDoor, PeerOptions, Peers};
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, Lane};
 use crate::store::{Identity, OpenReport, Store, StoreError, StoreOptions};
 use seedlog_core::broker::Broker;
 use seedlog_core::config::{AdvertisedListener, Config, FlushMode, Roles, Timings, TopicDefaults};
@@ -162,6 +162,7 @@ impl<E: Env, D: Disk> Node<E, D> {
         let mut random = fresh_random(&env).map_err(StartError::Random)?;
         let options = store_options(config, &mut random);
         let salts = fresh_random(&env).map_err(StartError::Random)?;
+        let threads = disk.clone();
         let (mut store, recovered, report) = Store::open(options, disk, salt_source(salts)).await?;
         env.watch(Seen::Recovered(&recovered, &report));
         tell(&report, &recovered);
@@ -177,7 +178,6 @@ impl<E: Env, D: Disk> Node<E, D> {
         show_budget(config, metrics);
         let (inbox, events) = mpsc::unbounded_channel();
         let (serving_told, serving) = oneshot::channel();
-        let net = Net::new(env.clone(), limits(config), budget.clone(), inbox.clone(), metrics.net());
         let (cluster, peers) = match peer_listener {
             Some(listener) => {
                 let peers = peers(&env, config, told_peers, &budget, &inbox, metrics);
@@ -190,8 +190,10 @@ impl<E: Env, D: Disk> Node<E, D> {
         };
         let told = inbox.clone();
         metrics.on_wish(move || told.send(Event::Survey).is_ok());
-        let meters = Meters::new(metrics.clone(), budget);
+        let meters = Meters::new(metrics.clone(), budget.clone());
         let driver = Driver::new(env.clone(), broker, store, cluster, events, meters, serving_told);
+        let keys = Keys::new(driver.compacted(), Box::new(move |work| threads.run(Lane::Cold, work)));
+        let net = Net::new(env.clone(), limits(config), budget, inbox.clone(), metrics.net(), keys);
         let stopper = Stopper { inbox, is_stopping: watch::Sender::new(false) };
         Ok(Self { driver, net, env, listeners, peers, addresses, serving, stopper })
     }

@@ -399,3 +399,33 @@ fn offsets_of_a_fetch_are_those_of_its_batches() {
     assert_eq!(read, lines(7..50));
     node.stop();
 }
+
+/// A batch is looked into before it is in the log, whatever its codec; what the topic is counts from the answer to its change on.
+#[test]
+fn a_compacted_topic_takes_no_compressed_record_without_a_key() {
+    const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+    let place = Place::new();
+    let mut node = place.start();
+    let produce = ["produce", "--topic", "table", "--value", "v", "--compression-codec"];
+    let with_key = ["--key", "k"];
+    for round in 0..2 {
+        let policy = if round == 0 { "delete" } else { "compact" };
+        if round == 0 {
+            node.ok(&["topic", "create", "--topic", "table", "--config", "cleanup.policy=compact"]);
+        }
+        for codec in CODECS {
+            let refused = node.refuses(1, &[&produce[..], &[codec]].concat());
+            assert!(refused.contains("INVALID_RECORD"), "{codec}: {refused}");
+            node.ok(&[&produce[..], &[codec], &with_key].concat());
+        }
+        node.ok(&["config", "alter", "--topic", "table", "--set", &format!("cleanup.policy={policy}")]);
+        if round == 0 {
+            node.ok(&[&produce[..], &["zstd"]].concat());
+            node.ok(&["config", "alter", "--topic", "table", "--set", "cleanup.policy=compact"]);
+            node.stop();
+            node = place.start();
+        }
+    }
+    assert_eq!(node.ends("table"), [11]);
+    node.stop();
+}

@@ -312,6 +312,7 @@ impl Truth {
                 | MetadataRecord::Voters { .. }
                 | MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
+                | MetadataRecord::GroupConfig { .. }
                 | MetadataRecord::ProducerIds { .. } => {}
             }
         }

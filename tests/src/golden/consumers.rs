@@ -16,6 +16,9 @@ use seedlog_core::wire::{
 };
 use std::collections::BTreeMap;
 
+/// `group.consumer.heartbeat.interval.ms`.
+const BEAT_MS: i32 = 5_000;
+
 impl World {
     /// `consume readers epoch=0 reads=orders,payments`; later `consume readers epoch=1 owns=orders-0,orders-1`. The member's id is
     /// its client's name, unless `member=` says another. What is left out is left out of the request as well; a first one says
@@ -78,7 +81,12 @@ pub(super) fn told(said: &ConsumerGroupHeartbeatResponse, names: &BTreeMap<Uuid,
         (Some(_), true) => ", reads nothing".to_owned(),
         (Some(_), false) => format!(", reads {}", parts.join(" ")),
     };
-    let epoch = format!("epoch {}{reads}", said.member_epoch);
+    // Told only where a group has its own.
+    let beat = match said.heartbeat_interval_ms {
+        0 | BEAT_MS => String::new(),
+        ms => format!(", beats every {ms} ms"),
+    };
+    let epoch = format!("epoch {}{reads}{beat}", said.member_epoch);
     vec![or_error(said.error_code, said.error_message.as_ref(), epoch)]
 }
 

@@ -118,6 +118,10 @@ fn metadata(record: &MetadataRecord) -> String {
             let own = config.own().iter().map(|(name, value)| format!(" {name}={value}"));
             format!("a topic's settings:{}", own.collect::<String>())
         }
+        MetadataRecord::GroupConfig { group, config } => {
+            let own = config.own().iter().map(|(name, value)| format!(" {name}={value}"));
+            format!("settings of the group {group}:{}", own.collect::<String>())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Settings of topics are changed (KIP-133, KIP-339). Refusals have Kafka's codes and, where clients show them, Kafka's words.
+//! Settings of topics and groups are changed (KIP-133, KIP-339, KIP-848). Refusals have Kafka's codes and, where clients show them, Kafka's words.
 //!
 //! A resource is changed as a whole or not at all, whatever becomes of the others in the request. Brokers' settings are read
 //! when they start and not changed from here.
@@ -7,6 +7,7 @@ use crate::cluster::decide::Decision;
 use crate::cluster::decide::partitions::{Draft, standing};
 use crate::cluster::decide::room::{PARTITION_BYTES, Room, partition_bytes};
 use crate::cluster::decide::topics::{Refusal, check_topic_name, min_insync_in_force};
+use crate::cluster::group_config::GroupConfig;
 use crate::cluster::image::{Image, TopicImage};
 use crate::cluster::records::MetadataRecord;
 use crate::cluster::topic_config::{TopicConfig, edit_list, topic_key};
@@ -150,6 +151,9 @@ fn decide_all(
     }
     let mut records = Vec::new();
     let mut room = Room::whole();
+    if wanted.iter().any(|one| one.kind == resource::GROUP) {
+        room.has_groups(image.group_configs(), config.group_configs_bytes_max);
+    }
     let mut answers = Vec::with_capacity(wanted.len());
     for one in &wanted {
         let is_once = times.get(&(one.kind, &**one.name)) == Some(&1);
@@ -193,7 +197,7 @@ fn decide_one(
             Err(invalid("The log level of this release is set when a node starts (--log-level)."))
         }
         resource::CLIENT_METRICS => Err(invalid("This release takes no metrics from clients.")),
-        resource::GROUP => Err(invalid("This release keeps no settings of groups.")),
+        resource::GROUP => decide_group(image, config, wanted, room),
         other => Err(invalid(&format!("Unknown resource type {other}"))),
     }
 }
@@ -256,7 +260,8 @@ fn decide_topic(
     check_topic_name(wanted.name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
     let found = image.topic_named(wanted.name);
     let held = found.map(|(_, topic)| topic.config.own().clone()).unwrap_or_default();
-    let own = changed(wanted, held)?;
+    let is_list = |name: &str| topic_key(name).filter(|key| key.is_list()).map(|key| key.default);
+    let own = changed(wanted, held, is_list)?;
     let own = TopicConfig::new(&own).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     let Some((topic_id, topic)) = found else {
         let why = format!("The topic '{}' does not exist.", wanted.name);
@@ -279,8 +284,33 @@ fn decide_topic(
     Ok(records)
 }
 
-/// The own settings after the changes.
-fn changed(wanted: &Wanted<'_>, held: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
+/// A group's settings may be there before the group is, and stay when it goes: nobody asks the coordinator.
+fn decide_group(
+    image: &Image,
+    config: &Config,
+    wanted: &Wanted<'_>,
+    room: &mut Room,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    if wanted.name.is_empty() {
+        return Err(invalid("Default group resources are not allowed."));
+    }
+    let held = image.group_config(wanted.name);
+    let own = changed(wanted, held.map(|held| held.own().clone()).unwrap_or_default(), |_| None)?;
+    let own =
+        GroupConfig::new(&own, &config.groups.consumer).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+    if held.is_some_and(|held| *held == own) || (held.is_none() && own.is_empty()) {
+        return Ok(Vec::new());
+    }
+    room.take_group(wanted.name, held, &own)?;
+    Ok(alloc::vec![MetadataRecord::GroupConfig { group: wanted.name.to_string(), config: own }])
+}
+
+/// The own settings after the changes. `default_of_list` is the default of a setting that is a list.
+fn changed(
+    wanted: &Wanted<'_>,
+    held: BTreeMap<String, String>,
+    default_of_list: impl Fn(&str) -> Option<&'static str>,
+) -> Result<BTreeMap<String, String>, Refusal> {
     let mut own = if wanted.replaces { BTreeMap::new() } else { held };
     for change in &wanted.changes {
         let value = change.value.unwrap_or_default();
@@ -292,12 +322,12 @@ fn changed(wanted: &Wanted<'_>, held: BTreeMap<String, String>) -> Result<BTreeM
                 own.remove(change.name);
             }
             Some(operation @ (Operation::Append | Operation::Subtract)) => {
-                let Some(key) = topic_key(change.name).filter(|key| key.is_list()) else {
+                let Some(default) = default_of_list(change.name) else {
                     let (operation, key) = (operation.name(), change.name);
                     let why = format!("Can't {operation} to key {key} because its type is not LIST.");
                     return Err((ErrorCode::InvalidConfig, why));
                 };
-                let list = own.get(change.name).map_or(key.default, String::as_str);
+                let list = own.get(change.name).map_or(default, String::as_str);
                 let edited = edit_list(list, value, operation == Operation::Append);
                 own.insert(change.name.to_string(), edited);
             }

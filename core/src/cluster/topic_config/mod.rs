@@ -87,9 +87,9 @@ pub struct TopicSettings {
 
 /// One setting of a topic as it is told.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Described {
+pub struct Described<K> {
     /// Its entry in the table.
-    pub key: &'static TopicKey,
+    pub key: K,
     /// The value in force.
     pub value: String,
     /// Where it comes from.
@@ -182,39 +182,56 @@ impl TopicConfig {
         &'a self,
         config: &'a Config,
         min_insync_replicas: i32,
-    ) -> impl Iterator<Item = Described> + 'a {
+    ) -> impl Iterator<Item = Described<&'static TopicKey>> + 'a {
         TOPIC_KEYS.iter().map(move |key| self.describe_key(key, config, min_insync_replicas))
     }
 
-    fn describe_key(&self, key: &'static TopicKey, config: &Config, min_insync_replicas: i32) -> Described {
-        let mut synonyms = Vec::new();
-        let own = self.own.get(key.name);
-        if let Some(value) = own {
-            synonyms.push(Synonym { name: key.name, value: value.clone(), source: SettingSource::Topic });
-        }
-        let settings = || key.synonyms.iter().filter_map(|name| config.setting(name));
-        for setting in settings().filter(|setting| setting.is_set) {
-            let value = setting.value.clone().unwrap_or_default();
-            synonyms.push(Synonym { name: setting.key, value, source: SettingSource::Broker });
-        }
-        let broker = synonyms.iter().find(|synonym| synonym.source == SettingSource::Broker);
-        let (kept, source) = match (own, broker) {
-            (Some(value), _) => (value.clone(), SettingSource::Topic),
-            (None, Some(set)) => (set.value.clone(), SettingSource::Broker),
-            (None, None) => (key.default.to_string(), SettingSource::Default),
-        };
-        let value = match (key.name, own) {
-            ("min.insync.replicas", _) => min_insync_replicas.to_string(),
-            (_, Some(_)) => kept,
-            (name, None) => config.topic.inherited(name).unwrap_or(kept),
-        };
-        for setting in settings() {
-            if let Some(default) = setting.default {
-                let source = SettingSource::Default;
-                synonyms.push(Synonym { name: setting.key, value: default.to_string(), source });
-            }
-        }
+    fn describe_key(
+        &self,
+        key: &'static TopicKey,
+        config: &Config,
+        min_insync_replicas: i32,
+    ) -> Described<&'static TopicKey> {
+        let own = self.own.get(key.name).map(|value| (key.name, value.as_str(), SettingSource::Topic));
+        let synonyms = synonyms_of_broker(config, own, key.synonyms);
+        let (kept, source) = described_value(&synonyms, own, config.topic.inherited(key.name), key.default);
+        let value = if key.name == "min.insync.replicas" { min_insync_replicas.to_string() } else { kept };
         Described { key, value, source, synonyms }
+    }
+}
+
+/// A resource's own setting: its name, value and source.
+type Own<'a> = (&'static str, &'a str, SettingSource);
+
+/// The places that a value may come from, the one that counts first: the resource's own, and the broker's settings of these
+/// names.
+pub(super) fn synonyms_of_broker(
+    config: &Config,
+    own: Option<Own<'_>>,
+    names: &'static [&'static str],
+) -> Vec<Synonym> {
+    let synonym = |(name, value, source): Own<'_>| Synonym { name, value: value.to_string(), source };
+    let settings = || names.iter().filter_map(|name| config.setting(name));
+    let set = settings().filter(|setting| setting.is_set).map(|setting| {
+        synonym((setting.key, setting.value.as_deref().unwrap_or_default(), SettingSource::Broker))
+    });
+    let defaults = settings()
+        .filter_map(|setting| Some(synonym((setting.key, setting.default?, SettingSource::Default))));
+    own.map(synonym).into_iter().chain(set).chain(defaults).collect()
+}
+
+/// The value in force and where it comes from. `inherited` is what a resource without its own goes by.
+pub(super) fn described_value(
+    synonyms: &[Synonym],
+    own: Option<Own<'_>>,
+    inherited: Option<String>,
+    default: &str,
+) -> (String, SettingSource) {
+    let of_broker = synonyms.iter().find(|synonym| synonym.source == SettingSource::Broker);
+    match (own, of_broker) {
+        (Some((_, value, source)), _) => (value.to_string(), source),
+        (None, Some(set)) => (inherited.unwrap_or_else(|| set.value.clone()), SettingSource::Broker),
+        (None, None) => (inherited.unwrap_or_else(|| default.to_string()), SettingSource::Default),
     }
 }
 

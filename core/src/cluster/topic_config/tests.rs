@@ -71,7 +71,7 @@ fn every_value_that_is_told_can_be_set() {
     let config = config();
     for set in [TopicConfig::default(), own(&[("retention.ms", "5"), ("segment.bytes", "1048576")]).unwrap()]
     {
-        let described: Vec<Described> = set.describe(&config, 2).collect();
+        let described: Vec<Described<_>> = set.describe(&config, 2).collect();
         assert!(described.iter().map(|it| it.key.name).eq(TOPIC_KEYS.iter().map(|key| key.name)));
         for one in &described {
             let is_own = set.own().contains_key(one.key.name);

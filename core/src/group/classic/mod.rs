@@ -20,7 +20,7 @@ mod sync;
 
 pub(super) use join::{MEMBER_ID_FIRST_FROM, refused as refused_join};
 pub(super) use member::{Member, kept};
-pub(super) use sync::{heartbeat as refused_heartbeat, refused as refused_sync};
+pub(super) use sync::heartbeat as refused_heartbeat;
 
 use member::MEMBER_BYTES;
 

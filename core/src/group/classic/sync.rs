@@ -30,7 +30,8 @@ impl Groups {
     ) -> Effects {
         let id = request.group_id.detached();
         if self.is_of_consumers(&id) {
-            return self.on_sync_to_consumers(now, request, ticket, topics);
+            let response = self.sync_with_consumers(&id, request, (now, topics));
+            return Effects::answer(id, ticket, response.unwrap_or_else(refused));
         }
         if !self.groups.contains_key(&id) {
             return Effects::answer(id, ticket, refused(ErrorCode::UnknownMemberId));
@@ -260,7 +261,7 @@ impl Classic {
 }
 
 /// A SyncGroup that comes to nothing.
-pub(in crate::group) fn refused(code: ErrorCode) -> SyncGroupResponse {
+pub(super) fn refused(code: ErrorCode) -> SyncGroupResponse {
     SyncGroupResponse { error_code: code.code(), ..SyncGroupResponse::default() }
 }
 

@@ -10,7 +10,7 @@ use super::state::Consumer;
 use super::word::{Speaker, Word};
 use super::{Refusal, Watch};
 use crate::errors::ErrorCode;
-use crate::group::classic::{MEMBER_ID_FIRST_FROM, kept, refused_heartbeat, refused_join, refused_sync};
+use crate::group::classic::{MEMBER_ID_FIRST_FROM, kept, refused_heartbeat, refused_join};
 use crate::group::settings::MigrationPolicy;
 use crate::group::subscription::{CONSUMER_PROTOCOL_TYPE, Subscription, subscription};
 use crate::group::topics::Topics;
@@ -146,7 +146,7 @@ impl Groups {
         let word = Word { member: &member, speaker, after, owned: Some(&owned) };
         let not_seen = Watch::default();
         let watch = self.groups.get(id).map_or(&not_seen, |group| &group.watch);
-        let step = word.decide(id, (base, watch), (now, topics), &self.settings)?;
+        let step = word.decide(id, (base, watch), (now, topics), &self.settings_of(id, topics))?;
         self.check_records(&step.records)?;
         let response = JoinGroupResponse {
             generation_id: step.after.epoch,
@@ -215,7 +215,7 @@ impl Groups {
             || current.state == State::Unrevoked
             || (current.state == State::Unreleased && !group.waits_for_others(member, &current));
         let (session_ms, patience_ms) =
-            (self.session_ms(said), u64::try_from(said.rebalance_timeout_ms).unwrap_or(0));
+            (said.session_ms(&self.settings.consumer), u64::try_from(said.rebalance_timeout_ms).unwrap_or(0));
         self.deadlines.arm(now.mono + session_ms, Deadline::Session(id.clone(), member.clone()));
         if is_behind {
             self.deadlines.arm_by(now.mono + patience_ms, Deadline::Rejoin(id.clone(), member.clone()));
@@ -224,51 +224,36 @@ impl Groups {
         Ok(())
     }
 
-    /// A SyncGroup to a consumer group: what the member is to read.
-    pub(in crate::group) fn on_sync_to_consumers(
-        &mut self,
-        now: Now,
-        request: &SyncGroupRequest,
-        ticket: WaiterId,
-        topics: &dyn Topics,
-    ) -> Effects {
-        let id = request.group_id.detached();
-        let response = self.sync_classic(&id, request, now, topics);
-        let response = response.unwrap_or_else(|refusal| refused_sync(refusal.code));
-        Effects::answer(id, ticket, response)
-    }
-
-    fn sync_classic(
+    /// SyncGroup to a consumer group: what a classic member of it is to read.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION, INCONSISTENT_GROUP_PROTOCOL, REBALANCE_IN_PROGRESS.
+    pub(in crate::group) fn sync_with_consumers(
         &mut self,
         id: &Str,
         request: &SyncGroupRequest,
-        now: Now,
-        topics: &dyn Topics,
-    ) -> Result<SyncGroupResponse, Refusal> {
+        (now, topics): (Now, &dyn Topics),
+    ) -> Result<SyncGroupResponse, ErrorCode> {
         let member = request.member_id.detached();
-        let Some(group) = self.groups.get(id).map(|group| &group.consumer) else {
-            return Err(unknown(id, &member));
-        };
-        let (said, current) = group.classic(id, &member, request.group_instance_id.as_ref())?;
+        let group = self.groups.get(id).map(|group| &group.consumer).ok_or(ErrorCode::UnknownMemberId)?;
+        let place = request.group_instance_id.as_ref();
+        let (said, current) = group.classic(id, &member, place).map_err(|refusal| refusal.code)?;
         let protocols = said.classic_member_metadata.iter().flat_map(|classic| &classic.supported_protocols);
         let protocol = protocols.map(|protocol| &protocol.name).next();
         let is_other = |theirs: &Option<Str>, ours: Option<&str>| {
             theirs.as_deref().is_some_and(|theirs| Some(theirs) != ours)
         };
         if current.epoch != request.generation_id {
-            return Err(Refusal::new(ErrorCode::IllegalGeneration, "It is in another epoch."));
+            return Err(ErrorCode::IllegalGeneration);
         } else if is_other(&request.protocol_type, Some(CONSUMER_PROTOCOL_TYPE))
             || is_other(&request.protocol_name, protocol.map(Str::as_str))
         {
-            return Err(Refusal::new(
-                ErrorCode::InconsistentGroupProtocol,
-                "It joined with another protocol.",
-            ));
+            return Err(ErrorCode::InconsistentGroupProtocol);
         }
         let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);
         if group.target_epoch() > current.epoch && current.state != State::Unrevoked {
             self.deadlines.arm_by(now.mono + patience_ms, Deadline::Rejoin(id.clone(), member));
-            return Err(Refusal::new(ErrorCode::RebalanceInProgress, "It is to join again."));
+            return Err(ErrorCode::RebalanceInProgress);
         }
         let response = SyncGroupResponse {
             protocol_type: request.protocol_type.as_ref().map(Str::detached),
@@ -276,7 +261,7 @@ impl Groups {
             assignment: classic_assignment(said, current.assigned.by_topic(), topics),
             ..SyncGroupResponse::default()
         };
-        let session_ms = self.session_ms(said);
+        let session_ms = said.session_ms(&self.settings.consumer);
         self.deadlines.disarm(Deadline::FirstSync(id.clone(), member.clone()));
         self.deadlines.arm(now.mono + session_ms, Deadline::Session(id.clone(), member));
         Ok(response)

@@ -73,11 +73,12 @@ impl Groups {
         let after = said(speaker.said.clone().unwrap_or_default(), heard);
         let owned = heard.request.topic_partitions.as_deref();
         let word = Word { member: &heard.member, speaker, after, owned };
-        let step = word.decide(id, (base, watch), (heard.now, heard.topics), &self.settings)?;
+        let settings = self.settings_of(id, heard.topics);
+        let step = word.decide(id, (base, watch), (heard.now, heard.topics), &settings)?;
         records.extend(step.records.iter().cloned());
         self.check_records(&records)?;
         let is_new = of_group.is_none();
-        let response = self.answer_to(heard, &step);
+        let response = answer_to(heard, &step, settings.consumer.heartbeat_interval_ms);
         let mut effects = Effects { records, ..Effects::answer(id.clone(), heard.caller.ticket, response) };
         if is_new {
             effects.answers.extend(self.on_upgraded(id, &begun, heard.now));
@@ -119,23 +120,23 @@ impl Groups {
         }
         Ok(())
     }
+}
 
-    fn answer_to(&self, heard: &Heard<'_>, beat: &Step) -> ConsumerGroupHeartbeatResponse {
-        let request = heard.request;
-        let wants = request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
-        // Who says everything wants to hear everything: it begins, or something went wrong on its way.
-        let says_all = request.rebalance_timeout_ms != -1 && wants && request.topic_partitions.is_some();
-        let is_told = request.member_epoch == 0 || says_all || beat.after.assigned != beat.before.assigned;
-        let topic_partitions = beat.after.assigned.by_topic();
-        let topic_partitions =
-            topic_partitions.map(|(topic_id, partitions)| AssignedPartitions { topic_id, partitions });
-        ConsumerGroupHeartbeatResponse {
-            member_id: Some(heard.member.clone()),
-            member_epoch: beat.after.epoch,
-            heartbeat_interval_ms: self.settings.consumer.heartbeat_interval_ms,
-            assignment: is_told.then(|| HeartbeatAssignment { topic_partitions: topic_partitions.collect() }),
-            ..ConsumerGroupHeartbeatResponse::default()
-        }
+fn answer_to(heard: &Heard<'_>, beat: &Step, heartbeat_interval_ms: i32) -> ConsumerGroupHeartbeatResponse {
+    let request = heard.request;
+    let wants = request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
+    // Who says everything wants to hear everything: it begins, or something went wrong on its way.
+    let says_all = request.rebalance_timeout_ms != -1 && wants && request.topic_partitions.is_some();
+    let is_told = request.member_epoch == 0 || says_all || beat.after.assigned != beat.before.assigned;
+    let topic_partitions = beat.after.assigned.by_topic();
+    let topic_partitions =
+        topic_partitions.map(|(topic_id, partitions)| AssignedPartitions { topic_id, partitions });
+    ConsumerGroupHeartbeatResponse {
+        member_id: Some(heard.member.clone()),
+        member_epoch: beat.after.epoch,
+        heartbeat_interval_ms,
+        assignment: is_told.then(|| HeartbeatAssignment { topic_partitions: topic_partitions.collect() }),
+        ..ConsumerGroupHeartbeatResponse::default()
     }
 }
 

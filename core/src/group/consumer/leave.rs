@@ -3,6 +3,7 @@
 use super::decision::Decision;
 use super::heartbeat::{Heard, fenced_place, unknown, unknown_place};
 use super::member::{Current, Held, State};
+use super::state::Consumer;
 use super::{LEAVES_FOR_NOW, Refusal};
 use crate::errors::ErrorCode;
 use crate::group::topics::Topics;
@@ -11,6 +12,19 @@ use crate::time::Now;
 use crate::wire::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, Str};
 use alloc::collections::BTreeSet;
 use alloc::format;
+
+impl Consumer {
+    /// Somebody is known by this id.
+    pub(in crate::group) fn has(&self, member: &str) -> bool {
+        self.members.contains_key(member)
+    }
+
+    /// A member has not let go of all that it was told to. Who left for now has.
+    pub(in crate::group) fn holds_on(&self, member: &str) -> bool {
+        let has_something = |it: &Current| it.state == State::Unrevoked && !it.revoking.is_empty();
+        self.has(member) && self.currents.get(member).is_some_and(has_something)
+    }
+}
 
 impl Groups {
     /// A member says that it goes.
@@ -58,38 +72,15 @@ impl Groups {
         effects
     }
 
-    /// Timer: a member was silent for too long.
-    pub(in crate::group) fn on_silence(
+    /// Timer: a member's time is over, and it is out unless it has done what it was to do.
+    pub(in crate::group) fn on_patience_over(
         &mut self,
-        id: &Str,
-        member: &Str,
+        (id, member): (&Str, &Str),
         now: Now,
         topics: &dyn Topics,
+        is_due: impl FnOnce(&Consumer, &str) -> bool,
     ) -> Effects {
-        let is_member = self.groups.get(id).is_some_and(|group| group.consumer.members.contains_key(member));
-        if is_member {
-            self.fence(id, &BTreeSet::from([member.clone()]), now, topics)
-        } else {
-            Effects { group: id.clone(), ..Effects::default() }
-        }
-    }
-
-    /// Timer: a member did not let go of what it was told to.
-    pub(in crate::group) fn on_revocation_due(
-        &mut self,
-        id: &Str,
-        member: &Str,
-        now: Now,
-        topics: &dyn Topics,
-    ) -> Effects {
-        let group = self.groups.get(id).map(|group| &group.consumer);
-        let holds_on = group.is_some_and(|group| {
-            let current = group.currents.get(member);
-            // Who left for now has let go.
-            let has_something = |it: &Current| it.state == State::Unrevoked && !it.revoking.is_empty();
-            group.members.contains_key(member) && current.is_some_and(has_something)
-        });
-        if holds_on {
+        if self.groups.get(id).is_some_and(|group| is_due(&group.consumer, member)) {
             self.fence(id, &BTreeSet::from([member.clone()]), now, topics)
         } else {
             Effects { group: id.clone(), ..Effects::default() }
@@ -98,7 +89,12 @@ impl Groups {
 
     /// Nothing can be written, and a member lets itself be heard: it keeps its session, and its time to let go. What it says is not
     /// looked at, and it is told to come again.
-    pub fn on_heartbeat_unheard(&mut self, now: Now, request: &ConsumerGroupHeartbeatRequest) {
+    pub fn on_heartbeat_unheard(
+        &mut self,
+        now: Now,
+        request: &ConsumerGroupHeartbeatRequest,
+        topics: &dyn Topics,
+    ) {
         let (id, member) = (request.group_id.detached(), request.member_id.detached());
         let Some(group) = self.groups.get(&id).map(|group| &group.consumer) else { return };
         let Some(said) = group.members.get(&member) else { return };
@@ -107,7 +103,7 @@ impl Groups {
         if ![current.epoch, current.previous].contains(&request.member_epoch) {
             return;
         }
-        let session_ms = self.session_ms(said);
+        let session_ms = said.session_ms(&self.settings_of(&id, topics).consumer);
         let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);
         if current.state == State::Unrevoked {
             let deadline = Deadline::Revocation(id.clone(), member.clone());
@@ -118,15 +114,13 @@ impl Groups {
 
     /// The log is replayed: each member has a whole session to let itself be heard, and whoever is to let go of something has all
     /// of its time for that.
-    pub(in crate::group) fn watch_members(&mut self, id: &Str, now: Now) {
+    pub(in crate::group) fn watch_members(&mut self, id: &Str, now: Now, topics: &dyn Topics) {
+        let settings = self.settings_of(id, topics);
         let Some(group) = self.groups.get_mut(id) else { return };
         group.watch.empty_since = now.wall;
         for (member, said) in &group.consumer.members {
-            let own = said.classic_member_metadata.as_ref();
-            let own_ms = own.map(|own| u64::try_from(own.session_timeout_ms).unwrap_or(0));
-            let session_ms = own_ms.unwrap_or(self.settings.consumer.session_timeout_ms);
             let deadline = Deadline::Session(id.clone(), member.clone());
-            self.deadlines.arm(now.mono + session_ms, deadline);
+            self.deadlines.arm(now.mono + said.session_ms(&settings.consumer), deadline);
             let current = group.consumer.currents.get(member);
             if current.is_some_and(|current| current.state == State::Unrevoked) {
                 let patience_ms = u64::try_from(said.rebalance_timeout_ms).unwrap_or(0);

@@ -1,5 +1,6 @@
 //! A member of a consumer group as the log has it: what it said, and how far it is with what it is to read.
 
+use crate::group::ConsumerSettings;
 use crate::group::assignor::Partitions;
 use crate::group::records::consumer::{
     ConsumerGroupMemberMetadataValue, CurrentMemberAssignmentValue, CurrentPartitions,
@@ -24,6 +25,12 @@ impl Said {
     /// It speaks the classic protocol.
     pub(super) fn is_classic(&self) -> bool {
         self.classic_member_metadata.is_some()
+    }
+
+    /// How long it may be silent, in ms. In the classic protocol it says so itself.
+    pub(super) fn session_ms(&self, settings: &ConsumerSettings) -> u64 {
+        let own = self.classic_member_metadata.as_ref().map(|classic| classic.session_timeout_ms);
+        own.map_or(settings.session_timeout_ms, |own| u64::try_from(own).unwrap_or(0))
     }
 
     /// Bytes that it takes.

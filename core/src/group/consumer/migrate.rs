@@ -80,7 +80,7 @@ impl Groups {
         let effects = self.at(id, now, Classic::dissolve);
         assert!(effects.records.is_empty(), "what is written of it was decided before");
         for (member, said) in &begun.members {
-            let at = now.mono + self.session_ms(said);
+            let at = now.mono + said.session_ms(&self.settings.consumer);
             self.deadlines.arm(at, Deadline::Session(id.clone(), member.clone()));
         }
         if let Some(group) = self.groups.get_mut(id) {

@@ -190,7 +190,7 @@ impl Groups {
             self.disarm_member(id, old);
         }
         let member = step.member;
-        let session_ms = self.session_ms(&step.said);
+        let session_ms = step.said.session_ms(&self.settings_of(id, topics).consumer);
         self.deadlines.arm(now.mono + session_ms, Deadline::Session(id.clone(), member.clone()));
         if step.after != step.before && !step.said.is_classic() {
             let deadline = Deadline::Revocation(id.clone(), member);
@@ -201,12 +201,6 @@ impl Groups {
                 self.deadlines.disarm(deadline);
             }
         }
-    }
-
-    /// How long a member may be silent: in the classic protocol it says so itself.
-    pub(super) fn session_ms(&self, said: &Said) -> u64 {
-        let own = said.classic_member_metadata.as_ref().map(|classic| classic.session_timeout_ms);
-        own.map_or(self.settings.consumer.session_timeout_ms, |own| u64::try_from(own).unwrap_or(0))
     }
 
     /// A member's timers are over.
