@@ -67,8 +67,6 @@ impl Groups {
         if self.has_gaps {
             return Ok(());
         }
-            eprintln!("LOG {now_us} {record:?}");
-        }
         let retention_us = self.retention_us;
         match record {
             GroupRecord::Offset(key, value) => {
