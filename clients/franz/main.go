@@ -149,7 +149,7 @@ func judge(p pkg, listed map[string]*entry) {
 	start(usual, limitOfUsual(), "", &ended)
 	all.Wait()
 
-	var left []string
+	var left, varying []string
 	for _, name := range names {
 		entry, it := listed[p.name+" "+name], verdicts[name]
 		if entry != nil {
@@ -161,7 +161,7 @@ func judge(p pkg, listed map[string]*entry) {
 		case entry == nil:
 			report(p, name, it, "")
 		case entry.outcome == varies:
-			reportVarying(p, name, it, entry)
+			varying = append(varying, name)
 		default:
 			reportListed(p, name, it, entry)
 		}
@@ -172,6 +172,10 @@ func judge(p pkg, listed map[string]*entry) {
 	explains := func(name string) bool { return slices.Contains([]string{fails, unended}, verdicts[name].outcome) }
 	if len(left) == 0 && ended != nil && !slices.ContainsFunc(usual, explains) {
 		fail(p.name+": the tests end in order", ended.Error())
+	}
+	// Last of all, because it may take its time.
+	for _, name := range varying {
+		reportVarying(p, name, verdicts[name], listed[p.name+" "+name])
 	}
 }
 
