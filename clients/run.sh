@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# run.sh [kcat|java|tools|go|python|kafkajs|rust|cluster|links|fleet]...: real clients against Seedlog, each suite against a node of its own,
-# `tools` and the last three against a cluster of three; without a name all.
+# run.sh [kcat|java|tools|go|franz|python|kafkajs|rust|cluster|links|fleet]...: real clients against Seedlog, each suite against a node of its own,
+# `tools`, `franz` and the last three against a cluster of three; without a name all.
 #
 # One line a case: "pass SUITE: CASE", "FAIL SUITE: CASE: WHY", "skip SUITE: CASE: WHY"; the last line counts them. The exit code
 # is 1 when a case failed. setup.sh installs what the suites need; what is not there is skipped, or with CI=true a failure.
-# SEEDLOG_BIN names the binary, CHECKER_BIN seedlog-checker's; without them the release ones are built.
+# SEEDLOG_BIN names the binary, CHECKER_BIN seedlog-checker's; without them the release ones are built. A suite has SUITE_SECONDS_MAX.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-suite_seconds_max=300
+suite_seconds_max=${SUITE_SECONDS_MAX:-300}
 export CACHE=$here/.cache
 
-[ $# -gt 0 ] || set -- kcat java tools go python kafkajs rust cluster links fleet
+[ $# -gt 0 ] || set -- kcat java tools go franz python kafkajs rust cluster links fleet
 for suite in "$@"; do
   case $suite in
-    kcat | java | tools | go | python | kafkajs | rust | cluster | links | fleet) ;;
-    *) echo "usage: run.sh [kcat|java|tools|go|python|kafkajs|rust|cluster|links|fleet]..." >&2; exit 2 ;;
+    kcat | java | tools | go | franz | python | kafkajs | rust | cluster | links | fleet) ;;
+    *) echo "usage: run.sh [kcat|java|tools|go|franz|python|kafkajs|rust|cluster|links|fleet]..." >&2; exit 2 ;;
   esac
 done
 

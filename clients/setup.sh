@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh [kcat|java|go|python|kafkajs|rust]...: installs what the suites need and what is not there yet; without a name for all of them.
+# setup.sh [kcat|java|go|franz|python|kafkajs|rust]...: installs what the suites need and what is not there yet; without a name for all of them.
 #
 # kcat comes from the system's packages, everything else into .cache. A language that is not installed (java with mvn, go,
 # python3, node with npm, cargo) is named and left to its owner; run.sh says what it cannot run.
@@ -60,6 +60,11 @@ setup_go() {
   (cd "$here/go" && go build -o "$cache/go/clients" .)
 }
 
+setup_franz() {
+  has go || return 0
+  "$here/franz/build.sh" "$cache/franz"
+}
+
 setup_kafkajs() {
   has node || return 0
   has npm || return 0
@@ -77,10 +82,10 @@ setup_rust() {
   (cd "$here/rust" && CARGO_TARGET_DIR=$cache/rust cargo build -q --locked)
 }
 
-[ $# -gt 0 ] || set -- kcat java go python kafkajs rust
+[ $# -gt 0 ] || set -- kcat java go franz python kafkajs rust
 for suite in "$@"; do
   case $suite in
-    kcat | java | go | python | kafkajs | rust) "setup_$suite" ;;
-    *) echo "usage: setup.sh [kcat|java|go|python|kafkajs|rust]..." >&2; exit 2 ;;
+    kcat | java | go | franz | python | kafkajs | rust) "setup_$suite" ;;
+    *) echo "usage: setup.sh [kcat|java|go|franz|python|kafkajs|rust]..." >&2; exit 2 ;;
   esac
 done

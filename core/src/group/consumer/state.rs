@@ -12,10 +12,13 @@ use crate::wire::Str;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+/// The epoch that a group begins in, which nobody writes.
+const FIRST_EPOCH: i32 = 1;
+
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(in crate::group) struct Consumer {
-    /// Its epoch and the digest of its topics; `None`: it was never begun.
+    /// Its epoch and the digest of its topics; `None`: it is in the first epoch.
     head: Option<ConsumerGroupMetadataValue>,
     /// What a release of Kafka before 4.1 wrote in place of the digest.
     partition_metadata: Option<ConsumerGroupPartitionMetadataValue>,
@@ -52,9 +55,10 @@ impl Consumer {
             && self.patterns.is_empty()
     }
 
-    /// The number of its last change; 0 before the first.
+    /// The number of its last change. As in Kafka a group begins in an epoch whose targets are there, and nobody has any: who comes
+    /// is in it at once, and there is something to assign from the first change on.
     pub(super) fn epoch(&self) -> i32 {
-        self.head.map_or(0, |head| head.epoch)
+        self.head.map_or(FIRST_EPOCH, |head| head.epoch)
     }
 
     pub(super) fn metadata_hash(&self) -> i64 {
@@ -63,7 +67,7 @@ impl Consumer {
 
     /// The change that its targets are for.
     pub(super) fn target_epoch(&self) -> i32 {
-        self.target_head.map_or(0, |head| head.assignment_epoch)
+        self.target_head.map_or(FIRST_EPOCH, |head| head.assignment_epoch)
     }
 
     /// When its targets were made, in ms since the epoch; 0 if nobody said.
