@@ -121,7 +121,7 @@ start_members() {
   BOOTSTRAP=$brokers "$python" "$here/../python/member.py" mixed mixed "$out-python" "$stop" > "$out-python.log" 2>&1 &
   members+=($!)
   BOOTSTRAP=$brokers java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -Xlog:disable \
-    -Dlog4j2.configurationFile="$here/../tools/log4j2.properties" -cp "$CACHE/java:$libs/*" Clients member mixed mixed "$out-java" "$stop" \
+    -Dlog4j2.configurationFile="$here/../tools/log4j2.properties" -cp "$CACHE/java:$libs/*" Clients member classic mixed mixed "$out-java" "$stop" \
     > "$out-java.log" 2>&1 &
   members+=($!)
   BOOTSTRAP=$brokers "$go" watch mixed "$stop" > "$out.watch" 2>&1 &
