@@ -12,6 +12,10 @@ use crate::wire::Str;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+/// The epoch of a group that was never begun, and of its targets. Not 0, as of Kafka 4.3: members are in the epoch of their targets, and
+/// a member in epoch 0 is one that joins.
+const EPOCH_BEFORE_ALL: i32 = 1;
+
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(in crate::group) struct Consumer {
@@ -52,9 +56,9 @@ impl Consumer {
             && self.patterns.is_empty()
     }
 
-    /// The number of its last change; 0 before the first.
+    /// The number of its last change.
     pub(super) fn epoch(&self) -> i32 {
-        self.head.map_or(0, |head| head.epoch)
+        self.head.map_or(EPOCH_BEFORE_ALL, |head| head.epoch)
     }
 
     pub(super) fn metadata_hash(&self) -> i64 {
@@ -63,7 +67,7 @@ impl Consumer {
 
     /// The change that its targets are for.
     pub(super) fn target_epoch(&self) -> i32 {
-        self.target_head.map_or(0, |head| head.assignment_epoch)
+        self.target_head.map_or(EPOCH_BEFORE_ALL, |head| head.assignment_epoch)
     }
 
     /// When its targets were made, in ms since the epoch; 0 if nobody said.

@@ -132,7 +132,8 @@ struct News {
 
 impl News {
     fn of(before: Option<&Said>, after: &Said, base: &Consumer) -> Self {
-        let names = before.is_none_or(|before| before.subscribed_topic_names != after.subscribed_topic_names);
+        let names_before = before.map_or(&[][..], |before| &before.subscribed_topic_names[..]);
+        let names = names_before != &after.subscribed_topic_names[..];
         let pattern = before.and_then(Said::pattern) != after.pattern();
         let new_pattern = after.pattern().filter(|_| pattern);
         let is_known = new_pattern.is_none_or(|pattern| base.patterns.contains_key(pattern));
@@ -140,7 +141,7 @@ impl News {
             names,
             pattern,
             has_unknown_pattern: new_pattern.is_some_and(|pattern| base.subscribers(pattern) == 0),
-            counts: base.epoch() == 0 || names || (pattern && is_known),
+            counts: names || (pattern && is_known),
         }
     }
 }
