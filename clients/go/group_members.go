@@ -89,7 +89,11 @@ func (m *franzMember) poll(timeout time.Duration) ([]*record, error) {
 	return all, nil
 }
 
-func (m *franzMember) commit() error { return m.client.CommitUncommittedOffsets(context.Background()) }
+func (m *franzMember) commit() error {
+	ctx, cancel := context.WithTimeout(context.Background(), groupSeconds)
+	defer cancel()
+	return m.client.CommitUncommittedOffsets(ctx)
+}
 
 func (m *franzMember) close() error {
 	m.client.Close()

@@ -1,11 +1,14 @@
 import java.io.BufferedWriter;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import java.util.TreeSet;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
@@ -88,26 +91,41 @@ final class Member implements ConsumerRebalanceListener, AutoCloseable {
     }
 
     /**
-     * Reads until the file `stop` is there: a line for each record, "PARTITION OFFSET VALUE". It commits behind each poll; what is
-     * refused meanwhile is read again by whoever gets the partition.
+     * Members "PROTOCOL:GROUP:OUT", each on a thread of its own, read until the file `stop` is there: a line of OUT for each record,
+     * "PARTITION OFFSET VALUE". They commit behind each poll; what is refused meanwhile is read again by whoever gets the partition.
      */
-    static void run(Protocol protocol, String group, String topic, Path out, Path stop) throws IOException {
+    static void run(String topic, Path stop, List<String> members) throws InterruptedException {
+        List<Thread> threads = new ArrayList<>();
+        for (String member : members) {
+            String[] words = member.split(":");
+            Protocol protocol = Protocol.valueOf(words[0].toUpperCase(Locale.ROOT));
+            threads.add(new Thread(() -> read(protocol, words[1], topic, Path.of(words[2]), stop)));
+        }
+        threads.forEach(Thread::start);
+        for (Thread thread : threads) {
+            thread.join();
+        }
+    }
+
+    private static void read(Protocol protocol, String group, String topic, Path out, Path stop) {
         try (BufferedWriter file = Files.newBufferedWriter(out); var consumer = protocol.consumer(group)) {
             consumer.subscribe(List.of(topic));
             while (!Files.exists(stop)) {
-                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
-                for (ConsumerRecord<byte[], byte[]> each : records) {
-                    file.write(each.partition() + " " + each.offset() + " " + new String(each.value(), StandardCharsets.UTF_8) + "\n");
-                }
-                file.flush();
                 try {
+                    ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
+                    for (ConsumerRecord<byte[], byte[]> each : records) {
+                        file.write(each.partition() + " " + each.offset() + " " + new String(each.value(), StandardCharsets.UTF_8) + "\n");
+                    }
+                    file.flush();
                     if (!records.isEmpty()) {
                         consumer.commitSync(Duration.ofSeconds(5));
                     }
                 } catch (KafkaException passing) {
-                    System.err.println(passing);
+                    System.err.println(group + " " + passing);
                 }
             }
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
         }
     }
 }
