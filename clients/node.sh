@@ -29,6 +29,10 @@ log.dirs=$dir/data
 admin.listener=off
 num.partitions=3
 group.initial.rebalance.delay.ms=0
+group.consumer.min.heartbeat.interval.ms=100
+group.consumer.heartbeat.interval.ms=100
+group.consumer.min.session.timeout.ms=6000
+group.consumer.session.timeout.ms=6000
 log.cleaner.backoff.ms=200
 CONFIG
 }

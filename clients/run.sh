@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh [kcat|java|tools|go|franz|python|kafkajs|rust|cluster|links|fleet]...: real clients against Seedlog, each suite against a node of its own,
-# `tools`, `franz` and the last three against a cluster of three; without a name all.
+# run.sh [kcat|java|tools|go|franz|python|kafkajs|rust|cluster|links|fleet|mixed]...: real clients against Seedlog, each suite against a node of its own,
+# `tools`, `franz` and the last four against a cluster of three; without a name all.
 #
 # One line a case: "pass SUITE: CASE", "FAIL SUITE: CASE: WHY", "skip SUITE: CASE: WHY"; the last line counts them. The exit code
 # is 1 when a case failed. setup.sh installs what the suites need; what is not there is skipped, or with CI=true a failure.
@@ -8,14 +8,15 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-suite_seconds_max=${SUITE_SECONDS_MAX:-300}
+# What somebody asked `mixed` to take comes on top.
+suite_seconds_max=$((${SUITE_SECONDS_MAX:-400} + ${MIXED_SECONDS:-0}))
 export CACHE=$here/.cache
 
-[ $# -gt 0 ] || set -- kcat java tools go franz python kafkajs rust cluster links fleet
+[ $# -gt 0 ] || set -- kcat java tools go franz python kafkajs rust cluster links fleet mixed
 for suite in "$@"; do
   case $suite in
-    kcat | java | tools | go | franz | python | kafkajs | rust | cluster | links | fleet) ;;
-    *) echo "usage: run.sh [kcat|java|tools|go|franz|python|kafkajs|rust|cluster|links|fleet]..." >&2; exit 2 ;;
+    kcat | java | tools | go | franz | python | kafkajs | rust | cluster | links | fleet | mixed) ;;
+    *) echo "usage: run.sh [kcat|java|tools|go|franz|python|kafkajs|rust|cluster|links|fleet|mixed]..." >&2; exit 2 ;;
   esac
 done
 

@@ -34,6 +34,8 @@ log.dirs=$SCRATCH/node-$id/data
 admin.listener=off
 num.partitions=3
 group.initial.rebalance.delay.ms=0
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=500
 CONFIG
     [ -z "$session_ms" ] || echo "broker.session.timeout.ms=$session_ms" >> "$SCRATCH/node-$id/server.properties"
   done

@@ -116,12 +116,12 @@ await() {
 start_members() {
   local out=$SCRATCH/mixed stop=$SCRATCH/mixed.stop
   members=()
-  BOOTSTRAP=$brokers "$go" member mixed mixed "$out-go" "$stop" > "$out-go.log" 2>&1 &
+  BOOTSTRAP=$brokers "$go" member mixed "$stop" "franz-go:mixed:$out-go" > "$out-go.log" 2>&1 &
   members+=($!)
-  BOOTSTRAP=$brokers "$python" "$here/../python/member.py" mixed mixed "$out-python" "$stop" > "$out-python.log" 2>&1 &
+  BOOTSTRAP=$brokers "$python" "$here/../python/member.py" mixed "$stop" "classic:mixed:$out-python" > "$out-python.log" 2>&1 &
   members+=($!)
   BOOTSTRAP=$brokers java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -Xlog:disable \
-    -Dlog4j2.configurationFile="$here/../tools/log4j2.properties" -cp "$CACHE/java:$libs/*" Clients member mixed mixed "$out-java" "$stop" \
+    -Dlog4j2.configurationFile="$here/../tools/log4j2.properties" -cp "$CACHE/java:$libs/*" Clients member mixed "$stop" "classic:mixed:$out-java" \
     > "$out-java.log" 2>&1 &
   members+=($!)
   BOOTSTRAP=$brokers "$go" watch mixed "$stop" > "$out.watch" 2>&1 &

@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -40,9 +41,26 @@ type franzMember struct {
 	revoked *atomic.Int32
 }
 
-func (franz) newMember(group, topic string) (member, error) { return newFranzMember(group, topic) }
+// franzConsumer is franz-go with members of the consumer protocol (KIP-848).
+type franzConsumer struct{ franz }
 
-func newFranzMember(group, topic string, more ...kgo.Opt) (*franzMember, error) {
+func (franzConsumer) name() string { return "franz-go-consumer" }
+
+// franzGroups is either of both.
+type franzGroups interface {
+	groupLibrary
+	// join is a member with settings of its own.
+	join(group, topic string, more ...kgo.Opt) (*franzMember, error)
+}
+
+func (l franz) newMember(group, topic string) (member, error)         { return l.join(group, topic) }
+func (l franzConsumer) newMember(group, topic string) (member, error) { return l.join(group, topic) }
+
+func (l franzConsumer) join(group, topic string, more ...kgo.Opt) (*franzMember, error) {
+	return l.franz.join(group, topic, append([]kgo.Opt{kgo.ServerSideBalancer()}, more...)...)
+}
+
+func (franz) join(group, topic string, more ...kgo.Opt) (*franzMember, error) {
 	revoked := new(atomic.Int32)
 	options := []kgo.Opt{
 		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.Balancers(kgo.RangeBalancer()),
@@ -71,7 +89,11 @@ func (m *franzMember) poll(timeout time.Duration) ([]*record, error) {
 	return all, nil
 }
 
-func (m *franzMember) commit() error { return m.client.CommitUncommittedOffsets(context.Background()) }
+func (m *franzMember) commit() error {
+	ctx, cancel := context.WithTimeout(context.Background(), groupSeconds)
+	defer cancel()
+	return m.client.CommitUncommittedOffsets(ctx)
+}
 
 func (m *franzMember) close() error {
 	m.client.Close()
@@ -102,10 +124,47 @@ func (franz) committed(group, topic string) ([]int64, error) {
 }
 
 func (franz) described(group string) (string, int, error) {
-	described, err := franzAdmin(func(ctx context.Context, admin *kadm.Client) (kadm.DescribedGroups, error) {
-		return admin.DescribeGroups(ctx, group)
+	described, err := describe(group)
+	return described.state, len(described.shares), err
+}
+
+// described is a group's state, and how many partitions each member has.
+type described struct {
+	state  string
+	shares []int
+}
+
+// describe asks about a group, whichever protocol it is of.
+func describe(group string) (described, error) {
+	return franzAdmin(func(ctx context.Context, admin *kadm.Client) (described, error) {
+		consumers, err := admin.DescribeConsumerGroups(ctx, group)
+		if err != nil {
+			return described{}, err
+		}
+		if of := consumers[group]; !errors.Is(of.Err, kerr.GroupIDNotFound) {
+			said := described{state: of.State}
+			for _, m := range of.Members {
+				count := 0
+				m.Assignment.Each(func(string, int32) { count++ })
+				said.shares = append(said.shares, count)
+			}
+			return said, of.Err
+		}
+		classics, err := admin.DescribeGroups(ctx, group)
+		if err != nil {
+			return described{}, err
+		}
+		said := described{state: classics[group].State}
+		for _, m := range classics[group].Members {
+			assigned, _ := m.Assigned.AsConsumer()
+			count := 0
+			for _, topic := range assigned.Topics {
+				count += len(topic.Partitions)
+			}
+			said.shares = append(said.shares, count)
+		}
+		return said, classics[group].Err
 	})
-	return described[group].State, len(described[group].Members), errors.Join(err, described[group].Err)
 }
 
 func (franz) listed() ([]string, error) {

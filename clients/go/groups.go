@@ -44,21 +44,41 @@ type groupLibrary interface {
 	deleteGroup(group string) error
 }
 
+// groupLibraries is franz-go once for each protocol, and the others.
+func groupLibraries() []groupLibrary {
+	return []groupLibrary{franz{}, franzConsumer{}, saramaLibrary{}, kafkaGo{}}
+}
+
 func runGroups() {
 	var running sync.WaitGroup
-	for _, l := range libraries {
-		l := l.(groupLibrary)
+	for _, l := range groupLibraries() {
 		running.Go(func() {
 			report(l.name()+": groups: commit, close, go on where it was", goesOn(l))
 			report(l.name()+": groups: two share, one leaves, the other takes all", twoShare(l))
 			report(l.name()+": groups: list, describe, delete offsets, delete", groupAdmin(l))
 		})
 	}
-	running.Go(func() { report("franz-go: groups: alter offsets, and what is refused", alterOffsets()) })
-	running.Go(func() { report("franz-go: groups: a chosen offset is committed, with metadata", chosenOffset()) })
-	running.Go(func() { report("franz-go: groups: cooperative-sticky moves no more than it has to", cooperative()) })
+	for _, l := range []franzGroups{franz{}, franzConsumer{}} {
+		running.Go(func() { report(l.name()+": groups: alter offsets, and what is refused", alterOffsets(l)) })
+		running.Go(func() { report(l.name()+": groups: a chosen offset is committed, with metadata", chosenOffset(l)) })
+	}
 	running.Go(func() {
-		report("franz-go: groups: a static member comes back without a rebalance, and is fenced", staticMember())
+		report("franz-go: groups: cooperative-sticky moves no more than it has to",
+			movesLittle(franz{}, kgo.Balancers(kgo.CooperativeStickyBalancer())))
+	})
+	running.Go(func() {
+		report("franz-go-consumer: groups: uniform moves no more than it has to",
+			movesLittle(franzConsumer{}, kgo.Balancers(kgo.StickyBalancer())))
+	})
+	running.Go(func() { report("franz-go: groups: a static member comes back without a rebalance", staticMember()) })
+	running.Go(func() {
+		report("franz-go: groups: a static member is fenced by a second of its name", secondOfTheName(franz{}))
+	})
+	running.Go(func() {
+		report("franz-go-consumer: groups: a static member is not driven out by a second of its name", secondOfTheName(franzConsumer{}))
+	})
+	running.Go(func() {
+		report("franz-go-consumer: groups: an expression takes topics that come later", expression())
 	})
 	running.Wait()
 }
@@ -132,7 +152,7 @@ func groupTopic(l library, name string) (string, error) {
 
 // otherAdmin is another library than this, which sees what this one did.
 func otherAdmin(l library) groupLibrary {
-	if l.name() == (franz{}).name() {
+	if _, isFranz := l.(franzGroups); isFranz {
 		return saramaLibrary{}
 	}
 	return franz{}
@@ -179,8 +199,6 @@ func goesOn(l groupLibrary) error {
 // awaitMembers waits until a group is stable and its members have so many partitions, as franz-go is told; the members are polled
 // meanwhile.
 func awaitMembers(group string, members []member, want ...int) error {
-	admin := kadm.NewClient(newClient())
-	defer admin.Close()
 	deadline := time.Now().Add(groupSeconds)
 	for {
 		for _, m := range members {
@@ -188,22 +206,12 @@ func awaitMembers(group string, members []member, want ...int) error {
 				return fmt.Errorf("%d records during a rebalance: %v", len(records), err)
 			}
 		}
-		described, err := admin.DescribeGroups(context.Background(), group)
-		if err == nil {
-			err = described.Error()
-		}
-		var got []int
-		for _, m := range described[group].Members {
-			assigned, _ := m.Assigned.AsConsumer()
-			for _, topic := range assigned.Topics {
-				got = append(got, len(topic.Partitions))
-			}
-		}
-		if err == nil && described[group].State == "Stable" && slices.Equal(got, want) {
+		got, err := describe(group)
+		if err == nil && got.state == "Stable" && slices.Equal(got.shares, want) {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("after %s the group is %s with %v partitions, want %v: %v", groupSeconds, described[group].State, got, want, err)
+			return fmt.Errorf("after %s the group is %s with %v partitions, want %v: %v", groupSeconds, got.state, got.shares, want, err)
 		}
 	}
 }
@@ -305,8 +313,8 @@ func groupAdmin(l groupLibrary) error {
 }
 
 // alterOffsets is what kadm can ask besides.
-func alterOffsets() error {
-	topic, err := groupTopic(franz{}, "alter")
+func alterOffsets(l franzGroups) error {
+	topic, err := groupTopic(l, "alter")
 	if err != nil {
 		return err
 	}
@@ -324,7 +332,7 @@ func alterOffsets() error {
 	if err := admin.CommitAllOffsets(ctx, topic, offsets); err != nil {
 		return err
 	}
-	m, err := franz{}.newMember(topic, topic)
+	m, err := l.newMember(topic, topic)
 	if err != nil {
 		return err
 	}
@@ -347,12 +355,15 @@ func alterOffsets() error {
 	if err := m.close(); err != nil {
 		return err
 	}
-	lags, err := admin.Lag(ctx, topic)
-	if err != nil || lags.Error() != nil {
-		return errors.Join(err, lags.Error())
-	}
-	if lag := lags[topic].Lag.Total(); lag != 6*groupPartitions {
-		return fmt.Errorf("the group is %d records behind", lag)
+	// kadm asks about groups of the classic protocol for this.
+	if _, isConsumer := l.(franzConsumer); !isConsumer {
+		lags, err := admin.Lag(ctx, topic)
+		if err != nil || lags.Error() != nil {
+			return errors.Join(err, lags.Error())
+		}
+		if lag := lags[topic].Lag.Total(); lag != 6*groupPartitions {
+			return fmt.Errorf("the group is %d records behind", lag)
+		}
 	}
 	missing, err := admin.DeleteGroup(ctx, topic+"-missing")
 	if err == nil {
@@ -367,8 +378,8 @@ func alterOffsets() error {
 	return expectError("an offset of a partition that is not there", err, kerr.UnknownTopicOrPartition)
 }
 
-func chosenOffset() error {
-	topic, err := groupTopic(franz{}, "chosen")
+func chosenOffset(l franzGroups) error {
+	topic, err := groupTopic(l, "chosen")
 	if err != nil {
 		return err
 	}
@@ -377,7 +388,7 @@ func chosenOffset() error {
 	if err := sendNumbers(topic, 0, 10); err != nil {
 		return err
 	}
-	m, err := franz{}.newMember(topic, topic)
+	m, err := l.newMember(topic, topic)
 	if err != nil {
 		return err
 	}
@@ -406,7 +417,7 @@ func chosenOffset() error {
 			return fmt.Errorf("committed is %+v", each)
 		}
 	}
-	if again, err := (franz{}).newMember(topic, topic); err != nil {
+	if again, err := l.newMember(topic, topic); err != nil {
 		return err
 	} else if _, err := readNumbers([]member{again}, 7, 3); err != nil {
 		return err
@@ -415,20 +426,20 @@ func chosenOffset() error {
 	}
 }
 
-// cooperative: of two members each keeps what it has, and hands over no more than the other one lacks.
-func cooperative() error {
-	topic, err := groupTopic(franz{}, "cooperative")
+// movesLittle: of two members each keeps what it has, and hands over no more than the other one lacks.
+func movesLittle(l franzGroups, balancer kgo.Opt) error {
+	topic, err := groupTopic(l, "cooperative")
 	if err != nil {
 		return err
 	}
-	first, err := newFranzMember(topic, topic, kgo.Balancers(kgo.CooperativeStickyBalancer()))
+	first, err := l.join(topic, topic, balancer)
 	if err != nil {
 		return err
 	}
 	if err := awaitMembers(topic, []member{first}, groupPartitions); err != nil {
 		return err
 	}
-	second, err := newFranzMember(topic, topic, kgo.Balancers(kgo.CooperativeStickyBalancer()))
+	second, err := l.join(topic, topic, balancer)
 	if err != nil {
 		return err
 	}
@@ -456,8 +467,10 @@ func cooperative() error {
 	return second.close()
 }
 
+// staticMember: one that was away comes back, and nobody is called together for it.
 func staticMember() error {
-	topic, err := groupTopic(franz{}, "static")
+	l := franz{}
+	topic, err := groupTopic(l, "static")
 	if err != nil {
 		return err
 	}
@@ -466,7 +479,7 @@ func staticMember() error {
 		if err := sendNumbers(topic, restart*5, 5); err != nil {
 			return err
 		}
-		m, err := newFranzMember(topic, topic, kgo.InstanceID("one"))
+		m, err := l.join(topic, topic, kgo.InstanceID("one"))
 		if err != nil {
 			return err
 		}
@@ -483,43 +496,94 @@ func staticMember() error {
 			return err
 		}
 	}
-	first, err := newFranzMember(topic, topic, kgo.InstanceID("one"))
+	return takeOut(topic)
+}
+
+// secondOfTheName: the classic protocol gives a static member's place to the one who comes, the consumer protocol leaves it with the
+// one who is there. There is no coming back in the latter: the library leaves without the name of its place, which is refused.
+func secondOfTheName(l franzGroups) error {
+	topic, err := groupTopic(l, "second")
+	if err != nil {
+		return err
+	}
+	first, err := l.join(topic, topic, kgo.InstanceID("one"))
 	if err != nil {
 		return err
 	}
 	if err := awaitMembers(topic, []member{first}, groupPartitions); err != nil {
 		return err
 	}
-	second, err := newFranzMember(topic, topic, kgo.InstanceID("one"))
+	second, err := l.join(topic, topic, kgo.InstanceID("one"))
 	if err != nil {
 		return err
 	}
-	defer second.close()
+	loses, stays, want := first, second, kerr.FencedInstanceID
+	if _, isConsumer := l.(franzConsumer); isConsumer {
+		loses, stays, want = second, first, kerr.UnreleasedInstanceID
+	}
 	deadline := time.Now().Add(groupSeconds)
 	for {
-		_, err := first.poll(50 * time.Millisecond)
-		if errors.Is(err, kerr.FencedInstanceID) {
+		_, err := loses.poll(50 * time.Millisecond)
+		if errors.Is(err, want) {
 			break
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the first of two with one name is not fenced: %v", err)
+			return fmt.Errorf("of two with one name none is told %v: %v", want, err)
 		}
 	}
-	first.client.Close()
-	if err := sendNumbers(topic, 15, 5); err != nil {
+	loses.client.Close()
+	if err := sendNumbers(topic, 0, 5); err != nil {
 		return err
 	}
-	if _, err := readNumbers([]member{second}, 15, 5); err != nil {
+	if _, err := readNumbers([]member{stays}, 0, 5); err != nil {
 		return err
 	}
-	_, err = franzAdmin(func(ctx context.Context, admin *kadm.Client) (int, error) {
-		left, err := admin.LeaveGroup(ctx, kadm.LeaveGroup(topic).InstanceIDs("one").Reason("the case is over"))
+	if err := takeOut(topic); err != nil {
+		return err
+	}
+	return stays.close()
+}
+
+// takeOut removes the static member of a group, as an operator does.
+func takeOut(group string) error {
+	_, err := franzAdmin(func(ctx context.Context, admin *kadm.Client) (int, error) {
+		left, err := admin.LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs("one").Reason("the case is over"))
 		if err != nil {
 			return 0, err
 		}
 		return 0, left.Error()
 	})
 	return err
+}
+
+// expression: the coordinator finds the topics; one that is created later is found as well.
+func expression() error {
+	l := franzConsumer{}
+	topic, err := groupTopic(l, "expression-1")
+	if err != nil {
+		return err
+	}
+	m, err := l.join(topic, fmt.Sprintf("^%s-%s-expression-[0-9]$", run, l.name()), kgo.ConsumeRegex(),
+		// It joins once it knows of a topic itself.
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(time.Second))
+	if err != nil {
+		return err
+	}
+	if err := awaitMembers(topic, []member{m}, groupPartitions); err != nil {
+		return err
+	}
+	later, err := groupTopic(l, "expression-2")
+	if err != nil {
+		return err
+	}
+	if err := awaitMembers(topic, []member{m}, 2*groupPartitions); err != nil {
+		return err
+	}
+	if err := sendNumbers(later, 0, 5); err != nil {
+		return err
+	}
+	_, err = readNumbers([]member{m}, 0, 5)
+	return errors.Join(err, m.close())
 }
 
 // printCommitted says a group's offset of each partition of a topic, for the other suites; "-" where there is none.
@@ -546,29 +610,15 @@ func printCommitted(group, topic string) {
 
 // printGroup says a group's state and how many partitions each member has, for the other suites.
 func printGroup(group string) {
-	described, err := franzAdmin(func(ctx context.Context, admin *kadm.Client) (kadm.DescribedGroups, error) {
-		return admin.DescribeGroups(ctx, group)
-	})
-	if err == nil {
-		err = described.Error()
-	}
+	said, err := describe(group)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	words := []string{described[group].State}
-	var counts []int
-	for _, m := range described[group].Members {
-		assigned, _ := m.Assigned.AsConsumer()
-		count := 0
-		for _, topic := range assigned.Topics {
-			count += len(topic.Partitions)
-		}
-		counts = append(counts, count)
-	}
-	slices.Sort(counts)
-	for _, count := range counts {
-		words = append(words, fmt.Sprint(count))
+	slices.Sort(said.shares)
+	words := []string{said.state}
+	for _, share := range said.shares {
+		words = append(words, fmt.Sprint(share))
 	}
 	fmt.Println(strings.Join(words, " "))
 }

@@ -11,8 +11,8 @@
 //	go run . commit GROUP TOPIC OFFSET   gives a group without members its offset in partition 0
 //	go run . committed GROUP TOPIC   what a group has committed in each partition of a topic, for the other suites
 //	go run . coordinator GROUP   which node coordinates a group
-//	go run . member GROUP TOPIC OUT STOP   reads in a group until the file STOP is there; see group_work.go
-//	go run . watch GROUP STOP              what it has committed meanwhile
+//	go run . member TOPIC STOP LIBRARY:GROUP:OUT...   reads in groups until the file STOP is there; see group_work.go
+//	go run . watch STOP GROUP...                      what they have committed meanwhile
 //	go run . group GROUP   a group's state, and how many partitions each member has, for the other suites
 //
 // The broker is $BOOTSTRAP. Each case is one line: "pass NAME", "FAIL NAME: why". The exit code is 1 when a case failed.
@@ -58,9 +58,9 @@ func main() {
 	case "coordinator":
 		endWith(printCoordinator(os.Args[2]))
 	case "member":
-		endWith(runMember(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
+		endWith(runMembers(os.Args[2], os.Args[3], os.Args[4:]))
 	case "watch":
-		endWith(watchCommitted(os.Args[2], os.Args[3]))
+		endWith(watchGroups(os.Args[2], os.Args[3:]))
 	case "history":
 		endWith(runHistory(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
 	case "codecs":

@@ -39,7 +39,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * Clients compacted                         those of them that are about compacted topics
  * Clients wide TOPIC PARTITIONS             a topic with very many partitions, which exists
  * Clients history java TOPIC HISTORY STOP   writes and reads until the file STOP is there
- * Clients member GROUP TOPIC OUT STOP       reads in a group until the file STOP is there
+ * Clients member TOPIC STOP PROTOCOL:GROUP:OUT...
+ *                                           reads in groups until the file STOP is there
  * </pre>
  *
  * $BOOTSTRAP names the nodes. Each case is one line, "pass SUITE: NAME" or "FAIL ...: WHY". $CODECS_OF, when set, is a command that
@@ -63,7 +64,7 @@ public final class Clients {
             case "compacted" -> Compacted.cases();
             case "wide" -> check("fleet", "java: metadata: a topic of " + words[2] + " partitions",
                 () -> wide(words[1], Integer.parseInt(words[2])));
-            case "member" -> Groups.member(words[1], words[2], Path.of(words[3]), Path.of(words[4]));
+            case "member" -> Member.run(words[1], Path.of(words[2]), List.of(words).subList(3, words.length));
             case "history" -> anyFailed = !history(words[2], Path.of(words[3]), Path.of(words[4]));
             default -> throw new IllegalArgumentException("cases, groups, wide, member or history");
         }

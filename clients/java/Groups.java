@@ -1,254 +1,72 @@
-import java.io.BufferedWriter;
-import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.GroupListing;
 import org.apache.kafka.clients.admin.ListGroupsOptions;
+import org.apache.kafka.clients.admin.MemberDescription;
 import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.consumer.CommitFailedException;
-import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
-import org.apache.kafka.clients.consumer.ConsumerRecord;
-import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
-import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
-import org.apache.kafka.clients.consumer.RangeAssignor;
-import org.apache.kafka.clients.producer.KafkaProducer;
-import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.GroupState;
-import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.GroupType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.FencedInstanceIdException;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
 import org.apache.kafka.common.errors.GroupSubscribedToTopicException;
 import org.apache.kafka.common.errors.UnknownMemberIdException;
-import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.errors.UnreleasedInstanceIdException;
 
-/** The Java client in groups of the classic protocol, and what it can ask about them. Members poll in turns, on one thread. */
-final class Groups {
-    private static final int PARTITIONS = 4;
-    private static final int MS_MAX = 20_000;
-    /** What a member that reads too much would have read by then. */
-    private static final int QUIET_MS = 150;
-    private static final Duration TURN = Duration.ofMillis(20);
-    private static final String RANGE = RangeAssignor.class.getName();
+/** The Java client in groups of both protocols, and what it can ask about them; what only one of them has is ConsumerGroups. */
+final class Groups extends GroupCases {
     private static final String COOPERATIVE = CooperativeStickyAssignor.class.getName();
 
     private Groups() {}
 
-    static void cases() {
-        check("commit, close, go on where it was", Groups::goesOn);
-        check("two share, one leaves, the other takes all", Groups::twoShare);
-        check("a chosen offset is committed, and gone back to", Groups::chosenOffset);
-        check("commits on their own, as the client does by itself", Groups::autoCommit);
-        check("a static member comes back without a rebalance, and is fenced", Groups::staticMember);
-        check("cooperative-sticky moves no more than it has to", Groups::cooperative);
-        check("a member that is removed joins again", Groups::removed);
-        check("a commit of one that was away for too long is refused", Groups::lateCommit);
-        check("list, describe, alter and delete offsets, delete", Groups::admin);
+    /** A case that is run in both protocols. */
+    private interface Case {
+        String run(Protocol protocol) throws Exception;
     }
 
-    private static void check(String name, Callable<String> run) {
+    static void cases() {
+        for (Protocol protocol : Protocol.values()) {
+            check(protocol, "commit, close, go on where it was", Groups::goesOn);
+            check(protocol, "two share, one leaves, the other takes all", Groups::twoShare);
+            check(protocol, "a chosen offset is committed, and gone back to", Groups::chosenOffset);
+            check(protocol, "commits on their own, as the client does by itself", Groups::autoCommit);
+            check(protocol, "a static member comes back without a rebalance; a second of its name", Groups::staticMember);
+            check(protocol, "no more is moved than has to be", Groups::movesLittle);
+            check(protocol, "a member that is removed joins again", Groups::removed);
+            check(protocol, "a commit of one that was away for too long is refused", Groups::lateCommit);
+            check(protocol, "list, describe, alter and delete offsets, delete", Groups::admin);
+        }
+        ConsumerGroups.cases();
+    }
+
+    private static void check(Protocol protocol, String name, Case run) {
+        check(protocol.word() + ": " + name, () -> run.run(protocol));
+    }
+
+    static void check(String name, Callable<String> run) {
         Clients.check("java", "client: groups: " + name, run);
     }
 
-    /** A consumer in a group, which counts what is taken from it. */
-    private static final class Member implements ConsumerRebalanceListener, AutoCloseable {
-        final KafkaConsumer<byte[], byte[]> library;
-        int lost = 0;
-
-        Member(String group, Object... more) {
-            Map<String, Object> options = Clients.with("group.id", group, "auto.offset.reset", "earliest", "fetch.max.wait.ms", 50,
-                "enable.auto.commit", false, "session.timeout.ms", 6_000, "heartbeat.interval.ms", 100,
-                "partition.assignment.strategy", RANGE);
-            for (int at = 0; at < more.length; at += 2) {
-                options.put((String) more[at], more[at + 1]);
-            }
-            library = new KafkaConsumer<>(options, new ByteArrayDeserializer(), new ByteArrayDeserializer());
-            library.subscribe(List.of(group), this);
-        }
-
-        @Override
-        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
-            lost += partitions.size();
-        }
-
-        @Override
-        public void onPartitionsAssigned(Collection<TopicPartition> partitions) {}
-
-        Set<Integer> assigned() {
-            Set<Integer> partitions = new TreeSet<>();
-            library.assignment().forEach(at -> partitions.add(at.partition()));
-            return partitions;
-        }
-
-        @Override
-        public void close() {
-            library.close();
-        }
-    }
-
-    /**
-     * Reads until the file `stop` is there: a line for each record, "PARTITION OFFSET VALUE". It commits behind each poll; what is
-     * refused meanwhile is read again by whoever gets the partition.
-     */
-    static void member(String group, String topic, Path out, Path stop) throws IOException {
-        Map<String, Object> options = Clients.with("group.id", group, "auto.offset.reset", "earliest", "fetch.max.wait.ms", 50,
-            "enable.auto.commit", false, "session.timeout.ms", 6_000, "heartbeat.interval.ms", 100,
-            "partition.assignment.strategy", RANGE);
-        try (BufferedWriter file = Files.newBufferedWriter(out);
-            var consumer = new KafkaConsumer<>(options, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            consumer.subscribe(List.of(topic));
-            while (!Files.exists(stop)) {
-                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
-                for (ConsumerRecord<byte[], byte[]> each : records) {
-                    file.write(each.partition() + " " + each.offset() + " " + new String(each.value(), StandardCharsets.UTF_8) + "\n");
-                }
-                file.flush();
-                try {
-                    if (!records.isEmpty()) {
-                        consumer.commitSync(Duration.ofSeconds(5));
-                    }
-                } catch (KafkaException passing) {
-                    System.err.println(passing);
-                }
-            }
-        }
-    }
-
-    /** A new topic, whose name the group has too. */
-    private static String topic(String name) throws Exception {
-        String topic = "client-group-" + name;
-        Clients.create(topic, PARTITIONS, 1, Map.of());
-        return topic;
-    }
-
-    private static void send(String topic, int from, int to) throws Exception {
-        try (KafkaProducer<byte[], byte[]> producer = Clients.producer("none", true)) {
-            List<Future<RecordMetadata>> sent = new ArrayList<>();
-            for (int number = from; number < to; number++) {
-                for (int partition = 0; partition < PARTITIONS; partition++) {
-                    byte[] value = String.valueOf(number).getBytes(StandardCharsets.UTF_8);
-                    sent.add(producer.send(new ProducerRecord<>(topic, partition, null, value)));
-                }
-            }
-            for (Future<RecordMetadata> each : sent) {
-                each.get();
-            }
-        }
-    }
-
-    /** Lets the members read until each partition has given these numbers, in order, once; which partitions each read. */
-    private static List<Set<Integer>> read(List<Member> members, int from, int to) {
-        Map<Integer, Integer> next = new TreeMap<>();
-        List<Set<Integer>> readBy = new ArrayList<>();
-        members.forEach(member -> readBy.add(new TreeSet<>()));
-        int missing = (to - from) * PARTITIONS;
-        long deadline = System.currentTimeMillis() + MS_MAX;
-        long quiet = Long.MAX_VALUE;
-        while (System.currentTimeMillis() < quiet) {
-            for (int at = 0; at < members.size(); at++) {
-                for (ConsumerRecord<byte[], byte[]> each : members.get(at).library.poll(TURN)) {
-                    int want = next.getOrDefault(each.partition(), from);
-                    String value = new String(each.value(), StandardCharsets.UTF_8);
-                    if (each.offset() != want || !value.equals(String.valueOf(want))) {
-                        throw new IllegalStateException("read " + value + " at " + each.offset() + " of partition " + each.partition()
-                            + ", want " + want);
-                    }
-                    next.put(each.partition(), want + 1);
-                    readBy.get(at).add(each.partition());
-                    missing--;
-                }
-            }
-            if (missing == 0 && quiet == Long.MAX_VALUE) {
-                quiet = System.currentTimeMillis() + QUIET_MS;
-            }
-            if (missing < 0 || System.currentTimeMillis() > deadline) {
-                throw new IllegalStateException("read up to " + next + " after " + MS_MAX + " ms, want " + to);
-            }
-        }
-        return readBy;
-    }
-
-    /** Waits until the members have so many partitions, and all of them together. */
-    private static void awaitShares(List<Member> members, int... want) {
-        long deadline = System.currentTimeMillis() + MS_MAX;
-        while (true) {
-            Set<Integer> all = new HashSet<>();
-            List<Integer> got = new ArrayList<>();
-            for (Member member : members) {
-                if (!member.library.poll(TURN).isEmpty()) {
-                    throw new IllegalStateException("read while nothing is written");
-                }
-                all.addAll(member.assigned());
-                got.add(member.assigned().size());
-            }
-            List<Integer> wanted = new ArrayList<>();
-            for (int each : want) {
-                wanted.add(each);
-            }
-            if (got.equals(wanted) && all.size() == PARTITIONS) {
-                return;
-            }
-            if (System.currentTimeMillis() > deadline) {
-                throw new IllegalStateException("the members have " + got + " partitions after " + MS_MAX + " ms, want " + wanted);
-            }
-        }
-    }
-
-    /** What a group has committed, as this client and another one are told; "-" where there is nothing. */
-    private static String committedProblem(String group, String want) throws Exception {
-        List<String> got = new ArrayList<>();
-        try (Admin admin = Admin.create(Clients.with())) {
-            Map<TopicPartition, OffsetAndMetadata> found = admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
-            for (int partition = 0; partition < PARTITIONS; partition++) {
-                OffsetAndMetadata at = found.get(new TopicPartition(group, partition));
-                got.add(at == null ? "-" : String.valueOf(at.offset()));
-            }
-        }
-        if (!String.join(" ", got).equals(want)) {
-            return "committed are " + got + ", want " + want;
-        }
-        String command = System.getenv("COMMITTED_OF");
-        if (command == null) {
-            return null;
-        }
-        List<String> words = new ArrayList<>(List.of(command.split(" ")));
-        words.addAll(List.of(group, group));
-        Process process = new ProcessBuilder(words).start();
-        String told = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8).trim();
-        return told.equals(want) ? null : "committed, as another client is told: " + told + ", want " + want;
-    }
-
-    private static String all(int offset) {
-        return (offset + " ").repeat(PARTITIONS).trim();
-    }
-
-    private static String goesOn() throws Exception {
-        String topic = topic("goes-on");
+    private static String goesOn(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-goes-on");
         for (int from = 0; from < 75; from += 25) {
             send(topic, from, from + 25);
-            try (Member member = new Member(topic)) {
+            try (Member member = new Member(protocol, topic)) {
                 read(List.of(member), from, from + 25);
                 member.library.commitSync();
             }
@@ -260,11 +78,11 @@ final class Groups {
         return null;
     }
 
-    private static String twoShare() throws Exception {
-        String topic = topic("share");
-        try (Member first = new Member(topic)) {
+    private static String twoShare(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-share");
+        try (Member first = new Member(protocol, topic)) {
             awaitShares(List.of(first), PARTITIONS);
-            try (Member second = new Member(topic)) {
+            try (Member second = new Member(protocol, topic)) {
                 awaitShares(List.of(first, second), 2, 2);
                 send(topic, 0, 10);
                 List<Set<Integer>> readBy = read(List.of(first, second), 0, 10);
@@ -282,10 +100,10 @@ final class Groups {
         return committedProblem(topic, all(20));
     }
 
-    private static String chosenOffset() throws Exception {
-        String topic = topic("chosen");
+    private static String chosenOffset(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-chosen");
         send(topic, 0, 10);
-        try (Member member = new Member(topic)) {
+        try (Member member = new Member(protocol, topic)) {
             read(List.of(member), 0, 10);
             Map<TopicPartition, OffsetAndMetadata> chosen = new HashMap<>();
             for (TopicPartition at : member.library.assignment()) {
@@ -299,16 +117,16 @@ final class Groups {
             found.forEach(member.library::seek);
             read(List.of(member), 7, 10);
         }
-        try (Member member = new Member(topic)) {
+        try (Member member = new Member(protocol, topic)) {
             read(List.of(member), 7, 10);
         }
         return committedProblem(topic, all(7));
     }
 
-    private static String autoCommit() throws Exception {
-        String topic = topic("auto");
+    private static String autoCommit(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-auto");
         send(topic, 0, 10);
-        try (Member member = new Member(topic, "enable.auto.commit", true, "auto.commit.interval.ms", 100)) {
+        try (Member member = new Member(protocol, topic, "enable.auto.commit", true, "auto.commit.interval.ms", 100)) {
             read(List.of(member), 0, 10);
             member.library.poll(Duration.ofMillis(150));
             String problem = null;
@@ -328,40 +146,24 @@ final class Groups {
         return committedProblem(topic, all(20));
     }
 
-    private static String staticMember() throws Exception {
-        String topic = topic("static");
-        try (Member first = new Member(topic, "group.instance.id", "one")) {
+    private static String staticMember(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-static");
+        try (Member first = new Member(protocol, topic, "group.instance.id", "one")) {
             awaitShares(List.of(first), PARTITIONS);
-            Member second = new Member(topic, "group.instance.id", "two");
+            Member second = new Member(protocol, topic, "group.instance.id", "two");
             awaitShares(List.of(first, second), 2, 2);
             Set<Integer> had = second.assigned();
             int lost = first.lost;
-            int generation = second.library.groupMetadata().generationId();
+            int generation = second.epoch();
             // A static member does not leave when it is closed.
             second.close();
-            second = new Member(topic, "group.instance.id", "two");
+            second = new Member(protocol, topic, "group.instance.id", "two");
             awaitShares(List.of(first, second), 2, 2);
-            if (!second.assigned().equals(had) || first.lost != lost || second.library.groupMetadata().generationId() != generation) {
+            if (!second.assigned().equals(had) || first.lost != lost || second.epoch() != generation) {
                 return "it had " + had + " in generation " + generation + " and has " + second.assigned() + " in "
-                    + second.library.groupMetadata().generationId() + "; the other one lost " + (first.lost - lost);
+                    + second.epoch() + "; the other one lost " + (first.lost - lost);
             }
-            try (Member usurper = new Member(topic, "group.instance.id", "two")) {
-                awaitShares(List.of(first, usurper), 2, 2);
-                long deadline = System.currentTimeMillis() + MS_MAX;
-                while (true) {
-                    try {
-                        second.library.poll(TURN);
-                    } catch (FencedInstanceIdException wanted) {
-                        break;
-                    }
-                    if (System.currentTimeMillis() > deadline) {
-                        return "a second one of the name does not fence the first";
-                    }
-                }
-                second.close();
-                awaitShares(List.of(first, usurper), 2, 2);
-                return first.lost == lost ? null : "the other one lost " + (first.lost - lost);
-            }
+            return secondOfTheName(protocol, topic, first, second);
         } finally {
             try (Admin admin = Admin.create(Clients.with())) {
                 admin.removeMembersFromConsumerGroup(topic, new RemoveMembersFromConsumerGroupOptions()).all().get();
@@ -369,11 +171,31 @@ final class Groups {
         }
     }
 
-    private static String cooperative() throws Exception {
-        String topic = topic("cooperative");
-        Member first = new Member(topic, "partition.assignment.strategy", COOPERATIVE);
+    /** The classic protocol gives the place to the one who comes, the consumer protocol leaves it with the one who is there. */
+    private static String secondOfTheName(Protocol protocol, String topic, Member first, Member second) {
+        int lost = first.lost;
+        try (Member usurper = new Member(protocol, topic, "group.instance.id", "two")) {
+            if (protocol == Protocol.CLASSIC) {
+                awaitShares(List.of(first, usurper), 2, 2);
+                second.awaitThrown(FencedInstanceIdException.class);
+                second.close();
+                awaitShares(List.of(first, usurper), 2, 2);
+            } else {
+                usurper.awaitThrown(UnreleasedInstanceIdException.class);
+                awaitShares(List.of(first, second), 2, 2);
+                second.close();
+            }
+        }
+        return first.lost == lost ? null : "the other one lost " + (first.lost - lost);
+    }
+
+    private static String movesLittle(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-moves-little");
+        // In the consumer protocol there is nothing else.
+        Object[] chosen = protocol == Protocol.CLASSIC ? new Object[] {"partition.assignment.strategy", COOPERATIVE} : new Object[0];
+        Member first = new Member(protocol, topic, chosen);
         awaitShares(List.of(first), PARTITIONS);
-        try (Member second = new Member(topic, "partition.assignment.strategy", COOPERATIVE)) {
+        try (Member second = new Member(protocol, topic, chosen)) {
             awaitShares(List.of(first, second), 2, 2);
             send(topic, 0, 5);
             read(List.of(first, second), 0, 5);
@@ -391,37 +213,42 @@ final class Groups {
     }
 
     /** An administrator takes a member out; the member finds out and joins again. */
-    private static String removed() throws Exception {
-        String topic = topic("removed");
-        try (Member member = new Member(topic, "group.instance.id", "one"); Admin admin = Admin.create(Clients.with())) {
-            awaitShares(List.of(member), PARTITIONS);
-            int generation = member.library.groupMetadata().generationId();
+    private static String removed(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-removed");
+        try (Member member = new Member(protocol, topic, "group.instance.id", "one"); Admin admin = Admin.create(Clients.with())) {
             RemoveMembersFromConsumerGroupOptions one = new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove("one")));
-            admin.removeMembersFromConsumerGroup(topic, one).all().get();
-            long deadline = System.currentTimeMillis() + MS_MAX;
-            while (member.library.groupMetadata().generationId() <= generation) {
-                member.library.poll(TURN);
-                if (System.currentTimeMillis() > deadline) {
-                    return "the generation is still " + generation + " after " + MS_MAX + " ms";
+            for (int from = 0; from < 10; from += 5) {
+                // Also so that no question about offsets is on its way when the member is taken out.
+                send(topic, from, from + 5);
+                read(List.of(member), from, from + 5);
+                member.library.commitSync();
+                int epoch = member.epoch();
+                admin.removeMembersFromConsumerGroup(topic, one).all().get();
+                long deadline = System.currentTimeMillis() + MS_MAX;
+                while (member.epoch() <= epoch) {
+                    member.poll();
+                    if (System.currentTimeMillis() > deadline) {
+                        return "the epoch is still " + epoch + " after " + MS_MAX + " ms";
+                    }
                 }
+                awaitShares(List.of(member), PARTITIONS);
             }
-            awaitShares(List.of(member), PARTITIONS);
-            send(topic, 0, 5);
-            read(List.of(member), 0, 5);
+            send(topic, 10, 15);
+            read(List.of(member), 10, 15);
             admin.removeMembersFromConsumerGroup(topic, one).all().get();
             return null;
         }
     }
 
     /** Two of a group; one does not poll for longer than it may, and its partitions are the other's. */
-    private static String lateCommit() throws Exception {
-        String topic = topic("late");
+    private static String lateCommit(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-late");
         send(topic, 0, 5);
-        try (Member late = new Member(topic, "max.poll.interval.ms", 500); Member other = new Member(topic)) {
+        try (Member late = new Member(protocol, topic, "max.poll.interval.ms", 500); Member other = new Member(protocol, topic)) {
             read(List.of(late), 0, 5);
             long deadline = System.currentTimeMillis() + MS_MAX;
             while (other.assigned().size() < PARTITIONS) {
-                other.library.poll(TURN);
+                other.poll();
                 if (System.currentTimeMillis() > deadline) {
                     return "the other one has " + other.assigned() + " after " + MS_MAX + " ms";
                 }
@@ -435,30 +262,27 @@ final class Groups {
         }
     }
 
-    /** What was refused, by its cause. */
-    private static String refusalProblem(String what, Class<?> want, Future<?> asked) throws InterruptedException {
-        try {
-            asked.get();
-            return what + ": it is not refused";
-        } catch (ExecutionException error) {
-            return want.isInstance(error.getCause()) ? null : what + ": " + error.getCause() + ", want " + want;
-        }
-    }
-
-    private static String admin() throws Exception {
-        String topic = topic("admin");
+    private static String admin(Protocol protocol) throws Exception {
+        String topic = topic(protocol.word() + "-admin");
         TopicPartition one = new TopicPartition(topic, 1);
         List<String> problems = new ArrayList<>();
         try (Admin admin = Admin.create(Clients.with())) {
             send(topic, 0, 10);
-            try (Member member = new Member(topic)) {
+            try (Member member = new Member(protocol, topic)) {
                 read(List.of(member), 0, 10);
                 member.library.commitSync();
                 ConsumerGroupDescription described = admin.describeConsumerGroups(List.of(topic)).all().get().get(topic);
                 if (described.groupState() != GroupState.STABLE || described.members().size() != 1
                     || described.members().iterator().next().assignment().topicPartitions().size() != PARTITIONS
-                    || !described.partitionAssignor().equals("range")) {
+                    || !described.partitionAssignor().equals(protocol == Protocol.CLASSIC ? "range" : "uniform")
+                    || !atItsTarget(protocol, described)) {
                     problems.add("described with a member: " + described);
+                }
+                for (Protocol each : Protocol.values()) {
+                    ListGroupsOptions ofType = new ListGroupsOptions().withTypes(Set.of(GroupType.parse(each.word())));
+                    if (listed(admin, ofType).contains(topic) != (each == protocol)) {
+                        problems.add("of type " + each + " are listed " + listed(admin, ofType));
+                    }
                 }
                 problems.add(refusalProblem("deleting a group that has a member", GroupNotEmptyException.class,
                     admin.deleteConsumerGroups(List.of(topic)).all()));
@@ -494,6 +318,18 @@ final class Groups {
         }
         problems.removeIf(problem -> problem == null);
         return problems.isEmpty() ? null : String.join("; ", problems);
+    }
+
+    /** What the consumer protocol tells beside that, of a group of one: all epochs are the group's, and its target is what the member has. */
+    private static boolean atItsTarget(Protocol protocol, ConsumerGroupDescription described) {
+        MemberDescription member = described.members().iterator().next();
+        if (protocol == Protocol.CLASSIC) {
+            return described.type() == GroupType.CLASSIC && described.groupEpoch().isEmpty() && member.memberEpoch().isEmpty()
+                && member.targetAssignment().isEmpty() && member.upgraded().isEmpty();
+        }
+        return described.type() == GroupType.CONSUMER && described.groupEpoch().orElse(0) > 0
+            && described.targetAssignmentEpoch().equals(described.groupEpoch()) && member.memberEpoch().equals(described.groupEpoch())
+            && member.targetAssignment().equals(Optional.of(member.assignment())) && member.upgraded().equals(Optional.of(true));
     }
 
     private static Set<String> listed(Admin admin, ListGroupsOptions options) throws Exception {

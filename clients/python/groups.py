@@ -1,6 +1,6 @@
 """The cases about groups that kafka-python, aiokafka and librdkafka share.
 
-A client of these has a `name`, `create(topic, partitions, replicas)`, `send(topic, numbers)` which writes each number to each
+A client of these has a `name`, its groups' `protocol`, `create(topic, partitions, replicas)`, `send(topic, numbers)` which writes each number to each
 partition, `member(group, topic, instance_id=None, cooperative=False)` and `group_admin()`. A member has `poll(timeout_s)` with
 (partition, offset, value), `assigned()`, `commit()` of all that was handed out, `commit_at(partition, offset)`,
 `back_to_committed()`, `close()` and `lost`, partitions that were taken from it. What goes wrong is an exception of the library.
@@ -84,6 +84,13 @@ def new_topic(client, name):
     return topic
 
 
+def poll_on(member):
+    """Until something goes wrong."""
+    deadline = time.monotonic() + GROUP_S_MAX
+    while time.monotonic() < deadline:
+        member.poll(0.02)
+
+
 def goes_on(client):
     topic = new_topic(client, "goes-on")
     for start in (0, 25, 50):
@@ -150,6 +157,16 @@ def static_member(client):
         second.close()
         return None
     usurper = client.member(topic, topic, instance_id="two")
+    if client.protocol == "consumer":
+        # The place stays with the one who is there.
+        # In the words of librdkafka, the only one of these clients that has the protocol.
+        refused("a second one of the name", "STILL USED", lambda: poll_on(usurper))
+        usurper.close()
+        await_shares([first, second], 2, 2)
+        taken = first.lost - lost
+        first.close()
+        second.close()
+        return f"the other one lost {taken}" if taken else None
     await_shares([first, usurper], 2, 2)
     refused("a commit of one whose name another one has taken", "FENCED", lambda: second.commit_at(min(had), 0))
     second.abandon()
@@ -179,6 +196,36 @@ def cooperative(client):
         return f"the second member lost {second.lost} partitions when the first one left"
     second.close()
     return None
+
+
+def expression(client):
+    """The coordinator finds the topics; one that is created later is found as well."""
+    first = new_topic(client, "expression-1")
+    member = client.member(first, f"^{client.name}-group-expression-[0-9]")
+    await_shares([member], PARTITIONS)
+    later = new_topic(client, "expression-2")
+    deadline = time.monotonic() + GROUP_S_MAX
+    while {at.topic for at in member.library.assignment()} != {first, later}:
+        if member.poll(0.02) or time.monotonic() > deadline:
+            return f"assigned are {member.library.assignment()}"
+    client.send(later, range(5))
+    read_numbers([member], range(5))
+    member.close()
+    # One that the library lets pass, and RE2 does not have.
+    wrong = client.member("wrong-expression", r"^(a)\1")
+    refused("an expression that is none", "REGULAR EXPRESSION IS NOT VALID", lambda: poll_on(wrong))
+    return wrong.close()
+
+
+def assignors(client):
+    """One that the group has not; one that it has."""
+    topic = new_topic(client, "assignors")
+    wrong = client.member(topic, topic, assignor="none such")
+    refused("an assignor that is not there", "ASSIGNOR OR ITS VERSION RANGE IS NOT SUPPORTED", lambda: poll_on(wrong))
+    wrong.close()
+    member = client.member(topic, topic, assignor="range")
+    await_shares([member], PARTITIONS)
+    return member.close()
 
 
 def admin(client):
@@ -221,13 +268,20 @@ def group_cases(client):
     asked = "list, describe"
     if ask.changes:
         asked += ", alter" + (" and delete offsets" if ask.delete_offset else " offsets") + ", delete"
+    place = ", and is fenced" if client.protocol == "classic" else ", and is not driven out"
     cases = {
         "commit, close, go on where it was": goes_on,
         "two share, one leaves, the other takes all": two_share,
         "a chosen offset is committed, and gone back to": chosen_offset,
-        "a static member comes back without a rebalance" + (", and is fenced" if client.knows_fencing else ""): static_member,
+        "a static member comes back without a rebalance" + (place if client.knows_fencing else ""): static_member,
         asked: admin,
     }
     if client.is_cooperative:
-        cases["cooperative-sticky moves no more than it has to"] = cooperative
-    return {f"groups: {name}": run for name, run in cases.items()}
+        way = "cooperative-sticky" if client.protocol == "classic" else "uniform"
+        cases[f"{way} moves no more than it has to"] = cooperative
+    prefix = "groups: "
+    if client.protocol == "consumer":
+        prefix += "consumer: "
+        cases["an expression takes topics that come later, one that is none is refused"] = expression
+        cases["an assignor of its choice, one that is not there is refused"] = assignors
+    return {prefix + name: run for name, run in cases.items()}

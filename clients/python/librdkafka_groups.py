@@ -14,22 +14,27 @@ SILENCE.addHandler(logging.NullHandler())
 SILENCE.propagate = False
 
 
+def classic(cooperative):
+    """What a member of the classic protocol sets for itself; in the consumer protocol times and assignors are the group's."""
+    return {
+        "session.timeout.ms": SESSION_MS,
+        "heartbeat.interval.ms": HEARTBEAT_MS,
+        "partition.assignment.strategy": "cooperative-sticky" if cooperative else "range",
+    }
+
+
 class Member:
     """A consumer in a group."""
 
-    def __init__(self, common, group, topic, instance_id, cooperative):
+    def __init__(self, common, group, topic, instance_id, protocol):
         self.topic = topic
         self.lost = 0
-        self.is_cooperative = cooperative
         options = {
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
-            "session.timeout.ms": SESSION_MS,
-            "heartbeat.interval.ms": HEARTBEAT_MS,
-            "partition.assignment.strategy": "cooperative-sticky" if cooperative else "range",
-        }
+        } | protocol
         if instance_id is not None:
             options["group.instance.id"] = instance_id
         self.library = Consumer(common | options, logger=SILENCE)
@@ -154,6 +159,7 @@ class Librdkafka:
     """The client."""
 
     name = "librdkafka"
+    protocol = "classic"
     is_cooperative = True
     knows_fencing = True
     groups_class = Groups
@@ -187,7 +193,18 @@ class Librdkafka:
         return Reader(self.common, topic, partitions[0], offset, bytes_max)
 
     def member(self, group, topic, instance_id=None, cooperative=False):
-        return Member(self.common, group, topic, instance_id, cooperative)
+        return Member(self.common, group, topic, instance_id, classic(cooperative))
 
     def group_admin(self):
         return self.groups_class(AdminClient(self.common))
+
+
+class LibrdkafkaConsumer(Librdkafka):
+    """The same with members of the consumer protocol, which has nothing but what is cooperative."""
+
+    name = "librdkafka-consumer"
+    protocol = "consumer"
+
+    def member(self, group, topic, instance_id=None, cooperative=True, assignor=None):
+        chosen = {} if assignor is None else {"group.remote.assignor": assignor}
+        return Member(self.common, group, topic, instance_id, {"group.protocol": "consumer"} | chosen)

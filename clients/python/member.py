@@ -1,13 +1,14 @@
-"""librdkafka's member of a group, while nodes go away.
+"""librdkafka's members of groups, while nodes go away.
 
-    member.py GROUP TOPIC OUT STOP      $BOOTSTRAP names the nodes
+    member.py TOPIC STOP PROTOCOL:GROUP:OUT...      $BOOTSTRAP names the nodes, PROTOCOL is classic or consumer
 
-Reads until the file STOP is there: a line of OUT for each record, "PARTITION OFFSET VALUE". It commits behind each poll; what is
+Each reads until the file STOP is there: a line of OUT for each record, "PARTITION OFFSET VALUE". It commits behind each poll; what is
 refused meanwhile is read again by whoever gets the partition.
 """
 
 import os
 import sys
+import threading
 
 from confluent_kafka import Consumer, KafkaException
 
@@ -16,20 +17,18 @@ COMMON = {
     "reconnect.backoff.max.ms": 500,
     "socket.timeout.ms": 10_000,
     "log_level": 2,
-}
-OPTIONS = {
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
     "fetch.wait.max.ms": 50,
-    "session.timeout.ms": 6_000,
-    "heartbeat.interval.ms": 100,
-    "partition.assignment.strategy": "range",
+}
+PROTOCOLS = {
+    "classic": {"session.timeout.ms": 6_000, "heartbeat.interval.ms": 100, "partition.assignment.strategy": "range"},
+    "consumer": {"group.protocol": "consumer"},
 }
 
 
-def main():
-    group, topic, path, stop = sys.argv[1:]
-    consumer = Consumer(COMMON | OPTIONS | {"group.id": group})
+def read(topic, stop, protocol, group, path):
+    consumer = Consumer(COMMON | PROTOCOLS[protocol] | {"group.id": group})
     consumer.subscribe([topic])
     with open(path, "w", encoding="utf-8") as out:
         while not os.path.exists(stop):
@@ -41,9 +40,18 @@ def main():
             if records:
                 try:
                     consumer.commit(asynchronous=False)
-                except KafkaException:
-                    continue
+                except KafkaException as passing:
+                    print(group, passing, file=sys.stderr)
     consumer.close()
+
+
+def main():
+    topic, stop, *members = sys.argv[1:]
+    threads = [threading.Thread(target=read, args=(topic, stop, *member.split(":"))) for member in members]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 main()

@@ -70,6 +70,7 @@ class KafkaPython(Numbers):
     version = kafka.__version__
     # It leaves a batch as it is that its codec would not make smaller.
     compresses_always = False
+    protocol = "classic"
     is_cooperative = True
     knows_fencing = True
     groups_class = KafkaPythonGroups
@@ -173,6 +174,7 @@ class AioKafka(Numbers):
     name = "aiokafka"
     version = aiokafka.__version__
     compresses_always = True
+    protocol = "classic"
     is_cooperative = False
     knows_fencing = False
     groups_class = AioKafkaGroups

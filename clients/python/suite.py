@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from compacted import compacted_cases
 from groups import group_cases
-from librdkafka_groups import Librdkafka
+from librdkafka_groups import Librdkafka, LibrdkafkaConsumer
 
 BOOTSTRAP = os.environ["BOOTSTRAP"]
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -283,8 +283,9 @@ case("topics: create, refuse a second, describe, offsets, delete", topics)
 case("topics: list all", all_topics)
 case("cluster: one node, at the address that was asked", cluster)
 client = Librdkafka(COMMON)
-for group_name, group_case in group_cases(client).items():
-    case(group_name, lambda group_case=group_case: group_case(client))
+for group_client in (client, LibrdkafkaConsumer(COMMON)):
+    for group_name, group_case in group_cases(group_client).items():
+        case(group_name, lambda group_client=group_client, group_case=group_case: group_case(group_client))
 for compacted_name, compacted_case in compacted_cases().items():
     case(compacted_name, lambda compacted_case=compacted_case: compacted_case(client))
 case(f"crash: {CRASHES} kills met requests on their way", crash)

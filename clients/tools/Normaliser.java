@@ -21,6 +21,8 @@ final class Normaliser {
         {"^\\d+\t" + UUID + "\t\\d+\t\\d+\t-?\\d+\t-?\\d+\t(\\w+)", "<node>\t<uuid>\t<offset>\t<lag>\t<time>\t<time>\t$1"},
         // Members of groups
         {"(\\w)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "$1-<uuid>"},
+        {"([Mm]ember|owned by) " + UUID, "$1 <uuid>"},
+        {UUID + "(\\s+(\\S+\\s+)?/127\\.0\\.0\\.1)", "<uuid>$1"},
         {"\"(commit|expire|currentState)Timestamp\":\\d+", "\"$1Timestamp\":<time>"},
         // kafka-consumer-groups: who coordinates a group is not decided by the steps.
         {"host-\\d:9092\\s+\\(\\d\\)", "<node>"},

@@ -49,6 +49,8 @@ default.replication.factor=3
 min.insync.replicas=2
 offsets.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=500
 CONFIG
     java -cp "$libs/*" kafka.tools.StorageTool format --cluster-id "$cluster" --initial-controllers "$voters" \
       --config "$SCRATCH/node-$id/server.properties" > "$SCRATCH/node-$id/format.log" 2>&1 ||

@@ -17,8 +17,8 @@ const HEAD: &str = "# Kafka's tools
 
 What the tools of Apache Kafka 4.3.1 say to Seedlog and to Apache Kafka 4.3.1: the same commands in the same order, three nodes each,
 `num.partitions=3`, `default.replication.factor=3`, `min.insync.replicas=2`, `offsets.topic.num.partitions=1`,
-`group.initial.rebalance.delay.ms=0`. `--bootstrap-server` is left out. A step that \"stays\" works beside those behind it.
-`clients/run.sh tools` runs them against Seedlog and compares every line with what is kept in
+`group.initial.rebalance.delay.ms=0`, `group.consumer.heartbeat.interval.ms=500`. `--bootstrap-server` is left out. A step that
+\"stays\" works beside those behind it. `clients/run.sh tools` runs them against Seedlog and compares every line with what is kept in
 [seedlog.txt](../clients/tools/seedlog.txt); `clients/tools/kafka.sh` writes [kafka.txt](../clients/tools/kafka.txt). Ids, addresses,
 folders, times and rates are taken out of both. \"same\" means the same output and exit code, line by line. A cell shows one line: the
 first one, or where they differ the first that does; a number in front is how many lines only that one has.

@@ -203,7 +203,8 @@ fn described_members(classic: &Classic) -> Vec<DescribedGroupMember> {
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
         member_metadata: protocol.map(|protocol| member.metadata(protocol)).unwrap_or_default(),
-        member_assignment: protocol.map(|_| member.assignment.clone()).unwrap_or_default(),
+        // What it reads is told also while the members are called together, as Kafka does.
+        member_assignment: member.assignment.clone(),
     });
     members.collect()
 }

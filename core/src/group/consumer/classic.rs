@@ -267,7 +267,7 @@ impl Groups {
         Ok(response)
     }
 
-    /// Members of the classic protocol leave a consumer group.
+    /// Members leave a consumer group: those of the classic protocol say so, and an operator takes out whomever it names (KIP-571).
     pub(in crate::group) fn on_leave_consumers(
         &mut self,
         id: &Str,
@@ -277,7 +277,7 @@ impl Groups {
     ) -> Effects {
         let mut removed = BTreeSet::new();
         for identity in leaving {
-            let outcome = self.leaving_classic(id, identity).map(|member| {
+            let outcome = self.leaving(id, identity).map(|member| {
                 removed.insert(member);
             });
             outcomes.push(outcome.map_err(|refusal| refusal.code));
@@ -285,19 +285,23 @@ impl Groups {
         self.fence(id, &removed, now, topics)
     }
 
-    fn leaving_classic(&self, id: &Str, identity: &MemberIdentity) -> Result<Str, Refusal> {
+    /// Which member it is, of either protocol.
+    fn leaving(&self, id: &Str, identity: &MemberIdentity) -> Result<Str, Refusal> {
         let member = identity.member_id.detached();
         let Some(group) = self.groups.get(id).map(|group| &group.consumer) else {
             return Err(unknown(id, &member));
         };
-        let place = identity.group_instance_id.as_ref();
-        // An operator knows the place, not the id (KIP-571).
-        let owner = place.filter(|_| member.is_empty()).map(|place| group.statics.get(place));
-        let member = match owner {
-            Some(owner) => owner.cloned().ok_or_else(|| unknown_place(&member))?,
-            None => member,
+        let Some(place) = identity.group_instance_id.as_ref() else {
+            let is_member = group.members.contains_key(&member);
+            return if is_member { Ok(member) } else { Err(unknown(id, &member)) };
         };
-        group.classic(id, &member, place).map(|_| member)
+        let owner = group.statics.get(place).ok_or_else(|| unknown_place(place))?;
+        // An operator knows the place, not the id.
+        if member.is_empty() || *owner == member {
+            Ok(owner.clone())
+        } else {
+            Err(fenced_place(&member, place, owner))
+        }
     }
 }
 
