@@ -296,7 +296,9 @@ impl Member {
                 ctx.mark(Mark::MemberFenced);
                 self.fall_out(ctx);
             }
-            ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => self.begin_anew(ctx),
+            ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId | ErrorCode::GroupIdNotFound => {
+                self.begin_anew(ctx);
+            }
             ErrorCode::StaleMemberEpoch => {
                 self.next_beat = 0;
                 self.rest(ctx, 1);
