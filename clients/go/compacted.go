@@ -137,11 +137,11 @@ func prepareCompacted(topic compactedTopic) (*cleaned, error) {
 	}
 	deadline := time.Now().Add(compactedSeconds)
 	for tick := 0; ; tick++ {
-		// Records without keys are not wanted in a compacted topic; of a compressed batch the cleaner finds out.
+		// A topic that becomes compacted may have records without keys: the cleaner drops them.
 		c.lastGap = c.end + 1
 		nobody := []byte(strings.Repeat("nobody wants it ", 10))
 		keyless := []*record{{value: nobody}, {value: nobody}, {value: nobody}}
-		if err := w.write(keyless, 1, false); err != nil {
+		if err := w.writeUncompacted(keyless); err != nil {
 			return nil, err
 		}
 		// The last segment takes appends and stays as it is: the values before it stay too.
@@ -219,6 +219,29 @@ func (w *compactedWriter) write(records []*record, round int, idempotent bool) e
 		err = errors.New("the round's offsets are not in a row")
 	}
 	w.c.end = records[len(records)-1].offset + 1
+	return err
+}
+
+// writeUncompacted sends a batch while the topic is not compacted.
+func (w *compactedWriter) writeUncompacted(records []*record) error {
+	if err := setPolicy(w.c.topic, "delete"); err != nil {
+		return err
+	}
+	if err := w.write(records, 1, false); err != nil {
+		return err
+	}
+	return setPolicy(w.c.topic, "compact")
+}
+
+func setPolicy(topic, policy string) error {
+	_, err := franzAdmin(func(ctx context.Context, admin *kadm.Client) (int, error) {
+		set := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr(policy)}}
+		answers, err := admin.AlterTopicConfigs(ctx, set, topic)
+		for _, answer := range answers {
+			err = errors.Join(err, answer.Err)
+		}
+		return 0, err
+	})
 	return err
 }
 
