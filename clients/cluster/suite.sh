@@ -124,7 +124,7 @@ start_members() {
     -Dlog4j2.configurationFile="$here/../tools/log4j2.properties" -cp "$CACHE/java:$libs/*" Clients member mixed "$stop" "classic:mixed:$out-java" \
     > "$out-java.log" 2>&1 &
   members+=($!)
-  BOOTSTRAP=$brokers "$go" watch mixed "$stop" > "$out.watch" 2>&1 &
+  BOOTSTRAP=$brokers "$go" watch "$stop" mixed > "$out.watch" 2>&1 &
   members+=($!)
 }
 
