@@ -1,11 +1,15 @@
 //! The load generator: prebuilt batches over plain sockets on one thread, so that it costs less than the brokers that it loads.
 //!
 //! * [`client`]: what is asked before and after; * [`produce`]: a closed loop with so many requests in flight, or an open one at a
-//!   rate; * [`fetch`]: readers; * [`roundtrip`]: from the producer's hand to the consumer's; * [`tools`]: other
-//!   people's; * [`socket`]: bytes in and out.
+//!   rate; * [`fetch`]: readers; * [`roundtrip`]: from the producer's hand to the consumer's; * [`groups`]: members that share
+//!   partitions, and groups that commit; * [`tools`]: other
+//!   people's; * `socket`: bytes in and out; * `caller`, `closed`: one request at a time and many, over it.
 
+mod caller;
 pub mod client;
+mod closed;
 pub mod fetch;
+pub(crate) mod groups;
 pub mod produce;
 pub mod roundtrip;
 mod socket;
