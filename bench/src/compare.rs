@@ -198,6 +198,12 @@ const COMMITS: &[(&str, Number)] = &[
     ("CPU-s/100,000 commits", |it| it.cpu_us_a_request / 10.0),
     ("MiB", mebibytes),
 ];
+const CLEANING: &[(&str, Number)] = &[
+    ("s", |it| it.seconds),
+    ("MB cleaned/CPU-s", |it| 1e3 / it.cpu_s_a_gb),
+    ("MiB", mebibytes),
+    ("written/byte", |it| it.written_a_byte),
+];
 
 fn mebibytes(measured: &Measured) -> f64 {
     measured.resident_bytes_max as f64 / 1_048_576.0
@@ -208,6 +214,7 @@ fn columns(row: Row) -> &'static [(&'static str, Number)] {
     match row {
         Row::RebalanceClassic | Row::RebalanceConsumer => REBALANCES,
         Row::Commits1000Groups => COMMITS,
+        Row::Compaction => CLEANING,
         Row::Produce1k
         | Row::Produce100b
         | Row::Single32

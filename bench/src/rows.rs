@@ -2,6 +2,7 @@
 
 use crate::broker::{Cluster, Kind, Machine, Usage};
 use crate::load::client::{Client, Leaders, NewTopic};
+use crate::load::compaction::{self, Compaction};
 use crate::load::fetch::{Reading, fetch};
 use crate::load::groups::classic::Classic;
 use crate::load::groups::commits::Commits;
@@ -66,6 +67,8 @@ pub enum Row {
     /// 1,000 groups without members commit 6 partitions each, 16 commits in flight on each of 4 connections to each coordinator.
     #[value(name = "commits-1000-groups")]
     Commits1000Groups,
+    /// A log of which a tenth is left once it is compacted.
+    Compaction,
     /// Kafka's `kafka-producer-perf-test`, records of 1 KiB. Needs java and Kafka's jars; not among the rows that run unasked.
     JavaProduce,
     /// `kcat -P`, librdkafka: records of 1 KiB. Not among the rows that run unasked.
@@ -101,7 +104,7 @@ pub struct Measured {
 
 impl Row {
     /// Those that need nothing but the brokers.
-    pub const OWN: [Self; 13] = [
+    pub const OWN: [Self; 14] = [
         Self::Produce1k,
         Self::Produce100b,
         Self::Single32,
@@ -115,6 +118,7 @@ impl Row {
         Self::Commits1000Groups,
         Self::RebalanceClassic,
         Self::RebalanceConsumer,
+        Self::Compaction,
     ];
 
     /// Its name in the table.
@@ -134,6 +138,7 @@ impl Row {
             Self::RebalanceClassic => "rebalance of 50, classic",
             Self::RebalanceConsumer => "rebalance of 50, KIP-848",
             Self::Commits1000Groups => "commits of 1,000 groups",
+            Self::Compaction => "compaction",
             Self::JavaProduce => "kafka-producer-perf-test",
             Self::KcatProduce => "kcat -P",
             Self::KcatFetch => "kcat -C",
@@ -145,6 +150,7 @@ impl Row {
     pub fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::RebalanceClassic | Self::RebalanceConsumer => GROUP_SETTINGS,
+            Self::Compaction => &[("log.cleaner.backoff.ms", "100"), ("log.cleaner.threads", "1")],
             Self::Produce1k
             | Self::Produce100b
             | Self::Single32
@@ -163,9 +169,10 @@ impl Row {
     }
 
     /// The partitions and the settings of its topic.
-    fn topic(self, _time: Duration) -> (i32, Vec<(&'static str, String)>) {
+    fn topic(self, time: Duration) -> (i32, Vec<(&'static str, String)>) {
         match self {
             Self::RebalanceClassic | Self::RebalanceConsumer => (groups::PARTITIONS, Vec::new()),
+            Self::Compaction => (PARTITIONS, compaction::Size::of(time, PARTITIONS).configs()),
             Self::Produce1k
             | Self::Produce100b
             | Self::Single32
@@ -196,6 +203,7 @@ impl Row {
             | Self::RebalanceClassic
             | Self::RebalanceConsumer
             | Self::Commits1000Groups
+            | Self::Compaction
             | Self::JavaProduce
             | Self::KcatProduce
             | Self::KcatFetch => batches,
@@ -293,6 +301,10 @@ impl Row {
             Self::RebalanceClassic => Prepared::Classic(Group::formed(bootstrap, name)?),
             Self::RebalanceConsumer => Prepared::Consumer(Group::formed(bootstrap, name)?),
             Self::Commits1000Groups => Prepared::Commits(Commits::prepared(bootstrap, name, PARTITIONS)?),
+            Self::Compaction => {
+                let size = compaction::Size::of(time, PARTITIONS);
+                Prepared::Compaction(Compaction::written(bootstrap, name, leaders, size)?)
+            }
         };
         settle(cluster)?;
         Ok(prepared)
@@ -322,6 +334,7 @@ impl Row {
             Prepared::Classic(group) => return group.rebalance(time),
             Prepared::Consumer(group) => return group.rebalance(time),
             Prepared::Commits(commits) => return commits.run(time),
+            Prepared::Compaction(compaction) => return compaction.clean(),
         };
         let reading = Reading { readers: 1, time, once: false };
         match self {
@@ -355,7 +368,7 @@ impl Row {
                 counted(name, leaders, records).map(|()| loaded)
             }
             Self::KcatFetch => tools::kcat_fetch(cluster.bootstrap(), name, tool_records(time)),
-            Self::RebalanceClassic | Self::RebalanceConsumer | Self::Commits1000Groups => {
+            Self::RebalanceClassic | Self::RebalanceConsumer | Self::Commits1000Groups | Self::Compaction => {
                 unreachable!("these rows prepare what they load with")
             }
         }
@@ -370,6 +383,7 @@ enum Prepared {
     Classic(Group<Classic>),
     Consumer(Group<Consumer>),
     Commits(Commits),
+    Compaction(Compaction),
 }
 
 impl Prepared {
@@ -380,6 +394,7 @@ impl Prepared {
             Self::Classic(group) => group.leave(),
             Self::Consumer(group) => group.leave(),
             Self::Commits(commits) => commits.check(),
+            Self::Compaction(compaction) => compaction.check(),
         }
     }
 }
