@@ -225,6 +225,7 @@ fn columns(row: Row) -> &'static [(&'static str, Number)] {
         | Row::Tail10
         | Row::Cold
         | Row::Mixed
+        | Row::Retention10000
         | Row::JavaProduce
         | Row::KcatProduce
         | Row::KcatFetch => RECORDS,

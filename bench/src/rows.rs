@@ -9,6 +9,7 @@ use crate::load::groups::commits::Commits;
 use crate::load::groups::consumer::Consumer;
 use crate::load::groups::{self, Group};
 use crate::load::produce::{Shape, produce};
+use crate::load::retention::{self, Retention};
 use crate::load::roundtrip::roundtrip;
 use crate::load::{Latency, LoadError, Loaded, tools};
 use clap::ValueEnum;
@@ -67,6 +68,9 @@ pub enum Row {
     /// 1,000 groups without members commit 6 partitions each, 16 commits in flight on each of 4 connections to each coordinator.
     #[value(name = "commits-1000-groups")]
     Commits1000Groups,
+    /// Records of 1 KiB, one to each of 10,000 partitions in turn, while segments grow too old.
+    #[value(name = "retention-10000")]
+    Retention10000,
     /// A log of which a tenth is left once it is compacted.
     Compaction,
     /// Kafka's `kafka-producer-perf-test`, records of 1 KiB. Needs java and Kafka's jars; not among the rows that run unasked.
@@ -104,7 +108,7 @@ pub struct Measured {
 
 impl Row {
     /// Those that need nothing but the brokers.
-    pub const OWN: [Self; 14] = [
+    pub const OWN: [Self; 15] = [
         Self::Produce1k,
         Self::Produce100b,
         Self::Single32,
@@ -119,6 +123,7 @@ impl Row {
         Self::RebalanceClassic,
         Self::RebalanceConsumer,
         Self::Compaction,
+        Self::Retention10000,
     ];
 
     /// Its name in the table.
@@ -138,6 +143,7 @@ impl Row {
             Self::RebalanceClassic => "rebalance of 50, classic",
             Self::RebalanceConsumer => "rebalance of 50, KIP-848",
             Self::Commits1000Groups => "commits of 1,000 groups",
+            Self::Retention10000 => "10,000 partitions and retention",
             Self::Compaction => "compaction",
             Self::JavaProduce => "kafka-producer-perf-test",
             Self::KcatProduce => "kcat -P",
@@ -150,6 +156,7 @@ impl Row {
     pub fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::RebalanceClassic | Self::RebalanceConsumer => GROUP_SETTINGS,
+            Self::Retention10000 => &[("log.retention.check.interval.ms", "2000")],
             Self::Compaction => &[("log.cleaner.backoff.ms", "100"), ("log.cleaner.threads", "1")],
             Self::Produce1k
             | Self::Produce100b
@@ -172,6 +179,7 @@ impl Row {
     fn topic(self, time: Duration) -> (i32, Vec<(&'static str, String)>) {
         match self {
             Self::RebalanceClassic | Self::RebalanceConsumer => (groups::PARTITIONS, Vec::new()),
+            Self::Retention10000 => (retention::first_partitions(time), retention::configs(time)),
             Self::Compaction => (PARTITIONS, compaction::Size::of(time, PARTITIONS).configs()),
             Self::Produce1k
             | Self::Produce100b
@@ -203,6 +211,7 @@ impl Row {
             | Self::RebalanceClassic
             | Self::RebalanceConsumer
             | Self::Commits1000Groups
+            | Self::Retention10000
             | Self::Compaction
             | Self::JavaProduce
             | Self::KcatProduce
@@ -241,6 +250,10 @@ impl Row {
         let foreign_s = busy_s - cpu_s - done.own_cpu_s - (sum(others)?.cpu_s - others_before.cpu_s);
         prepared.check(&mut client)?;
         client.delete_topic(name)?;
+        if matches!(prepared, Prepared::Retention(_)) {
+            // Whoever is next is not to share the disk with the removal of all these files.
+            settle(cluster)?;
+        }
         Ok(Measured {
             records_a_second: done.records as f64 / done.seconds,
             requests_a_second: done.requests as f64 / done.seconds,
@@ -305,6 +318,10 @@ impl Row {
                 let size = compaction::Size::of(time, PARTITIONS);
                 Prepared::Compaction(Compaction::written(bootstrap, name, leaders, size)?)
             }
+            Self::Retention10000 => {
+                let mut client = Client::connect(bootstrap)?;
+                Prepared::Retention(Retention::prepared(&mut client, (topic, leaders), time)?)
+            }
         };
         settle(cluster)?;
         Ok(prepared)
@@ -335,6 +352,7 @@ impl Row {
             Prepared::Consumer(group) => return group.rebalance(time),
             Prepared::Commits(commits) => return commits.run(time),
             Prepared::Compaction(compaction) => return compaction.clean(),
+            Prepared::Retention(retention) => return retention.run(time),
         };
         let reading = Reading { readers: 1, time, once: false };
         match self {
@@ -368,9 +386,11 @@ impl Row {
                 counted(name, leaders, records).map(|()| loaded)
             }
             Self::KcatFetch => tools::kcat_fetch(cluster.bootstrap(), name, tool_records(time)),
-            Self::RebalanceClassic | Self::RebalanceConsumer | Self::Commits1000Groups | Self::Compaction => {
-                unreachable!("these rows prepare what they load with")
-            }
+            Self::RebalanceClassic
+            | Self::RebalanceConsumer
+            | Self::Commits1000Groups
+            | Self::Retention10000
+            | Self::Compaction => unreachable!("these rows prepare what they load with"),
         }
     }
 }
@@ -384,17 +404,22 @@ enum Prepared {
     Consumer(Group<Consumer>),
     Commits(Commits),
     Compaction(Compaction),
+    Retention(Retention),
 }
 
 impl Prepared {
     /// Asks, where the load has not, whether the result is right, and removes what is there besides the row's topic.
-    fn check(&mut self, _client: &mut Client) -> Result<(), LoadError> {
+    fn check(&mut self, client: &mut Client) -> Result<(), LoadError> {
         match self {
             Self::Nothing | Self::Parts(_) => Ok(()),
             Self::Classic(group) => group.leave(),
             Self::Consumer(group) => group.leave(),
             Self::Commits(commits) => commits.check(),
             Self::Compaction(compaction) => compaction.check(),
+            Self::Retention(retention) => {
+                retention.check()?;
+                retention.delete(client)
+            }
         }
     }
 }
