@@ -119,7 +119,7 @@ impl Book<'_> {
     fn start_fresh(&mut self, cluster: &mut Cluster) -> Result<(), LoadError> {
         let began = Instant::now();
         cluster.start()?;
-        let topic = NewTopic { name: "first", partitions: 1, replicas: self.replicas() };
+        let topic = NewTopic { name: "first", partitions: 1, replicas: self.replicas(), configs: &[] };
         Client::connect(cluster.bootstrap())?.create_topic(&topic)?;
         first_record(cluster, &[("first".to_owned(), 1)])?;
         self.note(Stage::Fresh, "s to the first record", began.elapsed().as_secs_f64());
@@ -136,7 +136,12 @@ impl Book<'_> {
         while left > 0 {
             let name = format!("many-{}", topics.len());
             let partitions = left.min(TOPIC_PARTITIONS_MAX);
-            client.create_topic(&NewTopic { name: &name, partitions, replicas: self.replicas() })?;
+            client.create_topic(&NewTopic {
+                name: &name,
+                partitions,
+                replicas: self.replicas(),
+                configs: &[],
+            })?;
             topics.push((name, partitions));
             left -= partitions;
         }
@@ -157,7 +162,7 @@ impl Book<'_> {
 
     fn fill_with_records(&mut self, cluster: &mut Cluster) -> Result<(), LoadError> {
         let stage = Stage::Records;
-        let topic = NewTopic { name: "much", partitions: 6, replicas: self.replicas() };
+        let topic = NewTopic { name: "much", partitions: 6, replicas: self.replicas(), configs: &[] };
         let leaders = Client::connect(cluster.bootstrap())?.create_topic(&topic)?;
         let topics = [("much".to_owned(), 6)];
         let mut bytes = 0;

@@ -105,7 +105,8 @@ fn main() -> ExitCode {
 
 fn load_one(args: &LoadArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut client = Client::connect(args.bootstrap)?;
-    let topic = NewTopic { name: &args.topic, partitions: args.partitions, replicas: args.replicas };
+    let topic =
+        NewTopic { name: &args.topic, partitions: args.partitions, replicas: args.replicas, configs: &[] };
     // One that is there is used as it is.
     let leaders = match client.leaders_now(&args.topic)? {
         Some(leaders) => leaders,

@@ -2,8 +2,14 @@
 
 use crate::broker::{Cluster, Kind, Machine, Usage};
 use crate::load::client::{Client, Leaders, NewTopic};
+use crate::load::compaction::{self, Compaction};
 use crate::load::fetch::{Reading, fetch};
+use crate::load::groups::classic::Classic;
+use crate::load::groups::commits::Commits;
+use crate::load::groups::consumer::Consumer;
+use crate::load::groups::{self, Group};
 use crate::load::produce::{Shape, produce};
+use crate::load::retention::{self, Retention};
 use crate::load::roundtrip::roundtrip;
 use crate::load::{Latency, LoadError, Loaded, tools};
 use clap::ValueEnum;
@@ -19,6 +25,13 @@ const TAIL_BYTES: u64 = 48 << 20;
 const OLD_BYTES: u64 = 512 << 20;
 /// A cluster that uses less than this part of a core has done what it put off.
 const IDLE_CORES: f64 = 0.04;
+/// Rebalances without a pause before the first, and heartbeats as often as the classic protocol's members send them.
+const GROUP_SETTINGS: &[(&str, &str)] = &[
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("group.consumer.heartbeat.interval.ms", "100"),
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+    ("group.consumer.assignment.interval.ms", "0"),
+];
 /// How long that is waited for.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 
@@ -48,6 +61,18 @@ pub enum Row {
     Cold,
     /// As `produce-1k`, while a reader reads what was written before, from its beginning on.
     Mixed,
+    /// 50 members of the classic protocol share 100 partitions: one leaves, another one joins, again and again.
+    RebalanceClassic,
+    /// The same with the consumer protocol (KIP-848).
+    RebalanceConsumer,
+    /// 1,000 groups without members commit 6 partitions each, 16 commits in flight on each of 4 connections to each coordinator.
+    #[value(name = "commits-1000-groups")]
+    Commits1000Groups,
+    /// Records of 1 KiB, one to each of 10,000 partitions in turn, while segments grow too old.
+    #[value(name = "retention-10000")]
+    Retention10000,
+    /// A log of which a tenth is left once it is compacted.
+    Compaction,
     /// Kafka's `kafka-producer-perf-test`, records of 1 KiB. Needs java and Kafka's jars; not among the rows that run unasked.
     JavaProduce,
     /// `kcat -P`, librdkafka: records of 1 KiB. Not among the rows that run unasked.
@@ -61,8 +86,10 @@ pub enum Row {
 pub struct Measured {
     /// Records a second; of a row at a rate, what came of it.
     pub records_a_second: f64,
-    /// Requests a second.
+    /// Requests a second; of rebalances and of commits, their number.
     pub requests_a_second: f64,
+    /// How long it took.
+    pub seconds: f64,
     /// Of requests; of a round trip, to the consumer.
     pub latency: Latency,
     /// Processor seconds of all brokers for each GB of values, what they put off included.
@@ -81,7 +108,7 @@ pub struct Measured {
 
 impl Row {
     /// Those that need nothing but the brokers.
-    pub const OWN: [Self; 10] = [
+    pub const OWN: [Self; 15] = [
         Self::Produce1k,
         Self::Produce100b,
         Self::Single32,
@@ -92,6 +119,11 @@ impl Row {
         Self::Tail10,
         Self::Cold,
         Self::Mixed,
+        Self::Commits1000Groups,
+        Self::RebalanceClassic,
+        Self::RebalanceConsumer,
+        Self::Compaction,
+        Self::Retention10000,
     ];
 
     /// Its name in the table.
@@ -108,9 +140,61 @@ impl Row {
             Self::Tail10 => "tail fetch, 10 readers",
             Self::Cold => "cold fetch",
             Self::Mixed => "produce 1 KiB x 64, and a reader",
+            Self::RebalanceClassic => "rebalance of 50, classic",
+            Self::RebalanceConsumer => "rebalance of 50, KIP-848",
+            Self::Commits1000Groups => "commits of 1,000 groups",
+            Self::Retention10000 => "10,000 partitions and retention",
+            Self::Compaction => "compaction",
             Self::JavaProduce => "kafka-producer-perf-test",
             Self::KcatProduce => "kcat -P",
             Self::KcatFetch => "kcat -C",
+        }
+    }
+
+    /// What both brokers are told where their defaults would hide the row behind timers. Rows that are told the same share clusters.
+    #[must_use]
+    pub fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::RebalanceClassic | Self::RebalanceConsumer => GROUP_SETTINGS,
+            Self::Retention10000 => &[("log.retention.check.interval.ms", "2000")],
+            Self::Compaction => &[("log.cleaner.backoff.ms", "100"), ("log.cleaner.threads", "1")],
+            Self::Produce1k
+            | Self::Produce100b
+            | Self::Single32
+            | Self::Single256
+            | Self::Open1000
+            | Self::RoundTrip
+            | Self::Tail1
+            | Self::Tail10
+            | Self::Cold
+            | Self::Mixed
+            | Self::Commits1000Groups
+            | Self::JavaProduce
+            | Self::KcatProduce
+            | Self::KcatFetch => &[],
+        }
+    }
+
+    /// The partitions and the settings of its topic.
+    fn topic(self, time: Duration) -> (i32, Vec<(&'static str, String)>) {
+        match self {
+            Self::RebalanceClassic | Self::RebalanceConsumer => (groups::PARTITIONS, Vec::new()),
+            Self::Retention10000 => (retention::first_partitions(time), retention::configs(time)),
+            Self::Compaction => (PARTITIONS, compaction::Size::of(time, PARTITIONS).configs()),
+            Self::Produce1k
+            | Self::Produce100b
+            | Self::Single32
+            | Self::Single256
+            | Self::Open1000
+            | Self::RoundTrip
+            | Self::Tail1
+            | Self::Tail10
+            | Self::Cold
+            | Self::Mixed
+            | Self::Commits1000Groups
+            | Self::JavaProduce
+            | Self::KcatProduce
+            | Self::KcatFetch => (PARTITIONS, Vec::new()),
         }
     }
 
@@ -124,6 +208,11 @@ impl Row {
             | Self::Tail10
             | Self::Cold
             | Self::Mixed
+            | Self::RebalanceClassic
+            | Self::RebalanceConsumer
+            | Self::Commits1000Groups
+            | Self::Retention10000
+            | Self::Compaction
             | Self::JavaProduce
             | Self::KcatProduce
             | Self::KcatFetch => batches,
@@ -147,46 +236,56 @@ impl Row {
     ) -> Result<Measured, LoadError> {
         let mut client = Client::connect(cluster.bootstrap())?;
         let replicas = i16::try_from(cluster.plan().nodes().min(3)).unwrap_or(1);
-        let topic = NewTopic { name, partitions: PARTITIONS, replicas };
+        let (partitions, configs) = self.topic(time);
+        let topic = NewTopic { name, partitions, replicas, configs: &configs };
         let leaders = client.create_topic(&topic)?;
-        let parts = self.prepare(name, &leaders, cluster, time)?;
+        let mut prepared = self.prepare(&topic, &leaders, cluster, time)?;
         let (before, machine, others_before) = (cluster.usage()?, Machine::now()?, sum(others)?);
         let began = Instant::now();
-        let done = self.load(name, &leaders, &parts, (cluster, time))?;
+        let done = self.load(name, &leaders, &mut prepared, (cluster, time))?;
         settle(cluster)?;
         let (usage, elapsed) = (cluster.usage()?, began.elapsed().as_secs_f64());
         let cpu_s = usage.cpu_s - before.cpu_s;
         let busy_s = Machine::now()?.busy_s - machine.busy_s;
         let foreign_s = busy_s - cpu_s - done.own_cpu_s - (sum(others)?.cpu_s - others_before.cpu_s);
+        prepared.check(&mut client)?;
         client.delete_topic(name)?;
+        if matches!(prepared, Prepared::Retention(_)) {
+            // Whoever is next is not to share the disk with the removal of all these files.
+            settle(cluster)?;
+        }
         Ok(Measured {
             records_a_second: done.records as f64 / done.seconds,
             requests_a_second: done.requests as f64 / done.seconds,
+            seconds: done.seconds,
             latency: done.latency,
-            cpu_s_a_gb: cpu_s / (done.value_bytes as f64 / 1e9),
-            cpu_us_a_request: cpu_s * 1e6 / done.requests as f64,
+            cpu_s_a_gb: each(cpu_s * 1e9, done.value_bytes),
+            cpu_us_a_request: each(cpu_s * 1e6, done.requests),
             own_cpu_s: done.own_cpu_s,
             resident_bytes_max: usage.resident_bytes_max,
-            written_a_byte: (usage.written_bytes - before.written_bytes) as f64 / done.batch_bytes as f64,
+            written_a_byte: each((usage.written_bytes - before.written_bytes) as f64, done.batch_bytes),
             foreign_cores: foreign_s.max(0.0) / elapsed,
         })
     }
 
-    /// Writes what is to be read, and says from where to where each partition is read.
+    /// Does what comes before the row: writes what is to be read, forms groups.
     fn prepare(
         self,
-        name: &str,
+        topic: &NewTopic<'_>,
         leaders: &Leaders,
         cluster: &Cluster,
         time: Duration,
-    ) -> Result<Vec<(i64, i64)>, LoadError> {
-        match self {
+    ) -> Result<Prepared, LoadError> {
+        let (name, bootstrap) = (topic.name, cluster.bootstrap());
+        let prepared = match self {
             Self::Tail1 | Self::Tail10 => {
                 let bytes_a_record = self.fill(name, leaders, 0)?;
                 settle(cluster)?;
                 let records = (TAIL_BYTES as f64 / bytes_a_record / leaders.len() as f64) as i64;
                 let ends = ends(name, leaders)?;
-                Ok(ends.into_iter().map(|end| ((end - records).max(0), end)).collect())
+                return Ok(Prepared::Parts(
+                    ends.into_iter().map(|end| ((end - records).max(0), end)).collect(),
+                ));
             }
             Self::Cold | Self::Mixed => {
                 let bytes_a_record = self.fill(name, leaders, OLD_BYTES)?;
@@ -198,7 +297,7 @@ impl Row {
                 if self == Self::Cold {
                     cluster.forget_pages()?;
                 }
-                Ok(old)
+                return Ok(Prepared::Parts(old));
             }
             Self::Produce1k
             | Self::Produce100b
@@ -207,13 +306,25 @@ impl Row {
             | Self::Open1000
             | Self::RoundTrip
             | Self::JavaProduce
-            | Self::KcatProduce => Ok(Vec::new()),
+            | Self::KcatProduce => return Ok(Prepared::Nothing),
             Self::KcatFetch => {
-                tools::kcat_produce(cluster.bootstrap(), name, tool_records(time))?;
-                settle(cluster)?;
-                Ok(Vec::new())
+                tools::kcat_produce(bootstrap, name, tool_records(time))?;
+                Prepared::Nothing
             }
-        }
+            Self::RebalanceClassic => Prepared::Classic(Group::formed(bootstrap, name)?),
+            Self::RebalanceConsumer => Prepared::Consumer(Group::formed(bootstrap, name)?),
+            Self::Commits1000Groups => Prepared::Commits(Commits::prepared(bootstrap, name, PARTITIONS)?),
+            Self::Compaction => {
+                let size = compaction::Size::of(time, PARTITIONS);
+                Prepared::Compaction(Compaction::written(bootstrap, name, leaders, size)?)
+            }
+            Self::Retention10000 => {
+                let mut client = Client::connect(bootstrap)?;
+                Prepared::Retention(Retention::prepared(&mut client, (topic, leaders), time)?)
+            }
+        };
+        settle(cluster)?;
+        Ok(prepared)
     }
 
     /// Writes at least so much, for two seconds at least; gives the bytes that a record takes.
@@ -231,9 +342,18 @@ impl Row {
         self,
         name: &str,
         leaders: &Leaders,
-        parts: &[(i64, i64)],
+        prepared: &mut Prepared,
         (cluster, time): (&Cluster, Duration),
     ) -> Result<Loaded, LoadError> {
+        let parts: &[(i64, i64)] = match prepared {
+            Prepared::Nothing => &[],
+            Prepared::Parts(parts) => parts,
+            Prepared::Classic(group) => return group.rebalance(time),
+            Prepared::Consumer(group) => return group.rebalance(time),
+            Prepared::Commits(commits) => return commits.run(time),
+            Prepared::Compaction(compaction) => return compaction.clean(),
+            Prepared::Retention(retention) => return retention.run(time),
+        };
         let reading = Reading { readers: 1, time, once: false };
         match self {
             Self::RoundTrip => roundtrip(name, leaders, 100, 1000.0, time).map(|(loaded, _)| loaded),
@@ -266,8 +386,47 @@ impl Row {
                 counted(name, leaders, records).map(|()| loaded)
             }
             Self::KcatFetch => tools::kcat_fetch(cluster.bootstrap(), name, tool_records(time)),
+            Self::RebalanceClassic
+            | Self::RebalanceConsumer
+            | Self::Commits1000Groups
+            | Self::Retention10000
+            | Self::Compaction => unreachable!("these rows prepare what they load with"),
         }
     }
+}
+
+/// What a row goes on from.
+enum Prepared {
+    Nothing,
+    /// From where to where each partition is read.
+    Parts(Vec<(i64, i64)>),
+    Classic(Group<Classic>),
+    Consumer(Group<Consumer>),
+    Commits(Commits),
+    Compaction(Compaction),
+    Retention(Retention),
+}
+
+impl Prepared {
+    /// Asks, where the load has not, whether the result is right, and removes what is there besides the row's topic.
+    fn check(&mut self, client: &mut Client) -> Result<(), LoadError> {
+        match self {
+            Self::Nothing | Self::Parts(_) => Ok(()),
+            Self::Classic(group) => group.leave(),
+            Self::Consumer(group) => group.leave(),
+            Self::Commits(commits) => commits.check(),
+            Self::Compaction(compaction) => compaction.check(),
+            Self::Retention(retention) => {
+                retention.check()?;
+                retention.delete(client)
+            }
+        }
+    }
+}
+
+/// A part of something; nothing where there are no parts.
+fn each(all: f64, parts: u64) -> f64 {
+    if parts == 0 { 0.0 } else { all / parts as f64 }
 }
 
 /// Records that a tool writes or reads in a run of this length: it is told their number, and no time.

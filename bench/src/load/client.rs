@@ -3,12 +3,13 @@
 use super::LoadError;
 use bytes::Bytes;
 use seedlog_core::errors::ErrorCode;
-use seedlog_core::wire::create_topics::CreatableTopic;
+use seedlog_core::ids::Uuid;
+use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use seedlog_core::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use seedlog_core::wire::metadata::MetadataRequestTopic;
 use seedlog_core::wire::{
-    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest, Request, Response,
-    Str, decode_response, encode_request,
+    ApiKey, CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, ListOffsetsRequest,
+    MetadataRequest, MetadataResponse, Request, Response, Str, decode_response, encode_request,
 };
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// An answer that does not come in this time does not come.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long before a broker that is not ready is asked again.
+const AGAIN: Duration = Duration::from_millis(5);
 /// Bytes of an answer, at most.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -72,10 +75,15 @@ impl Client {
     /// # Errors
     /// It is refused, or some partition has no leader in time.
     pub fn create_topic(&mut self, topic: &NewTopic<'_>) -> Result<Leaders, LoadError> {
+        let config = |(name, value): &(&str, String)| CreatableTopicConfig {
+            name: Str::from(*name),
+            value: Some(Str::from(value.as_str())),
+        };
         let wanted = CreatableTopic {
             name: Str::from(topic.name),
             num_partitions: topic.partitions,
             replication_factor: topic.replicas,
+            configs: topic.configs.iter().map(config).collect(),
             ..CreatableTopic::default()
         };
         let timeout_ms = i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX);
@@ -113,11 +121,43 @@ impl Client {
     /// # Errors
     /// There is no answer.
     pub fn brokers(&mut self) -> Result<usize, LoadError> {
-        let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
-        let Response::Metadata(response) = self.ask(request, 5)? else {
+        Ok(self.metadata(None, 5)?.brokers.len())
+    }
+
+    /// Where all brokers of the cluster are.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn broker_addresses(&mut self) -> Result<Vec<SocketAddr>, LoadError> {
+        let brokers = self.metadata(None, 5)?.brokers;
+        brokers.iter().map(|broker| address(&broker.host, broker.port)).collect()
+    }
+
+    /// The id of a topic.
+    ///
+    /// # Errors
+    /// There is no such topic.
+    pub fn topic_id(&mut self, name: &str) -> Result<Uuid, LoadError> {
+        let response = self.metadata(Some(name), 12)?;
+        let topic = response.topics.first();
+        let topic = topic.ok_or_else(|| LoadError::unexpected(ApiKey::Metadata, "empty"))?;
+        check(ApiKey::Metadata, topic.error_code)?;
+        Ok(topic.topic_id)
+    }
+
+    /// What is known of a topic, or of the brokers alone.
+    fn metadata(&mut self, topic: Option<&str>, version: i16) -> Result<MetadataResponse, LoadError> {
+        let named =
+            |name| MetadataRequestTopic { name: Some(Str::from(name)), ..MetadataRequestTopic::default() };
+        let request = MetadataRequest {
+            topics: Some(topic.map(named).into_iter().collect()),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let Response::Metadata(response) = self.ask(request, version)? else {
             return Err(LoadError::unexpected(ApiKey::Metadata, "of another kind"));
         };
-        Ok(response.brokers.len())
+        Ok(response)
     }
 
     /// Who leads the partitions of a topic; `None` if it is not there, or some have no leader.
@@ -125,27 +165,17 @@ impl Client {
     /// # Errors
     /// There is no answer.
     pub fn leaders_now(&mut self, name: &str) -> Result<Option<Leaders>, LoadError> {
-        let topic = MetadataRequestTopic { name: Some(Str::from(name)), ..MetadataRequestTopic::default() };
-        let request = MetadataRequest {
-            topics: Some(vec![topic]),
-            allow_auto_topic_creation: false,
-            ..MetadataRequest::default()
-        };
-        let Response::Metadata(response) = self.ask(request, 5)? else {
-            return Err(LoadError::unexpected(ApiKey::Metadata, "of another kind"));
-        };
+        let response = self.metadata(Some(name), 5)?;
         let mut brokers = BTreeMap::new();
         for broker in &response.brokers {
-            let port = u16::try_from(broker.port).unwrap_or(0);
-            let address = (&*broker.host, port).to_socket_addrs()?.find(SocketAddr::is_ipv4);
-            brokers.insert(broker.node_id, address);
+            brokers.insert(broker.node_id, address(&broker.host, broker.port)?);
         }
         let Some(topic) = response.topics.first().filter(|topic| topic.error_code == 0) else {
             return Ok(None);
         };
         let mut leaders = BTreeMap::new();
         for partition in &topic.partitions {
-            let Some(address) = brokers.get(&partition.leader_id).copied().flatten() else { return Ok(None) };
+            let Some(address) = brokers.get(&partition.leader_id).copied() else { return Ok(None) };
             leaders.insert(partition.partition_index, address);
         }
         Ok(Some(leaders.into_values().collect()))
@@ -173,7 +203,7 @@ impl Client {
         loop {
             match self.end_offset_now(name, partition) {
                 Err(LoadError::Refused(_)) if began.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(5));
+                    std::thread::sleep(AGAIN);
                 }
                 end => return end,
             }
@@ -181,22 +211,71 @@ impl Client {
     }
 
     fn end_offset_now(&mut self, name: &str, partition: i32) -> Result<i64, LoadError> {
-        let wanted = ListOffsetsPartition {
-            partition_index: partition,
-            timestamp: -1,
+        let ends = self.offsets(name, &[partition], END)?;
+        ends.first().copied().ok_or_else(|| LoadError::unexpected(ApiKey::ListOffsets, "empty"))
+    }
+
+    /// Where the logs of some partitions end ([`END`]) or start ([`START`]), in their order, as their leader says.
+    ///
+    /// # Errors
+    /// It does not lead one of them.
+    pub fn offsets(&mut self, name: &str, partitions: &[i32], which: i64) -> Result<Vec<i64>, LoadError> {
+        let wanted = |&partition_index: &i32| ListOffsetsPartition {
+            partition_index,
+            timestamp: which,
             ..ListOffsetsPartition::default()
         };
-        let topics = vec![ListOffsetsTopic { name: Str::from(name), partitions: vec![wanted] }];
-        let request = ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() };
+        let topic =
+            ListOffsetsTopic { name: Str::from(name), partitions: partitions.iter().map(wanted).collect() };
+        let request =
+            ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
         let Response::ListOffsets(response) = self.ask(request, 5)? else {
             return Err(LoadError::unexpected(ApiKey::ListOffsets, "of another kind"));
         };
-        let answer = response.topics.first().and_then(|topic| topic.partitions.first());
-        let answer = answer.ok_or_else(|| LoadError::unexpected(ApiKey::ListOffsets, "empty"))?;
-        check(ApiKey::ListOffsets, answer.error_code)?;
-        Ok(answer.offset)
+        let mut found = BTreeMap::new();
+        for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            check(ApiKey::ListOffsets, answer.error_code)?;
+            found.insert(answer.partition_index, answer.offset);
+        }
+        let offsets = partitions.iter().map(|partition| found.get(partition).copied());
+        let offsets: Option<Vec<i64>> = offsets.collect();
+        offsets.ok_or_else(|| LoadError::unexpected(ApiKey::ListOffsets, "without all partitions"))
+    }
+
+    /// Who coordinates each of some groups, in their order. The first question makes the offsets topic.
+    ///
+    /// # Errors
+    /// Some have no coordinator for too long.
+    pub fn coordinators(&mut self, groups: &[Str]) -> Result<Vec<SocketAddr>, LoadError> {
+        let began = Instant::now();
+        loop {
+            let request = FindCoordinatorRequest {
+                coordinator_keys: groups.to_vec(),
+                ..FindCoordinatorRequest::default()
+            };
+            let Response::FindCoordinator(response) = self.ask(request, 4)? else {
+                return Err(LoadError::unexpected(ApiKey::FindCoordinator, "of another kind"));
+            };
+            let mut found = BTreeMap::new();
+            for it in response.coordinators.iter().filter(|it| it.error_code == 0) {
+                found.insert(it.key.clone(), address(&it.host, it.port)?);
+            }
+            let all: Option<Vec<SocketAddr>> = groups.iter().map(|group| found.get(group).copied()).collect();
+            match all {
+                Some(all) => return Ok(all),
+                None if began.elapsed() > PATIENCE => {
+                    return Err(LoadError::Refused("some groups have no coordinator".to_owned()));
+                }
+                None => std::thread::sleep(AGAIN),
+            }
+        }
     }
 }
+
+/// Asks [`Client::offsets`] for the end.
+pub const END: i64 = -1;
+/// Asks [`Client::offsets`] for the start.
+pub const START: i64 = -2;
 
 /// A topic to be created.
 #[derive(Debug, Clone)]
@@ -207,6 +286,14 @@ pub struct NewTopic<'a> {
     pub partitions: i32,
     /// Replicas of each.
     pub replicas: i16,
+    /// Its settings, where they are not the defaults.
+    pub configs: &'a [(&'a str, String)],
+}
+
+fn address(host: &str, port: i32) -> Result<SocketAddr, LoadError> {
+    let port = u16::try_from(port).unwrap_or(0);
+    let address = (host, port).to_socket_addrs()?.find(SocketAddr::is_ipv4);
+    address.ok_or_else(|| LoadError::Refused(format!("{host} has no address")))
 }
 
 /// A connection with what a load wants of it: no delay.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Kafka 4.3 serves it; its answer has most at fixed places.
 const VERSION: i16 = 4;
 /// As consumers ask by default.
-const PARTITION_BYTES_MAX: i32 = 1 << 20;
-const ANSWER_BYTES_MAX: i32 = 50 << 20;
+pub(super) const PARTITION_BYTES_MAX: i32 = 1 << 20;
+pub(super) const ANSWER_BYTES_MAX: i32 = 50 << 20;
 
 /// How to read.
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,18 @@
 //! The load generator: prebuilt batches over plain sockets on one thread, so that it costs less than the brokers that it loads.
 //!
 //! * [`client`]: what is asked before and after; * [`produce`]: a closed loop with so many requests in flight, or an open one at a
-//!   rate; * [`fetch`]: readers; * [`roundtrip`]: from the producer's hand to the consumer's; * [`tools`]: other
-//!   people's; * [`socket`]: bytes in and out.
+//!   rate; * [`fetch`]: readers; * [`roundtrip`]: from the producer's hand to the consumer's; * [`groups`]: members that share
+//!   partitions, and groups that commit; * [`compaction`], [`retention`]: what brokers do of their own; * [`tools`]: other
+//!   people's; * `socket`: bytes in and out; * `caller`, `closed`: one request at a time and many, over it.
 
+mod caller;
 pub mod client;
+mod closed;
+pub(crate) mod compaction;
 pub mod fetch;
+pub(crate) mod groups;
 pub mod produce;
+pub(crate) mod retention;
 pub mod roundtrip;
 mod socket;
 pub mod tools;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Kafka 4.3 serves it, and its answer has everything at fixed places.
-const VERSION: i16 = 8;
+pub(super) const VERSION: i16 = 8;
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -214,7 +214,7 @@ pub(super) fn request(topic: &str, partition: usize, batch: &Bytes) -> Result<By
     Ok(encode_request(VERSION, 0, Some(&client_id()), &request)?.to_bytes())
 }
 
-fn body(topic: &str, partitions: &[usize], batch: &Bytes) -> ProduceRequest {
+pub(super) fn body(topic: &str, partitions: &[usize], batch: &Bytes) -> ProduceRequest {
     let data = |&partition| PartitionProduceData {
         index: index(partition),
         records: Some(Records::from(batch.clone())),
