@@ -106,6 +106,13 @@ pub struct Measured {
     pub foreign_cores: f64,
 }
 
+/// What a row needs. What depends on how long it is to run is a function of that.
+struct Ground {
+    settings: &'static [(&'static str, &'static str)],
+    partitions: fn(Duration) -> i32,
+    configs: fn(Duration) -> Vec<(&'static str, String)>,
+}
+
 impl Row {
     /// Those that need nothing but the brokers.
     pub const OWN: [Self; 15] = [
@@ -151,13 +158,23 @@ impl Row {
         }
     }
 
-    /// What both brokers are told where their defaults would hide the row behind timers. Rows that are told the same share clusters.
-    #[must_use]
-    pub fn settings(self) -> &'static [(&'static str, &'static str)] {
+    /// What it needs of brokers and of its topic.
+    fn ground(self) -> Ground {
+        let plain = Ground { settings: &[], partitions: |_| PARTITIONS, configs: |_| Vec::new() };
         match self {
-            Self::RebalanceClassic | Self::RebalanceConsumer => GROUP_SETTINGS,
-            Self::Retention10000 => &[("log.retention.check.interval.ms", "2000")],
-            Self::Compaction => &[("log.cleaner.backoff.ms", "100"), ("log.cleaner.threads", "1")],
+            Self::RebalanceClassic | Self::RebalanceConsumer => {
+                Ground { settings: GROUP_SETTINGS, partitions: |_| groups::PARTITIONS, ..plain }
+            }
+            Self::Retention10000 => Ground {
+                settings: &[("log.retention.check.interval.ms", "2000")],
+                partitions: retention::first_partitions,
+                configs: retention::configs,
+            },
+            Self::Compaction => Ground {
+                settings: &[("log.cleaner.backoff.ms", "100"), ("log.cleaner.threads", "1")],
+                configs: |time| compaction::Size::of(time, PARTITIONS).configs(),
+                ..plain
+            },
             Self::Produce1k
             | Self::Produce100b
             | Self::Single32
@@ -171,31 +188,14 @@ impl Row {
             | Self::Commits1000Groups
             | Self::JavaProduce
             | Self::KcatProduce
-            | Self::KcatFetch => &[],
+            | Self::KcatFetch => plain,
         }
     }
 
-    /// The partitions and the settings of its topic.
-    fn topic(self, time: Duration) -> (i32, Vec<(&'static str, String)>) {
-        match self {
-            Self::RebalanceClassic | Self::RebalanceConsumer => (groups::PARTITIONS, Vec::new()),
-            Self::Retention10000 => (retention::first_partitions(time), retention::configs(time)),
-            Self::Compaction => (PARTITIONS, compaction::Size::of(time, PARTITIONS).configs()),
-            Self::Produce1k
-            | Self::Produce100b
-            | Self::Single32
-            | Self::Single256
-            | Self::Open1000
-            | Self::RoundTrip
-            | Self::Tail1
-            | Self::Tail10
-            | Self::Cold
-            | Self::Mixed
-            | Self::Commits1000Groups
-            | Self::JavaProduce
-            | Self::KcatProduce
-            | Self::KcatFetch => (PARTITIONS, Vec::new()),
-        }
+    /// What both brokers are told where their defaults would hide the row behind timers. Rows that are told the same share clusters.
+    #[must_use]
+    pub fn settings(self) -> &'static [(&'static str, &'static str)] {
+        self.ground().settings
     }
 
     fn shape(self, time: Duration) -> Shape {
@@ -236,7 +236,8 @@ impl Row {
     ) -> Result<Measured, LoadError> {
         let mut client = Client::connect(cluster.bootstrap())?;
         let replicas = i16::try_from(cluster.plan().nodes().min(3)).unwrap_or(1);
-        let (partitions, configs) = self.topic(time);
+        let ground = self.ground();
+        let (partitions, configs) = ((ground.partitions)(time), (ground.configs)(time));
         let topic = NewTopic { name, partitions, replicas, configs: &configs };
         let leaders = client.create_topic(&topic)?;
         let mut prepared = self.prepare(&topic, &leaders, cluster, time)?;

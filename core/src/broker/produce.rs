@@ -30,6 +30,12 @@ impl From<ErrorCode> for Refusal {
     }
 }
 
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        Self { record: refused.record(), ..Self::saying(refused.code(), &refused) }
+    }
+}
+
 impl Refusal {
     fn saying(code: ErrorCode, message: &impl ToString) -> Self {
         Self { code, message: Some(message.to_string().into()), record: None }
@@ -142,10 +148,7 @@ impl Broker {
         if self.is_cut_off(self.leader_of(partition)?) {
             return Err(ErrorCode::NotLeaderOrFollower.into());
         }
-        let batch = part.batch.as_ref().map_err(|refused| Refusal {
-            record: refused.record(),
-            ..Refusal::saying(refused.code(), refused)
-        })?;
+        let batch = part.batch.as_ref().map_err(|refused| *refused)?;
         if batch.header.batch_bytes > settings.message_bytes_max {
             self.counts.rejected_bytes += u64::from(batch.header.batch_bytes);
             return Err(ErrorCode::MessageTooLarge.into());
@@ -158,8 +161,7 @@ impl Broker {
             && batch.header.compression() == Some(Compression::None)
             && let Some(record) = first_without_key(&batch.header, &batch.bytes[BATCH_HEADER_BYTES..])
         {
-            let refused = Refused::WithoutKey(record);
-            return Err(Refusal { record: refused.record(), ..Refusal::saying(refused.code(), &refused) });
+            return Err(Refused::WithoutKey(record).into());
         }
         let enough =
             self.replicas.get(&partition).and_then(Replica::leader).is_some_and(Leader::has_enough_in_sync);

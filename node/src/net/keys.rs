@@ -2,7 +2,7 @@
 //! for itself: batches for such topics are looked into here, before it sees them, on the threads that also look into batches
 //! for lookups and the cleaner.
 //!
-//! Whatever a request holds, it has no more decompressed than [`EXPANSION_MAX`] times its size and [`FREE_BYTES`], one batch at a
+//! Whatever a request holds for such topics, it has no more decompressed than [`EXPANSION_MAX`] times its size and [`FREE_BYTES`], one batch at a
 //! time. A topic that becomes compacted while a request is on its way takes that request's batches unseen: the cleaner drops
 //! records without keys.
 
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// How many times its size a request may grow when it is decompressed.
+/// How many times its size what a request has for compacted topics may grow when it is decompressed.
 const EXPANSION_MAX: usize = 100;
 /// What it may take besides, for small batches that say much the same again and again.
 const FREE_BYTES: usize = 16 << 20;
@@ -53,9 +53,17 @@ impl Compacted {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Named { ids, names };
     }
 
-    fn has(&self, topic: &ProduceTopic) -> bool {
+    /// The batches of a request that are to be looked into.
+    fn suspects(&self, produce: &Produce) -> Vec<(Place, ProducedBatch)> {
         let named = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        named.ids.contains(&topic.topic_id) || named.names.contains(&*topic.name)
+        let found = compressed_batches(produce).filter(|((topic, _), _)| named.has(&produce.topics[*topic]));
+        found.map(|(place, batch)| (place, batch.clone())).collect()
+    }
+}
+
+impl Named {
+    fn has(&self, topic: &ProduceTopic) -> bool {
+        self.ids.contains(&topic.topic_id) || self.names.contains(&*topic.name)
     }
 }
 
@@ -81,14 +89,8 @@ impl Keys {
     /// or are too large. All other requests pass at once.
     pub(super) async fn check(&self, body: &mut ClientBody) {
         let ClientBody::Produce(produce) = body else { return };
-        let compressed: usize = compressed_batches(produce).map(|(_, batch)| batch.bytes.len()).sum();
-        if compressed == 0 {
-            return;
-        }
-        let suspects: Vec<(Place, ProducedBatch)> = compressed_batches(produce)
-            .filter(|((topic, _), _)| self.compacted.has(&produce.topics[*topic]))
-            .map(|(place, batch)| (place, batch.clone()))
-            .collect();
+        let suspects = self.compacted.suspects(produce);
+        let compressed: usize = suspects.iter().map(|(_, batch)| batch.bytes.len()).sum();
         let mut left = compressed.saturating_mul(EXPANSION_MAX).saturating_add(FREE_BYTES);
         for ((topic, partition), batch) in suspects {
             let budget = left.min(BATCH_BYTES_MAX);

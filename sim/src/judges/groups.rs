@@ -74,9 +74,10 @@ impl Groups {
                 let is_beyond = group.owners.is_beyond();
                 let slot = group.offsets.entry(slot(key)).or_default();
                 let said = match value {
-                    Some(value) => slot
-                        .on_logged(now_us, value.offset)
-                        .or_else(|says| if is_beyond { Ok(()) } else { Err(says) }),
+                    Some(value) => {
+                        let said = slot.on_logged(now_us, value.offset);
+                        if is_beyond { Ok(()) } else { said }
+                    }
                     None => slot.on_forgotten(now_us, &group.contact, retention_us),
                 };
                 let named = |says| format!("{}: {}-{}: {says}", key.group, key.topic, key.partition);
