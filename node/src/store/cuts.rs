@@ -11,14 +11,16 @@
 //! the cut back (SAFETY J8, J9). A cut segment takes no more batches and its files only ever get shorter, and that only
 //! when the folder is opened: leases from before go on reading what they read. A reset is a cut below every offset.
 //!
-//! A log's start takes whole segments from the front in the same way, all of them if nothing is left of the log; and a swap takes
-//! those that a cleaning pass has written anew.
+//! A swap takes those that a cleaning pass has written anew in the same way. A log's start takes whole segments from the front,
+//! all of them if nothing is left of the log: nothing is written by their names again, and they go beside the rest
+//! ([`removals`](super::removals)).
 
 use super::Store;
 use super::disk::{Disk, Lane, Open};
 use super::duties::Done;
 use super::index::Index;
 use super::reader::SegmentRead;
+use super::removals::{Removals, remove};
 use super::segment::{
     LINE_BYTES, Segment, SegmentName, SegmentTable, Tail, cut, partition_dir, segment_path, side_path, swap,
 };
@@ -39,8 +41,12 @@ pub(super) struct Cuts {
     through: Lsn,
     /// Where partitions were cut while something was written to segments or removed.
     meanwhile: BTreeMap<TopicPartition, Offset>,
+    /// A round is under way: it may write to the last segment that a log had when it began.
+    round: bool,
     /// Where logs start that do not start at 0.
     starts: BTreeMap<TopicPartition, Offset>,
+    /// Segments that the starts have passed.
+    removals: Removals,
     pending: BTreeMap<TopicPartition, Pending>,
 }
 
@@ -58,12 +64,17 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Segments are no longer part of the log.
+    /// Segments are no longer part of the log, and are to be removed.
     fn let_go(&mut self, gone: &[SegmentName]) {
+        self.spare(gone);
+        self.gone.extend(gone);
+    }
+
+    /// Segments are no longer part of the log: nothing else is to be done to them.
+    fn spare(&mut self, gone: &[SegmentName]) {
         let is_gone = |base: Offset| gone.iter().any(|name| name.base == base);
         self.shorten.retain(|base| !is_gone(*base));
         self.trim = self.trim.filter(|base| !is_gone(*base));
-        self.gone.extend(gone);
     }
 }
 
@@ -130,6 +141,14 @@ impl Cuts {
         self.cut_table(partition, to, table);
     }
 
+    /// A log is cut, and its next segments may be called as those that its start has passed.
+    fn take_back_removals(&mut self, partition: TopicPartition, to: Offset) {
+        let gone = self.removals.taken_back(partition, to);
+        if !gone.is_empty() {
+            self.of(partition).let_go(&gone);
+        }
+    }
+
     /// Every cut that the table shows is certain to be on the disk, and done.
     pub(super) fn is_settled(&self, vouched: Lsn) -> bool {
         self.pending.is_empty() && self.through <= vouched
@@ -140,14 +159,42 @@ impl Cuts {
         !self.pending.is_empty()
     }
 
-    /// Something begins that does not know of later cuts.
-    pub(super) fn watch(&mut self) {
+    /// Cuts that are pending can be done: no recovery takes them back.
+    pub(super) fn are_due(&self, vouched: Lsn) -> bool {
+        self.is_pending() && self.through <= vouched
+    }
+
+    /// A round begins, and does not know of later cuts.
+    pub(super) fn begin_round(&mut self) {
         self.meanwhile.clear();
+        self.round = true;
+    }
+
+    /// The round has ended, and the table shows what it has written.
+    pub(super) fn end_round(&mut self, table: &SegmentTable) {
+        self.round = false;
+        self.removals.round_ended(table);
+    }
+
+    /// What a snapshot says of the segments.
+    pub(super) fn segments_of_snapshot(&self, table: &SegmentTable) -> Vec<(TopicPartition, Vec<Segment>)> {
+        self.removals.with_table(table)
+    }
+
+    /// Segments that a log's start has passed, and that can be removed now. Until [`Cuts::removed`] there are no others.
+    pub(super) fn start_removals(&mut self, vouched: Lsn) -> Vec<(TopicPartition, Vec<SegmentName>)> {
+        self.removals.start(vouched)
+    }
+
+    /// They are removed.
+    pub(super) fn removed(&mut self) {
+        self.removals.done();
     }
 
     /// Keeps only the partitions that `keep` names.
     pub(super) fn retain(&mut self, keep: impl Fn(TopicPartition) -> bool) {
         self.pending.retain(|partition, _| keep(*partition));
+        self.removals.retain(&keep);
         self.starts.retain(|partition, _| keep(*partition));
     }
 
@@ -173,19 +220,18 @@ impl Cuts {
     fn take_front(&mut self, partition: TopicPartition, table: &mut SegmentTable) -> Vec<SegmentName> {
         let Some(&start) = self.starts.get(&partition) else { return Vec::new() };
         let Some(segments) = table.get_mut(&partition) else { return Vec::new() };
-        if let Some(pending) = self.pending.get_mut(&partition) {
-            // A round that was on its way when they were taken has written more of the last one.
-            pending.gone.retain(|name| !segments.iter().any(|segment| segment.name() == *name));
-        }
         let before = segments.partition_point(|segment| segment.next <= start);
-        let gone: Vec<SegmentName> = segments.drain(..before).map(|segment| segment.name()).collect();
-        if segments.is_empty() {
+        let gone: Vec<Segment> = segments.drain(..before).collect();
+        let is_all = segments.is_empty();
+        if is_all {
             table.remove(&partition);
         }
-        if !gone.is_empty() {
-            self.of(partition).let_go(&gone);
+        let names: Vec<SegmentName> = gone.iter().map(Segment::name).collect();
+        if let Some(pending) = self.pending.get_mut(&partition) {
+            pending.spare(&names);
         }
-        gone
+        self.removals.push(partition, gone, is_all && self.round);
+        names
     }
 
     /// What a cleaning pass made takes the place of what it read.
@@ -235,7 +281,7 @@ impl<D: Disk> Store<D> {
     /// An entry was pushed: if it takes something away from a log, at its end or its start, the store follows.
     pub(super) fn on_pushed(&mut self, entry: &Entry, lsn: Lsn) {
         if let Entry::LogStart { partition, start } = entry {
-            self.cuts.through = lsn;
+            self.cuts.removals.moved(lsn);
             let gone = self.cuts.set_start(*partition, *start, &mut self.segments);
             self.forget_segments(*partition, gone);
         }
@@ -255,11 +301,18 @@ impl<D: Disk> Store<D> {
         let least = self.cuts.meanwhile.entry(partition).or_insert(to);
         *least = to.min(*least);
         self.index.cut(partition, to);
+        self.cuts.take_back_removals(partition, to);
         self.cut_segments(partition, to);
     }
 
     /// A round wrote segments of a partition: what was taken away meanwhile is no part of them.
     pub(super) fn cut_written(&mut self, partition: TopicPartition) {
+        if let (Some(pending), Some(segments)) =
+            (self.cuts.pending.get_mut(&partition), self.segments.get(&partition))
+        {
+            // It has written more of a segment that was gone.
+            pending.gone.retain(|name| segments.iter().all(|segment| segment.name() != *name));
+        }
         if let Some(&to) = self.cuts.meanwhile.get(&partition) {
             self.cut_segments(partition, to);
         }
@@ -278,15 +331,11 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Starts what is pending, if no recovery can take it back.
-    pub(super) fn start_cuts(&mut self) -> bool {
-        if !self.cuts.is_pending() || self.cuts.through > self.journal.vouched() {
-            return false;
-        }
+    /// Starts what is pending.
+    pub(super) fn start_cuts(&mut self) {
         let work =
             CutWork { disk: self.disk.clone(), log_dir: self.options.log_dir.clone(), jobs: self.cut_jobs() };
         self.tasks.push(Box::pin(async move { Done::Cut(work.run().await) }));
-        true
     }
 
     fn cut_jobs(&mut self) -> Vec<CutJob<D>> {
@@ -346,12 +395,19 @@ struct CutWork<D: Disk> {
 impl<D: Disk> CutWork<D> {
     /// Does it; each part may be done again. Gives segments as they are from here on.
     async fn run(self) -> io::Result<Vec<(TopicPartition, Segment)>> {
-        let mut changed = Vec::new();
-        for mut job in self.jobs {
+        let mut gone = Vec::new();
+        for job in &self.jobs {
+            let mut of_log = job.gone.clone();
             if let Some(known) = &job.known {
-                job.gone.extend(strays(&self.disk, &self.log_dir, job.partition, known).await?);
+                of_log.extend(strays(&self.disk, &self.log_dir, job.partition, known).await?);
             }
-            remove_segments(&self.disk, &self.log_dir, job.partition, &job.gone).await?;
+            if !of_log.is_empty() {
+                gone.push((job.partition, of_log.into_iter().collect()));
+            }
+        }
+        remove(&self.disk, &self.log_dir, &gone).await?;
+        let mut changed = Vec::new();
+        for job in self.jobs {
             if let Some(read) = job.trim {
                 let segment = read.segment;
                 let trimmed = read.trimmed().await.unwrap_or_else(|error| {
@@ -383,23 +439,6 @@ async fn strays<D: Disk>(
     };
     let found = entries.iter().filter_map(|entry| SegmentName::parse(&entry.name));
     Ok(found.filter(|name| name.made == Lsn::ZERO && !known.contains(name)).collect())
-}
-
-/// Removes segments that were cut away as a whole.
-async fn remove_segments<D: Disk>(
-    disk: &D,
-    log_dir: &Path,
-    partition: TopicPartition,
-    gone: &BTreeSet<SegmentName>,
-) -> io::Result<()> {
-    for &name in gone {
-        disk.remove(Lane::Background, &segment_path(log_dir, partition, name)).await?;
-        disk.remove(Lane::Background, &side_path(log_dir, partition, name)).await?;
-    }
-    if !gone.is_empty() {
-        disk.sync_dir(Lane::Background, &partition_dir(log_dir, partition)).await?;
-    }
-    Ok(())
 }
 
 /// Takes from a segment's files what is no longer part of it.

@@ -1,7 +1,7 @@
 //! What the store does beside the journal: rounds of writing behind, snapshots, drops, room on the disk.
 //!
-//! Each is a future that the store polls among its other work; its result changes the store's tables in one go. A round, a
-//! drop and a cut exclude each other, so that a round never writes into a folder or a file that is being removed.
+//! Each is a future that the store polls among its other work; its result changes the store's tables in one go. A drop or a cut
+//! excludes rounds, removals and the other one, so that a round never writes into a folder or a file that is being removed.
 
 use super::Store;
 use super::StoreEvent;
@@ -11,6 +11,7 @@ use super::error::StoreError;
 use super::folder::{SNAPSHOT, replace};
 use super::journal::{Prepared, SPACE_RETRY};
 use super::recovery::{SNAPSHOT_MAGIC, StoreSnapshot};
+use super::removals::remove;
 use super::segment::{Segment, SegmentTable, parse_partition_dir};
 use super::segments::{Round, RoundError, Written};
 use seedlog_core::cluster::snapshot::Snapshot;
@@ -44,6 +45,7 @@ pub(super) enum Done<F> {
     Snapshot { op: OpId, through: Lsn, result: Result<(), StoreError> },
     Dropped { op: OpId, result: io::Result<()> },
     Cut(io::Result<Vec<(TopicPartition, Segment)>>),
+    SegmentsRemoved(io::Result<()>),
     Removed { op: Option<OpId> },
     Compacted { op: OpId, outcome: Outcome },
     Space(io::Result<Room>),
@@ -53,8 +55,12 @@ pub(super) enum Done<F> {
 /// What is under way and what waits.
 #[derive(Debug, Default)]
 pub(super) struct Duties {
-    /// A round is being written, or folders or files are being removed.
-    busy: bool,
+    /// A round is being written.
+    round: bool,
+    /// Segments that their logs' starts have passed are being removed.
+    removal: bool,
+    /// A topic is being dropped, or segments are being cut.
+    alone: bool,
     round_retry_at: Option<Instant>,
     /// A round is wanted for its own sake: segments that are complete are still in the journal.
     round_asked: bool,
@@ -87,20 +93,43 @@ impl<D: Disk> Store<D> {
         for work in self.journal.prepare() {
             self.tasks.push(Box::pin(async move { Done::Prepared(work.await) }));
         }
-        if !self.duties.busy {
-            let is_cleaned = |topic_id| self.cleaning.stop(topic_id);
-            if let Some((op, topic_id)) =
-                self.duties.drops.pop_front_if(|(_, topic_id)| !is_cleaned(*topic_id))
-            {
-                self.start_drop(op, topic_id);
-            } else if self.start_cuts() {
-                self.duties.busy = true;
-            } else if !self.cuts.is_pending() && self.is_round_due() {
-                self.start_round();
-            }
-        }
+        // First of all: one round may follow the other without a pause.
         self.start_snapshot();
+        if !self.duties.alone {
+            self.start_files();
+        }
         self.tasks.len() > before
+    }
+
+    /// Starts work on segments, unless what must be done alone waits for what is under way.
+    fn start_files(&mut self) {
+        let drops = self.duties.drops.front().is_some_and(|(_, topic_id)| !self.cleaning.stop(*topic_id));
+        let cuts = self.cuts.are_due(self.journal.vouched());
+        if drops || cuts {
+            self.duties.alone = !self.duties.round && !self.duties.removal;
+            match self.duties.drops.pop_front_if(|_| drops && self.duties.alone) {
+                Some((op, topic_id)) => self.start_drop(op, topic_id),
+                None if self.duties.alone => self.start_cuts(),
+                None => {}
+            }
+            return;
+        }
+        if !self.duties.removal {
+            self.start_removal();
+        }
+        if !self.duties.round && !self.cuts.is_pending() && self.is_round_due() {
+            self.start_round();
+        }
+    }
+
+    fn start_removal(&mut self) {
+        let gone = self.cuts.start_removals(self.journal.vouched());
+        if gone.is_empty() {
+            return;
+        }
+        self.duties.removal = true;
+        let (disk, dir) = (self.disk.clone(), self.options.log_dir.clone());
+        self.tasks.push(Box::pin(async move { Done::SegmentsRemoved(remove(&disk, &dir, &gone).await) }));
     }
 
     fn is_round_due(&self) -> bool {
@@ -143,8 +172,8 @@ impl<D: Disk> Store<D> {
             interval_bytes: self.options.index_interval_bytes,
             jobs: jobs.collect(),
         };
-        self.duties.busy = true;
-        self.cuts.watch();
+        self.duties.round = true;
+        self.cuts.begin_round();
         self.tasks.push(Box::pin(async move { Done::Round(round.run().await) }));
     }
 
@@ -153,13 +182,13 @@ impl<D: Disk> Store<D> {
         let through = snapshot.through;
         let vouched = self.journal.vouched();
         let ready = vouched >= through && self.index.is_segmented_through(through);
-        if !ready || !self.cuts.is_settled(vouched) || self.duties.busy {
+        if !ready || !self.cuts.is_settled(vouched) || self.duties.round || self.duties.alone {
             return;
         }
         let (op, snapshot) = self.duties.snapshot.take().expect("it was looked at above");
         self.duties.writing_snapshot = true;
-        let segments = self.segments.iter().map(|(&partition, list)| (partition, list.clone())).collect();
-        let file = StoreSnapshot { core: *snapshot, segments };
+        let file =
+            StoreSnapshot { core: *snapshot, segments: self.cuts.segments_of_snapshot(&self.segments) };
         let (disk, dir) = (self.disk.clone(), self.options.log_dir.clone());
         self.tasks.push(Box::pin(async move {
             let result = write_snapshot(&disk, &dir, file).await;
@@ -172,7 +201,6 @@ impl<D: Disk> Store<D> {
         self.segments.retain(|partition, _| partition.topic_id != topic_id);
         self.files.forget_topic(topic_id);
         self.cuts.retain(|partition| partition.topic_id != topic_id);
-        self.duties.busy = true;
         let (disk, dir) = (self.disk.clone(), self.options.log_dir.clone());
         self.tasks.push(Box::pin(async move {
             let result = remove_topic(&disk, &dir, topic_id).await;
@@ -206,14 +234,19 @@ impl<D: Disk> Store<D> {
             Done::Round(result) => self.on_round(result),
             Done::Snapshot { op, through, result } => self.on_snapshot(op, through, result),
             Done::Dropped { op, result } => {
-                self.duties.busy = false;
+                self.duties.alone = false;
                 let result = result.map_err(|error| format!("a topic's files cannot be removed: {error}"));
                 self.events.push_back(StoreEvent::StoreDone { op, result });
             }
             Done::Cut(result) => {
-                self.duties.busy = false;
+                self.duties.alone = false;
                 self.on_cut(result);
             }
+            Done::SegmentsRemoved(Ok(())) => {
+                self.duties.removal = false;
+                self.cuts.removed();
+            }
+            Done::SegmentsRemoved(Err(error)) => self.fail(format!("segments cannot be removed: {error}")),
             Done::Removed { op: Some(op) } => {
                 self.events.push_back(StoreEvent::StoreDone { op, result: Ok(()) });
             }
@@ -225,7 +258,7 @@ impl<D: Disk> Store<D> {
     }
 
     fn on_round(&mut self, result: Result<Vec<Written>, RoundError>) {
-        self.duties.busy = false;
+        self.duties.round = false;
         self.duties.nothing_due_at = None;
         match result {
             Ok(written) => {
@@ -241,11 +274,13 @@ impl<D: Disk> Store<D> {
                     self.index.segmented(part.partition);
                     self.cut_written(part.partition);
                 }
+                self.cuts.end_round(&self.segments);
                 // Where the index is full nothing else may come that makes room.
                 self.evict();
             }
             Err(RoundError::Full) => {
                 self.index.unplan();
+                self.cuts.end_round(&self.segments);
                 self.duties.segments_full = true;
                 self.duties.round_retry_at = Some(Instant::now() + SPACE_RETRY);
                 self.report_space(0);

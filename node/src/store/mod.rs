@@ -16,7 +16,7 @@
 //! * [`disk`], [`real_disk`]: the disk; * [`buffers`]: memory of groups; * [`journal`]: the writer; * [`recovery`], [`folder`]:
 //!   opening; * [`index`]: what is not only in segments; * [`segment`], [`segments`], [`reader`]: segments as numbers, written,
 //!   read; * [`lease`], [`look`]: reading; * [`duties`]: rounds, snapshots and drops; * [`cuts`]: logs that lose their tails;
-//!   * [`clean`]: logs that are compacted; * [`inspect`]: a folder looked at while no node uses it.
+//!   * [`removals`]: logs that lose their fronts; * [`clean`]: logs that are compacted; * [`inspect`]: a folder looked at while no node uses it.
 
 pub mod buffers;
 mod clean;
@@ -39,6 +39,7 @@ mod read_buffers;
 mod reader;
 pub mod real_disk;
 mod recovery;
+mod removals;
 mod rot;
 mod segment;
 mod segments;

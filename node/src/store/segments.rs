@@ -10,14 +10,20 @@ use super::index::{Batch, GroupPlace, Job, Source};
 use super::lease::{Expected, is_intact};
 use super::pieces::PIECE_BYTES;
 use super::read_back::Stretches;
+use super::removals::SINGLE_SYNCS_MAX;
 use super::segment::{LINE_BYTES, LineMaker, Segment, Tail, partition_dir, segment_path, side_path};
 use bytes::Bytes;
+use futures_util::stream::{FuturesOrdered, StreamExt};
 use seedlog_core::ids::{Offset, TopicPartition};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A round with more files than this ends with one sync of the whole file system.
-const SINGLE_SYNCS_MAX: usize = 16;
+/// So many partitions are written at the same time, in a round of many: with little for each, most of the time goes by between one
+/// operation's end and the next one's beginning.
+const ABREAST_MAX: usize = 16;
+/// Less than this is not written past the page cache, and needs no file that is opened for it.
+const DIRECT_BYTES_MIN: u64 = 64 << 10;
 
 /// What a round writes.
 #[derive(Debug)]
@@ -58,24 +64,38 @@ impl From<io::Error> for RoundError {
 }
 
 /// What a round's parts share: what its end must sync, and memory for one piece after the other.
-struct Shared<F> {
+struct Shared<F>(Mutex<Held<F>>);
+
+struct Held<F> {
     /// Files to be synced one by one. Of a round with more of them none is kept open: it may have one for each partition.
     files: Vec<F>,
     has_many_files: bool,
     dirs: Vec<PathBuf>,
-    stage: Stage,
+    /// Those that nobody uses.
+    stages: Vec<Stage>,
 }
 
 impl<F> Shared<F> {
+    fn new(partitions: usize) -> Self {
+        let has_many_files = 2 * partitions > SINGLE_SYNCS_MAX;
+        Self(Mutex::new(Held { files: Vec::new(), has_many_files, dirs: Vec::new(), stages: Vec::new() }))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held<F>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A segment's files were written.
-    fn wrote(&mut self, data: F, side: F) {
-        if self.has_many_files {
+    fn wrote(&self, data: F, side: F, stage: Stage) {
+        let mut held = self.held();
+        held.stages.push(stage);
+        if held.has_many_files {
             return;
         }
-        self.files.extend([data, side]);
-        if self.files.len() > SINGLE_SYNCS_MAX {
-            self.files.clear();
-            self.has_many_files = true;
+        held.files.extend([data, side]);
+        if held.files.len() > SINGLE_SYNCS_MAX {
+            held.files.clear();
+            held.has_many_files = true;
         }
     }
 }
@@ -84,12 +104,21 @@ impl<D: Disk> Round<D> {
     /// Writes and syncs everything.
     pub(super) async fn run(self) -> Result<Vec<Written>, RoundError> {
         let stretches = Stretches::read(&self.disk, self.jobs.iter().map(|(job, _)| job)).await?;
-        let mut shared =
-            Shared { files: Vec::new(), has_many_files: false, dirs: Vec::new(), stage: Stage::default() };
+        let shared = Shared::new(self.jobs.len());
         let mut written = Vec::with_capacity(self.jobs.len());
+        let abreast = (self.jobs.len() / ABREAST_MAX).clamp(1, ABREAST_MAX);
+        let mut parts = FuturesOrdered::new();
         for (job, last) in &self.jobs {
-            written.push(self.write_partition(job, *last, &stretches, &mut shared).await?);
+            if parts.len() >= abreast {
+                written.extend(parts.next().await.transpose()?);
+            }
+            parts.push_back(self.write_partition(job, *last, &stretches, &shared));
         }
+        while let Some(part) = parts.next().await {
+            written.push(part?);
+        }
+        drop(parts);
+        let mut shared = shared.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         if shared.has_many_files {
             self.disk.sync_file_system(Lane::Background, &self.log_dir).await?;
             return Ok(written);
@@ -111,7 +140,7 @@ impl<D: Disk> Round<D> {
         job: &Job<D::File>,
         last: Option<Segment>,
         stretches: &Stretches,
-        shared: &mut Shared<D::File>,
+        shared: &Shared<D::File>,
     ) -> Result<Written, RoundError> {
         let mut written = Written {
             partition: job.partition,
@@ -148,19 +177,22 @@ impl<D: Disk> Round<D> {
         (rest, end): (&mut Rest<'_, D::File>, usize),
         stretches: &Stretches,
         written: &mut Written,
-        shared: &mut Shared<D::File>,
+        shared: &Shared<D::File>,
     ) -> Result<Segment, RoundError> {
         let disk = &self.disk;
         if segment.bytes == 0 {
             let dir = partition_dir(&self.log_dir, partition);
             disk.create_dir(Lane::Background, &dir).await?;
-            shared.dirs.push(dir);
+            shared.held().dirs.push(dir);
         }
         let data_path = segment_path(&self.log_dir, partition, segment.name());
-        let data = disk.open(Lane::Background, &data_path, Open::Direct).await?;
-        let side = disk
-            .open(Lane::Background, &side_path(&self.log_dir, partition, segment.name()), Open::Write)
-            .await?;
+        let bytes: u64 = rest.batches[..rest.batches.len() - end].iter().map(|it| u64::from(it.bytes)).sum();
+        let how = if bytes < DIRECT_BYTES_MIN { Open::Write } else { Open::Direct };
+        let data = disk.open(Lane::Background, &data_path, how);
+        let side_path = side_path(&self.log_dir, partition, segment.name());
+        let side = disk.open(Lane::Background, &side_path, Open::Write);
+        let (data, side) = (data.await?, side.await?);
+        let mut stage = shared.held().stages.pop().unwrap_or_default();
         let mut writes = Vec::new();
         while rest.batches.len() > end {
             let count = piece_batches(&rest.batches[..rest.batches.len() - end]);
@@ -168,13 +200,12 @@ impl<D: Disk> Round<D> {
             let loaded = self.load(rest.take(count), stretches, written).await?;
             let maker = LineMaker::new(partition, segment, self.interval_bytes);
             let side_position = segment.lines * LINE_BYTES as u64;
-            let stage = std::mem::take(&mut shared.stage);
             let piece =
                 disk.run(Lane::Background, move || Piece::make(maker, &loaded, stage, is_last)).await?;
             piece.lost.iter().for_each(|batch| written.lose(batch));
             written.bytes += piece.segment.bytes - segment.bytes;
             segment = piece.segment;
-            shared.stage = piece.stage;
+            stage = piece.stage;
             // While these are written the next piece is made ready.
             settle(&mut writes).await?;
             let (position, bytes) = piece.data;
@@ -185,7 +216,7 @@ impl<D: Disk> Round<D> {
             writes.push(disk.write_at(Lane::Background, &side, side_position, lines, Then::Nothing));
         }
         settle(&mut writes).await?;
-        shared.wrote(data, side);
+        shared.wrote(data, side, stage);
         Ok(segment)
     }
 

@@ -278,6 +278,73 @@ fn segments_before_a_logs_start_are_removed() {
     });
 }
 
+/// A folder with a log of three segments, of which some lie before its start: their removal is held back.
+async fn with_a_removal_under_way(options: &StoreOptions, start: Offset) -> (FaultyDisk, Node<FaultyDisk>) {
+    let disk = FaultyDisk::new(real_disk(true));
+    let mut node = Node::open(options.clone(), disk.clone(), Model::default()).await.expect("it opens");
+    node.create_topic(1, 1);
+    let log = partition(1, 0);
+    for batch in 0..120 {
+        node.append(log, 2, 900, batch % 40 == 0);
+    }
+    node.take_snapshot().await;
+    disk.faults.removals.close_after(0);
+    node.move_start(log, start);
+    node.sync().await;
+    // The second sync vouches for the first.
+    node.append(log, 1, 100, false);
+    node.sync().await;
+    node.idle(Duration::from_millis(50)).await;
+    (disk, node)
+}
+
+#[test]
+fn segments_are_written_and_snapshots_taken_while_others_are_removed() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = cold(dir.path());
+        let log = partition(1, 0);
+        let (disk, mut node) = with_a_removal_under_way(&options, Offset(170)).await;
+        node.append(log, 2, 900, true);
+        node.take_snapshot().await;
+        node.check_all(5000).await;
+        assert_eq!(segments_on_disk(dir.path(), log), [0, 80, 160, 241]);
+        // The process dies: the next one finds in the snapshot what is left to do.
+        let model = node.model.clone();
+        drop(node);
+        disk.faults.removals.open();
+        let mut node = open_when_free(&options, disk, model).await;
+        node.check_all(5000).await;
+        node.idle(Duration::from_millis(50)).await;
+        assert_eq!(segments_on_disk(dir.path(), log), [160, 241]);
+    });
+}
+
+#[test]
+fn a_log_that_begins_anew_comes_to_the_names_of_segments_that_are_being_removed() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = cold(dir.path());
+        let log = partition(1, 0);
+        // Nothing is left of it: there is nothing to cut.
+        let (disk, mut node) = with_a_removal_under_way(&options, Offset(240)).await;
+        node.reset(log, Offset(80));
+        for _ in 0..60 {
+            node.append(log, 1, 900, false);
+        }
+        node.sync().await;
+        node.idle(Duration::from_millis(50)).await;
+        disk.faults.removals.open();
+        node.take_snapshot().await;
+        node.check_all(5000).await;
+        assert_eq!(segments_on_disk(dir.path(), log), [80]);
+        let mut node = open_when_free(&options, disk, close(node).await).await;
+        node.check_all(5000).await;
+        node.idle(Duration::from_millis(50)).await;
+        assert_eq!(segments_on_disk(dir.path(), log), [80]);
+    });
+}
+
 #[test]
 fn segments_that_expire_are_found_up_to_what_is_committed() {
     run(async {
@@ -489,6 +556,7 @@ async fn act<D: Disk>(node: &mut Node<D>, dice: &mut Dice) {
             let (start, end) = (node.start(log), node.end(log));
             node.move_start(log, Offset(start.0 + dice.roll((end.0 - start.0) as u64 + 1) as i64));
         }
+        16 if dice.roll(2) == 0 => node.reset(log, Offset(dice.roll(node.end(log).0 as u64 + 1) as i64)),
         16 => node.reset(log, Offset(node.end(log).0 + dice.roll(3) as i64 * 50)),
         17..20 => drop(node.sync().await),
         20 => node.idle(Duration::from_micros(dice.roll(5000))).await,

@@ -37,6 +37,8 @@ pub(crate) struct Faults {
     pub(crate) room_ends_after: AtomicU64,
     /// Holds operations back.
     pub(crate) gate: Gate,
+    /// Holds removals of segments back.
+    pub(crate) removals: Gate,
 }
 
 /// Lets a number of operations through that begin, continue or end a change, and holds all later ones back until it is opened
@@ -60,6 +62,10 @@ impl Gate {
         self.opened.notify_waiters();
     }
 
+    fn is_closed(&self) -> bool {
+        self.left.load(Ordering::SeqCst) != 0
+    }
+
     /// One more operation: `false` if it has to wait.
     fn enter(&self) -> bool {
         let count = |left: u64| match left {
@@ -79,7 +85,7 @@ impl Gate {
     async fn wait(&self) {
         loop {
             let opened = self.opened.notified();
-            if self.left.load(Ordering::SeqCst) == 0 {
+            if !self.is_closed() {
                 return;
             }
             opened.await;
@@ -138,13 +144,21 @@ impl FaultyDisk {
         &self,
         operation: impl FnOnce(&RealDisk) -> Completion<T> + Send + 'static,
     ) -> Completion<T> {
-        if self.faults.gate.enter() {
+        self.gated_by(|faults| &faults.gate, operation)
+    }
+
+    fn gated_by<T: Send + 'static>(
+        &self,
+        gate: fn(&Faults) -> &Gate,
+        operation: impl FnOnce(&RealDisk) -> Completion<T> + Send + 'static,
+    ) -> Completion<T> {
+        if gate(&self.faults).enter() {
             return operation(&self.inner);
         }
         let (completer, completion) = completion();
         let (inner, faults) = (self.inner.clone(), Arc::clone(&self.faults));
         tokio::spawn(async move {
-            faults.gate.wait().await;
+            gate(&faults).wait().await;
             completer.complete(operation(&inner).await);
         });
         completion
@@ -280,7 +294,13 @@ impl Disk for FaultyDisk {
     }
     fn remove(&self, lane: Lane, path: &Path) -> Completion<()> {
         let path = path.to_owned();
-        self.gated(move |disk| disk.remove(lane, &path))
+        let is_segment = path.extension().is_some_and(|it| it == "log" || it == "index");
+        let gate: fn(&Faults) -> &Gate = if is_segment && self.faults.removals.is_closed() {
+            |faults| &faults.removals
+        } else {
+            |faults| &faults.gate
+        };
+        self.gated_by(gate, move |disk| disk.remove(lane, &path))
     }
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()> {
         let path = path.to_owned();
