@@ -2,7 +2,12 @@
 //! bounded number of topics at a time, and writes what it found, so that all members of a group and every later coordinator go
 //! by the same list.
 //!
-//! The syntax is RE2's, as in Kafka. A pattern stands for a whole name.
+//! The syntax is RE2/J's, as in Kafka (`re2`). A pattern stands for a whole name.
+
+mod classes;
+mod re2;
+#[cfg(test)]
+mod tests;
 
 use super::decision::Decision;
 use super::{Refusal, Watch};
@@ -25,6 +30,9 @@ const PATTERN_BYTES_MAX: usize = 16 << 10;
 /// What a pattern may take once it is compiled, in bytes. To match a name takes about as many steps as it has characters, times
 /// this: names that are looked at in one go are counted by it.
 const COMPILED_BYTES_MAX: usize = 256 << 10;
+/// How deep groups, branches, operators and classes may lie in each other: four of these for each pair of parentheses at most. RE2/J
+/// takes thousands, until its stack is full.
+const NESTED_MAX: u32 = 250;
 /// What a common pattern takes.
 const COMMON_BYTES_MAX: usize = 16 << 10;
 /// Names that are held against a common pattern in one step.
@@ -53,66 +61,27 @@ pub(in crate::group) struct Lookup {
 /// # Errors
 /// INVALID_REGULAR_EXPRESSION.
 pub(super) fn check(pattern: &str) -> Result<(), Refusal> {
-    compile(pattern).map(|_| ()).map_err(|why| {
+    compile(pattern, COMPILED_BYTES_MAX).map(|_| ()).map_err(|why| {
         let shown: String = pattern.chars().take(256).collect();
         let why = format!("SubscribedTopicRegex `{shown}` is not a valid regular expression: {why}.");
         Refusal::new(ErrorCode::InvalidRegularExpression, why)
     })
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+/// What finds the names that a pattern stands for, or what is wrong with it, in one line.
+fn compile(pattern: &str, bytes_max: usize) -> Result<Regex, String> {
     if pattern.len() > PATTERN_BYTES_MAX {
         return Err(format!("it is longer than {PATTERN_BYTES_MAX} bytes"));
     }
-    let pattern = unquoted(pattern);
-    // The pattern alone must be one: `a)(b` is none.
-    build(&pattern, COMPILED_BYTES_MAX).map_err(|error| brief(&error))?;
-    build(&format!("^(?:{pattern})$"), COMPILED_BYTES_MAX).map_err(|error| brief(&error))
-}
-
-fn build(pattern: &str, bytes_max: usize) -> Result<Regex, regex::Error> {
-    // RE2's classes are those of ASCII, and names of topics are ASCII; what asks for Unicode by name gets it.
-    let asks_unicode = pattern.contains("\\p") || pattern.contains("\\P");
-    RegexBuilder::new(pattern).unicode(asks_unicode).size_limit(bytes_max).dfa_size_limit(bytes_max).build()
-}
-
-/// What is wrong, in one line.
-fn brief(error: &regex::Error) -> String {
-    if let regex::Error::CompiledTooBig(_) = error {
-        return "it is too large".into();
-    }
-    let text = format!("{error}");
-    let last = text.lines().last().unwrap_or_default();
-    last.trim_start_matches("error: ").into()
-}
-
-/// RE2 takes what stands between `\Q` and `\E` as it is; this says it with escapes.
-fn unquoted(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut rest = pattern;
-    while let Some(at) = quote_of(rest) {
-        out.push_str(&rest[..at]);
-        let quoted = &rest[at + 2..];
-        let (literal, behind) = quoted.split_once("\\E").unwrap_or((quoted, ""));
-        out.push_str(&regex::escape(literal));
-        rest = behind;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Where a quotation begins: `\\Q` is a backslash and a letter.
-fn quote_of(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at + 1 < bytes.len() {
-        match (bytes[at], bytes[at + 1]) {
-            (b'\\', b'Q') => return Some(at),
-            (b'\\', _) => at += 2,
-            _ => at += 1,
-        }
-    }
-    None
+    let whole = re2::translate(pattern).map_err(|why| format!("{why}"))?;
+    let mut builder = RegexBuilder::new(&whole);
+    // What a pattern says of Unicode, `re2` has said in ASCII.
+    builder.unicode(false).nest_limit(NESTED_MAX).size_limit(bytes_max).dfa_size_limit(bytes_max);
+    builder.build().map_err(|error| {
+        let is_large = matches!(error, regex::Error::CompiledTooBig(_));
+        // There is nothing else to say against a translation.
+        if is_large { "it is too large".into() } else { "its groups are nested too deeply".into() }
+    })
 }
 
 impl Lookup {
@@ -130,11 +99,10 @@ impl Lookup {
     /// Looks at some more names. `true`: that was all.
     fn scan(&mut self, topics: &dyn Topics) -> bool {
         let Some(pattern) = self.left.last() else { return true };
-        let whole = format!("^(?:{})$", unquoted(pattern));
-        let (regex, scanned_max) = match build(&whole, COMMON_BYTES_MAX) {
+        let (regex, scanned_max) = match compile(pattern, COMMON_BYTES_MAX) {
             Ok(regex) => (Some(regex), SCANNED_MAX),
             // What members may say was checked; another release may have let more pass, and this one makes nothing of it.
-            Err(_) => (build(&whole, COMPILED_BYTES_MAX).ok(), SCANNED_MAX_LARGE),
+            Err(_) => (compile(pattern, COMPILED_BYTES_MAX).ok(), SCANNED_MAX_LARGE),
         };
         let names: Vec<&str> = topics.names_after(self.after.as_deref()).take(scanned_max).collect();
         let matches = |name: &&&str| regex.as_ref().is_some_and(|regex| regex.is_match(name.as_bytes()));
@@ -220,43 +188,4 @@ fn decide_found(
         decision.update_epoch(is_new);
     }
     decision.records
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn matches(pattern: &str, name: &str) -> bool {
-        compile(pattern).expect("a pattern").is_match(name.as_bytes())
-    }
-
-    #[test]
-    fn a_pattern_stands_for_a_whole_name() {
-        assert!(matches("orders-.*", "orders-1"));
-        assert!(!matches("orders", "orders-1"));
-        assert!(!matches("rders", "orders"));
-        assert!(matches("a|b", "b") && !matches("a|b", "ab"));
-        assert!(matches("(?i)ORDERS", "orders"));
-        assert!(matches(r"\d+\w\pL", "12_a"));
-        assert!(matches("[[:alpha:]]+", "abc"));
-    }
-
-    #[test]
-    fn quotations_are_taken_as_they_are() {
-        assert!(matches(r"\Qa.b\E.*", "a.bcd") && !matches(r"\Qa.b\E.*", "axb"));
-        assert!(matches(r"\Qa.b", "a.b"));
-        assert!(compile(r"\\Q(").is_err());
-    }
-
-    #[test]
-    fn what_is_no_pattern_says_why() {
-        for pattern in ["(", "a)(b", "[", "*", r"(?=a)", r"(a)\1", "a{1000}{1000}", "\u{0}\\"] {
-            assert!(compile(pattern).is_err(), "{pattern}");
-        }
-        let why = compile("(").expect_err("it is open");
-        assert_eq!(why, "unclosed group");
-        assert_eq!(compile("(a{1000}){1000}").expect_err("it is huge"), "it is too large");
-        let long = "a".repeat(PATTERN_BYTES_MAX + 1);
-        assert!(compile(&long).is_err());
-    }
 }
