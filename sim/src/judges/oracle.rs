@@ -324,7 +324,7 @@ impl Oracle {
             });
             let proven = || {
                 let later = self.journal.iter().skip(usize::try_from(flip.last.0).unwrap_or(usize::MAX));
-                later.filter(|ghost| ghost.durable).any(|ghost| partition_of(&ghost.entry) == Some(partition))
+                later.filter(|ghost| ghost.durable).any(|ghost| proven_by(&ghost.entry) == Some(partition))
             };
             hit || (flip.whole_group && !proven())
         })
@@ -348,6 +348,12 @@ impl Oracle {
     pub fn was_hit(&self, lsn: Lsn) -> bool {
         self.flips.iter().any(|flip| (flip.first..=flip.last).contains(&lsn))
     }
+}
+
+/// The log that an entry proves whole up to there: it says where the log ended, or begins it anew (seed 1,004 of the whole world).
+fn proven_by(entry: &Entry) -> Option<TopicPartition> {
+    let goes_on = matches!(entry, Entry::Append(_) | Entry::EpochStart { .. } | Entry::Reset { .. });
+    partition_of(entry).filter(|_| goes_on)
 }
 
 /// The partition that an entry is about.

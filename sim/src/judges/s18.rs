@@ -152,8 +152,9 @@ pub fn check_same(one: &Recovered, two: &Recovered) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judges::oracle::Flip;
     use crate::judges::oracle::tests::{batch, begin, entry, oracle, partition};
-    use seedlog_core::ids::{Lsn, NodeId, Uuid};
+    use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, PartitionIndex, TopicPartition, Uuid};
     use seedlog_core::journal::format::GroupPlace;
     use seedlog_core::journal::{FILE_HEADER_BYTES, FileHeader, GroupWriter, QuorumChain};
     use seedlog_core::log::Log;
@@ -265,5 +266,25 @@ mod tests {
             (crate::store::read(three.seen()).unwrap(), crate::store::read(two.seen()).unwrap());
         assert_eq!(check_again(&three, &three), Ok(()));
         assert!(check_again(&three, &two).unwrap_err().contains("ends at 2 and not at 3"));
+    }
+
+    #[test]
+    fn behind_a_lost_group_only_what_goes_on_where_a_log_ended_proves_it_whole() {
+        let other = TopicPartition { partition: PartitionIndex(1), ..partition() };
+        let may_be_given_up = |later: Entry| {
+            let mut oracle = oracle(3);
+            oracle.flips.push(Flip { first: Lsn(1), last: Lsn(1), whole_group: true });
+            oracle.on_entry(Lsn(4), &later, None);
+            oracle.on_platter(Lsn(4));
+            oracle.may_be_given_up(other)
+        };
+        assert!(may_be_given_up(Entry::Stopped));
+        assert!(may_be_given_up(Entry::ProducersExpired { partition: other, producers: Vec::new() }));
+        assert!(may_be_given_up(Entry::LogStart { partition: other, start: Offset(0) }));
+        assert!(!may_be_given_up(Entry::EpochStart {
+            partition: other,
+            epoch: LeaderEpoch(2),
+            start: Offset(0)
+        }));
     }
 }
