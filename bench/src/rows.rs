@@ -413,8 +413,8 @@ impl Prepared {
     fn check(&mut self, client: &mut Client) -> Result<(), LoadError> {
         match self {
             Self::Nothing | Self::Parts(_) => Ok(()),
-            Self::Classic(group) => group.leave(),
-            Self::Consumer(group) => group.leave(),
+            Self::Classic(group) => group.check().and_then(|()| group.leave()),
+            Self::Consumer(group) => group.check().and_then(|()| group.leave()),
             Self::Commits(commits) => commits.check(),
             Self::Compaction(compaction) => compaction.check(),
             Self::Retention(retention) => {
