@@ -227,6 +227,7 @@ fn columns(row: Row) -> &'static [(&'static str, Number)] {
         | Row::Mixed
         | Row::Retention10000
         | Row::JavaProduce
+        | Row::JavaConsume
         | Row::KcatProduce
         | Row::KcatFetch => RECORDS,
     }

@@ -15,6 +15,7 @@ use crate::load::{Latency, LoadError, Loaded, tools};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Partitions of a row's topic.
@@ -75,6 +76,8 @@ pub enum Row {
     Compaction,
     /// Kafka's `kafka-producer-perf-test`, records of 1 KiB. Needs java and Kafka's jars; not among the rows that run unasked.
     JavaProduce,
+    /// Kafka's `kafka-consumer-perf-test`, which reads them as the only member of a group. Likewise.
+    JavaConsume,
     /// `kcat -P`, librdkafka: records of 1 KiB. Not among the rows that run unasked.
     KcatProduce,
     /// `kcat -C`, which reads them. Not among the rows that run unasked.
@@ -153,6 +156,7 @@ impl Row {
             Self::Retention10000 => "10,000 partitions and retention",
             Self::Compaction => "compaction",
             Self::JavaProduce => "kafka-producer-perf-test",
+            Self::JavaConsume => "kafka-consumer-perf-test",
             Self::KcatProduce => "kcat -P",
             Self::KcatFetch => "kcat -C",
         }
@@ -187,6 +191,7 @@ impl Row {
             | Self::Mixed
             | Self::Commits1000Groups
             | Self::JavaProduce
+            | Self::JavaConsume
             | Self::KcatProduce
             | Self::KcatFetch => plain,
         }
@@ -214,6 +219,7 @@ impl Row {
             | Self::Retention10000
             | Self::Compaction
             | Self::JavaProduce
+            | Self::JavaConsume
             | Self::KcatProduce
             | Self::KcatFetch => batches,
             Self::Produce100b => Shape { value_bytes: 100, records: 1000, ..batches },
@@ -308,6 +314,10 @@ impl Row {
             | Self::RoundTrip
             | Self::JavaProduce
             | Self::KcatProduce => return Ok(Prepared::Nothing),
+            Self::JavaConsume => {
+                tools::java_produce(jars(cluster)?, bootstrap, name, tool_records(time))?;
+                Prepared::Nothing
+            }
             Self::KcatFetch => {
                 tools::kcat_produce(bootstrap, name, tool_records(time))?;
                 Prepared::Nothing
@@ -375,11 +385,12 @@ impl Row {
                 produce(name, leaders, &self.shape(time))
             }
             Self::JavaProduce => {
-                let kafka = cluster.programs().kafka.as_deref();
-                let kafka = kafka.ok_or_else(|| LoadError::Refused("this row needs --kafka".to_owned()))?;
                 let records = tool_records(time);
-                let loaded = tools::java_produce(kafka, cluster.bootstrap(), name, records)?;
+                let loaded = tools::java_produce(jars(cluster)?, cluster.bootstrap(), name, records)?;
                 counted(name, leaders, records).map(|()| loaded)
+            }
+            Self::JavaConsume => {
+                tools::java_consume(jars(cluster)?, cluster.bootstrap(), name, tool_records(time))
             }
             Self::KcatProduce => {
                 let records = tool_records(time);
@@ -413,8 +424,8 @@ impl Prepared {
     fn check(&mut self, client: &mut Client) -> Result<(), LoadError> {
         match self {
             Self::Nothing | Self::Parts(_) => Ok(()),
-            Self::Classic(group) => group.leave(),
-            Self::Consumer(group) => group.leave(),
+            Self::Classic(group) => group.check().and_then(|()| group.leave()),
+            Self::Consumer(group) => group.check().and_then(|()| group.leave()),
             Self::Commits(commits) => commits.check(),
             Self::Compaction(compaction) => compaction.check(),
             Self::Retention(retention) => {
@@ -433,6 +444,12 @@ fn each(all: f64, parts: u64) -> f64 {
 /// Records that a tool writes or reads in a run of this length: it is told their number, and no time.
 fn tool_records(time: Duration) -> u64 {
     (time.as_secs_f64() * 100_000.0) as u64
+}
+
+/// Where Kafka's jars are, which its tools need.
+fn jars(cluster: &Cluster) -> Result<&Path, LoadError> {
+    let kafka = cluster.programs().kafka.as_deref();
+    kafka.ok_or_else(|| LoadError::Refused("this row needs --kafka".to_owned()))
 }
 
 /// The logs hold exactly what a tool wrote.

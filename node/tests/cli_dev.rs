@@ -357,3 +357,64 @@ fn settings_are_described_and_altered() {
     dev.signal(Signal::INT);
     assert!(dev.end().status.success());
 }
+
+#[test]
+fn settings_of_groups_are_described_and_altered() {
+    const SESSION: &str = "consumer.session.timeout.ms";
+    const BEAT: &str = "consumer.heartbeat.interval.ms";
+    let dev = Dev::start(&["--nodes", "1", "--port", "0"]);
+    let servers = dev.bootstrap().to_owned();
+    let of_group = |what: &str, more: &[&str]| {
+        let args = ["config", what, "--group", "g", "-b", &servers];
+        let args = args.iter().chain(more);
+        args.map(|arg| (*arg).to_owned()).collect::<Vec<String>>()
+    };
+    let done = |what: &str, more: &[&str]| {
+        let args = of_group(what, more);
+        ok(&args.iter().map(String::as_str).collect::<Vec<&str>>())
+    };
+    let shown = |more: &[&str]| -> Value {
+        serde_json::from_str(&done("describe", &[&["--json"], more].concat())).expect("it is JSON")
+    };
+    // Nobody has heard of the group.
+    assert_eq!(shown(&[]), serde_json::json!([]));
+    assert_eq!(
+        done("alter", &["--set", "consumer.session.timeout.ms=50000", "--dry-run"]),
+        "would alter group g\n"
+    );
+    assert_eq!(shown(&[]), serde_json::json!([]));
+    let set = ["--set", "consumer.session.timeout.ms=50000", "--set", "consumer.heartbeat.interval.ms=6000"];
+    assert_eq!(done("alter", &set), "altered group g\n");
+    let changes = ["--set", "consumer.session.timeout.ms=55000", "--delete", BEAT, "--json"];
+    assert_eq!(done("alter", &changes), "{\"altered\":true,\"group\":\"g\"}\n");
+    assert_eq!(
+        done("describe", &[]),
+        " KEY                          VALUE  SOURCE\n consumer.session.timeout.ms  55000  group\n"
+    );
+    let all = shown(&["--all"]);
+    let told: Vec<(&str, &str, &str)> = (all.as_array().into_iter().flatten())
+        .filter_map(|it| Some((it["key"].as_str()?, it["value"].as_str()?, it["source"].as_str()?)))
+        .collect();
+    let expected = [
+        ("consumer.assignment.interval.ms", "1000", "default"),
+        (BEAT, "5000", "default"),
+        (SESSION, "55000", "group"),
+    ];
+    assert_eq!(told, expected);
+    for (more, why) in [
+        (["--set", "consumer.session.timeout=50000"], "Unknown group config name: consumer.session.timeout"),
+        (["--set", "consumer.session.timeout=50000"], "did you mean consumer.session.timeout.ms?"),
+        (["--set", "consumer.session.timeout.ms=1"], "group.consumer.min.session.timeout.ms"),
+        (["--set", "retention.ms=1"], "Unknown group config name: retention.ms"),
+    ] {
+        let args = of_group("alter", &more);
+        let output =
+            seedlog(&args.iter().map(String::as_str).collect::<Vec<&str>>()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(why), "{args:?}: {said}");
+    }
+    assert_eq!(done("alter", &["--delete", SESSION]), "altered group g\n");
+    assert_eq!(shown(&[]), serde_json::json!([]));
+    dev.signal(Signal::INT);
+    assert!(dev.end().status.success());
+}

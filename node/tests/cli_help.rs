@@ -69,7 +69,10 @@ fn wrong_usage_is_code_2_and_says_what_to_do() {
         &["topic", "create", "--topic", "a", "--config", "retention.ms"],
         &["config", "describe"],
         &["config", "describe", "--topic", "a", "--broker", "1"],
+        &["config", "describe", "--topic", "a", "--group", "g"],
         &["config", "alter", "--topic", "a"],
+        &["config", "alter", "--set", "retention.ms=1"],
+        &["config", "alter", "--topic", "a", "--group", "g", "--set", "retention.ms=1"],
         &["config", "alter", "--topic", "a", "--set", "retention.ms"],
         &["config", "explain"],
         &["produce", "--topic", "a", "--acks", "2"],
@@ -189,6 +192,8 @@ fn a_setting_is_explained() {
         "min.insync.replicas",
         "retention.ms",
         "cleanup.policy",
+        "consumer.session.timeout.ms",
+        "consumer.assignment.interval.ms",
         "listeners",
         "background.threads",
     ] {
@@ -196,7 +201,7 @@ fn a_setting_is_explained() {
         assert_eq!(output.status.code(), Some(0), "{key}");
         all += &format!("$ seedlog config explain {key}\n{}\n", text(&output.stdout));
     }
-    for key in ["retention.m", "log_segment_bytes", "what"] {
+    for key in ["retention.m", "consumer.session.timeout", "log_segment_bytes", "what"] {
         let output = seedlog(&["config", "explain", key]);
         assert_eq!(output.status.code(), Some(1), "{key}");
         assert!(output.stdout.is_empty(), "{key}");

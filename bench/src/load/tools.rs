@@ -1,4 +1,4 @@
-//! Loads by the tools that users measure with: Kafka's own perf test, and kcat for librdkafka. They are slower than the load of our
+//! Loads by the tools that users measure with: Kafka's own perf tests, and kcat for librdkafka. They are slower than the load of our
 //! own, and share the machine with the brokers: what they show is what users see.
 
 use super::{Latency, LoadError, Loaded};
@@ -25,22 +25,53 @@ pub fn java_produce(
     topic: &str,
     records: u64,
 ) -> Result<Loaded, LoadError> {
+    let (said, own_cpu_s) = java(kafka, PRODUCER, |command| {
+        command.args(["org.apache.kafka.tools.ProducerPerformance", "--throughput", "-1", "--topic", topic]);
+        command.args(["--num-records", &records.to_string(), "--record-size", &VALUE_BYTES.to_string()]);
+        command.args(["--bootstrap-server", &bootstrap.to_string()]);
+    })?;
+    let summary = Summary::read(&said).ok_or_else(|| unreadable(PRODUCER, &said))?;
+    Ok(loaded(records, records as f64 / summary.records_a_second, own_cpu_s, summary.latency))
+}
+
+/// Reads a topic from its start with `kafka-consumer-perf-test` at its defaults, as the only member of a group that nobody was in.
+/// The time is from when it has all partitions on: before that a group waits for further members, for as long as brokers are told.
+/// It tells no latency.
+///
+/// # Errors
+/// As [`java_produce`]; it reads another number of records than `records`.
+pub fn java_consume(
+    kafka: &Path,
+    bootstrap: SocketAddr,
+    topic: &str,
+    records: u64,
+) -> Result<Loaded, LoadError> {
+    let (said, own_cpu_s) = java(kafka, CONSUMER, |command| {
+        command.args(["org.apache.kafka.tools.ConsumerPerformance", "--topic", topic, "--group", topic]);
+        command.args(["--num-records", &records.to_string(), "--bootstrap-server", &bootstrap.to_string()]);
+    })?;
+    let (found, seconds) = consumed(&said).ok_or_else(|| unreadable(CONSUMER, &said))?;
+    if found != records {
+        return Err(LoadError::Miscounted { expected: records, found });
+    }
+    Ok(loaded(records, seconds, own_cpu_s, Latency::default()))
+}
+
+const PRODUCER: &str = "kafka-producer-perf-test";
+const CONSUMER: &str = "kafka-consumer-perf-test";
+
+/// Runs a tool of Kafka's to its end: what it said, and its processor seconds.
+fn java(kafka: &Path, tool: &str, arguments: impl FnOnce(&mut Command)) -> Result<(String, f64), LoadError> {
     let mut command = Command::new("java");
     command.args(["-Xmx512M", "-cp"]).arg(format!("{}/libs/*", kafka.display()));
-    command.args(["org.apache.kafka.tools.ProducerPerformance", "--throughput", "-1", "--topic", topic]);
-    command.args(["--num-records", &records.to_string(), "--record-size", &VALUE_BYTES.to_string()]);
-    command.args(["--bootstrap-server", &bootstrap.to_string()]);
+    arguments(&mut command);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut child = child.map_err(|error| cannot_start("java", &error))?;
     let before = ended_children_cpu_s()?;
     let mut said = String::new();
     child.stdout.take().ok_or_else(closed)?.read_to_string(&mut said)?;
-    ended("kafka-producer-perf-test", &mut child)?;
-    let own_cpu_s = ended_children_cpu_s()? - before;
-    let summary = Summary::read(&said).ok_or_else(|| {
-        LoadError::Refused(format!("kafka-producer-perf-test says nothing that can be read: {said}"))
-    })?;
-    Ok(loaded(records, records as f64 / summary.records_a_second, own_cpu_s, summary.latency))
+    ended(tool, &mut child)?;
+    Ok((said, ended_children_cpu_s()? - before))
 }
 
 /// Writes records of 1 KiB with `kcat -P` at librdkafka's defaults. It tells no latency.
@@ -113,6 +144,10 @@ fn cannot_start(program: &str, error: &io::Error) -> LoadError {
     LoadError::Refused(format!("cannot start {program}, which this row needs: {error}"))
 }
 
+fn unreadable(tool: &str, said: &str) -> LoadError {
+    LoadError::Refused(format!("{tool} says nothing that can be read: {said}"))
+}
+
 fn closed() -> LoadError {
     LoadError::Refused("a pipe to a tool is closed".to_owned())
 }
@@ -144,6 +179,19 @@ impl Summary {
     }
 }
 
+/// What `kafka-consumer-perf-test` says at its end, under names of columns: records, and seconds without the wait for partitions.
+fn consumed(said: &str) -> Option<(u64, f64)> {
+    let mut lines = said.lines().skip_while(|line| !line.contains("fetch.time.ms"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let value = |wanted: &str| {
+        let at = names.split(',').position(|name| name.trim() == wanted)?;
+        values.split(',').nth(at).map(str::trim)
+    };
+    let seconds = value("fetch.time.ms")?.parse::<f64>().ok()? / 1000.0;
+    let records = value("data.consumed.in.nMsg")?.parse().ok()?;
+    (seconds > 0.0).then_some((records, seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,5 +204,17 @@ mod tests {
         let latency = Latency { p50_us: 7_000, p99_us: 40_000, p999_us: 55_000, max_us: 300_500 };
         assert_eq!(Summary::read(said), Some(Summary { records_a_second: 1234.5, latency }));
         assert_eq!(Summary::read("Exception in thread \"main\"\n"), None);
+    }
+
+    #[test]
+    fn the_consumers_columns_are_read_by_their_names() {
+        let names = "start.time, end.time, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, rebalance.time.ms, \
+                     fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec";
+        let values = "2026-01-01 00:00:00:000, 2026-01-01 00:00:04:000, 195.3125, 48.8, 200000, 50000.0, 3500, 500, 390.6, \
+                      400000.0";
+        let said = format!("WARNING: something\n{names}\n{values}\n");
+        assert_eq!(consumed(&said), Some((200_000, 0.5)));
+        assert_eq!(consumed(names), None);
+        assert_eq!(consumed("Exception in thread \"main\"\n"), None);
     }
 }

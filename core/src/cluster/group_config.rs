@@ -28,8 +28,8 @@ pub struct GroupKey {
     pub default: &'static str,
     /// The broker's setting that a group without its own goes by, in the form of topics' settings.
     pub synonyms: &'static [&'static str],
-    /// The name of what the setting must not be below, and of what it must not be above.
-    bounds: (&'static str, &'static str),
+    /// The broker's settings that say what the setting must not be below, and what it must not be above.
+    pub bounds: (&'static str, &'static str),
     /// What it does.
     pub doc: &'static str,
 }

@@ -1,6 +1,8 @@
-//! `seedlog config`: the settings of topics and nodes: which they are, what they do, and changing a topic's.
+//! `seedlog config`: the settings of topics, groups and nodes: which they are, what they do, and changing a topic's or a
+//! group's.
 
 use clap::{ArgGroup, Args, Subcommand};
+use seedlog_core::cluster::group_config::{GROUP_KEYS, GroupKey, group_key};
 use seedlog_core::cluster::topic_config::{Effect, TOPIC_KEYS, TopicKey, topic_key};
 use seedlog_core::settings::{SettingSource, SettingType};
 use seedlog_core::wire::describe_configs::DescribeConfigsResourceResult;
@@ -16,22 +18,25 @@ use crate::config::suggest::closest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Show the settings of a topic or node: those that somebody set, or all of them.
+    /// Show the settings of a topic, group or node: those that somebody set, or all of them.
     Describe(DescribeArgs),
-    /// Change settings of a topic.
+    /// Change settings of a topic or group.
     Alter(AlterArgs),
     /// Say what a setting does, what its values are, and whether it can be changed.
     Explain(ExplainArgs),
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("of").required(true).args(["topic", "broker"]))]
+#[command(group = ArgGroup::new("of").required(true).args(["topic", "group", "broker"]))]
 pub(super) struct DescribeArgs {
     #[command(flatten)]
     remote: RemoteArgs,
     /// The topic's name
     #[arg(long)]
     topic: Option<String>,
+    /// The group's name, whether anybody is in it or not
+    #[arg(long)]
+    group: Option<String>,
     /// The node's number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     broker: Option<i32>,
@@ -44,13 +49,17 @@ pub(super) struct DescribeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("of").required(true).args(["topic", "group"]))]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["set", "delete"]))]
 pub(super) struct AlterArgs {
     #[command(flatten)]
     remote: RemoteArgs,
     /// The topic's name
     #[arg(long)]
-    topic: String,
+    topic: Option<String>,
+    /// The group's name, whether anybody is in it or not
+    #[arg(long)]
+    group: Option<String>,
     /// A setting and its new value, such as retention.ms=86400000; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
@@ -97,7 +106,7 @@ struct Explained {
     values: String,
     default: Option<&'static str>,
     changes: &'static str,
-    /// The nodes' settings that a topic without its own goes by.
+    /// The nodes' settings that a topic or group without its own goes by.
     follows: &'static [&'static str],
 }
 
@@ -112,10 +121,13 @@ pub(super) async fn run(command: &ConfigCommand, output: &mut Output) -> CliResu
 
 async fn describe(args: &DescribeArgs, output: &mut Output) -> CliResult {
     let cluster = args.remote.cluster()?;
-    let of = match (&args.topic, args.broker) {
-        (Some(topic), _) => ConfigResource::Topic(topic.clone()),
-        (None, Some(id)) => ConfigResource::Broker(id),
-        (None, None) => return Err(CliError::Usage("name a --topic or a --broker".to_owned())),
+    let of = match (&args.topic, &args.group, args.broker) {
+        (Some(topic), _, _) => ConfigResource::Topic(topic.clone()),
+        (None, Some(group), _) => ConfigResource::Group(group.clone()),
+        (None, None, Some(id)) => ConfigResource::Broker(id),
+        (None, None, None) => {
+            return Err(CliError::Usage("name a --topic, a --group or a --broker".to_owned()));
+        }
     };
     let configs = configs::describe_configs(&cluster, &of, args.remote.request_timeout()).await?;
     let is_set = |config: &&DescribeConfigsResourceResult| {
@@ -161,22 +173,30 @@ impl Described {
 
 async fn alter(args: &AlterArgs, output: &mut Output) -> CliResult {
     let cluster = args.remote.cluster()?;
+    let (kind, name, of) = match (&args.topic, &args.group) {
+        (Some(topic), _) => ("topic", topic, ConfigResource::Topic(topic.clone())),
+        (None, Some(group)) => ("group", group, ConfigResource::Group(group.clone())),
+        (None, None) => return Err(CliError::Usage("name a --topic or a --group".to_owned())),
+    };
     let changes =
         ConfigChanges { set: args.set.clone(), delete: args.delete.clone(), validate_only: args.dry_run };
-    let altered =
-        configs::alter_configs(&cluster, &args.topic, &changes, args.remote.request_timeout()).await;
+    let altered = configs::alter_configs(&cluster, &of, &changes, args.remote.request_timeout()).await;
     altered.map_err(|error| with_advice(error, args))?;
     if args.json {
-        return output.json(&serde_json::json!({ "topic": args.topic, "altered": !args.dry_run }));
+        return output.json(&serde_json::json!({ (kind): name, "altered": !args.dry_run }));
     }
     let verb = if args.dry_run { "would alter" } else { "altered" };
-    output.line(&format!("{verb} topic {}", args.topic))
+    output.line(&format!("{verb} {kind} {name}"))
 }
 
-/// A refusal, and what was probably meant where the key is one that no topic has.
+/// A refusal, and what was probably meant where the key is one that no topic, or no group, has.
 fn with_advice(error: ClientError, args: &AlterArgs) -> CliError {
-    let unknown = args.set.iter().map(|(key, _)| key).find(|key| topic_key(key).is_none());
-    let near = unknown.and_then(|key| closest(key, TOPIC_KEYS.iter().map(|it| it.name)));
+    let names: Vec<&str> = match args.group {
+        Some(_) => GROUP_KEYS.iter().map(|key| key.name).collect(),
+        None => TOPIC_KEYS.iter().map(|key| key.name).collect(),
+    };
+    let unknown = args.set.iter().map(|(key, _)| key).find(|key| !names.contains(&key.as_str()));
+    let near = unknown.and_then(|key| closest(key, names.iter().copied()));
     match near {
         Some(near) if error.code().is_some() => CliError::Failed(format!("{error}; did you mean {near}?")),
         Some(_) | None => error.into(),
@@ -185,10 +205,12 @@ fn with_advice(error: ClientError, args: &AlterArgs) -> CliError {
 
 fn explain(args: &ExplainArgs, output: &mut Output) -> CliResult {
     let of_topics = topic_key(&args.key).map(of_topic);
+    let of_groups = group_key(&args.key).map(of_group);
     let of_nodes = registry::find(&args.key).map(of_node);
-    let explained: Vec<Explained> = of_topics.into_iter().chain(of_nodes).collect();
+    let explained: Vec<Explained> = of_topics.into_iter().chain(of_groups).chain(of_nodes).collect();
     if explained.is_empty() {
-        let keys = TOPIC_KEYS.iter().map(|key| key.name).chain(registry::entries().map(|entry| entry.key));
+        let dynamic = TOPIC_KEYS.iter().map(|key| key.name).chain(GROUP_KEYS.iter().map(|key| key.name));
+        let keys = dynamic.chain(registry::entries().map(|entry| entry.key));
         let advice = closest(&args.key, keys).map(|near| format!("; did you mean {near}?"));
         return Err(CliError::Failed(format!(
             "{}: there is no such setting{}",
@@ -203,6 +225,9 @@ fn explain(args: &ExplainArgs, output: &mut Output) -> CliResult {
     output.line(&sections.join("\n\n"))
 }
 
+/// How settings change that brokers do not start with.
+const WHILE_IT_RUNS: &str = "while the cluster runs, with `seedlog config alter`";
+
 fn of_topic(key: &'static TopicKey) -> Explained {
     Explained {
         key: key.name,
@@ -216,10 +241,28 @@ fn of_topic(key: &'static TopicKey) -> Explained {
         // What counts is a majority, which no single word says.
         default: (key.name != "min.insync.replicas").then_some(key.default),
         changes: match key.effect {
-            Effect::Behaves => "while the cluster runs, with `seedlog config alter`",
+            Effect::Behaves => WHILE_IT_RUNS,
             Effect::Kept(_) => "can be changed, and changes nothing",
             Effect::Only(..) => "cannot be changed",
         },
+        follows: key.synonyms,
+    }
+}
+
+fn of_group(key: &'static GroupKey) -> Explained {
+    Explained {
+        key: key.name,
+        of: "groups",
+        does: key.doc.to_owned(),
+        kind: SettingType::name_of(key.kind.setting_type().code()).unwrap_or("unknown"),
+        values: format!(
+            "{}, within what the nodes' {} and {} say",
+            key.kind.allowed(),
+            key.bounds.0,
+            key.bounds.1
+        ),
+        default: Some(key.default),
+        changes: WHILE_IT_RUNS,
         follows: key.synonyms,
     }
 }

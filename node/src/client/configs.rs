@@ -28,6 +28,8 @@ pub enum ConfigResource {
     Topic(String),
     /// A broker, which is the only one that knows its own.
     Broker(i32),
+    /// A group, whether it exists or not: it may have settings before anybody is in it.
+    Group(String),
 }
 
 impl ConfigResource {
@@ -35,26 +37,29 @@ impl ConfigResource {
         match self {
             Self::Topic(_) => resource::TOPIC,
             Self::Broker(_) => resource::BROKER,
+            Self::Group(_) => resource::GROUP,
         }
     }
 
     fn name(&self) -> String {
         match self {
-            Self::Topic(name) => name.clone(),
+            Self::Topic(name) | Self::Group(name) => name.clone(),
             Self::Broker(id) => id.to_string(),
         }
     }
 
     /// For sentences.
-    fn what(&self) -> String {
+    #[must_use]
+    pub fn what(&self) -> String {
         match self {
             Self::Topic(name) => format!("topic {name}"),
             Self::Broker(id) => format!("broker {id}"),
+            Self::Group(name) => format!("group {name}"),
         }
     }
 }
 
-/// The settings of a topic or broker, in order.
+/// The settings of a topic, broker or group, in order.
 pub async fn describe_configs(
     cluster: &Cluster,
     of: &ConfigResource,
@@ -62,7 +67,7 @@ pub async fn describe_configs(
 ) -> Result<Vec<DescribeConfigsResourceResult>> {
     let (code, message, mut configs) = retry(patience, async || {
         let connection = match of {
-            ConfigResource::Topic(_) => cluster.any().await?,
+            ConfigResource::Topic(_) | ConfigResource::Group(_) => cluster.any().await?,
             ConfigResource::Broker(id) => {
                 cluster.metadata(Some(&[]), false).await?;
                 cluster.broker(*id).await?
@@ -99,21 +104,21 @@ pub async fn describe_configs(
     Ok(configs)
 }
 
-/// Changes of a topic's settings.
+/// Changes of the settings of a topic or group.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigChanges {
     /// Keys and values.
     pub set: Vec<(String, String)>,
-    /// Keys that are to follow the broker again.
+    /// Keys that are to follow the broker's again.
     pub delete: Vec<String>,
     /// Only check them.
     pub validate_only: bool,
 }
 
-/// Changes single settings of a topic.
+/// Changes single settings of a topic or group.
 pub async fn alter_configs(
     cluster: &Cluster,
-    topic: &str,
+    of: &ConfigResource,
     changes: &ConfigChanges,
     patience: Duration,
 ) -> Result<()> {
@@ -128,13 +133,13 @@ pub async fn alter_configs(
         value: None,
     });
     let resource = AlterConfigsResource {
-        resource_type: resource::TOPIC,
-        resource_name: Str::from(topic),
+        resource_type: of.kind(),
+        resource_name: of.name().into(),
         configs: set.chain(delete).collect(),
     };
     let request =
         IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: changes.validate_only };
-    let what = || format!("topic {topic}");
+    let what = || of.what();
     let (code, message) = retry_at_controller(cluster, patience, async |connection: &Connection| {
         let Response::IncrementalAlterConfigs(response) = connection.call(request.clone()).await? else {
             return Err(unexpected(connection.address(), ApiKey::IncrementalAlterConfigs));

@@ -1,18 +1,18 @@
 //! A member of the classic protocol, as eager clients are: it stops reading before it joins again. The leader deals the partitions out
 //! in turn.
 
-use super::{HEARTBEAT_MS, Member, PARTITIONS, Shared, is_early, unexpected};
+use super::{Described, HEARTBEAT_MS, Member, PARTITIONS, Shared, is_early, unexpected};
 use crate::load::LoadError;
 use crate::load::caller::Caller;
-use crate::load::client::check;
+use crate::load::client::{Client, check};
 use bytes::{Buf, BufMut, Bytes};
 use seedlog_core::errors::ErrorCode;
 use seedlog_core::wire::join_group::JoinGroupRequestProtocol;
 use seedlog_core::wire::leave_group::MemberIdentity;
 use seedlog_core::wire::sync_group::SyncGroupRequestAssignment;
 use seedlog_core::wire::{
-    ApiKey, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, Response, Str,
-    SyncGroupRequest,
+    ApiKey, DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    Response, Str, SyncGroupRequest,
 };
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,8 @@ impl Member for Classic {
 
     fn act(&mut self, shared: &Shared, now: Instant) -> Result<(), LoadError> {
         if self.wants_to_leave {
+            // As clients do, it stops reading first.
+            self.owned.clear();
             let member = MemberIdentity { member_id: self.member_id.clone(), ..MemberIdentity::default() };
             let (group_id, members) = (shared.group.clone(), vec![member]);
             return self
@@ -119,7 +121,6 @@ impl Member for Classic {
         if let Response::LeaveGroup(response) = response {
             check(ApiKey::LeaveGroup, response.error_code)?;
             response.members.iter().try_for_each(|member| check(ApiKey::LeaveGroup, member.error_code))?;
-            self.owned.clear();
             self.step = Step::Gone;
             return Ok(());
         }
@@ -141,6 +142,19 @@ impl Member for Classic {
 
     fn owned(&self) -> &[i32] {
         &self.owned
+    }
+
+    fn described(coordinator: &mut Client, group: &Str) -> Result<Described, LoadError> {
+        let api = ApiKey::DescribeGroups;
+        let request =
+            DescribeGroupsRequest { groups: vec![group.clone()], include_authorized_operations: false };
+        let Response::DescribeGroups(response) = coordinator.ask(request, 6)? else {
+            return Err(LoadError::unexpected(api, "of another kind"));
+        };
+        let found = response.groups.into_iter().next();
+        let found = found.ok_or_else(|| LoadError::unexpected(api, "without the group"))?;
+        check(api, found.error_code)?;
+        Ok(Described { state: found.group_state.detached(), members: found.members.len() })
     }
 }
 

@@ -1,12 +1,13 @@
 //! A member of the consumer protocol (KIP-848): it does what heartbeats tell it, and says so at once.
 
-use super::{HEARTBEAT_MS, Member, Shared, is_early, unexpected};
+use super::{Described, HEARTBEAT_MS, Member, Shared, is_early, unexpected};
 use crate::load::LoadError;
 use crate::load::caller::Caller;
-use crate::load::client::check;
+use crate::load::client::{Client, check};
 use seedlog_core::wire::consumer_group_heartbeat::OwnedPartitions;
 use seedlog_core::wire::{
-    ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, Response, Str,
+    ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+    Response, Str,
 };
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,11 @@ impl Member for Consumer {
         };
         match self.state {
             State::Gone => return Ok(()),
-            State::Leaving => request.member_epoch = LEAVING,
+            State::Leaving => {
+                // As clients do, it stops reading first: whoever gets its partitions may hear of it earlier than this member.
+                self.owned.clear();
+                request.member_epoch = LEAVING;
+            }
             State::Member if !self.must_tell && now < self.heartbeat_at => return Ok(()),
             State::Member => {
                 let partitions = self.owned.clone();
@@ -99,6 +104,21 @@ impl Member for Consumer {
     fn owned(&self) -> &[i32] {
         &self.owned
     }
+
+    fn described(coordinator: &mut Client, group: &Str) -> Result<Described, LoadError> {
+        let api = ApiKey::ConsumerGroupDescribe;
+        let request = ConsumerGroupDescribeRequest {
+            group_ids: vec![group.clone()],
+            include_authorized_operations: false,
+        };
+        let Response::ConsumerGroupDescribe(response) = coordinator.ask(request, 1)? else {
+            return Err(LoadError::unexpected(api, "of another kind"));
+        };
+        let found = response.groups.into_iter().next();
+        let found = found.ok_or_else(|| LoadError::unexpected(api, "without the group"))?;
+        check(api, found.error_code)?;
+        Ok(Described { state: found.group_state.detached(), members: found.members.len() })
+    }
 }
 
 impl Consumer {
@@ -112,7 +132,6 @@ impl Consumer {
         }
         check(ApiKey::ConsumerGroupHeartbeat, response.error_code)?;
         if response.member_epoch == LEAVING {
-            self.owned.clear();
             self.state = State::Gone;
             return Ok(());
         }

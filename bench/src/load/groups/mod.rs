@@ -63,6 +63,16 @@ pub(crate) trait Member: Sized {
 
     /// The partitions that it reads.
     fn owned(&self) -> &[i32];
+
+    /// What the coordinator says of a group of such members, in its protocol's own words.
+    fn described(coordinator: &mut Client, group: &Str) -> Result<Described, LoadError>;
+}
+
+/// A group as its coordinator sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    state: Str,
+    members: usize,
 }
 
 /// A group and its members.
@@ -124,6 +134,19 @@ impl<M: Member> Group<M> {
             own_cpu_s: watch.own_cpu_s(),
             latency: latencies.summary(),
         })
+    }
+
+    /// The coordinator, too, has the group as its members have it: stable, and all of them in it.
+    ///
+    /// # Errors
+    /// It has it otherwise.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        let described = M::described(&mut Client::connect(self.coordinator)?, &self.shared.group)?;
+        let expected = Described { state: Str::from_static("Stable"), members: MEMBERS };
+        if described == expected {
+            return Ok(());
+        }
+        Err(LoadError::Refused(format!("a group is to be {expected:?} in the end, and is {described:?}")))
     }
 
     /// All members leave.
