@@ -170,7 +170,7 @@ impl Row {
                 Ground { settings: GROUP_SETTINGS, partitions: |_| groups::PARTITIONS, ..plain }
             }
             Self::Retention10000 => Ground {
-                settings: &[("log.retention.check.interval.ms", "2000")],
+                settings: &[("log.retention.check.interval.ms", "1000")],
                 partitions: retention::first_partitions,
                 configs: retention::configs,
             },
