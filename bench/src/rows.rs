@@ -240,6 +240,8 @@ impl Row {
         others: &[&Cluster],
         time: Duration,
     ) -> Result<Measured, LoadError> {
+        // Kafka leaves to the system what it has written: the disk is not to be busy with that while the other one is measured.
+        cluster.write_out()?;
         let mut client = Client::connect(cluster.bootstrap())?;
         let replicas = i16::try_from(cluster.plan().nodes().min(3)).unwrap_or(1);
         let ground = self.ground();

@@ -201,6 +201,14 @@ impl Cluster {
         Ok(sum)
     }
 
+    /// Waits until nothing is left that the system has yet to write to the disk.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn write_out(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(&self.plan.folder)?)?)
+    }
+
     /// Puts all its files out of the page cache: what is read next comes from the disk.
     ///
     /// # Errors
