@@ -60,6 +60,8 @@ marks! {
     ChurnWritten "a record was written to a topic that comes and goes";
     OffsetsForgotten "offsets of a group were forgotten";
     GroupStable "a group's members were told what to read";
+    GroupTuned "a member was told to let itself be heard as often as its group's own settings say";
+    GroupSettingRefused "a setting that no group may have was refused";
     GroupLoaded "a coordinator loaded groups from its log";
     LogCompacted "a log was compacted";
     PassRefused "a log was another one when its cleaning pass ended";

@@ -34,6 +34,8 @@ pub enum Purpose {
     Groups = 12,
     /// Whether logs are compacted.
     Tables = 13,
+    /// Whether groups get settings of their own.
+    Tuning = 14,
     /// What only the whole world has: faults of connections, and how its clients read.
     Whole = 32,
 }

@@ -1,4 +1,4 @@
-//! The part of an administrator that changes settings of topics, and checks that what was answered is committed.
+//! The part of an administrator that changes settings of topics or groups, and checks that what was answered is committed.
 
 use super::Context;
 use super::catalog::stable_name;
@@ -19,9 +19,16 @@ pub(super) struct Alterer {
 /// A setting and what it was changed to; `None` to follow the brokers again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Alteration {
-    pub(super) topic: String,
+    pub(super) of: Of,
     pub(super) key: &'static str,
     pub(super) value: Option<String>,
+}
+
+/// What is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Of {
+    Topic(String),
+    Group(String),
 }
 
 impl Alterer {
@@ -40,7 +47,7 @@ impl Alterer {
                 ("min.insync.replicas", Some(ctx.rng.range(least, most).to_string()))
             }
         };
-        let alteration = Alteration { topic: stable_name(index), key, value };
+        let alteration = Alteration { of: Of::Topic(stable_name(index)), key, value };
         let version = i16::try_from(ctx.rng.below(2)).unwrap_or(0);
         (alteration.clone(), alteration.request().into(), version)
     }
@@ -59,10 +66,15 @@ impl Alterer {
         if self.is_unsure {
             return;
         }
-        let Alteration { topic, key, value } = alteration;
-        let held = ctx.truth.image.topic_named(topic).map(|(_, held)| held.config.own().get(*key));
+        let Alteration { of, key, value } = alteration;
+        let image = &ctx.truth.image;
+        let held = match of {
+            Of::Topic(name) => image.topic_named(name).map(|(_, held)| held.config.own().get(*key)),
+            // A group without settings has none that is told apart from one that nobody knows.
+            Of::Group(id) => Some(image.group_config(id).and_then(|config| config.own().get(*key))),
+        };
         if held != Some(value.as_ref()) {
-            let says = format!("{topic}: {key}={value:?} is answered, and {held:?} is committed");
+            let says = format!("{of:?}: {key}={value:?} is answered, and {held:?} is committed");
             ctx.hear(Judge::S1, Err(says));
         }
     }
@@ -80,9 +92,13 @@ impl Alteration {
             config_operation: i8::from(self.value.is_none()),
             value: self.value.as_deref().map(Str::from),
         };
+        let (resource_type, name) = match &self.of {
+            Of::Topic(name) => (resource::TOPIC, name),
+            Of::Group(id) => (resource::GROUP, id),
+        };
         let resource = AlterConfigsResource {
-            resource_type: resource::TOPIC,
-            resource_name: Str::from(self.topic.as_str()),
+            resource_type,
+            resource_name: Str::from(name.as_str()),
             configs: vec![change],
         };
         IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }

@@ -1,7 +1,7 @@
 //! An administrator who gives a topic more and more partitions and writes to them, and who lets the records of the stable topics
 //! expire, by time and by size; and checks that what was answered is committed.
 
-use super::alterer::{Alteration, Alterer};
+use super::alterer::{Alteration, Alterer, Of};
 use super::catalog::stable_name;
 use super::turns::Turns;
 use super::visit::{self, version};
@@ -119,14 +119,14 @@ impl Keeper {
 
     /// Mostly of the stable topics: they have records.
     fn any_retention(&self, ctx: &mut Context<'_>) -> Alteration {
-        let topic = stable_name(ctx.rng.index(self.topics.len()));
+        let of = Of::Topic(stable_name(ctx.rng.index(self.topics.len())));
         let (key, value) = match ctx.rng.below(6) {
             0 | 1 => ("retention.ms", Some(ctx.rng.pick(&[0_i64, 200, 1_000, 5_000]))),
             2 => ("retention.ms", None),
             3 | 4 => ("retention.bytes", Some(ctx.rng.pick(&[0_i64, 3_000, 40_000, 200_000]))),
             _ => ("retention.bytes", ctx.rng.pick(&[None, Some(-1)])),
         };
-        Alteration { topic, key, value: value.map(|value| value.to_string()) }
+        Alteration { of, key, value: value.map(|value| value.to_string()) }
     }
 
     fn on_grown(

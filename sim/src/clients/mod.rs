@@ -4,8 +4,9 @@
 //!
 //! * [`producer`] writes; * [`reader`] reads; * [`admin`] creates, deletes and asks, `deletes` for records, `offsets` for what
 //!   there is; * [`mover`] moves partitions between brokers; * [`keeper`] gives topics more partitions and has records expire;
-//! * [`member`] is in a consumer group; * [`table`] keeps a table in a compacted topic; * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads;
-//!   `turns`: one question after the other.
+//! * [`member`] is in a consumer group; * [`tuner`] sets such groups' own settings; * [`table`] keeps a table in a compacted topic;
+//! * [`hostile`] means harm; * [`catalog`]: what a client knows of topics; `visit`: single writes and reads; `turns`: one question
+//!   after the other.
 
 pub mod admin;
 mod alterer;
@@ -20,6 +21,7 @@ mod offsets;
 pub mod producer;
 pub mod reader;
 pub mod table;
+pub mod tuner;
 mod turns;
 mod visit;
 
@@ -37,6 +39,7 @@ use mover::Mover;
 use producer::Producer;
 use reader::Reader;
 use seedlog_core::wire::{Request, Response};
+use tuner::Tuner;
 
 /// What a client may look at and do while it handles an event.
 pub struct Context<'a> {
@@ -137,6 +140,8 @@ pub enum Actor {
     Member(Box<Member>),
     /// Keeps a table.
     Table(Box<table::Keeper>),
+    /// Sets groups' own settings.
+    Tuner(Box<Tuner>),
 }
 
 impl Actor {
@@ -170,6 +175,7 @@ impl Actor {
             Role::Keeper { operations } => {
                 Self::Keeper(Box::new(Keeper::new(*operations, plan.pause_ms, &cluster.topics)))
             }
+            Role::Tuner { operations } => Self::Tuner(Box::new(Tuner::new(*operations, plan.pause_ms, run))),
             Role::Table { operations, keys } => {
                 let topic = cluster.topics[0];
                 Self::Table(Box::new(table::Keeper::new((*operations, *keys), plan.pause_ms, topic)))
@@ -196,6 +202,7 @@ impl Actor {
             Self::Keeper(keeper) => keeper.as_mut(),
             Self::Member(member) => member.as_mut(),
             Self::Table(keeper) => keeper.as_mut(),
+            Self::Tuner(tuner) => tuner.as_mut(),
         }
     }
 
@@ -210,6 +217,7 @@ impl Actor {
             Self::Keeper(keeper) => keeper.as_ref(),
             Self::Member(member) => member.as_ref(),
             Self::Table(keeper) => keeper.as_ref(),
+            Self::Tuner(tuner) => tuner.as_ref(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{Judge, s22, s23};
 use seedlog_core::group::records::{GroupRecord, OffsetCommitKey};
 use seedlog_core::wire::Str;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A partition that a group reads: topic and index.
 pub type Slot = (Str, i32);
@@ -28,6 +28,8 @@ pub struct Group {
     pub offsets: BTreeMap<Slot, s22::Committed>,
     /// When a member was heard by its coordinator.
     pub contact: s22::Contact,
+    /// What its own settings ever said of how often members are to be heard, in ms.
+    pub heartbeats_ms: BTreeSet<i32>,
 }
 
 impl Groups {

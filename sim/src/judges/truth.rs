@@ -308,11 +308,14 @@ impl Truth {
                 | MetadataRecord::Reassignment { topic_id, partition, .. } => {
                     touched.push(TopicPartition { topic_id: *topic_id, partition: *partition });
                 }
+                MetadataRecord::GroupConfig { group, config } => {
+                    let own = config.typed().heartbeat_interval_ms;
+                    self.groups.group(&group.as_str().into()).heartbeats_ms.extend(own);
+                }
                 MetadataRecord::LeaderChange { .. }
                 | MetadataRecord::Voters { .. }
                 | MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::BrokerState { .. }
-                | MetadataRecord::GroupConfig { .. }
                 | MetadataRecord::ProducerIds { .. } => {}
             }
         }

@@ -64,6 +64,7 @@ impl Plan {
         if let Some((groups, members)) = super::groups::draw(&plan) {
             plan.cluster.groups = Some(groups);
             plan.clients.extend(members);
+            plan.clients.extend(super::groups::draw_tuner(&plan));
         }
         if let Some((tables, keeper)) = super::tables::draw(&plan) {
             plan.cluster.tables = Some(tables);

@@ -4,7 +4,7 @@ use super::{
     ClientPlan, ConsumerPlan, FaultKind, Flush, GroupsPlan, MemberPlan, Plan, Role, Scenario, ServerAssignor,
 };
 use crate::rng::{Purpose, Stream};
-use seedlog_core::group::{ConsumerSettings, GroupSettings};
+use seedlog_core::group::{Bounds, ConsumerSettings, GroupSettings};
 
 impl GroupsPlan {
     /// The settings of every node: small numbers, so that every limit is met.
@@ -23,13 +23,35 @@ impl GroupsPlan {
             load_bytes: 2_000,
             consumer: ConsumerSettings {
                 session_timeout_ms: self.consumer_session_ms,
-                heartbeat_interval_ms: i32::try_from(self.consumer_session_ms / 4).unwrap_or(1),
+                session_timeout_ms_bounds: self.session_bounds(),
+                heartbeat_interval_ms: self.heartbeat_interval_ms(),
+                heartbeat_interval_ms_bounds: self.heartbeat_bounds(),
                 assignment_interval_ms: self.assignment_interval_ms,
                 regex_refresh_ms: 10_000,
                 ..ConsumerSettings::default()
             },
             ..GroupSettings::default()
         }
+    }
+
+    /// How often members of consumer groups are told to let themselves be heard, unless their group says otherwise.
+    #[must_use]
+    pub fn heartbeat_interval_ms(&self) -> i32 {
+        i32::try_from(self.consumer_session_ms / 4).unwrap_or(1)
+    }
+
+    /// What a group may set its members' session to. The most is far less than what a run waits for at its end.
+    #[must_use]
+    pub fn session_bounds(&self) -> Bounds {
+        let session_ms = i32::try_from(self.consumer_session_ms).unwrap_or(i32::MAX / 4);
+        Bounds { min: session_ms * 3 / 4, max: session_ms * 2 }
+    }
+
+    /// The same of heartbeats: never as much as a session, whatever that is set to.
+    #[must_use]
+    pub fn heartbeat_bounds(&self) -> Bounds {
+        let heartbeat_ms = self.heartbeat_interval_ms();
+        Bounds { min: heartbeat_ms / 2, max: heartbeat_ms * 3 / 2 }
     }
 }
 
@@ -96,4 +118,19 @@ pub(super) fn draw(plan: &Plan) -> Option<(GroupsPlan, Vec<ClientPlan>)> {
         ClientPlan { node, pause_ms: commit_ms, breaks_every: rng.pick(&[0, 0, 20, 60]), role }
     });
     Some((groups, members.collect()))
+}
+
+/// Who sets the groups' own settings, in some of the runs with members that these are for: from a stream of its own, so that all
+/// others are what they are without.
+pub(super) fn draw_tuner(plan: &Plan) -> Option<ClientPlan> {
+    let mut rng = Stream::new(plan.seed, Purpose::Tuning, 0);
+    let is_consumer =
+        |client: &ClientPlan| matches!(&client.role, Role::Member(member) if member.consumer.is_some());
+    if !plan.clients.iter().any(is_consumer) || !rng.chance(400) {
+        return None;
+    }
+    let operations = rng.pick(&[5, 20, 60]);
+    let pause_ms = (plan.duration_ms * 7 / 10 / operations).max(1);
+    let node = u32::try_from(rng.index(plan.nodes.len())).unwrap_or(0);
+    Some(ClientPlan { node, pause_ms, breaks_every: rng.pick(&[0, 0, 10]), role: Role::Tuner { operations } })
 }

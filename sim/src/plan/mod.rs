@@ -50,11 +50,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The same without anybody who lets topics grow and records expire, and without consumer groups: for seeds that are older
-    /// than those.
+    /// The same without anybody who lets topics grow and records expire, and without consumer groups and their settings: for
+    /// seeds that are older than those.
     #[must_use]
     pub fn without_keeper(mut self) -> Self {
-        self.clients.retain(|client| !matches!(client.role, Role::Keeper { .. } | Role::Member { .. }));
+        let is_newer =
+            |role: &Role| matches!(role, Role::Keeper { .. } | Role::Member { .. } | Role::Tuner { .. });
+        self.clients.retain(|client| !is_newer(&client.role));
         self.cluster.retention_check_ms = None;
         self.cluster.groups = None;
         self.without_tables()
@@ -171,7 +173,7 @@ impl TablesPlan {
 }
 
 /// What all consumer groups of a run share, in ms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupsPlan {
     /// How long an empty group's first members wait for others.
     pub initial_delay_ms: u64,
@@ -310,6 +312,11 @@ pub enum Role {
     },
     /// Is a member of a consumer group.
     Member(MemberPlan),
+    /// Sets and deletes settings of the groups of members.
+    Tuner {
+        /// Operations in all.
+        operations: u64,
+    },
     /// Keeps a table in a compacted topic.
     Table {
         /// How many operations.

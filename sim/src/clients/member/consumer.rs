@@ -109,9 +109,8 @@ impl Member {
         };
         // Who leaves before everybody has what is theirs would hide that somebody never gets it (L7).
         let is_over = ctx.draining && is_settled();
-        let beat_us = u64::try_from(self.plan.session_ms).unwrap_or(1) * 250;
         if has_news || ctx.now_us >= self.next_beat {
-            self.next_beat = ctx.now_us + beat_us;
+            self.next_beat = ctx.now_us + self.beat_us;
             self.beat(ctx, coordinator, self.generation);
         } else if self.positions.is_empty() && is_over {
             self.state = State::Leaving;
@@ -178,6 +177,7 @@ impl Member {
             self.id = id.detached();
         }
         self.generation = response.member_epoch;
+        self.heed_interval(ctx, response.heartbeat_interval_ms);
         if self.state == State::Out {
             self.state = State::Reading;
         }
@@ -192,6 +192,20 @@ impl Member {
         ctx.mark(Mark::ConsumerTold);
         if let Some(reconciler) = &mut self.reconciler {
             reconciler.target = Some(told);
+        }
+    }
+
+    /// It was told how often to let itself be heard: as the brokers say, or as its group's own settings said at some time.
+    fn heed_interval(&mut self, ctx: &mut Context<'_>, told_ms: i32) {
+        self.beat_us = u64::try_from(told_ms).unwrap_or(0).max(1) * 1_000;
+        if told_ms == self.plan.session_ms / 4 {
+            return;
+        }
+        ctx.mark(Mark::GroupTuned);
+        if is_judged(ctx) && !ctx.truth.groups.group(&self.group).heartbeats_ms.contains(&told_ms) {
+            let says =
+                format!("{}: heartbeats are to come every {told_ms} ms, and no settings said so", self.group);
+            ctx.hear(Judge::S19, Err(says));
         }
     }
 }

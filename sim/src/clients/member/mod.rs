@@ -58,6 +58,8 @@ pub struct Member {
     state: State,
     /// Nothing is done before, in virtual µs.
     rests_until: u64,
+    /// How often it lets itself be heard, in µs: a quarter of its session, until its coordinator says otherwise.
+    beat_us: u64,
     next_beat: u64,
     next_commit: u64,
     /// The request on its way.
@@ -124,6 +126,7 @@ impl Member {
             unknown: BTreeSet::new(),
             state: State::Out,
             rests_until: 0,
+            beat_us: u64::try_from(plan.session_ms).unwrap_or(1) * 250,
             next_beat: 0,
             next_commit: 0,
             waiting: None,

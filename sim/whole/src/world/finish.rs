@@ -216,7 +216,7 @@ impl World {
                 let log = self.truth.log_of_group(member.group());
                 reading || member.is_done() || log.is_some_and(|log| !self.is_owed(log))
             }
-            Actor::Admin(_) | Actor::Mover(_) | Actor::Keeper(_) | Actor::Table(_) => {
+            Actor::Admin(_) | Actor::Mover(_) | Actor::Keeper(_) | Actor::Table(_) | Actor::Tuner(_) => {
                 reading || client.actor.as_behaviour().is_done()
             }
         }
