@@ -9,7 +9,7 @@
 //! Members keep their ids, and what they read: a group that changes takes nothing from anybody by itself.
 
 use super::member::{Current, Held, Said};
-use super::state::{Consumer, target_value};
+use super::state::{Consumer, FIRST_EPOCH, target_value};
 use super::{Refusal, Watch};
 use crate::errors::ErrorCode;
 use crate::group::assignor::Partitions;
@@ -137,7 +137,8 @@ impl Groups {
 /// The records of a consumer group with the members of a classic one; `None`: they say what no consumer says.
 fn upgraded(id: &Str, classic: &Classic, topics: &dyn Topics) -> Option<Vec<ConsumerRecord>> {
     let key = || GroupKey { group: id.clone() };
-    let epoch = classic.generation;
+    // Epoch 0 is that of members who are about to join; nobody has anything of generation 0.
+    let epoch = classic.generation.max(FIRST_EPOCH);
     let mut all: BTreeMap<&Str, (Said, Partitions)> = BTreeMap::new();
     let mut taken: BTreeSet<(Uuid, i32)> = BTreeSet::new();
     let mut claims: Vec<(&Str, NamedPartitions)> = Vec::new();

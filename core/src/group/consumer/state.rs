@@ -13,7 +13,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// The epoch that a group begins in, which nobody writes.
-const FIRST_EPOCH: i32 = 1;
+pub(super) const FIRST_EPOCH: i32 = 1;
 
 /// A consumer group.
 #[derive(Debug, Clone, PartialEq, Default)]
