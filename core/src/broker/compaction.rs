@@ -83,7 +83,8 @@ impl Broker {
         let sealed_to = log.active_segment().base;
         let up_to = committed.min(sealed_to);
         let dirty_from = log.cleaned_to().max(log.start());
-        if !settings.is_compacted || replica.damage().is_some() || dirty_from >= up_to {
+        let is_due = settings.is_compacted && dirty_from < up_to;
+        if !is_due || replica.damage().is_some() || self.coordinators.is_reading(partition) {
             return None;
         }
         let last_offsets = log.producers().iter().filter_map(|(_, state)| state.batches().last());
@@ -126,6 +127,10 @@ impl Broker {
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         // What was read may have been cut off or begun anew since.
         if replica.log().generation() != pass.generation || replica.damage().is_some() {
+            return;
+        }
+        // A load that has read a record must come to its tombstone, which the pass may have dropped.
+        if self.coordinators.is_reading(partition) {
             return;
         }
         // F8: as if segments were counted, and not named: what went from the front meanwhile is taken from what lives.

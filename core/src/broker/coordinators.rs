@@ -126,6 +126,12 @@ impl Coordinators {
         (coordinator.phase == LoadPhase::Active).then_some(&mut coordinator.groups)
     }
 
+    /// The log of a partition's groups has been read in part.
+    pub(super) fn is_reading(&self, partition: TopicPartition) -> bool {
+        let coordinator = self.by_partition.get(&partition);
+        coordinator.is_some_and(|coordinator| matches!(coordinator.phase, LoadPhase::Reading(..)))
+    }
+
     /// Bytes that members told of themselves, in all partitions.
     pub(super) fn member_bytes(&self) -> usize {
         self.by_partition.values().map(|coordinator| coordinator.groups.member_bytes()).sum()

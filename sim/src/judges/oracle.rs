@@ -175,7 +175,8 @@ fn follow(logs: &mut BTreeMap<TopicPartition, NodeLog>, lsn: Lsn, ghost: &Ghost)
             // The first batch of an empty log may reach over its start.
             log.begin_epoch(append.epoch, append.base_offset.max(log.end()));
             for batch in &ghost.batches {
-                log.batches.push(Held { batch: Arc::clone(batch), lsn });
+                let is_remnant = ghost.whole != Some(batch.whole);
+                log.batches.push(Held { batch: Arc::clone(batch), lsn, is_remnant });
             }
         }
         Entry::EpochStart { partition, epoch, start } => {
