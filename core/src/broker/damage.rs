@@ -54,7 +54,10 @@ impl Broker {
     /// Copies that were given up, which the cluster still counts on.
     pub(super) fn lost_copies(&mut self) -> Vec<TopicPartition> {
         let mut lost = core::mem::take(&mut self.membership.lost);
-        lost.retain(|&partition| self.is_member(partition));
+        lost.retain(|partition| {
+            let replica = self.replicas.get(partition);
+            self.is_member(*partition) && replica.is_some_and(|replica| replica.damage().is_some())
+        });
         let told = lost.iter().copied().take(LOST_MAX).collect();
         self.membership.lost = lost;
         told
