@@ -117,9 +117,9 @@ impl Cluster {
         self.write(&records);
     }
 
-    /// A live broker cannot read back part of what it holds.
-    fn lose(&mut self, node: i32) {
-        let records = decide_lost(&self.image, NodeId(node), &[P0]);
+    /// A live broker cannot read back part of what it holds, and knows this leader epoch.
+    fn lose(&mut self, node: i32, known: i32) {
+        let records = decide_lost(&self.image, NodeId(node), &[(P0, LeaderEpoch(known))]);
         self.write(&records);
     }
 
@@ -327,13 +327,37 @@ fn a_replica_that_lost_records_is_out_and_the_last_one_leads_nothing() {
 #[test]
 fn a_replica_that_rots_under_a_live_broker_is_out_and_another_one_leads() {
     let mut cluster = Cluster::new(3, 2);
-    cluster.lose(1);
+    cluster.lose(1, 0);
     assert_eq!(cluster.state(), "leader 2 @1 isr 2 3 elr -");
-    cluster.lose(1);
+    cluster.lose(1, 0);
     assert_eq!(cluster.state(), "leader 2 @1 isr 2 3 elr -", "said twice");
     cluster.fence(&[3]);
-    cluster.lose(2);
+    cluster.lose(2, 1);
     assert_eq!(cluster.state(), "leader - @2 isr - elr 3", "what was lost is eligible for nothing");
+}
+
+// Seed 1,357 of the whole world: the leader went by what the follower had acknowledged, and brought it back at once.
+#[test]
+fn what_a_replica_acknowledged_before_it_rots_counts_no_more() {
+    let mut cluster = Cluster::new(3, 2);
+    let before = cluster.proposal(&[1, 2]);
+    cluster.lose(3, 0);
+    assert_eq!(cluster.state(), "leader 1 @1 isr 1 2 elr -");
+    assert_eq!(
+        decide_alter_partition(&cluster.image, NodeId(1), &before),
+        Err(AlterRefusal::FencedLeaderEpoch)
+    );
+    let again = cluster.proposal(&[1, 2, 3]);
+    cluster.lose(3, 0);
+    assert_eq!(cluster.state(), "leader 1 @1 isr 1 2 elr -", "said twice");
+    cluster.lose(3, 1);
+    assert_eq!(cluster.state(), "leader 1 @2 isr 1 2 elr -", "it was about to be back");
+    assert_eq!(
+        decide_alter_partition(&cluster.image, NodeId(1), &again),
+        Err(AlterRefusal::FencedLeaderEpoch)
+    );
+    cluster.lose(4, 2);
+    assert_eq!(cluster.state(), "leader 1 @2 isr 1 2 elr -", "it is no replica");
 }
 
 // Seed 772 of the simulator: the last member of the ISR was about to stop when its copy was found to rot.
@@ -343,7 +367,7 @@ fn a_stopping_leader_that_rots_leads_no_longer() {
     cluster.fence(&[2, 3]);
     let records = decide_shutdown(&cluster.image, NodeId(1)).records;
     cluster.write(&records);
-    cluster.lose(1);
+    cluster.lose(1, 0);
     assert_eq!(cluster.state(), "leader - @1 isr - elr 2 3");
 }
 

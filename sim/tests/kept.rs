@@ -187,3 +187,9 @@ fn a_follower_agrees_from_a_start_on_and_has_lost_records_before_it() {
     let outcome = run_seed(Scenario::Standard, 191, Enabled::all(), false);
     assert_eq!(outcome.verdict, None);
 }
+
+#[test]
+fn a_hole_takes_all_that_a_journal_said_of_a_log_and_the_log_is_given_up() {
+    let outcome = run_seed(Scenario::Standard, 4_170, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None);
+}

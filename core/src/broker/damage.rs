@@ -1,9 +1,10 @@
 //! A copy that rots while the node runs (SAFETY J5): the node gives the log up, leaves ISR and ELR, and is filled again by
-//! whoever leads then.
+//! whoever leads then. What it acknowledged before says nothing of what it has from then on, so the leader epoch ends with it:
+//! a leader that heard those acknowledgements would bring it back into the ISR at once, whatever is left of its log.
 
 use super::Broker;
 use super::journal::Deferred;
-use crate::ids::{Offset, TopicPartition};
+use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::output::Outputs;
 use alloc::vec::Vec;
 
@@ -35,7 +36,7 @@ impl Broker {
         if self.replicas.get(&partition).is_none_or(|replica| replica.damage().is_none()) {
             return;
         }
-        if self.is_member(partition) {
+        if self.is_given_up_and_counted_on(partition) {
             self.membership.lost.insert(partition);
             self.on_broker_beat_due(out);
         } else {
@@ -51,11 +52,26 @@ impl Broker {
             .is_some_and(|held| held.state.isr.contains(&me) || held.state.elr.contains(&me))
     }
 
+    /// A copy that was given up is counted on still: this node is a member, or a leader goes by what it acknowledged before, and
+    /// may have proposed it.
+    pub(super) fn is_given_up_and_counted_on(&self, partition: TopicPartition) -> bool {
+        let Some(replica) = self.replicas.get(&partition).filter(|replica| replica.damage().is_some()) else {
+            return false;
+        };
+        let in_epoch = replica.given_up_in();
+        self.is_member(partition) || in_epoch.is_some_and(|epoch| self.leader_epoch(partition) <= Some(epoch))
+    }
+
+    fn leader_epoch(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        self.committed.partition(partition).map(|held| held.state.leader_epoch)
+    }
+
     /// Copies that were given up, which the cluster still counts on.
-    pub(super) fn lost_copies(&mut self) -> Vec<TopicPartition> {
+    pub(super) fn lost_copies(&mut self) -> Vec<(TopicPartition, LeaderEpoch)> {
         let mut lost = core::mem::take(&mut self.membership.lost);
-        lost.retain(|&partition| self.is_member(partition));
-        let told = lost.iter().copied().take(LOST_MAX).collect();
+        lost.retain(|&partition| self.is_given_up_and_counted_on(partition));
+        let told = lost.iter().filter_map(|&partition| Some((partition, self.leader_epoch(partition)?)));
+        let told = told.take(LOST_MAX).collect();
         self.membership.lost = lost;
         told
     }

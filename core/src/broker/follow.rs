@@ -48,7 +48,6 @@ impl Broker {
         let is_writable = self.is_writable();
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         let settled = replica.durable().is_settled();
-        let damaged = replica.damage().is_some();
         let start = replica.log().start();
         if replica.session().is_none() {
             return;
@@ -59,11 +58,11 @@ impl Broker {
         if !settled || self.membership.broker_epoch.is_none() {
             return;
         }
-        if damaged && self.is_member(partition) {
-            return; // It is counted on still: nothing of it goes before ISR and ELR are left.
+        if self.is_given_up_and_counted_on(partition) {
+            return; // Nothing of it goes before ISR and ELR are left, and the epoch in which it was given up is over.
         }
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
-        if damaged && is_writable {
+        if replica.damage().is_some() && is_writable {
             // What is left of it proves nothing (SAFETY J5): the leader has the rest, and this too.
             self.reset_log(partition, start, Vec::new(), out);
             return;

@@ -347,8 +347,9 @@ pub struct Register {
 pub struct BrokerBeat {
     /// Its registration.
     pub broker_epoch: BrokerEpoch,
-    /// Copies of which part cannot be read back, while ISR or ELR hold this broker (SAFETY J5).
-    pub lost: Vec<TopicPartition>,
+    /// Copies of which part cannot be read back, each with the leader epoch that this broker knows, as long as what it
+    /// acknowledged of them may be counted on in that one (SAFETY J5).
+    pub lost: Vec<(TopicPartition, LeaderEpoch)>,
     /// It wants to stop: others should lead what it leads.
     pub wants_to_stop: bool,
 }

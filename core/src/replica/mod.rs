@@ -88,6 +88,8 @@ pub struct Replica {
     epoch: Option<LeaderEpoch>,
     role: Role,
     damage: Option<Damage>,
+    /// The leader epoch in which this run gave the copy up: what it acknowledged until then may count with its leader.
+    given_up_in: Option<LeaderEpoch>,
 }
 
 /// What an accepted batch got.
@@ -123,7 +125,16 @@ impl Replica {
         let durable_start = log.start();
         let high_watermark = recovered.high_watermark.max(durable_start);
         let damage = recovered.damage;
-        Self { log, durable, durable_start, high_watermark, epoch: None, role: Role::Idle, damage }
+        Self {
+            log,
+            durable,
+            durable_start,
+            high_watermark,
+            epoch: None,
+            role: Role::Idle,
+            damage,
+            given_up_in: None,
+        }
     }
 
     /// Becomes leader, or goes on as one in a new epoch, with those who wait. Gives out the journal entry that says so, which
@@ -403,6 +414,7 @@ impl Replica {
         self.durable_start = self.durable_start.min(start);
         self.high_watermark = start;
         self.damage = None;
+        self.given_up_in = None;
         Entry::Reset { partition, start, producers }
     }
 
@@ -414,6 +426,7 @@ impl Replica {
     /// Part of the log cannot be read back: nothing of it counts any more (SAFETY J5). Gives out the journal entry.
     pub fn give_up(&mut self, partition: TopicPartition, from: Offset) -> Entry {
         self.damage = Some(Damage { from, to: None });
+        self.given_up_in = self.epoch;
         self.role = Role::Idle;
         Entry::Damaged { partition, from }
     }
@@ -497,6 +510,12 @@ impl Replica {
     #[must_use]
     pub fn damage(&self) -> Option<Damage> {
         self.damage
+    }
+
+    /// The leader epoch in which this run gave the copy up, until it begins anew.
+    #[must_use]
+    pub fn given_up_in(&self) -> Option<LeaderEpoch> {
+        self.given_up_in
     }
 
     /// What must hold after every step that touched the replica (S4, S5, S6).

@@ -62,24 +62,28 @@ fn machine_with(folders: &[impl Folder], node_id: NodeId, incarnation: Uuid) -> 
     folders.iter().position(|folder| folder.voter() == Voter { node_id, incarnation })
 }
 
-/// S5: a leader's watermark has moved to the true end; `members` are its maximal ISR, each with its folder.
+/// S5: the watermark of the leader at `at` has moved to the true end; `members` are its maximal ISR, each with its folder.
 ///
 /// # Errors
 /// Who lacks what.
 pub fn check_backed(
     truth: &Truth,
     folders: &mut [impl Folder],
-    partition: TopicPartition,
+    (at, partition): (usize, TopicPartition),
     members: &[(NodeId, Uuid)],
 ) -> Result<(), String> {
+    let leads = folders[at].seen().and_then(|seen| seen.leads(partition));
     for &(node_id, incarnation) in members {
         // A folder that is lost had what it acknowledged, and so had one whose disk lost it: the controller took that one out
         // of ISR and ELR, of which a leader that was paused may know nothing yet (seed 12,843).
         if truth.losers.contains(&node_id) && !truth.may_lead(partition, node_id) {
             continue;
         }
-        // It had it too, and the partition has moved elsewhere since (seed 1,007).
-        if !truth.is_replica(partition, node_id) {
+        // It had it too, and the partition has moved elsewhere since (seed 1,007), and may be on its way back, of which a leader
+        // of an earlier epoch knows nothing yet (seed 1,805 of the whole world).
+        if !truth.is_replica(partition, node_id)
+            || leads.is_some_and(|epoch| truth.has_left(partition, node_id, epoch))
+        {
             continue;
         }
         let Some(machine) = machine_with(folders, node_id, incarnation) else { continue };

@@ -294,7 +294,8 @@ impl Oracle {
         let mut lost = false;
         for (partition, log) in &mut self.logs {
             let held = recovered.partitions.get(partition);
-            log.given_up |= held.is_some_and(|held| held.damage.is_some());
+            // Of a log that it does not name, a hole took all that there was.
+            log.given_up |= held.map_or(recovered.has_holes, |held| held.damage.is_some());
             let left = replayed.logs.get(partition).map_or(0, |log| log.batches.len());
             lost |= left < log.matched;
         }

@@ -106,6 +106,19 @@ fn check_ends(oracle: &Oracle, replayed: &Replayed, recovered: &Recovered) -> Re
             ));
         }
     }
+    for (&partition, log) in &replayed.logs {
+        if log.end() == Offset::ZERO || recovered.partitions.contains_key(&partition) {
+            continue;
+        }
+        // What a hole took whole, the node gives up by its metadata (SAFETY J5).
+        let is_excused = recovered.has_holes && oracle.may_be_given_up(partition);
+        if !is_excused {
+            return Err(format!(
+                "{partition}: nothing of it is recovered, and its entries end at {}",
+                log.end()
+            ));
+        }
+    }
     let end = recovered.quorum.log.log.end.0;
     if end != replayed.metadata.end() {
         return Err(format!(
@@ -153,7 +166,7 @@ pub fn check_same(one: &Recovered, two: &Recovered) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::judges::oracle::Flip;
-    use crate::judges::oracle::tests::{batch, begin, entry, oracle, partition};
+    use crate::judges::oracle::tests::{batch, begin, entry, oracle, partition, reset};
     use seedlog_core::ids::{LeaderEpoch, Lsn, NodeId, PartitionIndex, TopicPartition, Uuid};
     use seedlog_core::journal::format::GroupPlace;
     use seedlog_core::journal::{FILE_HEADER_BYTES, FileHeader, GroupWriter, QuorumChain};
@@ -257,6 +270,23 @@ mod tests {
         assert!(check(&held).unwrap_err().contains("starts at 0, by its entries at 3"));
         held.log.advance_start(Offset(3));
         assert_eq!(check(&held), Ok(()));
+    }
+
+    // Seed 4,170: the only entry of a log was its reset, in a group that was hit.
+    #[test]
+    fn a_log_that_is_not_recovered_at_all_needs_a_hole_and_is_given_up() {
+        let mut oracle = reset(&oracle(2), 4);
+        oracle.on_platter(Lsn(1));
+        let mut recovered = Recovered { end: Lsn(1), ..Recovered::default() };
+        let check =
+            |oracle: &Oracle, recovered: &Recovered| check_ends(oracle, &oracle.replay(Lsn(1)), recovered);
+        assert!(check(&oracle, &recovered).unwrap_err().contains("its entries end at 4"));
+        recovered.has_holes = true;
+        assert!(check(&oracle, &recovered).is_err());
+        oracle.flips.push(Flip { first: Lsn(1), last: Lsn(1), whole_group: true });
+        assert_eq!(check(&oracle, &recovered), Ok(()));
+        oracle.take_over(&recovered);
+        assert!(oracle.logs[&partition()].given_up);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct TrueLog {
     pub leaders: BTreeMap<LeaderEpoch, Life>,
     /// Producers as the committed records leave them: epoch and the sequence that is due.
     pub producers: BTreeMap<ProducerId, (ProducerEpoch, i32)>,
+    /// Replicas that were let go of, each with the leader epoch that began then: what they had counted before it.
+    pub left: BTreeMap<NodeId, LeaderEpoch>,
     /// The greatest offset before which clients asked for records to be deleted, or records expired: no log starts behind it.
     pub asked: Offset,
     /// The greatest that was answered: every log that was live then starts there or later.
@@ -228,6 +230,13 @@ impl Truth {
         self.image.partition(partition).is_some_and(|held| held.replicas().contains(&node))
     }
 
+    /// A node held a partition in a leader epoch and was let go of since; it may be about to hold it anew.
+    #[must_use]
+    pub fn has_left(&self, partition: TopicPartition, node: NodeId, epoch: LeaderEpoch) -> bool {
+        let left = self.logs.get(&partition).and_then(|log| log.left.get(&node));
+        left.is_some_and(|begun| epoch < *begun)
+    }
+
     /// A partition's log, which is made if nothing was known of it.
     pub fn log_mut(&mut self, partition: TopicPartition) -> &mut TrueLog {
         let Self { logs, image, losers, needed, .. } = self;
@@ -287,6 +296,7 @@ impl Truth {
     pub fn commit(&mut self, epoch: LeaderEpoch, records: &[u8]) -> Result<Vec<TopicPartition>, String> {
         let decoded = MetadataRecord::decode(records).map_err(str::to_owned)?;
         let mut touched = Vec::new();
+        self.note_who_leaves(&decoded);
         for record in &decoded {
             match record {
                 MetadataRecord::Topic { topic_id, name, min_insync_replicas, .. } => {
@@ -340,6 +350,19 @@ impl Truth {
         Ok(touched)
     }
 
+    fn note_who_leaves(&mut self, records: &[MetadataRecord]) {
+        for record in records {
+            let MetadataRecord::Reassignment { topic_id, partition, assignment, state } = record else {
+                continue;
+            };
+            let name = TopicPartition { topic_id: *topic_id, partition: *partition };
+            let before = self.image.partition(name).map(|held| held.replicas().to_vec()).unwrap_or_default();
+            let left = before.into_iter().filter(|node| !assignment.replicas().contains(node));
+            let left = left.map(|node| (node, state.leader_epoch));
+            self.log_mut(name).left.extend(left);
+        }
+    }
+
     /// Nobody is left who may lead a partition, and the promise allows that: too many copies were lost; or, with
     /// flush=interval, every copy lost its cache, and each would have to be trusted without reason (SAFETY R5).
     #[must_use]
@@ -391,6 +414,10 @@ pub(crate) mod tests {
     use super::*;
     use crate::judges::oracle::Oracle;
     use crate::judges::oracle::tests::partition;
+    use seedlog_core::cluster::assignment::Assignment;
+    use seedlog_core::cluster::records::PartitionState;
+    use seedlog_core::cluster::topic_config::TopicConfig;
+    use seedlog_core::ids::PartitionEpoch;
 
     /// A log of which everything that an oracle holds is committed.
     pub(crate) fn true_log(oracle: &Oracle) -> TrueLog {
@@ -398,5 +425,43 @@ pub(crate) mod tests {
         let batches =
             held.iter().map(|held| TrueBatch { batch: Arc::clone(&held.batch), acked: false, served: false });
         TrueLog { batches: batches.collect(), ..TrueLog::default() }
+    }
+
+    // Seed 1,805 of the whole world.
+    #[test]
+    fn who_was_let_go_of_had_what_counts_before_and_not_what_counts_once_it_is_back() {
+        let TopicPartition { topic_id, partition: index } = partition();
+        let (one, two) = (vec![NodeId(1)], vec![NodeId(1), NodeId(2)]);
+        let state = |epoch: i32| PartitionState {
+            leader: Some(NodeId(1)),
+            leader_epoch: LeaderEpoch(epoch),
+            partition_epoch: PartitionEpoch(epoch),
+            isr: one.clone(),
+            ..PartitionState::default()
+        };
+        let moves = |epoch: i32, replicas: &[NodeId]| {
+            let assignment = Assignment::settled(replicas.to_vec());
+            MetadataRecord::Reassignment { topic_id, partition: index, assignment, state: state(epoch) }
+        };
+        let mut truth = Truth::default();
+        let created = [
+            MetadataRecord::Topic {
+                topic_id,
+                name: "t".to_owned(),
+                config: TopicConfig::default(),
+                min_insync_replicas: 1,
+            },
+            MetadataRecord::Partition { topic_id, partition: index, replicas: two.clone(), state: state(0) },
+        ];
+        let commit = |truth: &mut Truth, records: &[MetadataRecord]| {
+            truth.commit(LeaderEpoch(1), &MetadataRecord::encode(records)).unwrap();
+        };
+        commit(&mut truth, &created);
+        commit(&mut truth, &[moves(1, &one)]);
+        commit(&mut truth, &[moves(2, &two)]);
+        assert!(truth.is_replica(partition(), NodeId(2)));
+        assert!(truth.has_left(partition(), NodeId(2), LeaderEpoch(0)));
+        assert!(!truth.has_left(partition(), NodeId(2), LeaderEpoch(1)));
+        assert!(!truth.has_left(partition(), NodeId(1), LeaderEpoch(0)));
     }
 }

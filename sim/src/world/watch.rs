@@ -180,7 +180,7 @@ impl World {
             }
             Left::Grown(partition) => {
                 if let Sight::Watermark { members, .. } = sight {
-                    let said = assembly::check_backed(&self.truth, &mut self.nodes, partition, members);
+                    let said = assembly::check_backed(&self.truth, &mut self.nodes, (at, partition), members);
                     self.hear(Judge::S5, at, said);
                 }
                 self.judge_candidates(partition);

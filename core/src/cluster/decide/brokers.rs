@@ -210,19 +210,30 @@ fn come_back(
 }
 
 /// Part of what a live broker holds cannot be read back (SAFETY J5): it is in no ISR and no ELR of those partitions, and
-/// others lead them.
+/// others lead them. Each comes with the leader epoch that the broker knows: where the partition is led in it still, it is led in
+/// a new one from here on, in which nothing counts that was acknowledged before.
 #[must_use]
-pub fn decide_lost(image: &Image, node: NodeId, lost: &[TopicPartition]) -> Vec<MetadataRecord> {
+pub fn decide_lost(
+    image: &Image,
+    node: NodeId,
+    lost: &[(TopicPartition, LeaderEpoch)],
+) -> Vec<MetadataRecord> {
     let mut changes = BTreeMap::new();
-    for &name in lost {
+    for &(name, epoch) in lost {
         let (Some(topic), Some(partition)) = (image.topic(name.topic_id), image.partition(name)) else {
             continue;
         };
         let mut draft = Draft::new(topic, partition);
-        if !draft.is_member(node) {
+        let state = &partition.state;
+        // Its leader may have asked already for it to join.
+        let may_join =
+            partition.replicas().contains(&node) && state.leader.is_some() && state.leader_epoch <= epoch;
+        if draft.is_member(node) {
+            draft.forget(node);
+        } else if !may_join {
             continue;
         }
-        draft.forget(node);
+        draft.end_epoch();
         draft.settle(|other| standing(image, other));
         if let Some(change) = draft.changed() {
             changes.insert(name, change);

@@ -35,6 +35,8 @@ pub(crate) struct Draft<'a> {
     held: &'a Assignment,
     /// The assignment that takes the place of the one that is held.
     reassigned: Option<Assignment>,
+    /// Whoever leads does so in a new epoch.
+    ends_epoch: bool,
     min_insync: usize,
     before: PartitionState,
     state: PartitionState,
@@ -82,6 +84,7 @@ impl<'a> Draft<'a> {
         Self {
             held: &partition.assignment,
             reassigned: None,
+            ends_epoch: false,
             min_insync: usize::try_from(topic.min_insync_replicas)
                 .expect("min.insync.replicas is 1 at least"),
             state: before.clone(),
@@ -128,6 +131,8 @@ impl<'a> Draft<'a> {
         if goes.copied().any(is_counted_on) && isr.len() < self.min_insync {
             return Err(TooFewInSync { others: isr.len(), min_insync: self.min_insync });
         }
+        // What a replica said before it went must not be taken for what it says when it is back (SAFETY R1).
+        self.end_epoch();
         self.reassigned = Some(assignment);
         self.set_isr(&isr, &[]);
         Ok(())
@@ -147,6 +152,11 @@ impl<'a> Draft<'a> {
         // Not as long as too few of the target are in sync.
         (stays_led || in_sync.any(|&node| standing(node) == Standing::Active))
             && self.reassign(Assignment::settled(target)).is_ok()
+    }
+
+    /// Replicas said things to the leader that do not hold any more: the sessions of its epoch end, and what it proposed.
+    pub(crate) fn end_epoch(&mut self) {
+        self.ends_epoch = true;
     }
 
     /// Members leave the ISR; they have what was committed so far.
@@ -294,7 +304,8 @@ impl<'a> Draft<'a> {
 
     /// What is to be written, if anything changed.
     pub(crate) fn changed(self) -> Option<Change> {
-        (self.state != self.before || self.reassigned.is_some()).then(|| self.renumbered())
+        let is_changed = self.state != self.before || self.reassigned.is_some() || self.ends_epoch;
+        is_changed.then(|| self.renumbered())
     }
 
     /// The state under the next partition epoch, even if nothing else changed.
@@ -305,8 +316,7 @@ impl<'a> Draft<'a> {
             "the leader is in sync"
         );
         let leads_on = self.before.leader.is_some() && self.state.leader_epoch == self.before.leader_epoch;
-        if self.reassigned.is_some() && leads_on {
-            // What a replica said before it went must not be taken for what it says when it is back (SAFETY R1).
+        if self.ends_epoch && leads_on {
             self.state.leader_epoch.0 += 1;
         }
         self.state.partition_epoch = PartitionEpoch(self.before.partition_epoch.0 + 1);

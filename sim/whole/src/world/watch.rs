@@ -418,7 +418,8 @@ impl World {
             }
             Left::Grown(partition) => {
                 if let Sight::Watermark { members, .. } = sight {
-                    let said = assembly::check_backed(&self.truth, &mut self.machines, *partition, members);
+                    let said =
+                        assembly::check_backed(&self.truth, &mut self.machines, (at, *partition), members);
                     self.hear(Judge::S5, at, said);
                 }
                 self.judge_candidates(*partition);
