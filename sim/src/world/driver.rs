@@ -54,7 +54,7 @@ impl World {
         if was_pass && !outputs.iter().any(is_swap) {
             self.mark(Mark::PassRefused);
         }
-        self.observe(at);
+        self.observe(at, &outputs);
         self.witness(at, |witness, broker| {
             broker.into_iter().for_each(|broker| witness.on_groups(broker, &outputs, was_read));
         });

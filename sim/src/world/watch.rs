@@ -70,9 +70,6 @@ impl World {
             if let Output::FindExpired { partition, retention, .. } = output {
                 self.judge_retention(at, *partition, *retention);
             }
-            if let Output::Compact { order, .. } = output {
-                self.witness(at, |witness, _| witness.on_compact(order));
-            }
             if let Output::Journal { entry, batch } = output {
                 if let Entry::Founded { voters, .. } = entry
                     && self.voters.is_empty()
@@ -149,10 +146,16 @@ impl World {
     }
 
     /// Looks at what a step changed.
-    pub(super) fn observe(&mut self, at: usize) {
+    pub(super) fn observe(&mut self, at: usize, outputs: &[Output]) {
         let State::Up(process) = &mut self.nodes[at].state else { return };
         for sight in process.seen.look(&process.broker) {
             self.on_sight(at, &sight);
+        }
+        // Behind the sights: the watermark may have risen in the same step (seed 1,294 of the whole world).
+        for output in outputs {
+            if let Output::Compact { order, .. } = output {
+                self.witness(at, |witness, _| witness.on_compact(order));
+            }
         }
     }
 

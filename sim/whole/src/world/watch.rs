@@ -304,9 +304,6 @@ impl World {
                 let said = assembly::check_retention(&mut self.machines, at, asked, kept, None);
                 self.hear(Judge::S6, at, said);
             }
-            if let Output::Compact { order, .. } = output {
-                self.witness(at, |witness| witness.on_compact(order));
-            }
             if let Output::Journal { entry, batch } = output {
                 if assembly::is_taken_over(&self.machines, at, entry) {
                     self.mark(Mark::StartTakenOver);
@@ -328,6 +325,12 @@ impl World {
             }
             let left = self.witness(at, |witness| witness.on_sight(sight, broker));
             self.on_left(at, &left, sight);
+        }
+        // Behind the sights: the watermark may have risen in the same step (seed 1,294).
+        for output in outputs {
+            if let Output::Compact { order, .. } = output {
+                self.witness(at, |witness| witness.on_compact(order));
+            }
         }
     }
 
