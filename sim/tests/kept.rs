@@ -193,3 +193,9 @@ fn a_hole_takes_all_that_a_journal_said_of_a_log_and_the_log_is_given_up() {
     let outcome = run_seed(Scenario::Standard, 4_170, Enabled::all(), false);
     assert_eq!(outcome.verdict, None);
 }
+
+#[test]
+fn a_bit_flips_in_the_offset_of_a_cleaned_batch_and_a_restart_finds_it() {
+    let outcome = run_seed(Scenario::Standard, 3680, Enabled::all(), false);
+    assert_eq!(outcome.verdict, None);
+}

@@ -1,19 +1,25 @@
 //! Cleaning passes: the core says what is left of a log ([`Cleaner`]), the background lane writes it to files of their own, and
 //! the entry that says so swaps them in (SAFETY J8).
+//!
+//! A new file begins with a sealed table of its batches, in place of the node's side file: the first bytes of a batch are not
+//! under its CRC, so that a flipped bit there would name other offsets (SAFETY J5; seed 3,680).
 
 use super::fill::read_batch;
-use super::index::{BatchRef, Place};
+use super::index::BatchRef;
 use super::lane::Op;
-use super::snapshot::segment_prefix;
+use super::snapshot::{StoredBatch, segment_prefix};
 use super::{Done, LaneId, Store};
 use crate::disk::Disk;
 use bytes::Bytes;
 use seedlog_core::ids::{Lsn, Offset, OpId, TopicPartition};
+use seedlog_core::journal::format::{seal, unseal};
 use seedlog_core::log::{CompactedSegment, Compaction, CompactionOrder, CompactionResult};
 use seedlog_core::records::{
-    BATCH_HEADER_BYTES, BatchHeader, Batches, Cleaner, Cleaning, KeyOffsets, Payload, RecordIter,
+    BATCH_HEADER_BYTES, BatchHeader, Cleaner, Cleaning, KeyOffsets, Payload, RecordIter,
 };
 use std::collections::BTreeSet;
+
+const MAGIC: [u8; 8] = *b"SIMTABLE";
 
 /// A batch as it stands in a segment, and where it does.
 type Found = (BatchRef, BatchHeader, Bytes);
@@ -23,7 +29,15 @@ type Found = (BatchRef, BatchHeader, Bytes);
 pub(super) struct NewSegment {
     segment: CompactedSegment,
     name: String,
+    table: Vec<StoredBatch>,
     bytes: Vec<u8>,
+}
+
+impl NewSegment {
+    /// What its file holds.
+    fn content(&self) -> Vec<u8> {
+        [&seal(MAGIC, &self.table), &self.bytes[..]].concat()
+    }
 }
 
 impl Store {
@@ -72,7 +86,7 @@ impl Store {
             let name = || new.name.clone();
             ops.extend([
                 Op::Create { name: name() },
-                Op::Write { name: name(), at: 0, bytes: new.bytes.clone() },
+                Op::Write { name: name(), at: 0, bytes: new.content() },
                 Op::Sync { name: name() },
             ]);
         }
@@ -100,20 +114,10 @@ impl Store {
             let name = name_of(partition, segment.base, compaction.made);
             let Some(inode) = disk.lookup(&name) else { continue };
             self.segments.name(inode, &name);
-            let bytes = disk.content(inode);
-            let mut is_first = true;
-            for (header, range) in Batches::new(bytes) {
-                batches.push(BatchRef {
-                    base: header.base_offset,
-                    next: header.next_offset(),
-                    lsn: Lsn::ZERO,
-                    epoch: header.leader_epoch,
-                    crc: header.crc,
-                    bytes: header.batch_bytes,
-                    roll: std::mem::take(&mut is_first),
-                    place: Place { inode, at: range.start as u64, in_segment: true },
-                });
-            }
+            let table: Vec<StoredBatch> =
+                unseal(MAGIC, disk.content(inode)).expect("bits flip in batches alone");
+            let behind = seal(MAGIC, &table).len() as u64;
+            batches.extend(table.into_iter().map(|batch| batch.in_segment(inode, behind)));
         }
         batches
     }
@@ -191,9 +195,10 @@ fn clean(order: &CompactionOrder, found: &[Found], keys_max: usize) -> Option<(V
             let base = header.base_offset;
             let name = name_of(order.partition, base, order.made);
             let segment = CompactedSegment { base, next: base, bytes: 0, lines: 0, max_timestamp: -1 };
-            segments.push(NewSegment { segment, name, bytes: Vec::new() });
+            segments.push(NewSegment { segment, name, table: Vec::new(), bytes: Vec::new() });
         }
         let new = segments.last_mut().expect("it was begun");
+        new.table.push(StoredBatch::cleaned(&header, is_full, new.bytes.len() as u64));
         new.bytes.extend_from_slice(&bytes);
         new.segment.bytes += size;
         new.segment.next = header.next_offset();
@@ -207,4 +212,44 @@ fn clean(order: &CompactionOrder, found: &[Found], keys_max: usize) -> Option<(V
     }
     cleaner.end_gap(&mut put);
     Some((segments, mapped_to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{run, started};
+    use super::*;
+    use crate::judges::oracle::tests::{batch, partition};
+    use crate::rng::{Purpose, Stream};
+    use crate::store::stamped;
+
+    #[test]
+    fn a_flipped_bit_in_a_cleaned_batch_names_no_other_offsets() {
+        let (mut disk, mut rng) = (Disk::default(), Stream::new(1, Purpose::Disk, 0));
+        let mut store = started(&mut disk, &mut rng);
+        let (header, bytes) = batch(0, 0);
+        let whole = stamped(&header, &bytes);
+        let segment = CompactedSegment {
+            base: Offset(0),
+            next: header.next_offset(),
+            bytes: whole.len() as u64,
+            lines: 0,
+            max_timestamp: header.max_timestamp,
+        };
+        let name = name_of(partition(), Offset(0), Lsn(7));
+        let table = vec![StoredBatch::cleaned(&header, true, 0)];
+        let new = NewSegment { segment, name: name.clone(), table, bytes: whole.to_vec() };
+        let write = Op::Write { name: name.clone(), at: 0, bytes: new.content() };
+        let sync = Op::Sync { name: name.clone() };
+        store.lanes[LaneId::Background as usize].extend([Op::Create { name: name.clone() }, write, sync]);
+        run(&mut store, &mut disk, &mut rng);
+        let (from, to) = (Offset(0), header.next_offset());
+        let compaction = Compaction { made: Lsn(7), from, to, cleaned_to: to, segments: vec![segment] };
+        let found = store.find_compacted(partition(), &compaction, &disk);
+        assert_eq!((found[0].base, found[0].next), (from, to));
+        assert!(read_batch(&found[0], &disk).is_some());
+        let inode = disk.lookup(&name).expect("it was written");
+        disk.flip(inode, found[0].place.at + 5, 6, true);
+        assert_eq!(store.find_compacted(partition(), &compaction, &disk), found);
+        assert!(read_batch(&found[0], &disk).is_none(), "who reads it is told");
+    }
 }

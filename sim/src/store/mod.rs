@@ -353,7 +353,7 @@ mod tests {
     use seedlog_core::records::ProducedBatch;
 
     /// Runs both lanes until nothing is left to do.
-    fn run(store: &mut Store, disk: &mut Disk, rng: &mut Stream) {
+    pub(super) fn run(store: &mut Store, disk: &mut Disk, rng: &mut Stream) {
         let (mut sync_fails, mut signals) = (false, Vec::new());
         while [LaneId::Journal, LaneId::Background].into_iter().any(|lane| {
             let begun = store.start_lane(lane, Pace { factor: 1 }, rng).is_some();
@@ -365,7 +365,7 @@ mod tests {
         }) {}
     }
 
-    fn started(disk: &mut Disk, rng: &mut Stream) -> Store {
+    pub(super) fn started(disk: &mut Disk, rng: &mut Stream) -> Store {
         let config = StoreConfig {
             node_id: NodeId(1),
             incarnation: Uuid::ZERO,

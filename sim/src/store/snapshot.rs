@@ -8,6 +8,7 @@ use seedlog_core::cluster::snapshot::Snapshot;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset, OpId, TopicPartition, Uuid};
 use seedlog_core::journal::format::{FormatError, seal, unseal};
 use seedlog_core::output::StoreCommand;
+use seedlog_core::records::BatchHeader;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +35,7 @@ pub(super) struct Stored {
 }
 
 /// One batch in a segment.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredBatch {
     base: Offset,
     next: Offset,
@@ -45,6 +46,36 @@ pub(super) struct StoredBatch {
     roll: bool,
     file: u32,
     at: u64,
+}
+
+impl StoredBatch {
+    /// A batch that stands at a place of a file.
+    pub(super) fn new(batch: &BatchRef, (file, at): (u32, u64)) -> Self {
+        let BatchRef { base, next, lsn, epoch, crc, bytes, roll, place: _ } = *batch;
+        Self { base, next, lsn, epoch, crc, bytes, roll, file, at }
+    }
+
+    /// A batch that a pass left: the first of its file, or so many bytes behind it.
+    pub(super) fn cleaned(header: &BatchHeader, is_first: bool, at: u64) -> Self {
+        Self {
+            base: header.base_offset,
+            next: header.next_offset(),
+            lsn: Lsn::ZERO,
+            epoch: header.leader_epoch,
+            crc: header.crc,
+            bytes: header.batch_bytes,
+            roll: is_first,
+            file: 0,
+            at,
+        }
+    }
+
+    /// It, so many bytes behind where it says that it stands.
+    pub(super) fn in_segment(self, inode: Inode, behind: u64) -> BatchRef {
+        let Self { base, next, lsn, epoch, crc, bytes, roll, file: _, at } = self;
+        let place = Place { inode, at: behind + at, in_segment: true };
+        BatchRef { base, next, lsn, epoch, crc, bytes, roll, place }
+    }
 }
 
 /// What a snapshot's script is made of while it is planned.
@@ -165,17 +196,7 @@ impl Store {
                 planned.files.push(name);
             }
             let file = u32::try_from(planned.files.len() - 1).expect("files are few");
-            stored.push(StoredBatch {
-                base: batch.base,
-                next: batch.next,
-                lsn: batch.lsn,
-                epoch: batch.epoch,
-                crc: batch.crc,
-                bytes: batch.bytes,
-                roll: batch.roll,
-                file,
-                at,
-            });
+            stored.push(StoredBatch::new(batch, (file, at)));
         }
         if !stored.is_empty() {
             planned.logs.push((partition, stored));
@@ -252,20 +273,7 @@ impl Store {
                 // A topic that was being dropped has lost its files already.
                 let Some(inode) = disk.lookup(name) else { continue };
                 self.segments.name(inode, name);
-                let place = Place { inode, at: batch.at, in_segment: true };
-                self.index.push(
-                    *partition,
-                    BatchRef {
-                        base: batch.base,
-                        next: batch.next,
-                        lsn: batch.lsn,
-                        epoch: batch.epoch,
-                        crc: batch.crc,
-                        bytes: batch.bytes,
-                        roll: batch.roll,
-                        place,
-                    },
-                );
+                self.index.push(*partition, batch.in_segment(inode, 0));
                 self.segments.active.insert(*partition, (name.clone(), batch.at + u64::from(batch.bytes)));
             }
         }
