@@ -73,6 +73,7 @@ pub(super) struct Duties {
     looking_for_space: bool,
     space_at: Option<Instant>,
     free_reported: Option<u64>,
+    /// The last round found no room. Only the next one shows that there is some again.
     segments_full: bool,
 }
 
@@ -159,6 +160,7 @@ impl<D: Disk> Store<D> {
         let jobs = self.index.plan_round(self.journal.vouched(), self.options.write_behind_bytes);
         if jobs.is_empty() {
             self.duties.nothing_due_at = Some(self.journal.vouched());
+            self.duties.segments_full = false;
             return;
         }
         let last = |segments: &Vec<Segment>| segments.last().copied();
@@ -283,6 +285,8 @@ impl<D: Disk> Store<D> {
                 self.cuts.end_round(&self.segments);
                 self.duties.segments_full = true;
                 self.duties.round_retry_at = Some(Instant::now() + SPACE_RETRY);
+                // What made it due may not be so any more, and appends, which would make another one due, are refused.
+                self.duties.round_asked = true;
                 self.report_space(0);
             }
             Err(RoundError::Failed(reason)) => self.fail(format!("a segment cannot be written: {reason}")),
@@ -315,6 +319,8 @@ impl<D: Disk> Store<D> {
 
     fn on_space(&mut self, result: io::Result<Room>) {
         self.duties.looking_for_space = false;
+        // What found no room may have been deleted since: then no round follows.
+        self.duties.segments_full &= self.index.unsegmented_bytes() > 0;
         let is_full = self.journal.is_full() || self.duties.segments_full;
         self.duties.space_at = Some(Instant::now() + if is_full { SPACE_RETRY } else { SPACE_LOOK });
         match result {

@@ -12,6 +12,7 @@ use seedlog_core::output::StoreCommand;
 use seedlog_core::records::Compression;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// A store whose one log is worth a pass up to the offset that is given.
 async fn filled(
@@ -115,6 +116,52 @@ fn a_pass_for_which_there_is_no_room_leaves_nothing_behind() {
         }
         assert!(failures > 6, "{failures}");
         assert_clean(&check(&node, log()).await, Offset(0), sealed_to);
+    });
+}
+
+/// Waits until the store says of its disk that it is full, or that it is not; meanwhile asks for what lies in the journal to be
+/// in segments, if `asks`.
+async fn heard(node: &mut Node<FaultyDisk>, wanted_full: bool, asks: bool) {
+    let wait = async {
+        loop {
+            let event = tokio::time::timeout(Duration::from_millis(20), node.store.next_event()).await;
+            match event {
+                Ok(StoreEvent::Space { free_bytes }) if wanted_full == (free_bytes == 0) => return,
+                Ok(StoreEvent::Durable { synced, .. }) => node.model.synced = synced,
+                Ok(StoreEvent::Space { .. } | StoreEvent::Compacted { .. }) => {}
+                Ok(other) => panic!("{other:?}"),
+                Err(_) if asks => {
+                    let end = node.end(log());
+                    let asks = CompactionOrder { up_to: end, dirty_from: end, ..order(node, log(), end) };
+                    node.store.compact(OpId(u64::MAX), asks);
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it says so");
+}
+
+/// Seed 4,262 of the whole world.
+#[test]
+fn a_round_that_an_order_asked_for_and_that_found_no_room_is_made_again() {
+    run(async {
+        for is_deleted in [false, true] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let (_, disk, mut node, _) = filled(dir.path(), 1, true).await;
+            append_keyed(&mut node, log(), &[("key", Some(b"value"))], Compression::None, true);
+            node.sync().await;
+            // One small batch is too little for write-behind: nobody but the order wants it in a segment.
+            disk.faults.full.store(true, Ordering::SeqCst);
+            heard(&mut node, true, true).await;
+            if is_deleted {
+                node.cut(log(), Offset(0));
+                node.store.end_step();
+            }
+            disk.faults.full.store(false, Ordering::SeqCst);
+            heard(&mut node, false, false).await;
+            assert_eq!(node.store.unsegmented_bytes(), 0);
+        }
     });
 }
 
@@ -312,7 +359,7 @@ fn a_topic_that_is_dropped_during_a_pass_goes_with_all_its_files() {
         let drop_op = node.op();
         node.store.command(drop_op, StoreCommand::Drop { topic_id: topic(1), partitions: 1 });
         // The pass hears of it while it waits for the disk.
-        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), node.store.next_event()).await;
+        let waits = tokio::time::timeout(Duration::from_millis(20), node.store.next_event()).await;
         assert!(!matches!(waits, Ok(StoreEvent::StoreDone { .. })), "{waits:?}");
         disk.faults.gate.open();
         assert_eq!(ended(&mut node, op).await, CompactionResult::Failed);
@@ -425,7 +472,7 @@ fn whatever_is_done_and_wherever_it_ends_readers_see_the_last_values() {
                 }
                 node.store.flush();
                 if random().is_multiple_of(2) {
-                    node.idle(std::time::Duration::from_micros(random() % 3_000)).await;
+                    node.idle(Duration::from_micros(random() % 3_000)).await;
                 }
                 model = node.model;
             }
