@@ -265,7 +265,7 @@ impl<D: Disk> Pass<D> {
         }
         match stop {
             Stop::Read(from, ReadError::Damaged(what)) => Outcome::Damaged { from, what },
-            Stop::Read(_, error @ (ReadError::Gone | ReadError::Disk(_))) => {
+            Stop::Read(_, error @ (ReadError::Gone | ReadError::Lost | ReadError::Disk(_))) => {
                 Outcome::Nothing(error.to_string())
             }
             Stop::Write(error) if is_out_of_space(&error) => {

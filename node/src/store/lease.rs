@@ -40,8 +40,10 @@ enum Source<D: Disk> {
     Memory(Vec<Run>),
     Journal(D, Vec<JournalRun<D::File>>),
     Segment(SegmentRead<D>),
-    /// Nothing holds the first offset.
+    /// Who reads may not see the first batch yet.
     Missing,
+    /// Nothing holds the first offset.
+    Lost,
 }
 
 /// Who reads.
@@ -128,6 +130,8 @@ impl<D: Disk> Lease<D> {
                 Some(Place::Journal(..)) => {
                     Source::Journal(disk.clone(), journal_runs(index, skips_empty, batches, bytes_max))
                 }
+                // One that the extent has no more than a part of.
+                None if index.from(extent.partition, from).next().is_some() => Source::Missing,
                 Some(Place::Segment) | None => segment_source(extent, segments, files),
                 Some(Place::Unfinished) => Source::Missing,
             }
@@ -154,7 +158,7 @@ impl<D: Disk> Lease<D> {
     pub fn resolve_now(&self, bytes_max: u32, may_exceed: bool) -> Option<Chain> {
         match &self.source {
             Source::Memory(runs) => Some(take_runs(runs, bytes_max.min(self.bytes_max), may_exceed)),
-            Source::Journal(..) | Source::Segment(_) | Source::Missing => None,
+            Source::Journal(..) | Source::Segment(_) | Source::Missing | Source::Lost => None,
         }
     }
 
@@ -192,8 +196,10 @@ impl<D: Disk> Lease<D> {
                 read.read(self.from, self.to, u64::from(limit), (may_exceed, skips_empty)).await
             }
             Source::Missing => Err(ReadError::Gone),
+            Source::Lost => Err(ReadError::Lost),
         };
-        if let Err(ReadError::Damaged(_)) = &read {
+        // A loss is told again: when the core heard of it first, there may have been no other copy, so that it kept this one.
+        if let Err(ReadError::Damaged(_) | ReadError::Lost) = &read {
             self.rot.report(self.partition, self.from);
         }
         read
@@ -229,7 +235,7 @@ fn segment_source<D: Disk>(
 ) -> Source<D> {
     let of_partition = segments.get(&extent.partition).map_or(&[][..], Vec::as_slice);
     if end_of(of_partition) <= extent.from {
-        return Source::Missing;
+        return Source::Lost;
     }
     let at = of_partition.partition_point(|segment| segment.next <= extent.from);
     Source::Segment(SegmentRead::take(files, extent.partition, of_partition[at]))

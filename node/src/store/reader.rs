@@ -24,9 +24,12 @@ const PLACES_MAX: usize = 4;
 /// Why bytes cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// They are not there: the files went with their topic, or the offsets were lost in a damaged journal.
+    /// They are not there: the files went with their topic.
     #[error("the offsets asked for are not in this node's files")]
     Gone,
+    /// They are not there, and should be: they were lost in a damaged journal.
+    #[error("the offsets asked for were lost to damage on disk; restore them from another replica or a copy")]
+    Lost,
     /// They are there and not what was written.
     #[error("{0}: the data is damaged on disk; restore it from another replica or a copy")]
     Damaged(String),
@@ -274,7 +277,7 @@ impl<D: Disk> SegmentRead<D> {
             let Some(piece) = piece else { break };
             let first = piece.batches.partition_point(|batch| batch.next <= from);
             if due.is_none() && piece.batches.get(first).is_none_or(|batch| batch.base > from) {
-                return Err(ReadError::Gone);
+                return Err(ReadError::Lost);
             }
             let mut given: Option<Range<usize>> = None;
             let mut stopped = None;

@@ -318,7 +318,7 @@ fn damaged_segments_give_errors_that_are_told_and_never_wrong_bytes() {
                         let told = StoreEvent::Damaged { partition: partition(1, 0), from: batch.base };
                         while node.store.next_event().await != told {}
                     }
-                    Err(ReadError::Gone | ReadError::Disk(_)) => errors += 1,
+                    Err(ReadError::Gone | ReadError::Lost | ReadError::Disk(_)) => errors += 1,
                 }
             }
             fs::write(path, before).expect("written");

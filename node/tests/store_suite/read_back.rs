@@ -8,6 +8,7 @@ use seedlog_core::output::Extent;
 use seedlog_core::records::{BatchHeader, ProducedBatch};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// Three records each, so that a batch has an inside.
 const RECORDS: usize = 3;
@@ -223,5 +224,30 @@ fn damaged_batches_do_not_come_back_and_are_told_of() {
             }
             assert!((50..100).contains(&intact), "{intact} of 100");
         }
+    });
+}
+
+#[test]
+fn offsets_that_were_lost_in_the_journal_are_told_of_whenever_they_are_asked_for() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let p = partition(1, 0);
+        let mut node = uncached(dir.path(), 100, false).await;
+        let written = node.model.partitions[&p].clone();
+        // One in the middle, and the last of all.
+        for at in [60, 99] {
+            spoil(dir.path(), &written[at]);
+        }
+        node.take_snapshot().await;
+        for at in [60, 99, 60, 99] {
+            let extent = node.extent(p, written[at].base, 1);
+            assert_eq!(read_back(&mut node, extent).await, None);
+            let told = StoreEvent::Damaged { partition: p, from: written[at].base };
+            let wait = async { while node.store.next_event().await != told {} };
+            tokio::time::timeout(Duration::from_secs(5), wait).await.expect("the core hears of it");
+        }
+        let extent = node.extent(p, written[61].base, 1 << 20);
+        let read = read_back(&mut node, extent).await.expect("it is there");
+        assert_eq!(check(&read, &written, written[61].base), written[98].next);
     });
 }
