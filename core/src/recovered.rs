@@ -205,9 +205,9 @@ impl<'a> Replay<'a> {
                     held.cut(*to);
                 }
             }
-            Entry::Reset { partition, start, producers } => {
+            Entry::Reset { partition, start, producers, tombstones_gone_to } => {
                 let held = self.state.partitions.entry(*partition).or_default();
-                held.log.reset_to(*start);
+                held.log.reset_to(*start, *tombstones_gone_to);
                 held.log.replace_producers(postcard::from_bytes(producers).unwrap_or_default());
                 held.high_watermark = *start;
                 held.damage = None;
@@ -458,7 +458,7 @@ impl RecoveredPartition {
         if compaction.to > self.log.end() {
             self.lose(compaction.to);
         } else {
-            self.log.compacted(compaction.cleaned_to);
+            self.log.compacted(compaction.cleaned_to, compaction.tombstones_gone_to);
             // Only what is committed is cleaned.
             self.high_watermark = self.high_watermark.max(compaction.to);
         }

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use seedlog_core::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use seedlog_core::ids::{Generation, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use seedlog_core::log::Log as Numbers;
 use seedlog_core::records::{
     BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Cleaner, Cleaning, KeyOffsets, Payload, RecordIter,
     check_batch, rest_of_empty,
@@ -12,6 +13,7 @@ use seedlog_core::time::WallMs;
 use std::collections::{BTreeMap, BTreeSet};
 
 const RETENTION_MS: i64 = 1_000;
+const NO_LIMIT: Offset = Offset(i64::MAX);
 
 /// A record's key, its value or a tombstone, and what stands around it.
 type Written = (u8, Option<u8>);
@@ -134,6 +136,11 @@ fn last_of_producers(log: &Log) -> BTreeSet<Offset> {
 }
 
 fn clean(log: &Log, rules: &Cleaning<'_>, up_to: Offset) -> Log {
+    pass(log, rules, up_to).0
+}
+
+/// What a pass leaves, and up to where tombstones went.
+fn pass(log: &Log, rules: &Cleaning<'_>, up_to: Offset) -> (Log, Offset) {
     let mut left = Vec::new();
     let mut cleaner = Cleaner::new();
     let mut put = |header: BatchHeader, bytes: Bytes| left.push((header, bytes));
@@ -144,7 +151,16 @@ fn clean(log: &Log, rules: &Cleaning<'_>, up_to: Offset) -> Log {
     }
     cleaner.end_gap(&mut put);
     left.extend(log.iter().filter(|(header, _)| header.next_offset() > up_to).cloned());
-    left
+    (left, cleaner.tombstones_gone_to())
+}
+
+/// The log's numbers, before any pass.
+fn numbers(log: &Log) -> Numbers {
+    let mut numbers = Numbers::new(Generation(0));
+    for (header, _) in log {
+        numbers.append(header, WallMs(0));
+    }
+    numbers
 }
 
 fn epochs(log: &Log) -> BTreeMap<LeaderEpoch, Offset> {
@@ -166,6 +182,17 @@ fn check_whole(before: &Log, after: &Log) {
     assert_eq!(epochs(after), epochs(before), "epochs begin where they began");
 }
 
+/// A copy takes what it does not have.
+fn go_on(copy: &mut Log, copied_to: &mut Offset, log: &Log, to: Offset) {
+    let is_new = |header: &BatchHeader| *copied_to < header.next_offset() && header.next_offset() <= to;
+    let new: Vec<_> = log.iter().filter(|(header, _)| is_new(header)).cloned().collect();
+    for (header, bytes) in new {
+        let rest = rest_of_empty(&header, *copied_to);
+        copy.push(rest.map_or((header, bytes), |rest| (rest.header, rest.bytes)));
+        *copied_to = header.next_offset();
+    }
+}
+
 proptest! {
     #[test]
     fn a_reader_of_a_cleaned_log_gets_the_last_value_of_each_key(plan in plans()) {
@@ -182,6 +209,7 @@ proptest! {
             let rules = Cleaning {
                 keys: &keys,
                 mapped_to,
+                tombstones_to: NO_LIMIT,
                 now: WallMs(now),
                 delete_retention_ms: RETENTION_MS,
                 producers_last: &producers_last,
@@ -212,6 +240,48 @@ proptest! {
         }
     }
 
+    /// Whoever copies a log while it is cleaned, with interruptions, has no deleted key in the end, unless the log says that he has
+    /// to begin anew: tombstones went that he did not have.
+    #[test]
+    fn a_copy_that_may_go_on_has_no_deleted_key_in_the_end(
+        plan in plans(),
+        stops in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..5),
+    ) {
+        let whole = write(&plan);
+        let wanted = table(&whole);
+        let (mut log, mut numbers) = (whole.clone(), numbers(&whole));
+        let (mut now, mut dirty_from) = (1_000_000, Offset::ZERO);
+        let (mut copy, mut copied_to, mut gone_to_for_copy) = (Log::new(), Offset::ZERO, Offset::ZERO);
+        for ((percent, keys_max, later_ms), (stop, waits)) in plan.passes.iter().zip(stops.iter().cycle()) {
+            now += later_ms;
+            let count = (log.len() * usize::from(*percent)).div_ceil(100);
+            let up_to = log[count - 1].0.next_offset().max(dirty_from);
+            let (keys, mapped_to) = noted(&log, dirty_from, up_to, *keys_max);
+            let producers_last = last_of_producers(&log);
+            let rules = Cleaning {
+                keys: &keys,
+                mapped_to,
+                tombstones_to: if *waits { copied_to } else { NO_LIMIT },
+                now: WallMs(now),
+                delete_retention_ms: RETENTION_MS,
+                producers_last: &producers_last,
+            };
+            let (after, gone_to) = pass(&log, &rules, up_to);
+            let (before, after_pass) = (numbers.tombstones_gone_to(), numbers.tombstones_gone_to().max(gone_to));
+            prop_assert!(after_pass == before || after_pass <= rules.tombstones_to);
+            numbers.compacted(mapped_to, gone_to);
+            (log, dirty_from) = (after, dirty_from.max(mapped_to));
+            if numbers.has_tombstones_gone_for(copied_to, gone_to_for_copy) {
+                prop_assert!(!waits, "tombstones stayed for it");
+                (copy, copied_to, gone_to_for_copy) = (Log::new(), Offset::ZERO, numbers.tombstones_gone_to());
+            }
+            let to = log[stop.index(log.len())].0.next_offset();
+            go_on(&mut copy, &mut copied_to, &log, to);
+        }
+        go_on(&mut copy, &mut copied_to, &log, NO_LIMIT);
+        prop_assert_eq!(table(&copy), wanted);
+    }
+
     /// A follower that ended anywhere goes on from a leader that has cleaned its log since.
     #[test]
     fn whatever_a_copy_ends_with_a_cleaned_log_goes_on_from_there(plan in plans(), at in any::<prop::sample::Index>()) {
@@ -220,7 +290,8 @@ proptest! {
         let (keys, mapped_to) = noted(&whole, Offset::ZERO, end, usize::MAX);
         let producers_last = BTreeSet::new();
         let rules = Cleaning {
-            keys: &keys, mapped_to, now: WallMs(1), delete_retention_ms: 0, producers_last: &producers_last,
+            keys: &keys, mapped_to, tombstones_to: NO_LIMIT, now: WallMs(1), delete_retention_ms: 0,
+            producers_last: &producers_last,
         };
         let cleaned = clean(&whole, &rules, end);
         let copied_to = whole[at.index(whole.len())].0.next_offset();
@@ -263,6 +334,7 @@ fn a_record_without_a_key_goes_and_a_broken_batch_stays() {
     let rules = Cleaning {
         keys: &keys,
         mapped_to: Offset(2),
+        tombstones_to: NO_LIMIT,
         now: WallMs(1),
         delete_retention_ms: 0,
         producers_last: &producers_last,

@@ -680,7 +680,7 @@ fn elections_without_data_leave_one_epoch() {
 fn a_reset_starts_anew_and_changes_the_generation() {
     let mut log = Log::new(Generation(3));
     append_at_end(&mut log, &produced(1, 0, 0, 4));
-    log.reset_to(Offset(100));
+    log.reset_to(Offset(100), Offset::ZERO);
     log.check_invariants();
     assert_eq!((log.start(), log.end(), log.generation()), (Offset(100), Offset(100), Generation(4)));
     assert!(log.producers().is_empty());

@@ -96,6 +96,7 @@ marks! {
     MetadataSnapshot "a snapshot of the metadata was installed";
     FollowerCut "a follower cut off records";
     LogReset "a log began anew";
+    CopyMissedTombstones "a copy began anew, for its leader had dropped tombstones that it did not have";
     GapResend "a follower asked for what it missed";
     MinIsrRefused "a produce request was refused because too few replicas were in sync";
     Forwarded "a request was passed on to the controller";

@@ -9,6 +9,8 @@ use crate::journal::Entry;
 use crate::log::{Compaction, CompactionOrder, CompactionResult, KeptBatch};
 use crate::museum::exhibit;
 use crate::output::{Output, Outputs};
+use crate::replica::Replica;
+use crate::replica::progress::Progress;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -100,12 +102,22 @@ impl Broker {
             dirty_from,
             up_to,
             sealed_to,
+            tombstones_to: self.tombstones_to(replica),
             now: self.now.wall,
             rules: settings.compaction,
             segment_bytes: u64::from(settings.segment_bytes),
             producers_last,
             hash_key: [0; 2],
         })
+    }
+
+    /// Tombstones stay for followers that are on their way to them: one that copies all of a log must come to its end some time,
+    /// however short the time is that tombstones stay.
+    fn tombstones_to(&self, replica: &Replica) -> Offset {
+        let (now, lag_ms) = (self.now.mono, self.config.timings.replica_lag_ms_max);
+        let followers = replica.leader().into_iter().flat_map(|leader| leader.followers().values());
+        let heard = followers.filter(|progress| progress.heard_at().is_some_and(|at| now - at <= lag_ms));
+        heard.filter_map(Progress::acked).min().unwrap_or(Offset(i64::MAX))
     }
 
     /// The store has ended a pass.
@@ -136,7 +148,7 @@ impl Broker {
         // F8: as if segments were counted, and not named: what went from the front meanwhile is taken from what lives.
         let to = compaction.to;
         compaction.to = exhibit!(F8, to, to.plus(replica.log().start().0 - pass.start.0));
-        replica.compacted(compaction.cleaned_to);
+        replica.compacted(&compaction);
         self.journal(Entry::Compacted { partition, compaction: Box::new(compaction) }, out);
     }
 }

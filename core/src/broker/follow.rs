@@ -64,7 +64,7 @@ impl Broker {
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
         if replica.damage().is_some() && is_writable {
             // What is left of it proves nothing (SAFETY J5): the leader has the rest, and this too.
-            self.reset_log(partition, start, Vec::new(), out);
+            self.reset_log(partition, (start, Offset::ZERO), Vec::new(), out);
             return;
         }
         let Some((session, log)) = replica.session_mut() else { return };
@@ -107,7 +107,7 @@ impl Broker {
                 let (start, log_end) = (log.start(), log.end());
                 if unclean_epoch.is_some() && to < log_end && self.topic_settings(partition).is_compacted {
                     // The cut may fall into an empty batch, whose first offsets nothing would say then.
-                    self.reset_log(partition, start, Vec::new(), out);
+                    self.reset_log(partition, (start, Offset::ZERO), Vec::new(), out);
                     return;
                 }
                 let Some(replica) = self.replicas.get_mut(&partition) else { return };
@@ -117,9 +117,11 @@ impl Broker {
                     self.open_session(partition, out);
                 }
             }
-            OpenAnswer::Reset { start, epoch, bytes, from: at, total } => {
+            OpenAnswer::Reset { start, epoch, tombstones_gone_to, bytes, from: at, total } => {
                 match session.on_reset_part(start, epoch, (at, total), &bytes) {
-                    Some(whole) => self.reset_log(partition, whole.start, whole.bytes, out),
+                    Some(whole) => {
+                        self.reset_log(partition, (whole.start, tombstones_gone_to), whole.bytes, out);
+                    }
                     None => self.open_session(partition, out),
                 }
             }
@@ -129,9 +131,15 @@ impl Broker {
     }
 
     /// Begins the log anew, empty. The session opens once that is on disk.
-    fn reset_log(&mut self, partition: TopicPartition, start: Offset, producers: Vec<u8>, out: &mut Outputs) {
+    fn reset_log(
+        &mut self,
+        partition: TopicPartition,
+        (start, tombstones_gone_to): (Offset, Offset),
+        producers: Vec<u8>,
+        out: &mut Outputs,
+    ) {
         let Some(replica) = self.replicas.get_mut(&partition) else { return };
-        let entry = replica.reset(partition, start, producers);
+        let entry = replica.reset(partition, (start, tombstones_gone_to), producers);
         let lsn = self.journal(entry, out);
         if let Some(replica) = self.replicas.get_mut(&partition) {
             replica.reset_as(lsn);
@@ -275,8 +283,9 @@ impl Broker {
         if replica.on_leader_high_watermark(mark.high_watermark) {
             self.moved.push(mark.partition);
         }
-        if mark.log_start > replica.log().end() {
-            // What comes next for this log is deleted: only a session that resets it goes on.
+        let log = replica.log();
+        if mark.log_start > log.end() || log.misses_tombstones(mark.tombstones_gone_to) {
+            // What comes next for this log is deleted, or tombstones are: only a session that resets it goes on.
             if let Some((session, _)) = replica.session_mut() {
                 session.reopen();
             }

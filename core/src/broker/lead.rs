@@ -52,12 +52,13 @@ impl Broker {
                 let bytes = postcard::to_allocvec(&producers).unwrap_or_default();
                 let bytes = if bytes.len() <= PRODUCERS_BYTES_MAX { bytes } else { Vec::new() };
                 let total = bytes.len() as u64;
-                OpenAnswer::Reset { start: log.start(), epoch: None, bytes, from: 0, total }
+                let (start, tombstones_gone_to) = (log.start(), log.tombstones_gone_to());
+                OpenAnswer::Reset { start, epoch: None, tombstones_gone_to, bytes, from: 0, total }
             }
         };
         // A11: the end that a follower names counts although its log was found to diverge.
         if answer == OpenAnswer::Agreed || exhibit!(A11, false, open.end <= log.end()) {
-            let (freed, has_lost) = progress.on_opened(now, peer, open.number, open.end);
+            let (freed, has_lost) = progress.on_opened(now, peer, open);
             let known = self.peers.entry(from).or_default();
             known.in_flight_bytes = known.in_flight_bytes.saturating_sub(freed);
             self.reply_open(from, peer, open, answer, out);
@@ -339,9 +340,9 @@ impl Broker {
         let (mark, peer) = mark_of(partition, replica, node)?;
         let progress = replica.leader()?.followers().get(&node)?;
         let (high_watermark, log) = (replica.high_watermark(), replica.log());
-        // A follower that has less than there is left is told so: it opens a session that resets it.
-        let is_due = progress.is_quiet(log.end()) || progress.is_below(log.start());
-        (is_due && progress.needs_mark(high_watermark, log.start())).then_some((mark, peer))
+        // A follower that cannot be brought further is told so: it opens a session that resets it.
+        let is_due = progress.is_quiet(log.end()) && progress.needs_mark(high_watermark, log.start());
+        (is_due || progress.is_below(log)).then_some((mark, peer))
     }
 
     /// Timer: somebody in the ISR may have fallen behind.
@@ -450,6 +451,7 @@ fn mark_of(partition: TopicPartition, replica: &Replica, node: NodeId) -> Option
         number,
         high_watermark: replica.high_watermark(),
         log_start: replica.log().start(),
+        tombstones_gone_to: replica.log().tombstones_gone_to(),
         end: replica.log().end(),
     };
     Some((mark, peer))

@@ -491,7 +491,7 @@ impl Broker {
         self.step_down(partition, out);
         let Some(mut replica) = self.replicas.remove(&partition) else { return };
         if replica.log().end() > Offset::ZERO || replica.damage().is_some() {
-            let entry = replica.reset(partition, Offset::ZERO, Vec::new());
+            let entry = replica.reset(partition, (Offset::ZERO, Offset::ZERO), Vec::new());
             self.journal(entry, out);
         }
         // What this step has acknowledged of it is not here any more.

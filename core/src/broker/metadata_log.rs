@@ -74,6 +74,7 @@ impl Broker {
             number,
             last_epoch: None,
             end: Offset::ZERO,
+            tombstones_gone_to: Offset::ZERO,
             reset_bytes: None,
         };
         self.send(known[index], None, PeerBody::Open(open), out);
@@ -115,7 +116,7 @@ impl Broker {
         match answer {
             Some(answer) => {
                 if answer == OpenAnswer::Agreed {
-                    progress.on_opened(now, peer, open.number, open.end);
+                    progress.on_opened(now, peer, open);
                 }
                 let is_open = answer == OpenAnswer::Agreed;
                 self.reply_open(from, peer, open, answer, out);
@@ -167,6 +168,7 @@ impl Broker {
         let answer = OpenAnswer::Reset {
             start,
             epoch: Some(self.quorum.log.epoch_before(start).unwrap_or_else(|| self.quorum.log.last_epoch())),
+            tombstones_gone_to: Offset::ZERO,
             bytes: part.to_vec(),
             from: from as u64,
             total: bytes.len() as u64,
@@ -209,7 +211,7 @@ impl Broker {
                     self.open_metadata(out);
                 }
             }
-            OpenAnswer::Reset { start, epoch, bytes, from: at, total } => {
+            OpenAnswer::Reset { start, epoch, bytes, from: at, total, tombstones_gone_to: _ } => {
                 match session.on_reset_part(start, epoch, (at, total), &bytes) {
                     Some(whole) => self.install_image(whole, out),
                     None => self.open_metadata(out),
@@ -396,7 +398,8 @@ impl Broker {
         if progress.needs_mark(high_watermark, Offset::ZERO) {
             let partition = TopicPartition::METADATA;
             let log_start = log.log().start();
-            let mark = Mark { partition, epoch, number, high_watermark, log_start, end };
+            let tombstones_gone_to = Offset::ZERO;
+            let mark = Mark { partition, epoch, number, high_watermark, log_start, tombstones_gone_to, end };
             self.send(to, Some(peer.run), PeerBody::Marks(alloc::vec![mark]), out);
             self.arm_resend();
         }

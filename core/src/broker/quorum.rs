@@ -276,8 +276,7 @@ impl Broker {
         let epoch = self.quorum.epoch();
         let Some((leader, log)) = self.quorum.leader_mut() else { return };
         // A follower that a beat tells of no session opens one.
-        let start = log.log().start();
-        for progress in leader.followers.values_mut().filter(|progress| progress.is_below(start)) {
+        for progress in leader.followers.values_mut().filter(|progress| progress.is_below(log.log())) {
             progress.close();
         }
         let heard = |node: &NodeId| leader.heard.get(node).is_some_and(|&at| now - at < patience_ms);

@@ -101,6 +101,8 @@ pub enum Entry {
         start: Offset,
         /// The leader's producers, encoded; empty for none.
         producers: Vec<u8>,
+        /// Up to where the leader's log has dropped tombstones.
+        tombstones_gone_to: Offset,
     },
     /// The files of a deleted topic are to be removed: nothing of it is read again (the begin of a store command).
     Dropping {

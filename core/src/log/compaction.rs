@@ -49,6 +49,8 @@ pub struct CompactionOrder {
     /// Where the one that takes appends begins. The last segment that a store has may be on its way there still: it grows, unless
     /// it ends here.
     pub sealed_to: Offset,
+    /// Tombstones from here on stay: a follower is on its way to them.
+    pub tombstones_to: Offset,
     /// The clock of the pass.
     pub now: WallMs,
     /// The settings.
@@ -83,6 +85,8 @@ pub struct Compaction {
     pub to: Offset,
     /// Each key stands once at most below this.
     pub cleaned_to: Offset,
+    /// Behind the last tombstone whose time was over and that is in none of them; 0 for none.
+    pub tombstones_gone_to: Offset,
     /// The new segments, without gaps.
     pub segments: Vec<CompactedSegment>,
 }
@@ -144,6 +148,7 @@ mod tests {
             dirty_from: Offset(dirty_from),
             up_to: Offset(40),
             sealed_to: Offset(40),
+            tombstones_to: Offset(i64::MAX),
             now: WallMs(10 * HOUR_MS),
             rules,
             segment_bytes: 1 << 20,

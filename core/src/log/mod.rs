@@ -183,6 +183,8 @@ pub struct Log {
     active: ActiveSegment,
     /// The end of what a cleaning pass has been through.
     cleaned_to: Offset,
+    /// Behind the last tombstone that a cleaning pass dropped, in this log or in the one that it was copied from.
+    tombstones_gone_to: Offset,
 }
 
 // An idle partition may take 1 KiB in the core, replica state included (DESIGN 3).
@@ -207,6 +209,7 @@ impl Log {
             sizes: Sizes::default(),
             active: ActiveSegment::empty(Offset::ZERO),
             cleaned_to: Offset::ZERO,
+            tombstones_gone_to: Offset::ZERO,
         }
     }
 
@@ -272,13 +275,15 @@ impl Log {
         if producers_undone { Truncated::Done } else { Truncated::ProducersLost }
     }
 
-    /// Empties the log and starts it anew at `offset`: a follower that fell below the leader's start (SAFETY R7).
-    pub fn reset_to(&mut self, offset: Offset) {
+    /// Empties the log and starts it anew at `offset`: a follower that its leader cannot bring further (SAFETY R7).
+    /// `tombstones_gone_to` is the leader's, whose log is copied from here on.
+    pub fn reset_to(&mut self, offset: Offset, tombstones_gone_to: Offset) {
         self.bump_generation();
         *self = Self {
             start: offset,
             end: offset,
             active: ActiveSegment::empty(offset),
+            tombstones_gone_to,
             ..Self::new(self.generation)
         };
         self.assert_bounds();
@@ -314,9 +319,11 @@ impl Log {
         self.active = ActiveSegment::empty(self.end);
     }
 
-    /// Applies a cleaning pass: below `to` each key stands once at most. Panics when it went past the log's end.
-    pub fn compacted(&mut self, to: Offset) {
+    /// Applies a cleaning pass: below `to` each key stands once at most, and below `tombstones_gone_to` tombstones were dropped.
+    /// Panics when it went past the log's end.
+    pub fn compacted(&mut self, to: Offset, tombstones_gone_to: Offset) {
         self.cleaned_to = self.cleaned_to.max(to);
+        self.tombstones_gone_to = self.tombstones_gone_to.max(tombstones_gone_to);
         self.assert_bounds();
     }
 
@@ -450,6 +457,26 @@ impl Log {
         self.cleaned_to
     }
 
+    /// Behind the last tombstone that was dropped after its time, or 0.
+    #[must_use]
+    pub fn tombstones_gone_to(&self) -> Offset {
+        self.tombstones_gone_to
+    }
+
+    /// A copy that ends at `end` may hold what a tombstone deleted that this log has no more: were it brought further, a deleted
+    /// key would stay in it for good. One that was begun when the tombstone was gone already (it says up to where they were) got
+    /// nothing of the key: below a tombstone that was dropped each key stands once at most.
+    #[must_use]
+    pub fn has_tombstones_gone_for(&self, end: Offset, gone_to_for_copy: Offset) -> bool {
+        misses_tombstones((end, gone_to_for_copy), self.tombstones_gone_to)
+    }
+
+    /// The same of this log, as a copy of one of which tombstones are gone up to `gone_to`.
+    #[must_use]
+    pub fn misses_tombstones(&self, gone_to: Offset) -> bool {
+        misses_tombstones((self.end, self.tombstones_gone_to), gone_to)
+    }
+
     /// The leader epochs.
     #[must_use]
     pub fn epochs(&self) -> &EpochCache {
@@ -487,6 +514,10 @@ impl Log {
         assert!(self.active.base <= self.end, "the active segment begins in the log");
         assert!(self.cleaned_to <= self.end, "what was cleaned is in the log");
     }
+}
+
+fn misses_tombstones((end, gone_to_for_copy): (Offset, Offset), gone_to: Offset) -> bool {
+    end < gone_to && gone_to_for_copy < gone_to
 }
 
 /// KIP-937, by the header alone: base and maximum timestamp stand for all records between them.

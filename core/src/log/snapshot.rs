@@ -29,6 +29,8 @@ pub struct LogSnapshot {
     pub active: ActiveSegment,
     /// The end of what a cleaning pass has been through.
     pub cleaned_to: Offset,
+    /// Behind the last tombstone that was dropped.
+    pub tombstones_gone_to: Offset,
 }
 
 impl Log {
@@ -44,14 +46,26 @@ impl Log {
             sizes: self.sizes.clone(),
             active: self.active,
             cleaned_to: self.cleaned_to,
+            tombstones_gone_to: self.tombstones_gone_to,
         }
     }
 
     /// The log as it was. Panics when the numbers contradict each other: whoever read them has checked their CRC.
     #[must_use]
     pub fn from_snapshot(snapshot: LogSnapshot) -> Self {
-        let LogSnapshot { start, end, generation, epochs, producers, sizes, active, cleaned_to } = snapshot;
-        let log = Self { start, end, generation, epochs, producers, sizes, active, cleaned_to };
+        let LogSnapshot {
+            start,
+            end,
+            generation,
+            epochs,
+            producers,
+            sizes,
+            active,
+            cleaned_to,
+            tombstones_gone_to,
+        } = snapshot;
+        let log =
+            Self { start, end, generation, epochs, producers, sizes, active, cleaned_to, tombstones_gone_to };
         log.check_invariants();
         log
     }

@@ -23,7 +23,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Version of everything that peers say. A node that hears a newer one closes the stream with a sentence.
-pub const PEER_FORMAT: u16 = 3;
+pub const PEER_FORMAT: u16 = 4;
 /// Most bytes of a message's header. Metadata entries and parts of snapshots travel in headers.
 pub const HEADER_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of record batches behind a header: the largest batch, or a run of smaller ones.
@@ -205,6 +205,8 @@ pub struct Open {
     pub last_epoch: Option<LeaderEpoch>,
     /// The end of the follower's log, all of it durable.
     pub end: Offset,
+    /// Behind the last tombstone that was dropped from it, or from the log that it was copied from.
+    pub tombstones_gone_to: Offset,
     /// Of a reset that comes in parts: the bytes that the follower has.
     pub reset_bytes: Option<(Offset, u64)>,
 }
@@ -235,12 +237,15 @@ pub enum OpenAnswer {
         /// Where it ends.
         end: Offset,
     },
-    /// The follower ends below the leader's start: it starts anew there (SAFETY R7).
+    /// The follower ends below the leader's start, or would miss tombstones that the leader has dropped: it starts anew at the
+    /// leader's start (SAFETY R7).
     Reset {
         /// The leader's start: for the metadata log, the end of the snapshot.
         start: Offset,
         /// The epoch of the record before it, if there is one.
         epoch: Option<LeaderEpoch>,
+        /// Up to where the leader's log has dropped tombstones.
+        tombstones_gone_to: Offset,
         /// What comes with it, encoded: the producer table of a data partition, the image of the metadata log. This is a
         /// part of it.
         bytes: Vec<u8>,
@@ -307,6 +312,8 @@ pub struct Mark {
     pub high_watermark: Offset,
     /// The leader's log start.
     pub log_start: Offset,
+    /// Up to where the leader's log has dropped tombstones.
+    pub tombstones_gone_to: Offset,
     /// The leader's log end: a follower that has less asks again.
     pub end: Offset,
 }

@@ -93,7 +93,7 @@ impl MetadataLog {
 
     /// Begins anew behind a snapshot of everything before `end`.
     pub fn reset(&mut self, end: Offset, epoch: LeaderEpoch) {
-        self.log.reset_to(end);
+        self.log.reset_to(end, Offset::ZERO);
         self.entries.clear();
         self.base_epoch = epoch;
         self.durable.reset(end);

@@ -146,7 +146,8 @@ mod tests {
     use super::*;
     use crate::cluster::image::Image;
     use crate::cluster::snapshot::QuorumSnapshot;
-    use crate::ids::{LeaderEpoch, Offset, RunId, SessionNumber, Uuid};
+    use crate::ids::{LeaderEpoch, Offset, RunId, SessionNumber, TopicPartition, Uuid};
+    use crate::peer::Open;
     use crate::quorum::log::MetadataEntry;
     use crate::quorum::{QuorumLeader, Role};
     use crate::replica::progress::{PeerRun, Progress};
@@ -167,6 +168,19 @@ mod tests {
         assert!(!differ_by_one(&three, &voters(&[(1, 0)])));
     }
 
+    /// A follower opens its session with so much in its log.
+    fn opened(number: u64, end: i64) -> Open {
+        Open {
+            partition: TopicPartition::METADATA,
+            epoch: LeaderEpoch(2),
+            number: SessionNumber(number),
+            last_epoch: Some(LeaderEpoch(2)),
+            end: Offset(end),
+            tombstones_gone_to: Offset::ZERO,
+            reset_bytes: None,
+        }
+    }
+
     /// Node 1 leads nodes 2 and 3 in a term that began at offset 1; all have one entry of the term before.
     fn leader() -> Quorum {
         let members = voters(&[(1, 0), (2, 0), (3, 0)]);
@@ -177,7 +191,7 @@ mod tests {
         let follower = |member: &Voter| {
             let mut progress = Progress::new(MonoMs(0));
             let peer = PeerRun { incarnation: member.incarnation, run: RunId(1) };
-            progress.on_opened(MonoMs(0), peer, SessionNumber(1), Offset(1));
+            progress.on_opened(MonoMs(0), peer, &opened(1, 1));
             (member.node_id, progress)
         };
         quorum.role = Role::Leader(QuorumLeader {
@@ -213,7 +227,7 @@ mod tests {
         let (leader, _) = quorum.leader_mut().expect("it leads");
         let peer = PeerRun { incarnation: committed[1].incarnation, run: RunId(1) };
         let progress = leader.followers.get_mut(&NodeId(2)).unwrap();
-        progress.on_opened(MonoMs(0), peer, SessionNumber(2), Offset(2));
+        progress.on_opened(MonoMs(0), peer, &opened(2, 2));
         assert_eq!(quorum.plan_voters(change, &committed, |_| true), Ok(voters(&[(1, 0), (2, 0)])));
         assert_eq!(quorum.plan_voters(change, &committed, |_| false), Err(VoterRefusal::NoMajority));
         assert_eq!(

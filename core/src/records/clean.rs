@@ -145,6 +145,8 @@ pub struct Cleaning<'a> {
     pub keys: &'a KeyOffsets,
     /// Batches from here on stay as they are.
     pub mapped_to: Offset,
+    /// Tombstones from here on stay.
+    pub tombstones_to: Offset,
     /// The clock of the pass.
     pub now: WallMs,
     /// How long tombstones stay from the first pass on that sees them (`delete.retention.ms`).
@@ -160,6 +162,7 @@ pub struct Cleaner {
     gap: Option<Gap>,
     /// A batch stayed as it was, whatever it holds: older values of any key may stand there, and so tombstones behind it stay.
     is_blind: bool,
+    tombstones_gone_to: Offset,
 }
 
 /// Offsets of which nothing is left, of one epoch.
@@ -182,6 +185,16 @@ enum Left {
     },
 }
 
+/// What comes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// Something later has its key.
+    Superseded,
+    /// A tombstone whose time is over.
+    Expired,
+}
+
 impl Cleaner {
     /// Begins at the log's start.
     #[must_use]
@@ -202,11 +215,11 @@ impl Cleaner {
         write: &mut impl FnMut(BatchHeader, Bytes),
     ) -> Result<(), RecordError> {
         let left = rules.left_of(header, payload.records, self.is_blind);
-        let (left, result) = match left {
+        let ((left, mut gone_to), result) = match left {
             Ok(left) => (left, Ok(())),
             Err(error) => {
                 self.is_blind = true;
-                (Left::Whole, Err(error))
+                ((Left::Whole, Offset::ZERO), Err(error))
             }
         };
         match left {
@@ -232,11 +245,13 @@ impl Cleaner {
                     Some(records) => give(seal(new, &records), write),
                     None => {
                         self.is_blind = true;
+                        gone_to = Offset::ZERO;
                         write(*header, whole.clone());
                     }
                 }
             }
         }
+        self.tombstones_gone_to = self.tombstones_gone_to.max(gone_to);
         result
     }
 
@@ -245,6 +260,12 @@ impl Cleaner {
         self.end_gap(write);
         self.is_blind = true;
         write(*header, whole);
+    }
+
+    /// Behind the last tombstone so far that was dropped because its time was over, or 0.
+    #[must_use]
+    pub fn tombstones_gone_to(&self) -> Offset {
+        self.tombstones_gone_to
     }
 
     /// Ends the pass, or one segment of it.
@@ -273,9 +294,16 @@ impl Cleaner {
 }
 
 impl Cleaning<'_> {
-    fn left_of(&self, header: &BatchHeader, records: &[u8], is_blind: bool) -> Result<Left, RecordError> {
+    /// What is left of a batch, and the offset behind the last of its tombstones whose time is over.
+    fn left_of(
+        &self,
+        header: &BatchHeader,
+        records: &[u8],
+        is_blind: bool,
+    ) -> Result<(Left, Offset), RecordError> {
+        let mut gone_to = Offset::ZERO;
         if header.base_offset >= self.mapped_to || header.is_control() {
-            return Ok(Left::Whole);
+            return Ok((Left::Whole, gone_to));
         }
         let is_of_producer = header.has_producer_id() && self.producers_last.contains(&header.last_offset());
         let has_horizon = header.attributes.has_delete_horizon();
@@ -283,38 +311,44 @@ impl Cleaning<'_> {
         let mut keeps_tombstone = false;
         for record in RecordIter::new(header, records) {
             let record = record?;
-            if self.keeps(header, &record, is_blind) {
-                keeps_tombstone |= record.value.is_none();
-                kept.push(record);
+            match self.fate_of(header, &record, is_blind) {
+                Fate::Stays => {
+                    keeps_tombstone |= record.value.is_none();
+                    kept.push(record);
+                }
+                Fate::Superseded => {}
+                Fate::Expired => gone_to = record.offset.plus(1),
             }
         }
         let begins_horizon = keeps_tombstone && !has_horizon;
         if kept.is_empty() {
             let is_header = header.record_count == 0;
-            return Ok(match (is_of_producer, is_header) {
+            let left = match (is_of_producer, is_header) {
                 (true, true) => Left::Whole,
                 (true, false) => Left::Header,
                 (false, _) => Left::Nothing,
-            });
+            };
+            return Ok((left, gone_to));
         }
         if i64::try_from(kept.len()) == Ok(i64::from(header.record_count)) && !begins_horizon {
-            return Ok(Left::Whole);
+            return Ok((Left::Whole, gone_to));
         }
-        Ok(self.rewrite(header, &kept, begins_horizon))
+        Ok((self.rewrite(header, &kept, begins_horizon), gone_to))
     }
 
-    fn keeps(&self, header: &BatchHeader, record: &Record<'_>, is_blind: bool) -> bool {
-        // Nobody who wants the last value of each key wants it.
-        let Some(key) = record.key else { return false };
+    fn fate_of(&self, header: &BatchHeader, record: &Record<'_>, is_blind: bool) -> Fate {
+        // Nobody who wants the last value of each key wants a record without one.
+        let Some(key) = record.key else { return Fate::Superseded };
         if self.keys.last(key).is_some_and(|last| last > record.offset) {
-            return false;
+            return Fate::Superseded;
         }
         // A batch's first pass left nothing older of the keys that it deletes, as far as it could see, and told how long readers
         // may take to see it.
         let has_horizon = header.attributes.has_delete_horizon();
-        let is_over = has_horizon && self.now.0 > header.base_timestamp;
+        let is_over = has_horizon && self.now.0 > header.base_timestamp && record.offset < self.tombstones_to;
         // F5: a tombstone goes with the values that it deletes, before slow readers have seen it.
-        record.value.is_some() || is_blind || !exhibit!(F5, is_over, true)
+        let stays = record.value.is_some() || is_blind || !exhibit!(F5, is_over, true);
+        if stays { Fate::Stays } else { Fate::Expired }
     }
 
     fn rewrite(&self, header: &BatchHeader, kept: &[Record<'_>], begins_horizon: bool) -> Left {

@@ -17,7 +17,9 @@ use crate::cluster::snapshot::Damage;
 use crate::cluster::topic_config::TopicSettings;
 use crate::ids::{LeaderEpoch, Lsn, NodeId, Offset, ProducerId, TopicPartition};
 use crate::journal::{AppendEntry, Entry};
-use crate::log::{AppendCheck, AppendError, AppendLimits, Log, ProducerTable, SegmentLimits, Truncated};
+use crate::log::{
+    AppendCheck, AppendError, AppendLimits, Compaction, Log, ProducerTable, SegmentLimits, Truncated,
+};
 use crate::museum::exhibit;
 use crate::output::Output;
 use crate::records::{BatchHeader, ProducedBatch, TimestampType, stamped_header};
@@ -373,9 +375,9 @@ impl Replica {
         self.log.advance_start(start).then_some(Entry::LogStart { partition, start })
     }
 
-    /// A cleaning pass went up to `to`, which is committed.
-    pub fn compacted(&mut self, to: Offset) {
-        self.log.compacted(to);
+    /// A cleaning pass was made, of what is committed.
+    pub fn compacted(&mut self, compaction: &Compaction) {
+        self.log.compacted(compaction.cleaned_to, compaction.tombstones_gone_to);
     }
 
     /// The log's start is on disk. `true`: others may be told of a new one.
@@ -403,11 +405,16 @@ impl Replica {
         }
     }
 
-    /// Empties a follower's log and begins it anew at `start` (SAFETY R7), with the leader's producers. The caller gives the
-    /// entry's number with [`Replica::reset_as`].
-    pub fn reset(&mut self, partition: TopicPartition, start: Offset, producers: Vec<u8>) -> Entry {
+    /// Empties a follower's log and begins it anew at `start` (SAFETY R7), with the leader's producers and up to where it has
+    /// dropped tombstones. The caller gives the entry's number with [`Replica::reset_as`].
+    pub fn reset(
+        &mut self,
+        partition: TopicPartition,
+        (start, tombstones_gone_to): (Offset, Offset),
+        producers: Vec<u8>,
+    ) -> Entry {
         let table: ProducerTable = postcard::from_bytes(&producers).unwrap_or_default();
-        self.log.reset_to(start);
+        self.log.reset_to(start, tombstones_gone_to);
         self.log.replace_producers(table);
         self.durable.reset(start);
         // The new one is told once it is on disk, like any other.
@@ -415,7 +422,7 @@ impl Replica {
         self.high_watermark = start;
         self.damage = None;
         self.given_up_in = None;
-        Entry::Reset { partition, start, producers }
+        Entry::Reset { partition, start, producers, tombstones_gone_to }
     }
 
     /// The last reset took this number in the journal.

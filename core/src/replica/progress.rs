@@ -55,6 +55,8 @@ struct Link {
     high_watermark: Offset,
     /// Where the follower's log starts on its disk, as it said.
     log_start: Offset,
+    /// Up to where tombstones were gone from what it copied, as it said.
+    tombstones_gone_to: Offset,
     /// When it acknowledged anything last.
     heard_at: MonoMs,
 }
@@ -88,19 +90,14 @@ impl Progress {
         self.link.as_ref().is_none_or(|link| link.peer != peer || link.number < number)
     }
 
-    /// A session is open from the follower's durable end `end` on. Gives back the bytes that are no longer on their way, and
+    /// A session is open from the follower's durable end on. Gives back the bytes that are no longer on their way, and
     /// whether the follower has less than it acknowledged (SAFETY R5).
-    pub fn on_opened(
-        &mut self,
-        now: MonoMs,
-        peer: PeerRun,
-        number: SessionNumber,
-        end: Offset,
-    ) -> (u64, bool) {
+    pub fn on_opened(&mut self, now: MonoMs, peer: PeerRun, open: &Open) -> (u64, bool) {
         let freed = self.close();
+        let end = open.end;
         self.link = Some(Link {
             peer,
-            number,
+            number: open.number,
             acked: end,
             next: end,
             is_probing: false,
@@ -109,6 +106,7 @@ impl Progress {
             moved_at: now,
             high_watermark: Offset::ZERO,
             log_start: Offset::ZERO,
+            tombstones_gone_to: open.tombstones_gone_to,
             heard_at: now,
         });
         let has_lost = end < self.acked_max;
@@ -191,7 +189,7 @@ impl Progress {
     #[must_use]
     pub fn plan(&self, log: &Log, limit: Offset, room_bytes: u64) -> Option<Push> {
         let link = self.link.as_ref()?;
-        if link.is_probing || link.next >= limit || link.next < log.start() {
+        if link.is_probing || link.next >= limit || link.is_below(log) {
             return None;
         }
         // A single batch may be larger than the window: it goes alone.
@@ -221,10 +219,10 @@ impl Progress {
         bytes
     }
 
-    /// What comes next for it is gone from the log: only a snapshot helps, and only a new session brings it.
+    /// What comes next for it is gone from the log, or tombstones of it are: only a reset helps, and only a new session brings it.
     #[must_use]
-    pub fn is_below(&self, start: Offset) -> bool {
-        self.link.as_ref().is_some_and(|link| link.next < start)
+    pub fn is_below(&self, log: &Log) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_below(log))
     }
 
     /// Nothing came back for too long: everything from the acknowledged end on is sent again. Gives back the bytes that are
@@ -311,11 +309,17 @@ impl Progress {
     }
 }
 
+impl Link {
+    fn is_below(&self, log: &Log) -> bool {
+        self.next < log.start() || log.has_tombstones_gone_for(self.next, self.tombstones_gone_to)
+    }
+}
+
 /// How a leader answers a follower that opens a session: where do the logs part (KIP-101, KIP-279)? `None`: below the
-/// leader's start, a reset.
+/// leader's start, or it would miss tombstones: a reset.
 #[must_use]
 pub fn find_divergence(log: &Log, open: &Open) -> Option<OpenAnswer> {
-    if open.end < log.start() {
+    if open.end < log.start() || log.has_tombstones_gone_for(open.end, open.tombstones_gone_to) {
         return None;
     }
     let diverges = |epoch: Option<LeaderEpoch>, end: Offset| Some(OpenAnswer::Diverges { epoch, end });

@@ -99,6 +99,7 @@ impl Session {
             number,
             last_epoch: log.latest_epoch(),
             end: log.end(),
+            tombstones_gone_to: log.tombstones_gone_to(),
             reset_bytes,
         }
     }

@@ -354,6 +354,7 @@ impl<D: Disk> Pass<D> {
             from,
             to,
             cleaned_to: mapped_to.min(to),
+            tombstones_gone_to: cleaner.tombstones_gone_to(),
             segments: segments.collect(),
         };
         Ok((compaction, bytes_read))
@@ -415,13 +416,15 @@ impl<D: Disk> Pass<D> {
             return Err(Stop::Told);
         }
         let (rules, budget) = (Arc::clone(rules), self.decompressed_bytes_max);
-        let (now, delete_retention_ms) = (self.order.now, self.order.rules.delete_retention_ms);
+        let CompactionOrder { tombstones_to, now, rules: settings, .. } = &self.order;
+        let (tombstones_to, now, delete_retention_ms) = (*tombstones_to, *now, settings.delete_retention_ms);
         let work = move || {
             let mut left = Vec::new();
             let mut put = |header: BatchHeader, bytes: Bytes| left.push((header, bytes));
             let cleaning = Cleaning {
                 keys: &rules.keys,
                 mapped_to: rules.mapped_to,
+                tombstones_to,
                 now,
                 delete_retention_ms,
                 producers_last: &rules.producers_last,

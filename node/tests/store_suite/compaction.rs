@@ -83,6 +83,7 @@ pub(crate) fn order<D: Disk>(node: &Node<D>, log: TopicPartition, sealed_to: Off
         dirty_from: node.start(log),
         up_to: sealed_to,
         sealed_to,
+        tombstones_to: Offset(i64::MAX),
         now: WallMs(1_000_000),
         rules: CompactionRules {
             dirty_ppm_min: 0,

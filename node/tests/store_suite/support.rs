@@ -231,7 +231,12 @@ impl<D: Disk> Node<D> {
     }
 
     pub(crate) fn reset(&mut self, partition: TopicPartition, start: Offset) {
-        self.entry(&Entry::Reset { partition, start, producers: Vec::new() });
+        self.entry(&Entry::Reset {
+            partition,
+            start,
+            producers: Vec::new(),
+            tombstones_gone_to: Offset::ZERO,
+        });
         self.acted(partition, Act::Reset(start));
     }
 
@@ -395,7 +400,7 @@ impl<D: Disk> Node<D> {
         let quorum = QuorumSnapshot { log: log.to_snapshot(), chain, ..QuorumSnapshot::default() };
         let partitions = self.model.partitions.iter().map(|(&partition, batches)| {
             let mut log = Log::new(Generation(0));
-            log.reset_to(self.start(partition));
+            log.reset_to(self.start(partition), Offset::ZERO);
             for batch in batches {
                 log.append(&BatchHeader::parse(&batch.bytes).expect("a batch"), WallMs(5_000));
             }

@@ -29,8 +29,6 @@ pub struct Held {
     pub batch: Arc<ShadowBatch>,
     /// The entry that appended it, or that deleted it unseen.
     pub lsn: Lsn,
-    /// It was copied from a log that was cleaned: this one has what was left of it.
-    pub is_remnant: bool,
 }
 
 impl NodeLog {
@@ -84,11 +82,7 @@ impl NodeLog {
         let own = std::mem::take(&mut self.batches);
         let same = own.iter().zip(front).take_while(|(held, batch)| held.batch.whole == batch.whole).count();
         self.batches.extend(own.into_iter().take(same));
-        self.batches.extend(front[same..].iter().map(|batch| Held {
-            batch: Arc::clone(batch),
-            lsn,
-            is_remnant: false,
-        }));
+        self.batches.extend(front[same..].iter().map(|batch| Held { batch: Arc::clone(batch), lsn }));
         self.batches.extend(kept);
         self.matched = self.matched.min(same);
         self.agreed.1 = self.agreed.1.min(same);

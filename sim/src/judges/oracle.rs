@@ -175,8 +175,7 @@ fn follow(logs: &mut BTreeMap<TopicPartition, NodeLog>, lsn: Lsn, ghost: &Ghost)
             // The first batch of an empty log may reach over its start.
             log.begin_epoch(append.epoch, append.base_offset.max(log.end()));
             for batch in &ghost.batches {
-                let is_remnant = ghost.whole != Some(batch.whole);
-                log.batches.push(Held { batch: Arc::clone(batch), lsn, is_remnant });
+                log.batches.push(Held { batch: Arc::clone(batch), lsn });
             }
         }
         Entry::EpochStart { partition, epoch, start } => {
@@ -487,7 +486,12 @@ pub(crate) mod tests {
     /// An oracle whose first entry is a reset to `start`; what is before that is as in `of`.
     pub(crate) fn reset(of: &Oracle, start: i64) -> Oracle {
         let mut oracle = Oracle::default();
-        let entry = Entry::Reset { partition: partition(), start: Offset(start), producers: Vec::new() };
+        let entry = Entry::Reset {
+            partition: partition(),
+            start: Offset(start),
+            producers: Vec::new(),
+            tombstones_gone_to: Offset::ZERO,
+        };
         oracle.on_start(Lsn(1), &entry, front(of, start));
         oracle
     }

@@ -4,33 +4,26 @@
 use super::node_log::NodeLog;
 use seedlog_core::group::Groups;
 use seedlog_core::group::records::GroupRecord;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// What is known of a partition's groups is what its log adds up to. A replica that was away while others dropped a tombstone has what
-/// that one deleted, as in Kafka: nobody keeps tombstones for longer than `delete.retention.ms`.
+/// What is known of a partition's groups is what its log adds up to.
 ///
 /// # Errors
 /// The first key of which something else is known.
 pub fn check(groups: &Groups, log: Option<&NodeLog>) -> Result<(), String> {
     let mut due: BTreeMap<Vec<u8>, &GroupRecord> = BTreeMap::new();
-    let mut may_live: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for held in log.into_iter().flat_map(|log| &log.batches) {
-        for record in &held.batch.groups {
-            let (key, value) = record.encode();
-            may_live.remove(&key);
-            if value.is_some() {
-                due.insert(key, record);
-            } else if due.remove(&key).is_some() && held.is_remnant {
-                may_live.insert(key);
-            }
-        }
+    for record in log.into_iter().flat_map(|log| &log.batches).flat_map(|held| &held.batch.groups) {
+        let (key, value) = record.encode();
+        match value {
+            Some(_) => due.insert(key, record),
+            None => due.remove(&key),
+        };
     }
     for known in groups.written() {
         let (key, _) = known.encode();
         match due.remove(&key) {
             Some(record) if *record == known => {}
             Some(record) => return Err(format!("the log has {record:?}, and it knows {known:?}")),
-            None if may_live.contains(&key) => {}
             None => return Err(format!("it knows {known:?}, and the log does not")),
         }
     }
@@ -73,8 +66,7 @@ mod tests {
         let bytes = builder.finish();
         let shadow = shadow_of(&BatchHeader::parse(&bytes).unwrap(), &bytes);
         assert_eq!(shadow.groups, records);
-        let held = Held { batch: Arc::new(shadow), lsn: Lsn(1), is_remnant: false };
-        NodeLog { batches: vec![held], ..NodeLog::default() }
+        NodeLog { batches: vec![Held { batch: Arc::new(shadow), lsn: Lsn(1) }], ..NodeLog::default() }
     }
 
     #[test]
@@ -85,15 +77,8 @@ mod tests {
         assert!(check(&groups, Some(&log(&[commit(Some(6))]))).unwrap_err().contains("offset: 6"));
         let forgotten = log(&[commit(Some(5)), commit(None)]);
         assert!(check(&groups, Some(&forgotten)).unwrap_err().contains("the log does not"));
-        // Copied when others had dropped it (whole world, seeds 1736 and 2002).
-        let mut copied = log(&[commit(Some(5))]);
-        copied.batches.extend(log(&[commit(None)]).batches);
-        assert!(check(&groups, Some(&copied)).unwrap_err().contains("the log does not"));
-        copied.batches[1].is_remnant = true;
-        assert_eq!(check(&groups, Some(&copied)), Ok(()));
         groups.replay(Offset(2), &commit(None));
         assert_eq!(check(&groups, Some(&forgotten)), Ok(()));
-        assert_eq!(check(&groups, Some(&copied)), Ok(()));
         assert!(check(&groups, Some(&log(&[commit(Some(5))]))).unwrap_err().contains("does not know"));
     }
 }

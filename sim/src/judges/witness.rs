@@ -159,8 +159,12 @@ impl Witness<'_> {
             Entry::Reset { partition, start: Offset::ZERO, .. } if self.is_let_go(*partition, broker) => {
                 self.marks.hit(Mark::CopyLetGo);
             }
-            Entry::Reset { partition, start, .. } => {
-                self.judge_cut(*partition, *start);
+            Entry::Reset { partition, start, tombstones_gone_to, .. } => {
+                if self.misses_tombstones(*partition, *tombstones_gone_to) {
+                    self.marks.hit(Mark::CopyMissedTombstones);
+                } else {
+                    self.judge_cut(*partition, *start);
+                }
                 self.judge_start(*partition, *start);
                 let is_above_zero = *start > Offset::ZERO;
                 self.mark_if(&[(Mark::LogReset, true), (Mark::ResetAboveZero, is_above_zero)]);
@@ -212,7 +216,19 @@ impl Witness<'_> {
         self.mark_if(&[(Mark::StartWithinBatch, is_within)]);
     }
 
-    /// Gives back whether anything is cut off.
+    /// A copy of which nobody counts on anything ends below tombstones that its leader has dropped: it has to begin anew, whatever
+    /// it holds.
+    fn misses_tombstones(&mut self, partition: TopicPartition, gone_to: Offset) -> bool {
+        let me = self.who.1.node_id;
+        let is_counted_on = self
+            .truth
+            .image
+            .partition(partition)
+            .is_some_and(|held| held.state.isr.contains(&me) || held.state.elr.contains(&me));
+        let log = self.oracle.logs.entry(partition).or_default();
+        self.truth.log_mut(partition).is_compacted && log.end() < gone_to && !is_counted_on
+    }
+
     /// Its replicas are others by the committed metadata that the node knows, which nobody else may have seen yet; or they were,
     /// and the node is about to become one anew.
     fn is_let_go(&self, partition: TopicPartition, broker: Option<&Broker>) -> bool {
@@ -224,6 +240,7 @@ impl Witness<'_> {
         })
     }
 
+    /// Gives back whether anything is cut off.
     fn judge_cut(&mut self, partition: TopicPartition, to: Offset) -> bool {
         let truth = self.truth.log_mut(partition);
         let log = self.oracle.logs.entry(partition).or_default();

@@ -70,7 +70,8 @@ impl Store {
         // What is damaged is found by whoever reads it.
         let Some(found) = found else { return Some(CompactionResult::Failed) };
         let segments = clean(order, &found, self.config.cleaner_keys_max);
-        let (Some((first, last)), Some((segments, cleaned_to))) = (found.first().zip(found.last()), segments)
+        let (Some((first, last)), Some((segments, cleaned_to, tombstones_gone_to))) =
+            (found.first().zip(found.last()), segments)
         else {
             return Some(CompactionResult::Failed);
         };
@@ -79,6 +80,7 @@ impl Store {
             from: first.0.base,
             to: last.0.next,
             cleaned_to,
+            tombstones_gone_to,
             segments: segments.iter().map(|new| new.segment).collect(),
         };
         let mut ops = Vec::new();
@@ -162,8 +164,13 @@ fn name_of(partition: TopicPartition, base: Offset, made: Lsn) -> String {
     format!("{}-{:012}-{}-made-{made}", segment_prefix(partition.topic_id), base.0, partition.partition)
 }
 
-/// The new segments, and up to where each key stands once at most. `None`: not even the first batch's keys find room.
-fn clean(order: &CompactionOrder, found: &[Found], keys_max: usize) -> Option<(Vec<NewSegment>, Offset)> {
+/// The new segments, up to where each key stands once at most, and up to where tombstones are gone. `None`: not even the first
+/// batch's keys find room.
+fn clean(
+    order: &CompactionOrder,
+    found: &[Found],
+    keys_max: usize,
+) -> Option<(Vec<NewSegment>, Offset, Offset)> {
     let mut keys = KeyOffsets::new(order.hash_key, 0);
     let mut mapped_to = order.dirty_from;
     for (batch, header, bytes) in found.iter().filter(|(batch, ..)| batch.next > order.dirty_from) {
@@ -183,6 +190,7 @@ fn clean(order: &CompactionOrder, found: &[Found], keys_max: usize) -> Option<(V
     let rules = Cleaning {
         keys: &keys,
         mapped_to,
+        tombstones_to: order.tombstones_to,
         now: order.now,
         delete_retention_ms: order.rules.delete_retention_ms,
         producers_last: &producers_last,
@@ -211,7 +219,7 @@ fn clean(order: &CompactionOrder, found: &[Found], keys_max: usize) -> Option<(V
         cleaner.add(&rules, header, bytes, payload, &mut put).ok()?;
     }
     cleaner.end_gap(&mut put);
-    Some((segments, mapped_to))
+    Some((segments, mapped_to, cleaner.tombstones_gone_to()))
 }
 
 #[cfg(test)]
@@ -243,7 +251,14 @@ mod tests {
         store.lanes[LaneId::Background as usize].extend([Op::Create { name: name.clone() }, write, sync]);
         run(&mut store, &mut disk, &mut rng);
         let (from, to) = (Offset(0), header.next_offset());
-        let compaction = Compaction { made: Lsn(7), from, to, cleaned_to: to, segments: vec![segment] };
+        let compaction = Compaction {
+            made: Lsn(7),
+            from,
+            to,
+            cleaned_to: to,
+            tombstones_gone_to: Offset::ZERO,
+            segments: vec![segment],
+        };
         let found = store.find_compacted(partition(), &compaction, &disk);
         assert_eq!((found[0].base, found[0].next), (from, to));
         assert!(read_batch(&found[0], &disk).is_some());
