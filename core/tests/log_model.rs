@@ -702,6 +702,24 @@ fn timestamps_are_checked_by_the_header() {
     }
 }
 
+/// Seed 8,603 of the whole world: a pass took the segment before for one that had ended, and what was appended to it meanwhile was
+/// gone with it.
+#[test]
+fn what_follows_a_cut_of_the_whole_active_segment_does_not_join_the_one_before() {
+    let limits = SegmentLimits { segment_bytes: 10_000, segment_ms: 1_000_000 };
+    let next = header(0, 1, 0);
+    let mut log = Log::default();
+    append_at_end(&mut log, &next);
+    append_at_end(&mut log, &next);
+    log.roll();
+    append_at_end(&mut log, &next);
+    assert_eq!(log.truncate_to(Offset(2)), Truncated::Done);
+    assert_eq!(log.active_segment().base, Offset(2));
+    assert!(log.plan_roll(&next, WallMs(1000), &limits));
+    assert_eq!(log.truncate_to(Offset(0)), Truncated::Done);
+    assert!(!log.plan_roll(&next, WallMs(1000), &limits), "nothing is before");
+}
+
 #[test]
 fn segments_roll_by_bytes_and_by_age() {
     let mut log = Log::default();

@@ -387,7 +387,8 @@ impl Log {
     /// Whether the active segment should end before a batch of `next` is appended.
     #[must_use]
     pub fn plan_roll(&self, next: &BatchHeader, now: WallMs, limits: &SegmentLimits) -> bool {
-        let Some(opened) = self.active.opened else { return false };
+        // A cut that took all of it ended the segment before, which a cleaning pass may have read: nothing may join that one.
+        let Some(opened) = self.active.opened else { return self.active.base > self.start };
         let full = self.active.bytes + u64::from(next.batch_bytes) > limits.segment_bytes;
         let old = now.0.saturating_sub(opened.0) >= limits.segment_ms;
         // Indexes of a segment count offsets from its base in 32 bits, as Kafka's do.

@@ -136,6 +136,11 @@ pub(super) fn swap(segments: &mut Vec<Segment>, compaction: &Compaction) -> Vec<
     if replaced.iter().any(|segment| segment.made >= compaction.made) {
         return Vec::new();
     }
+    debug_assert!(
+        replaced.last().is_none_or(|last| last.next <= compaction.to),
+        "a pass reads segments that have ended: {replaced:?} do not end at {}",
+        compaction.to
+    );
     let new = compaction.segments.iter().map(|segment| Segment {
         base: segment.base,
         made: compaction.made,

@@ -13,7 +13,7 @@ use seedlog_core::cluster::image::Image;
 use seedlog_core::cluster::records::{MetadataRecord, Voter};
 use seedlog_core::group::{OFFSETS_TOPIC, group_partition};
 use seedlog_core::ids::{
-    LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, Uuid,
+    LeaderEpoch, Lsn, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition, Uuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +25,19 @@ pub struct Life {
     pub machine: usize,
     /// Number of the process.
     pub life: u64,
+}
+
+/// Who wrote down first that a cluster was founded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Founding {
+    /// It.
+    pub cluster: Uuid,
+    /// The folder.
+    pub by: Voter,
+    /// The entry in its journal.
+    pub lsn: Lsn,
+    /// Another folder has it as well.
+    pub is_shared: bool,
 }
 
 /// What is true.
@@ -43,7 +56,7 @@ pub struct Truth {
     /// Who led the quorum in a term.
     pub terms: BTreeMap<LeaderEpoch, Life>,
     /// The cluster, once it was founded.
-    pub cluster: Option<Uuid>,
+    pub cluster: Option<Founding>,
     /// Nodes whose disks lost what counted as durable.
     pub losers: BTreeSet<NodeId>,
     /// With flush=interval a last known leader may be elected although it stopped uncleanly: what it lacks is lost, and the
@@ -246,12 +259,28 @@ impl Truth {
         })
     }
 
-    /// The cluster was founded, or joined.
-    pub fn on_founded(&mut self, cluster: Uuid, voters: &[Voter]) {
-        if self.cluster.is_none() {
-            self.cluster = Some(cluster);
-            self.image = Image::founded(voters.to_vec());
+    /// A node writes down that the cluster was founded. `is_lost`: its journal does not have such an entry (any more).
+    ///
+    /// # Errors
+    /// Another cluster was founded before, and that counts.
+    pub fn on_founded(
+        &mut self,
+        new: Founding,
+        voters: &[Voter],
+        is_lost: impl Fn(Lsn) -> bool,
+    ) -> Result<(), Uuid> {
+        match &mut self.cluster {
+            Some(known) if known.cluster == new.cluster => known.is_shared |= known.by != new.by,
+            // Nobody hears of a founding that is not on its founder's disk yet: it may be lost, and founded anew.
+            Some(known) if known.is_shared || known.by != new.by || !is_lost(known.lsn) => {
+                return Err(known.cluster);
+            }
+            Some(_) | None => {
+                self.cluster = Some(new);
+                self.image = Image::founded(voters.to_vec());
+            }
         }
+        Ok(())
     }
 
     /// What an entry is about to change in who leads: an eligible replica outside of the ISR is elected, or one that may lack
@@ -418,6 +447,27 @@ pub(crate) mod tests {
     use seedlog_core::cluster::records::PartitionState;
     use seedlog_core::cluster::topic_config::TopicConfig;
     use seedlog_core::ids::PartitionEpoch;
+
+    /// Seed 10,744: a founder's sync failed.
+    #[test]
+    fn a_founding_that_its_founder_alone_had_and_lost_is_none() {
+        let voter = |id| Voter { node_id: NodeId(id), incarnation: Uuid([id.unsigned_abs() as u8; 16]) };
+        let founding = |cluster, by| Founding {
+            cluster: Uuid([cluster; 16]),
+            by: voter(by),
+            lsn: Lsn(2),
+            is_shared: false,
+        };
+        let (first, second) = (Uuid([1; 16]), Uuid([2; 16]));
+        let mut truth = Truth::default();
+        let mut told = |new, is_lost| truth.on_founded(new, &[voter(1), voter(2)], |_| is_lost);
+        assert_eq!(told(founding(1, 1), false), Ok(()));
+        assert_eq!(told(founding(2, 1), false), Err(first), "it has the first one still");
+        assert_eq!(told(founding(2, 2), true), Err(first), "another node knows nothing of that journal");
+        assert_eq!(told(founding(2, 1), true), Ok(()));
+        assert_eq!(told(founding(2, 2), false), Ok(()));
+        assert_eq!(told(founding(3, 1), true), Err(second), "node 2 has it, too");
+    }
 
     /// A log of which everything that an oracle holds is committed.
     pub(crate) fn true_log(oracle: &Oracle) -> TrueLog {

@@ -5,7 +5,7 @@ use super::node_log::NodeLog;
 use super::oracle::{Oracle, ShadowBatch, hashes, partition_of, shadow_of};
 use super::s24::Register;
 use super::sight::Sight;
-use super::truth::{Life, Truth};
+use super::truth::{Founding, Life, Truth};
 use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s19, s20, s25};
 use crate::marks::{Mark, Marks};
 use crate::store::stamped;
@@ -185,8 +185,14 @@ impl Witness<'_> {
             Entry::Founded { cluster_id, voters } => {
                 let said = q1::check(voters, self.configured);
                 self.hear(Judge::Q1, said);
-                self.truth.on_founded(*cluster_id, voters);
-                if let Some(first) = self.truth.cluster.filter(|first| first != cluster_id) {
+                let lsn = self.oracle.end().next();
+                let new = Founding { cluster: *cluster_id, by: self.who.1, lsn, is_shared: false };
+                let oracle = &self.oracle;
+                let is_lost = |lsn| {
+                    let entry = oracle.ghost(lsn).map(|ghost| &ghost.entry);
+                    !entry.is_some_and(|entry| matches!(entry, Entry::Founded { .. }))
+                };
+                if let Err(first) = self.truth.on_founded(new, voters, is_lost) {
                     let says = format!("cluster {cluster_id} is founded, and {first} was");
                     self.hear(Judge::Q1, Err(says));
                 }
