@@ -135,6 +135,34 @@ fn last_of_producers(log: &Log) -> BTreeSet<Offset> {
     last.into_values().collect()
 }
 
+/// What a pass over so much of a log, in percent, goes by.
+struct Order {
+    up_to: Offset,
+    keys: KeyOffsets,
+    mapped_to: Offset,
+    producers_last: BTreeSet<Offset>,
+}
+
+impl Order {
+    fn new(log: &Log, dirty_from: Offset, percent: u8, keys_max: usize) -> Self {
+        let count = (log.len() * usize::from(percent)).div_ceil(100);
+        let up_to = log[count - 1].0.next_offset().max(dirty_from);
+        let (keys, mapped_to) = noted(log, dirty_from, up_to, keys_max);
+        Self { up_to, keys, mapped_to, producers_last: last_of_producers(log) }
+    }
+
+    fn rules(&self, now: i64, tombstones_to: Offset) -> Cleaning<'_> {
+        Cleaning {
+            keys: &self.keys,
+            mapped_to: self.mapped_to,
+            tombstones_to,
+            now: WallMs(now),
+            delete_retention_ms: RETENTION_MS,
+            producers_last: &self.producers_last,
+        }
+    }
+}
+
 fn clean(log: &Log, rules: &Cleaning<'_>, up_to: Offset) -> Log {
     pass(log, rules, up_to).0
 }
@@ -202,19 +230,9 @@ proptest! {
         let mut horizons: BTreeMap<Offset, i64> = BTreeMap::new();
         for (percent, keys_max, later_ms) in &plan.passes {
             now += later_ms;
-            let count = (log.len() * usize::from(*percent)).div_ceil(100);
-            let up_to = log[count - 1].0.next_offset().max(dirty_from);
-            let (keys, mapped_to) = noted(&log, dirty_from, up_to, *keys_max);
-            let producers_last = last_of_producers(&log);
-            let rules = Cleaning {
-                keys: &keys,
-                mapped_to,
-                tombstones_to: NO_LIMIT,
-                now: WallMs(now),
-                delete_retention_ms: RETENTION_MS,
-                producers_last: &producers_last,
-            };
-            let after = clean(&log, &rules, up_to);
+            let order = Order::new(&log, dirty_from, *percent, *keys_max);
+            let after = clean(&log, &order.rules(now, NO_LIMIT), order.up_to);
+            let Order { keys, mapped_to, producers_last, .. } = order;
             check_whole(&whole, &after);
             prop_assert_eq!(last_of_producers(&after), producers_last, "KAFKA-5490");
             prop_assert_eq!(table(&after), wanted.clone());
@@ -254,23 +272,12 @@ proptest! {
         let (mut copy, mut copied_to, mut gone_to_for_copy) = (Log::new(), Offset::ZERO, Offset::ZERO);
         for ((percent, keys_max, later_ms), (stop, waits)) in plan.passes.iter().zip(stops.iter().cycle()) {
             now += later_ms;
-            let count = (log.len() * usize::from(*percent)).div_ceil(100);
-            let up_to = log[count - 1].0.next_offset().max(dirty_from);
-            let (keys, mapped_to) = noted(&log, dirty_from, up_to, *keys_max);
-            let producers_last = last_of_producers(&log);
-            let rules = Cleaning {
-                keys: &keys,
-                mapped_to,
-                tombstones_to: if *waits { copied_to } else { NO_LIMIT },
-                now: WallMs(now),
-                delete_retention_ms: RETENTION_MS,
-                producers_last: &producers_last,
-            };
-            let (after, gone_to) = pass(&log, &rules, up_to);
-            let (before, after_pass) = (numbers.tombstones_gone_to(), numbers.tombstones_gone_to().max(gone_to));
-            prop_assert!(after_pass == before || after_pass <= rules.tombstones_to);
-            numbers.compacted(mapped_to, gone_to);
-            (log, dirty_from) = (after, dirty_from.max(mapped_to));
+            let order = Order::new(&log, dirty_from, *percent, *keys_max);
+            let tombstones_to = if *waits { copied_to } else { NO_LIMIT };
+            let (after, gone_to) = pass(&log, &order.rules(now, tombstones_to), order.up_to);
+            prop_assert!(gone_to <= tombstones_to);
+            numbers.compacted(order.mapped_to, gone_to);
+            (log, dirty_from) = (after, dirty_from.max(order.mapped_to));
             if numbers.has_tombstones_gone_for(copied_to, gone_to_for_copy) {
                 prop_assert!(!waits, "tombstones stayed for it");
                 (copy, copied_to, gone_to_for_copy) = (Log::new(), Offset::ZERO, numbers.tombstones_gone_to());

@@ -157,6 +157,7 @@ enum Details {
     Reset {
         partition: String,
         start: i64,
+        tombstones_gone_to: i64,
     },
     Dropping {
         topic_id: String,
@@ -223,9 +224,11 @@ impl Details {
                 bytes: bytes.len(),
             },
             Entry::Cut { partition, to } => Self::Cut { partition: partition.to_string(), to: to.0 },
-            Entry::Reset { partition, start, .. } => {
-                Self::Reset { partition: partition.to_string(), start: start.0 }
-            }
+            Entry::Reset { partition, start, producers: _, tombstones_gone_to } => Self::Reset {
+                partition: partition.to_string(),
+                start: start.0,
+                tombstones_gone_to: tombstones_gone_to.0,
+            },
             Entry::Dropping { topic_id, partitions } => {
                 Self::Dropping { topic_id: topic_id.to_string(), partitions: *partitions }
             }

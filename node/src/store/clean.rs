@@ -31,6 +31,7 @@ use seedlog_core::log::{CompactedSegment, Compaction, CompactionOrder, Compactio
 use seedlog_core::records::{
     BATCH_HEADER_BYTES, BatchHeader, Cleaner, Cleaning, KeyOffsets, Payload, RecordIter,
 };
+use seedlog_core::time::WallMs;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -217,6 +218,9 @@ struct Pass<D: Disk> {
 struct Rules {
     keys: KeyOffsets,
     mapped_to: Offset,
+    tombstones_to: Offset,
+    now: WallMs,
+    delete_retention_ms: i64,
     producers_last: BTreeSet<Offset>,
 }
 
@@ -310,6 +314,9 @@ impl<D: Disk> Pass<D> {
         let rules = Arc::new(Rules {
             keys,
             mapped_to,
+            tombstones_to: self.order.tombstones_to,
+            now: self.order.now,
+            delete_retention_ms: self.order.rules.delete_retention_ms,
             producers_last: self.order.producers_last.iter().copied().collect(),
         });
         self.segments.retain(|read| read.segment.base < mapped_to);
@@ -416,17 +423,15 @@ impl<D: Disk> Pass<D> {
             return Err(Stop::Told);
         }
         let (rules, budget) = (Arc::clone(rules), self.decompressed_bytes_max);
-        let CompactionOrder { tombstones_to, now, rules: settings, .. } = &self.order;
-        let (tombstones_to, now, delete_retention_ms) = (*tombstones_to, *now, settings.delete_retention_ms);
         let work = move || {
             let mut left = Vec::new();
             let mut put = |header: BatchHeader, bytes: Bytes| left.push((header, bytes));
             let cleaning = Cleaning {
                 keys: &rules.keys,
                 mapped_to: rules.mapped_to,
-                tombstones_to,
-                now,
-                delete_retention_ms,
+                tombstones_to: rules.tombstones_to,
+                now: rules.now,
+                delete_retention_ms: rules.delete_retention_ms,
                 producers_last: &rules.producers_last,
             };
             for (header, whole) in piece.iter().flat_map(|piece| batches(piece, end)) {
