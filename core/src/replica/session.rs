@@ -222,15 +222,18 @@ impl Session {
     }
 }
 
-/// Where a follower must cut when the leader's log ends `epoch` at `end` (KIP-101, KIP-279): the lesser of both ends of that
-/// epoch, or of the next lower one that the follower has.
+/// Where a follower must cut when the leader's log ends `epoch` at `end` (KIP-101, KIP-279): at the lesser of both ends of that
+/// epoch. A follower that has nothing of it keeps what is of lower ones and asks for the end of those: the leader's end of an epoch
+/// that it does not have may lie in the middle of one of its batches.
 #[must_use]
 pub fn cut_point(log: &Log, epoch: Option<LeaderEpoch>, end: Offset) -> Offset {
-    let own = match epoch {
-        Some(epoch) => log.end_offset_for_epoch(epoch).map_or(log.end(), |own| own.end),
+    let to = match epoch.map(|epoch| (epoch, log.end_offset_for_epoch(epoch))) {
+        Some((epoch, Some(own))) if own.epoch == epoch => own.end.min(end),
+        Some((_, Some(lower))) => lower.end,
+        Some((_, None)) => end,
         None => log.start(),
     };
     // A3: an end without its epoch is taken for the end of whatever the follower has.
-    let own = exhibit!(A3, own, log.end());
-    own.min(end).min(log.end()).max(log.start())
+    let to = exhibit!(A3, to, end);
+    to.min(log.end()).max(log.start())
 }
