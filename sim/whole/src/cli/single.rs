@@ -2,14 +2,15 @@
 
 use super::report::{Report, on_processor};
 use super::{Common, code, said};
-use crate::net::now_us;
 use crate::plan::WholePlan;
 use crate::run::run_plan;
+use madsim::time::TimeHandle;
 use seedlog_sim::judges::Enabled;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -54,8 +55,9 @@ struct VirtualTime;
 
 impl FormatTime for VirtualTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let now = now_us();
-        write!(writer, "{:>6}.{:06}", now / 1_000_000, now % 1_000_000)
+        // The simulator itself says something before the world is there.
+        let now = TimeHandle::try_current().map_or(Duration::ZERO, |time| time.elapsed());
+        write!(writer, "{:>6}.{:06}", now.as_secs(), now.subsec_micros())
     }
 }
 
