@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
@@ -45,6 +45,24 @@ pub enum Then {
     Nothing,
     /// The file's data is on disk when the operation completes.
     Sync,
+}
+
+/// A change that needs no file to be held open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A folder and those above it are created; one that exists is success.
+    CreateDir(PathBuf),
+    /// Bytes are written into a file, which is created if it does not exist. They may be in a cache.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        position: u64,
+        /// What.
+        bytes: Bytes,
+    },
+    /// A file is removed; one that does not exist is success.
+    Remove(PathBuf),
 }
 
 /// A line of a folder's listing.
@@ -121,8 +139,13 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
     /// Lists a folder, by name.
     fn list(&self, lane: Lane, dir: &Path) -> Completion<Vec<DirEntry>>;
+    /// Carries changes out one after the other. The first that fails ends it: those before it stay. With many that are small most
+    /// of the time would go by between one operation's end and the next one's beginning.
+    fn change(&self, lane: Lane, changes: Vec<Change>) -> Completion<()>;
     /// Creates a folder and those above it; one that exists is success.
-    fn create_dir(&self, lane: Lane, dir: &Path) -> Completion<()>;
+    fn create_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
+        self.change(lane, vec![Change::CreateDir(dir.to_owned())])
+    }
     /// Opens a file.
     fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<Self::File>;
     /// Writes buffers one behind the other from `position` on.
@@ -162,7 +185,9 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// Renames a file or folder, replacing a file of the new name.
     fn rename(&self, lane: Lane, from: &Path, to: &Path) -> Completion<()>;
     /// Removes a file; one that does not exist is success.
-    fn remove(&self, lane: Lane, path: &Path) -> Completion<()>;
+    fn remove(&self, lane: Lane, path: &Path) -> Completion<()> {
+        self.change(lane, vec![Change::Remove(path.to_owned())])
+    }
     /// Removes a folder with all it holds; one that does not exist is success.
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()>;
     /// How large the folder's file system is, and what is left of it for us.

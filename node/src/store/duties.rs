@@ -62,8 +62,8 @@ pub(super) struct Duties {
     /// A topic is being dropped, or segments are being cut.
     alone: bool,
     round_retry_at: Option<Instant>,
-    /// A round is wanted for its own sake: segments that are complete are still in the journal.
-    round_asked: bool,
+    /// Batches up to here are wanted in segments, however few there are: some that are complete are still in the journal.
+    asked_through: Lsn,
     /// Nothing more was vouched for than at this lsn when a round found nothing to do.
     nothing_due_at: Option<Lsn>,
     snapshot: Option<(OpId, Box<Snapshot>)>,
@@ -141,21 +141,21 @@ impl<D: Disk> Store<D> {
             .snapshot
             .as_ref()
             .is_some_and(|(_, snapshot)| !self.index.is_segmented_through(snapshot.through));
+        let is_asked = !self.index.is_segmented_through(self.duties.asked_through);
         let has_batches = self.index.unsegmented_bytes() > 0;
         has_batches
-            && (lagging || index_filling || for_snapshot || self.duties.round_asked)
+            && (lagging || index_filling || for_snapshot || is_asked)
             && self.duties.round_retry_at.is_none()
             && self.duties.nothing_due_at != Some(self.journal.vouched())
     }
 
     /// Batches are to go to segments now, however few there are.
     pub(super) fn ask_round(&mut self) {
-        self.duties.round_asked = true;
+        self.duties.asked_through = self.journal.vouched();
         self.duties.nothing_due_at = None;
     }
 
     fn start_round(&mut self) {
-        self.duties.round_asked = false;
         // Only what no recovery can cut goes to segments: they are never ahead of the journal.
         let jobs = self.index.plan_round(self.journal.vouched(), self.options.write_behind_bytes);
         if jobs.is_empty() {
@@ -286,7 +286,7 @@ impl<D: Disk> Store<D> {
                 self.duties.segments_full = true;
                 self.duties.round_retry_at = Some(Instant::now() + SPACE_RETRY);
                 // What made it due may not be so any more, and appends, which would make another one due, are refused.
-                self.duties.round_asked = true;
+                self.duties.asked_through = self.journal.vouched();
                 self.report_space(0);
             }
             Err(RoundError::Failed(reason)) => self.fail(format!("a segment cannot be written: {reason}")),

@@ -17,10 +17,8 @@ use seedlog_core::records::{BATCH_HEADER_BYTES, BatchHeader};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// The most batches of a round, but for those of its last group: planning it and taking note of it holds up everything else.
-const ROUND_BATCHES_MAX: u64 = 1 << 16;
-/// What a round reads back from the journal at most, and holds in memory meanwhile, but for a last group.
-const READ_BACK_BYTES_MAX: u64 = 16 << 20;
+mod rounds;
+pub(super) use rounds::{GroupPlace, Job, Source};
 
 /// An open journal file. Clones of the `Arc` are what keeps it from being recycled (SAFETY R8).
 #[derive(Debug)]
@@ -114,44 +112,6 @@ struct Partition {
     planned: usize,
 }
 
-/// Batches of one partition that go to its segments.
-#[derive(Debug)]
-pub(super) struct Job<F> {
-    pub(super) partition: TopicPartition,
-    pub(super) batches: Vec<Batch>,
-    /// Where they stand, in their order.
-    pub(super) sources: Vec<Source<F>>,
-}
-
-impl<F> Job<F> {
-    /// Its batches, by where they stand.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&GroupPlace<F>, &[Batch])> {
-        let mut rest = self.batches.as_slice();
-        self.sources.iter().map(move |source| {
-            let (of_source, after) = rest.split_at(source.batches);
-            rest = after;
-            (&source.place, of_source)
-        })
-    }
-}
-
-/// A group that batches of a job stand in.
-#[derive(Debug)]
-pub(super) struct Source<F> {
-    pub(super) place: GroupPlace<F>,
-    /// So many batches, one behind the other in the job.
-    pub(super) batches: usize,
-}
-
-/// Where a whole group can be read.
-#[derive(Debug)]
-pub(super) enum GroupPlace<F> {
-    /// Here it is.
-    Memory(Bytes),
-    /// In a journal file, from this position on.
-    Journal(Arc<JournalFile<F>>, u64),
-}
-
 /// The index of batches.
 #[derive(Debug)]
 pub(super) struct Index<F> {
@@ -166,6 +126,8 @@ pub(super) struct Index<F> {
     /// Batches that no synced segment holds, and their bytes.
     unsegmented: usize,
     unsegmented_bytes: u64,
+    /// The last partition that a round of a part of them wrote to: the next one goes on behind it.
+    round_at: Option<TopicPartition>,
 }
 
 impl<F> Index<F> {
@@ -179,6 +141,7 @@ impl<F> Index<F> {
             cached_bytes: 0,
             unsegmented: 0,
             unsegmented_bytes: 0,
+            round_at: None,
         }
     }
 
@@ -286,103 +249,6 @@ impl<F> Index<F> {
         for partition in partitions {
             self.prune(partition);
         }
-        self.pop_groups();
-    }
-
-    /// Batches of whole groups up to `durable`, oldest groups first, that go to segments next: about `bytes_max` bytes, fewer if
-    /// those are many batches or mean to read much back from the journal.
-    ///
-    /// Until [`Index::segmented`] or [`Index::unplan`] is called nothing else may be planned.
-    pub(super) fn plan_round(&mut self, durable: Lsn, bytes_max: u64) -> Vec<Job<F>> {
-        let (mut bytes, mut batches, mut read_back) = (0, 0, 0);
-        let mut partitions = BTreeSet::new();
-        let mut last = None;
-        for (number, group) in (self.first_group..).zip(&self.groups) {
-            let is_enough =
-                bytes >= bytes_max || batches >= ROUND_BATCHES_MAX || read_back >= READ_BACK_BYTES_MAX;
-            if group.last_lsn > durable || is_enough {
-                break;
-            }
-            batches += u64::from(group.unsegmented);
-            read_back += self.read_back_bytes(number);
-            bytes += group.unsegmented_bytes;
-            if group.unsegmented > 0 {
-                partitions.extend(group.partitions.iter().copied());
-            }
-            last = Some(GroupNumber(number));
-        }
-        let Some(last) = last else { return Vec::new() };
-        let jobs: Vec<Job<F>> =
-            partitions.into_iter().filter_map(|partition| self.job(partition, last)).collect();
-        for job in &jobs {
-            let held = self.partitions.get_mut(&job.partition).expect("a job is of a partition that is here");
-            assert!(held.planned == 0, "one round at a time");
-            held.planned = job.batches.len();
-        }
-        jobs
-    }
-
-    /// The bytes of the journal that a group which is in memory no more takes, up to the next one.
-    fn read_back_bytes(&self, number: u64) -> u64 {
-        let group =
-            |number: u64| usize::try_from(number - self.first_group).ok().and_then(|at| self.groups.get(at));
-        let Some(this) = group(number).filter(|group| group.bytes.is_none()) else { return 0 };
-        let position = |group: &Group<F>| group.home.as_ref().map(|home| (home.file.seq, home.position));
-        match (position(this), group(number + 1).and_then(position)) {
-            (Some((seq, from)), Some((next_seq, to))) if seq == next_seq => to.saturating_sub(from),
-            _ => this.unsegmented_bytes,
-        }
-    }
-
-    fn job(&self, partition: TopicPartition, last: GroupNumber) -> Option<Job<F>> {
-        let held = self.partitions.get(&partition)?;
-        let due = held.batches.range(held.segmented..).take_while(|batch| batch.group <= last);
-        let batches: Vec<Batch> = due.copied().collect();
-        let sources = batches
-            .chunk_by(|one, next| one.group == next.group)
-            .map(|of_group| Source { place: self.group_place(of_group[0].group), batches: of_group.len() });
-        let sources = sources.collect();
-        (!batches.is_empty()).then_some(Job { partition, batches, sources })
-    }
-
-    /// Where a durable group stands that has batches which are in no segment.
-    fn group_place(&self, number: GroupNumber) -> GroupPlace<F> {
-        let group = self.group(number).expect("a group stays while a batch of it is in no segment");
-        if let Some(bytes) = &group.bytes {
-            return GroupPlace::Memory(bytes.clone());
-        }
-        let home = group.home.as_ref().expect("a group has a home until all its batches are in segments");
-        GroupPlace::Journal(Arc::clone(&home.file), home.position)
-    }
-
-    /// A round came to nothing: its batches are to be planned again.
-    pub(super) fn unplan(&mut self) {
-        for held in self.partitions.values_mut() {
-            held.planned = 0;
-        }
-    }
-
-    /// The batches of a partition that were planned are in a synced segment: those that no cut took away meanwhile.
-    pub(super) fn segmented(&mut self, partition: TopicPartition) {
-        let Some(held) = self.partitions.get_mut(&partition) else { return };
-        let from = held.segmented;
-        let count = std::mem::take(&mut held.planned);
-        held.segmented += count;
-        assert!(held.segmented <= held.batches.len(), "only batches of the index go to segments");
-        let mut left: Vec<(GroupNumber, u32, u64)> = Vec::new();
-        for batch in held.batches.range(from..from + count) {
-            match left.last_mut() {
-                Some((group, batches, bytes)) if *group == batch.group => {
-                    *batches += 1;
-                    *bytes += u64::from(batch.bytes);
-                }
-                Some(_) | None => left.push((batch.group, 1, batch.bytes.into())),
-            }
-        }
-        for (group, batches, bytes) in left {
-            self.leave_group(group, batches, bytes);
-        }
-        self.prune(partition);
         self.pop_groups();
     }
 

@@ -3,13 +3,13 @@
 //! Threads exist here and nowhere else in the store. Dropping the last handle lets the queues run dry and ends the threads,
 //! so that nothing is written behind the back of whoever opens the folder next.
 
-use super::disk::{Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
+use super::disk::{Change, Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -183,9 +183,8 @@ impl Disk for RealDisk {
         self.submit(lane, move || list(&dir))
     }
 
-    fn create_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
-        let dir = dir.to_owned();
-        self.submit(lane, move || fs::create_dir_all(dir))
+    fn change(&self, lane: Lane, changes: Vec<Change>) -> Completion<()> {
+        self.submit(lane, move || changes.into_iter().try_for_each(carry_out))
     }
 
     fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<RealFile> {
@@ -271,11 +270,6 @@ impl Disk for RealDisk {
         self.submit(lane, move || fs::rename(from, to))
     }
 
-    fn remove(&self, lane: Lane, path: &Path) -> Completion<()> {
-        let path = path.to_owned();
-        self.submit(lane, move || gone(fs::remove_file(path)))
-    }
-
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()> {
         let path = path.to_owned();
         self.submit(lane, move || gone(fs::remove_dir_all(path)))
@@ -294,6 +288,17 @@ impl Disk for RealDisk {
 
     fn run<T: Send + 'static>(&self, lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> Completion<T> {
         self.submit(lane, move || Ok(work()))
+    }
+}
+
+fn carry_out(change: Change) -> io::Result<()> {
+    match change {
+        Change::CreateDir(dir) => fs::create_dir_all(dir),
+        Change::Write { path, position, bytes } => {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            file.write_all_at(&bytes, position)
+        }
+        Change::Remove(path) => gone(fs::remove_file(path)),
     }
 }
 

@@ -7,7 +7,7 @@
 //! A start that is not certain to be on the disk has removed nothing (SAFETY J8). A snapshot does not wait: it lists what is to be
 //! removed as if it were there, and the next start of the node finds it before the log's start.
 
-use super::disk::{Disk, Lane};
+use super::disk::{Change, Disk, Lane};
 use super::segment::{Segment, SegmentName, SegmentTable, partition_dir, segment_path, side_path};
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 
 /// Segments that one piece of work removes, but for a last log's: cuts and drops wait for it.
 const REMOVED_MAX: usize = 4_096;
-/// Files whose removal is asked for at once.
-const ABREAST_MAX: usize = 256;
 /// Work that changed more folders or files than this ends with one sync of the whole file system.
 pub(super) const SINGLE_SYNCS_MAX: usize = 16;
 
@@ -144,19 +142,14 @@ pub(super) async fn remove<D: Disk>(
     gone: &[(TopicPartition, Vec<SegmentName>)],
 ) -> io::Result<()> {
     let lane = Lane::Background;
-    let mut paths = Vec::new();
+    let mut removals = Vec::new();
     for (partition, names) in gone {
         for &name in names {
-            paths.push(segment_path(log_dir, *partition, name));
-            paths.push(side_path(log_dir, *partition, name));
+            removals.push(Change::Remove(segment_path(log_dir, *partition, name)));
+            removals.push(Change::Remove(side_path(log_dir, *partition, name)));
         }
     }
-    for abreast in paths.chunks(ABREAST_MAX) {
-        let asked: Vec<_> = abreast.iter().map(|path| disk.remove(lane, path)).collect();
-        for removal in asked {
-            removal.await?;
-        }
-    }
+    disk.change(lane, removals).await?;
     let changed: BTreeSet<TopicPartition> = gone.iter().map(|(partition, _)| *partition).collect();
     let dirs: Vec<PathBuf> = changed.into_iter().map(|partition| partition_dir(log_dir, partition)).collect();
     if dirs.len() > SINGLE_SYNCS_MAX {

@@ -5,7 +5,7 @@
 //! places.
 
 use super::buffers::Stage;
-use super::disk::{Completion, Disk, Lane, Open, Then, is_out_of_space};
+use super::disk::{Change, Completion, Disk, Lane, Open, Then, is_out_of_space};
 use super::index::{Batch, GroupPlace, Job, Source};
 use super::lease::{Expected, is_intact};
 use super::pieces::PIECE_BYTES;
@@ -16,14 +16,13 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use seedlog_core::ids::{Offset, TopicPartition};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// So many partitions are written at the same time, in a round of many: with little for each, most of the time goes by between one
-/// operation's end and the next one's beginning.
-const ABREAST_MAX: usize = 16;
 /// Less than this is not written past the page cache, and needs no file that is opened for it.
 const DIRECT_BYTES_MIN: u64 = 64 << 10;
+/// So many partitions with less than that for each are written together.
+const TOGETHER_MAX: usize = 128;
 
 /// What a round writes.
 #[derive(Debug)]
@@ -76,8 +75,7 @@ struct Held<F> {
 }
 
 impl<F> Shared<F> {
-    fn new(partitions: usize) -> Self {
-        let has_many_files = 2 * partitions > SINGLE_SYNCS_MAX;
+    fn new(has_many_files: bool) -> Self {
         Self(Mutex::new(Held { files: Vec::new(), has_many_files, dirs: Vec::new(), stages: Vec::new() }))
     }
 
@@ -104,18 +102,19 @@ impl<D: Disk> Round<D> {
     /// Writes and syncs everything.
     pub(super) async fn run(self) -> Result<Vec<Written>, RoundError> {
         let stretches = Stretches::read(&self.disk, self.jobs.iter().map(|(job, _)| job)).await?;
-        let shared = Shared::new(self.jobs.len());
+        let shared = Shared::new(self.is_scattered());
         let mut written = Vec::with_capacity(self.jobs.len());
-        let abreast = (self.jobs.len() / ABREAST_MAX).clamp(1, ABREAST_MAX);
+        let runs = self.jobs.chunk_by(|(one, _), (next, _)| self.is_little(one) && self.is_little(next));
+        // While the disk is at the one, the next one is made ready.
         let mut parts = FuturesOrdered::new();
-        for (job, last) in &self.jobs {
-            if parts.len() >= abreast {
-                written.extend(parts.next().await.transpose()?);
+        for jobs in runs.flat_map(|run| run.chunks(TOGETHER_MAX)) {
+            if parts.len() > usize::from(self.is_scattered()) {
+                written.extend(parts.next().await.transpose()?.into_iter().flatten());
             }
-            parts.push_back(self.write_partition(job, *last, &stretches, &shared));
+            parts.push_back(self.write(jobs, &stretches, &shared));
         }
         while let Some(part) = parts.next().await {
-            written.push(part?);
+            written.extend(part?);
         }
         drop(parts);
         let mut shared = shared.0.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +134,30 @@ impl<D: Disk> Round<D> {
         Ok(written)
     }
 
+    /// It goes to so many files that they are not synced one by one.
+    fn is_scattered(&self) -> bool {
+        2 * self.jobs.len() > SINGLE_SYNCS_MAX
+    }
+
+    fn is_little(&self, job: &Job<D::File>) -> bool {
+        self.is_scattered() && job.bytes() < DIRECT_BYTES_MIN
+    }
+
+    /// Writes several partitions that get little, or one.
+    async fn write(
+        &self,
+        jobs: &[(Job<D::File>, Option<Segment>)],
+        stretches: &Stretches,
+        shared: &Shared<D::File>,
+    ) -> Result<Vec<Written>, RoundError> {
+        match jobs {
+            [(job, last)] if !self.is_little(job) => {
+                Ok(vec![self.write_partition(job, *last, stretches, shared).await?])
+            }
+            jobs => self.write_together(jobs, stretches).await,
+        }
+    }
+
     async fn write_partition(
         &self,
         job: &Job<D::File>,
@@ -142,31 +165,45 @@ impl<D: Disk> Round<D> {
         stretches: &Stretches,
         shared: &Shared<D::File>,
     ) -> Result<Written, RoundError> {
-        let mut written = Written {
-            partition: job.partition,
-            segments: Vec::new(),
-            damaged: 0,
-            damaged_from: None,
-            bytes: 0,
-        };
+        let mut written = Written::nothing(job.partition);
         let mut segment = last;
         let mut rest = Rest::of(job);
         while let Some(first) = rest.batches.first() {
-            let fresh = segment
-                .is_none_or(|segment| segment.tail != Tail::Growing || first.roll && segment.bytes > 0);
-            let mut current = match segment {
-                Some(segment) if !fresh => segment,
-                Some(_) | None => Segment::new(first.base),
-            };
-            // The flag of the first batch is used up; the next flag ends this segment.
-            let count = 1 + rest.batches[1..].iter().take_while(|batch| !batch.roll).count();
-            let end = rest.batches.len() - count;
-            current = self
+            let current = segment_for(segment, first);
+            let end = rest.batches.len() - of_one_segment(rest.batches);
+            let current = self
                 .write_segment((job.partition, current), (&mut rest, end), stretches, &mut written, shared)
                 .await?;
             written.segments.push(current);
             segment = Some(current);
         }
+        Ok(written)
+    }
+
+    /// Writes what is little for each of some partitions, in two operations for all of them.
+    async fn write_together(
+        &self,
+        jobs: &[(Job<D::File>, Option<Segment>)],
+        stretches: &Stretches,
+    ) -> Result<Vec<Written>, RoundError> {
+        let mut parts = Vec::with_capacity(jobs.len());
+        for (job, last) in jobs {
+            let mut rest = Rest::of(job);
+            let mut segments = Vec::new();
+            while let Some(first) = rest.batches.first() {
+                let count = of_one_segment(rest.batches);
+                segments.push((*first, self.load(rest.take(count), stretches).await?));
+            }
+            parts.push(Little { partition: job.partition, last: *last, segments });
+        }
+        let (log_dir, interval_bytes) = (self.log_dir.clone(), self.interval_bytes);
+        let together = self.disk.run(Lane::Background, move || {
+            let mut changes = Vec::new();
+            let written = parts.into_iter().map(|part| part.write(&log_dir, interval_bytes, &mut changes));
+            (written.collect(), changes)
+        });
+        let (written, changes) = together.await?;
+        self.disk.change(Lane::Background, changes).await?;
         Ok(written)
     }
 
@@ -197,13 +234,12 @@ impl<D: Disk> Round<D> {
         while rest.batches.len() > end {
             let count = piece_batches(&rest.batches[..rest.batches.len() - end]);
             let is_last = rest.batches.len() - count == end;
-            let loaded = self.load(rest.take(count), stretches, written).await?;
+            let loaded = self.load(rest.take(count), stretches).await?;
             let maker = LineMaker::new(partition, segment, self.interval_bytes);
             let side_position = segment.lines * LINE_BYTES as u64;
             let piece =
                 disk.run(Lane::Background, move || Piece::make(maker, &loaded, stage, is_last)).await?;
-            piece.lost.iter().for_each(|batch| written.lose(batch));
-            written.bytes += piece.segment.bytes - segment.bytes;
+            written.note(&piece, segment.bytes);
             segment = piece.segment;
             stage = piece.stage;
             // While these are written the next piece is made ready.
@@ -220,13 +256,12 @@ impl<D: Disk> Round<D> {
         Ok(segment)
     }
 
-    /// The bytes that a piece's batches stand in, from memory or as they were read back from the journal. What is not there is
-    /// lost, and told.
+    /// The bytes that a piece's batches stand in, from memory or as they were read back from the journal. Of what is not there
+    /// there are none.
     async fn load(
         &self,
         piece: Vec<Part<'_, D::File>>,
         stretches: &Stretches,
-        written: &mut Written,
     ) -> Result<Vec<Loaded>, RoundError> {
         let mut loaded = Vec::with_capacity(piece.len());
         for Part { batches, place } in piece {
@@ -250,10 +285,7 @@ impl<D: Disk> Round<D> {
                                 .await
                             {
                                 Ok(bytes) => bytes,
-                                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                                    written.lose(batch);
-                                    continue;
-                                }
+                                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Bytes::new(),
                                 Err(error) => {
                                     let why = format!("the disk cannot be read: {error}");
                                     return Err(RoundError::Failed(why));
@@ -342,7 +374,7 @@ impl Piece {
         for Loaded { batches, bytes, from, is_checked } in loaded {
             for batch in batches {
                 let at = (batch.at - from) as usize;
-                let bytes = &bytes[at..at + batch.bytes as usize];
+                let bytes = bytes.get(at..at + batch.bytes as usize).unwrap_or_default();
                 if *is_checked || is_intact(bytes, &[Expected::of(batch)]) {
                     maker.add(bytes, batch.next, batch.max_timestamp);
                     stage.extend(bytes);
@@ -357,7 +389,61 @@ impl Piece {
     }
 }
 
+/// The segment that a batch and those behind it go to, behind the one that was written last.
+fn segment_for(last: Option<Segment>, first: &Batch) -> Segment {
+    let goes_on = |segment: &Segment| segment.tail == Tail::Growing && !(first.roll && segment.bytes > 0);
+    last.filter(goes_on).unwrap_or_else(|| Segment::new(first.base))
+}
+
+/// How many batches from the front go to one segment: the flag of the first of them is used up, the next flag ends it.
+fn of_one_segment(batches: &[Batch]) -> usize {
+    1 + batches[1..].iter().take_while(|batch| !batch.roll).count()
+}
+
+/// What goes to a partition that gets little, by segment, with the first batch of each.
+struct Little {
+    partition: TopicPartition,
+    last: Option<Segment>,
+    segments: Vec<(Batch, Vec<Loaded>)>,
+}
+
+impl Little {
+    /// Adds what is to be written to the disk.
+    fn write(self, log_dir: &Path, interval_bytes: u32, changes: &mut Vec<Change>) -> Written {
+        let Self { partition, mut last, segments } = self;
+        let mut written = Written::nothing(partition);
+        for (first, loaded) in segments {
+            let segment = segment_for(last, &first);
+            if segment.bytes == 0 {
+                changes.push(Change::CreateDir(partition_dir(log_dir, partition)));
+            }
+            let maker = LineMaker::new(partition, segment, interval_bytes);
+            let piece = Piece::make(maker, &loaded, Stage::default(), true);
+            written.note(&piece, segment.bytes);
+            written.segments.push(piece.segment);
+            last = Some(piece.segment);
+            let Piece { data: (position, bytes), lines, .. } = piece;
+            let path = segment_path(log_dir, partition, segment.name());
+            changes.push(Change::Write { path, position, bytes });
+            let path = side_path(log_dir, partition, segment.name());
+            let position = segment.lines * LINE_BYTES as u64;
+            changes.push(Change::Write { path, position, bytes: lines.into() });
+        }
+        written
+    }
+}
+
 impl Written {
+    fn nothing(partition: TopicPartition) -> Self {
+        Self { partition, segments: Vec::new(), damaged: 0, damaged_from: None, bytes: 0 }
+    }
+
+    /// A piece was made for a segment that had so many bytes before.
+    fn note(&mut self, piece: &Piece, bytes_before: u64) {
+        piece.lost.iter().for_each(|batch| self.lose(batch));
+        self.bytes += piece.segment.bytes - bytes_before;
+    }
+
     /// A batch cannot be read back from the journal.
     fn lose(&mut self, batch: &Batch) {
         tracing::error!(

@@ -1,7 +1,7 @@
 //! A disk that passes everything on to another one, until it is told to fail.
 
 use bytes::Bytes;
-use seedlog::store::disk::{Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
+use seedlog::store::disk::{Change, Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
 use seedlog::store::real_disk::{RealDisk, RealFile};
 use std::io;
 use std::path::Path;
@@ -164,6 +164,28 @@ impl FaultyDisk {
         completion
     }
 
+    fn change_one(&self, lane: Lane, change: Change) -> Completion<()> {
+        let has_room = match &change {
+            Change::CreateDir(_) => !self.is_full(),
+            // A file that may be new, and a write.
+            Change::Write { .. } => !self.is_full() && self.has_room(lane) && self.has_room(lane),
+            Change::Remove(_) => true,
+        };
+        if !has_room {
+            return no_room();
+        }
+        let is_of_segment = |path: &Path| path.extension().is_some_and(|it| it == "log" || it == "index");
+        match change {
+            Change::CreateDir(_) => self.inner.change(lane, vec![change]),
+            Change::Remove(ref path) if is_of_segment(path) && self.faults.removals.is_closed() => {
+                self.gated_by(|faults| &faults.removals, move |disk| disk.change(lane, vec![change]))
+            }
+            Change::Write { .. } | Change::Remove(_) => {
+                self.gated(move |disk| disk.change(lane, vec![change]))
+            }
+        }
+    }
+
     fn sync_fails(&self, lane: Lane) -> bool {
         match lane {
             Lane::Journal => self.faults.journal_sync_fails.load(Ordering::SeqCst),
@@ -200,8 +222,20 @@ impl Disk for FaultyDisk {
     fn list(&self, lane: Lane, dir: &Path) -> Completion<Vec<DirEntry>> {
         self.inner.list(lane, dir)
     }
-    fn create_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
-        if self.is_full() { no_room() } else { self.inner.create_dir(lane, dir) }
+    fn change(&self, lane: Lane, changes: Vec<Change>) -> Completion<()> {
+        let (completer, completion) = completion();
+        let disk = self.clone();
+        tokio::spawn(async move {
+            let mut result = Ok(());
+            for change in changes {
+                result = disk.change_one(lane, change).await;
+                if result.is_err() {
+                    break;
+                }
+            }
+            completer.complete(result);
+        });
+        completion
     }
     fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<CountedFile> {
         if how != Open::Read && (self.is_full() || !self.has_room(lane)) {
@@ -291,16 +325,6 @@ impl Disk for FaultyDisk {
     fn rename(&self, lane: Lane, from: &Path, to: &Path) -> Completion<()> {
         let (from, to) = (from.to_owned(), to.to_owned());
         self.gated(move |disk| disk.rename(lane, &from, &to))
-    }
-    fn remove(&self, lane: Lane, path: &Path) -> Completion<()> {
-        let path = path.to_owned();
-        let is_segment = path.extension().is_some_and(|it| it == "log" || it == "index");
-        let gate: fn(&Faults) -> &Gate = if is_segment && self.faults.removals.is_closed() {
-            |faults| &faults.removals
-        } else {
-            |faults| &faults.gate
-        };
-        self.gated_by(gate, move |disk| disk.remove(lane, &path))
     }
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()> {
         let path = path.to_owned();

@@ -4,6 +4,7 @@ use crate::faulty::FaultyDisk;
 use crate::support::*;
 use seedlog::store::{StoreError, StoreEvent, StoreOptions};
 use seedlog_core::ids::Offset;
+use seedlog_core::output::StoreCommand;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -274,5 +275,49 @@ fn many_partitions_are_written_behind_with_few_files_open() {
         node.check_all(1000).await;
         let open = faults.open_files_max.load(Ordering::SeqCst);
         assert!(open < 64, "{open} files were open at once");
+    });
+}
+
+/// Of each of many partitions there is little: their files are written together. Where there is no room for all of it, all of it is
+/// written again.
+#[test]
+fn a_little_for_each_of_many_partitions_comes_to_their_segments() {
+    run(async {
+        for room_ends_after in [0, 1, 2, 40, 150] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let options = StoreOptions { write_behind_bytes: 1 << 20, ..options(dir.path()) };
+            let disk = FaultyDisk::new(real_disk(true));
+            let mut node =
+                Node::open(options.clone(), disk.clone(), Model::default()).await.expect("it opens");
+            node.create_topic(1, 40);
+            for round in 0..3 {
+                for index in 0..40 {
+                    for batch in 0..3 {
+                        // In some of them segments end.
+                        node.append(partition(1, index), 1, 200, (index + batch + round) % 7 == 0);
+                    }
+                }
+                // One gets more than all others.
+                for _ in 0..8 {
+                    node.append(partition(1, 20), 1, 20_000, false);
+                }
+                node.sync().await;
+                let rounds = node.store.counters().rounds;
+                disk.faults.room_ends_after.store(room_ends_after, Ordering::SeqCst);
+                let op = node.op();
+                let snapshot = node.snapshot();
+                node.store.command(op, StoreCommand::Snapshot { snapshot });
+                if room_ends_after > 0 && round == 1 {
+                    node.idle(Duration::from_millis(100)).await;
+                    assert_eq!(node.store.counters().rounds, rounds, "there was no room for all of it");
+                }
+                disk.faults.room_ends_after.store(0, Ordering::SeqCst);
+                assert_eq!(node.done(op).await, StoreEvent::StoreDone { op, result: Ok(()) });
+                assert_eq!(node.store.unsegmented_bytes(), 0);
+            }
+            node.store.close().await.expect("it closes");
+            let node = open_when_free(&options, real_disk(true), node.model).await;
+            node.check_all(100_000).await;
+        }
     });
 }

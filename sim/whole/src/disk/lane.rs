@@ -29,27 +29,81 @@ impl<T> Done<T> {
 
 /// An operation with whoever waits for it.
 pub(crate) enum Op {
-    Unit { work: Work, done: Done<()> },
-    List { dir: String, done: Done<Vec<DirEntry>> },
-    Open { name: String, how: Open, done: Done<SimFile> },
-    Read { inode: Inode, position: u64, bytes: usize, then: Box<dyn FnOnce(io::Result<Bytes>) + Send> },
-    Length { inode: Inode, done: Done<u64> },
-    Room { done: Done<Room> },
-    Run { work: Box<dyn FnOnce() + Send> },
+    /// Several that need no open file: one after the other, until one fails.
+    Changes {
+        works: VecDeque<Work>,
+        done: Done<()>,
+    },
+    Unit {
+        work: Work,
+        done: Done<()>,
+    },
+    List {
+        dir: String,
+        done: Done<Vec<DirEntry>>,
+    },
+    Open {
+        name: String,
+        how: Open,
+        done: Done<SimFile>,
+    },
+    Read {
+        inode: Inode,
+        position: u64,
+        bytes: usize,
+        then: Box<dyn FnOnce(io::Result<Bytes>) + Send>,
+    },
+    Length {
+        inode: Inode,
+        done: Done<u64>,
+    },
+    Room {
+        done: Done<Room>,
+    },
+    Run {
+        work: Box<dyn FnOnce() + Send>,
+    },
 }
 
 /// An operation that changes something and gives nothing back.
 #[derive(Debug)]
 pub(crate) enum Work {
-    CreateDir { dir: String },
-    Write { inode: Inode, position: u64, buffers: Vec<Bytes>, sync: bool },
-    Sync { inode: Inode },
-    SyncDir { dir: String },
+    CreateDir {
+        dir: String,
+    },
+    Write {
+        inode: Inode,
+        position: u64,
+        buffers: Vec<Bytes>,
+        sync: bool,
+    },
+    /// As an open and a write.
+    WriteFile {
+        name: String,
+        position: u64,
+        bytes: Bytes,
+    },
+    Sync {
+        inode: Inode,
+    },
+    SyncDir {
+        dir: String,
+    },
     SyncAll,
-    SetLength { inode: Inode, bytes: u64 },
-    Rename { from: String, to: String },
-    Remove { name: String },
-    RemoveDir { dir: String },
+    SetLength {
+        inode: Inode,
+        bytes: u64,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
+    RemoveDir {
+        dir: String,
+    },
 }
 
 /// An operation that was carried out and not reported.
@@ -96,6 +150,10 @@ impl Op {
     pub(super) fn carry_out(self, files: &mut Files) -> Finished {
         match self {
             Self::Unit { work, done } => Finished::new(done, work.carry_out(files)),
+            Self::Changes { works, done } => {
+                let result = works.into_iter().try_for_each(|work| work.carry_out(files));
+                Finished::new(done, result)
+            }
             Self::List { dir, done } => Finished::new(done, files.list(&dir)),
             Self::Open { name, how, done } => Finished::new(done, files.open(&name, how).map(SimFile)),
             Self::Read { inode, position, bytes, then } => {
@@ -117,7 +175,7 @@ impl Op {
             }
             Self::Unit { work: Work::Sync { .. } | Work::SyncDir { .. } | Work::SyncAll, .. } => (300, 2_500),
             Self::Read { .. } => (500, 2_000),
-            Self::Unit { .. } | Self::List { .. } | Self::Open { .. } => (800, 1_500),
+            Self::Unit { .. } | Self::Changes { .. } | Self::List { .. } | Self::Open { .. } => (800, 1_500),
             Self::Length { .. } | Self::Room { .. } | Self::Run { .. } => (950, 1_200),
         };
         if rng.chance(at_once) { 0 } else { rng.range(1_000, slow_us) }
@@ -136,6 +194,10 @@ impl Work {
                 if sync {
                     files.disk.sync(inode);
                 }
+            }
+            Self::WriteFile { name, position, bytes } => {
+                let inode = files.open(&name, Open::Write)?;
+                files.write(inode, position, &bytes)?;
             }
             Self::Sync { inode } => files.disk.sync(inode),
             Self::SyncDir { dir } => files.disk.sync_names_in(&dir),
@@ -164,6 +226,11 @@ impl Work {
                 }
                 done < sectors
             }
+            Self::WriteFile { name, position, bytes } => match files.open(&name, Open::Write) {
+                Ok(inode) => Self::Write { inode, position, buffers: vec![bytes], sync: false }
+                    .carry_out_in_part(files, rng),
+                Err(_) => false,
+            },
             Self::SyncDir { .. } | Self::SyncAll => false,
             work @ (Self::CreateDir { .. }
             | Self::Sync { .. }
@@ -310,6 +377,15 @@ impl Lanes {
                 self.note_synced(inode, files, events);
                 Some(Finished::new(done, Ok(())))
             }
+            Op::Changes { mut works, done } => {
+                let result = works.pop_front().map_or(Ok(()), |work| work.carry_out(files));
+                if result.is_err() || works.is_empty() {
+                    return Some(Finished::new(done, result));
+                }
+                // A crash may fall between two of them.
+                self.lanes[index_of(lane)].ops.push_front(Op::Changes { works, done });
+                None
+            }
             Op::Unit { work: Work::Rename { from, to }, done } => {
                 if from.contains("journal-") {
                     events.push(DiskEvent::Recycled);
@@ -382,6 +458,11 @@ impl Lanes {
             match under_way {
                 Some(Op::Unit { work, done }) => {
                     writes += usize::from(work.carry_out_in_part(files, rng));
+                    self.unheard.push(Box::new(done));
+                }
+                Some(Op::Changes { mut works, done }) => {
+                    let first = works.pop_front();
+                    writes += usize::from(first.is_some_and(|work| work.carry_out_in_part(files, rng)));
                     self.unheard.push(Box::new(done));
                 }
                 Some(read @ Op::Read { .. }) => {

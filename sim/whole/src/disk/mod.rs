@@ -24,7 +24,7 @@ use crate::world::Shared;
 use bytes::Bytes;
 use files::name_of;
 use lane::Work;
-use seedlog::store::disk::{Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
+use seedlog::store::disk::{Change, Completion, DirEntry, Disk, Lane, Open, Room, Then, completion};
 use seedlog_sim::disk::Inode;
 use std::fmt;
 use std::io;
@@ -111,8 +111,16 @@ impl Disk for SimDisk {
         self.submit(lane, |done| Op::List { dir, done })
     }
 
-    fn create_dir(&self, lane: Lane, dir: &Path) -> Completion<()> {
-        self.submit(lane, |done| Op::unit(Work::CreateDir { dir: name_of(dir) }, done))
+    fn change(&self, lane: Lane, changes: Vec<Change>) -> Completion<()> {
+        let works = changes.into_iter().map(|change| match change {
+            Change::CreateDir(dir) => Work::CreateDir { dir: name_of(&dir) },
+            Change::Write { path, position, bytes } => {
+                Work::WriteFile { name: name_of(&path), position, bytes }
+            }
+            Change::Remove(path) => Work::Remove { name: name_of(&path) },
+        });
+        let works = works.collect();
+        self.submit(lane, |done| Op::Changes { works, done })
     }
 
     fn open(&self, lane: Lane, path: &Path, how: Open) -> Completion<SimFile> {
@@ -179,10 +187,6 @@ impl Disk for SimDisk {
     fn rename(&self, lane: Lane, from: &Path, to: &Path) -> Completion<()> {
         let work = Work::Rename { from: name_of(from), to: name_of(to) };
         self.submit(lane, |done| Op::unit(work, done))
-    }
-
-    fn remove(&self, lane: Lane, path: &Path) -> Completion<()> {
-        self.submit(lane, |done| Op::unit(Work::Remove { name: name_of(path) }, done))
     }
 
     fn remove_dir(&self, lane: Lane, path: &Path) -> Completion<()> {
