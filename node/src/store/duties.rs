@@ -141,10 +141,10 @@ impl<D: Disk> Store<D> {
             .snapshot
             .as_ref()
             .is_some_and(|(_, snapshot)| !self.index.is_segmented_through(snapshot.through));
-        let is_asked = !self.index.is_segmented_through(self.duties.asked_through);
+        let is_asked = || !self.index.is_segmented_through(self.duties.asked_through);
         let has_batches = self.index.unsegmented_bytes() > 0;
         has_batches
-            && (lagging || index_filling || for_snapshot || is_asked)
+            && (lagging || index_filling || for_snapshot || is_asked())
             && self.duties.round_retry_at.is_none()
             && self.duties.nothing_due_at != Some(self.journal.vouched())
     }
