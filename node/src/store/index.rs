@@ -119,6 +119,8 @@ pub(super) struct Index<F> {
     groups: VecDeque<Group<F>>,
     /// Number of the first group of `groups`.
     first_group: u64,
+    /// The last entry of the group before that: all its batches, and those before them, are in segments.
+    gone_through: Lsn,
     /// Groups before this one have no buffer.
     evicted_to: u64,
     batches: usize,
@@ -136,6 +138,7 @@ impl<F> Index<F> {
             partitions: BTreeMap::new(),
             groups: VecDeque::new(),
             first_group: 0,
+            gone_through: Lsn::ZERO,
             evicted_to: 0,
             batches: 0,
             cached_bytes: 0,
@@ -358,6 +361,7 @@ impl<F> Index<F> {
             if !done {
                 break;
             }
+            self.gone_through = front.last_lsn;
             self.groups.pop_front();
             self.first_group += 1;
         }
@@ -413,7 +417,7 @@ impl<F> Index<F> {
     pub(super) fn is_segmented_through(&self, lsn: Lsn) -> bool {
         // A group's first lsn is the one after its predecessor's last, but groups without batches are not listed: a group
         // is looked at when its last lsn may reach below, which asks for too much at worst.
-        let mut floor = Lsn::ZERO;
+        let mut floor = self.gone_through;
         for group in &self.groups {
             if floor >= lsn {
                 return true;

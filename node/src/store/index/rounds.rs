@@ -248,6 +248,17 @@ mod tests {
         assert_eq!(counts, [4, 4, 3, 3, 3, 3, 3, 3, 3, 3]);
     }
 
+    /// Rounds that were asked for went on for ever once the groups before the front one were gone.
+    #[test]
+    fn what_has_left_the_index_is_in_segments() {
+        let mut index = index(3);
+        let jobs = index.plan_round(Lsn(2), u64::MAX);
+        assert_eq!(written(&mut index, &jobs).len(), PARTITIONS as usize);
+        index.evict(0, 0);
+        assert_eq!(index.groups.len(), 1, "the third is in no segment");
+        assert!(index.is_segmented_through(Lsn(2)) && !index.is_segmented_through(Lsn(3)));
+    }
+
     #[test]
     fn a_round_that_failed_is_planned_again() {
         let mut index = index(1);

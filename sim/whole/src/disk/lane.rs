@@ -27,83 +27,31 @@ impl<T> Done<T> {
     }
 }
 
-/// An operation with whoever waits for it.
+/// An operation with whoever waits for it; `Changes` are several that need no open file, one after the other until one fails.
 pub(crate) enum Op {
-    /// Several that need no open file: one after the other, until one fails.
-    Changes {
-        works: VecDeque<Work>,
-        done: Done<()>,
-    },
-    Unit {
-        work: Work,
-        done: Done<()>,
-    },
-    List {
-        dir: String,
-        done: Done<Vec<DirEntry>>,
-    },
-    Open {
-        name: String,
-        how: Open,
-        done: Done<SimFile>,
-    },
-    Read {
-        inode: Inode,
-        position: u64,
-        bytes: usize,
-        then: Box<dyn FnOnce(io::Result<Bytes>) + Send>,
-    },
-    Length {
-        inode: Inode,
-        done: Done<u64>,
-    },
-    Room {
-        done: Done<Room>,
-    },
-    Run {
-        work: Box<dyn FnOnce() + Send>,
-    },
+    Changes { works: VecDeque<Work>, done: Done<()> },
+    Unit { work: Work, done: Done<()> },
+    List { dir: String, done: Done<Vec<DirEntry>> },
+    Open { name: String, how: Open, done: Done<SimFile> },
+    Read { inode: Inode, position: u64, bytes: usize, then: Box<dyn FnOnce(io::Result<Bytes>) + Send> },
+    Length { inode: Inode, done: Done<u64> },
+    Room { done: Done<Room> },
+    Run { work: Box<dyn FnOnce() + Send> },
 }
 
-/// An operation that changes something and gives nothing back.
+/// An operation that changes something and gives nothing back; `WriteFile` opens the file, too.
 #[derive(Debug)]
 pub(crate) enum Work {
-    CreateDir {
-        dir: String,
-    },
-    Write {
-        inode: Inode,
-        position: u64,
-        buffers: Vec<Bytes>,
-        sync: bool,
-    },
-    /// As an open and a write.
-    WriteFile {
-        name: String,
-        position: u64,
-        bytes: Bytes,
-    },
-    Sync {
-        inode: Inode,
-    },
-    SyncDir {
-        dir: String,
-    },
+    CreateDir { dir: String },
+    Write { inode: Inode, position: u64, buffers: Vec<Bytes>, sync: bool },
+    WriteFile { name: String, position: u64, bytes: Bytes },
+    Sync { inode: Inode },
+    SyncDir { dir: String },
     SyncAll,
-    SetLength {
-        inode: Inode,
-        bytes: u64,
-    },
-    Rename {
-        from: String,
-        to: String,
-    },
-    Remove {
-        name: String,
-    },
-    RemoveDir {
-        dir: String,
-    },
+    SetLength { inode: Inode, bytes: u64 },
+    Rename { from: String, to: String },
+    Remove { name: String },
+    RemoveDir { dir: String },
 }
 
 /// An operation that was carried out and not reported.
