@@ -113,6 +113,12 @@ ask() { BOOTSTRAP=$brokers timeout 30 "$go" "$@"; }
 
 members_of() { printf '%s\n' "${names[@]}" | grep -c "^$1\."; }
 
+# The last words of each program, a line each.
+what_they_say() {
+  local program
+  for program in "${programs[@]}"; do echo "$program: $(tr '\n' ' ' < "$SCRATCH/$program.log" | tail -c 380)"; done
+}
+
 # settle SECONDS [ENDS]: waits until each group is stable, has all its members and all partitions, and has committed up to the ends.
 settle() {
   local group state shares got deadline=$((SECONDS + $1))
@@ -125,7 +131,8 @@ settle() {
         break
       fi
       [ $SECONDS -lt $deadline ] || {
-        echo "after $1 s $group is «$state $shares» and has committed «$got», want «${2:-}»: $(tail -qn 3 "$SCRATCH"/*.log | tr '\n' ' ')"
+        echo "after $1 s $group is «$state $shares» and has committed «$got», want «${2:-}»"
+        what_they_say
         return 1
       }
       sleep 0.2
@@ -219,7 +226,7 @@ is_read() {
   same "numbers that nobody has read" \
     "$(cut -d' ' -f3 "$out/$group".* | sort -u | comm -13 - <(seq "$(cat "$SCRATCH/last")" | sort) | head -n 3 | paste -sd' ')" ""
   for name in "${names[@]}"; do
-    [[ "$name" != "$group."* ]] || [ -s "$out/$name" ] || { echo "$name has read nothing"; return 1; }
+    [[ "$name" != "$group."* ]] || [ -s "$out/$name" ] || { echo "$name has read nothing"; what_they_say; return 1; }
   done
   echo "note: $(cat "$out/$group".* | wc -l) read, $(cat "$out/$group".* | sort -u | wc -l) different"
 }

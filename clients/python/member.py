@@ -8,7 +8,7 @@ refused meanwhile is read again by whoever gets the partition.
 
 import os
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import Consumer, KafkaException
 
@@ -47,11 +47,11 @@ def read(topic, stop, protocol, group, path):
 
 def main():
     topic, stop, *members = sys.argv[1:]
-    threads = [threading.Thread(target=read, args=(topic, stop, *member.split(":"))) for member in members]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(members)) as threads:
+        running = [threads.submit(read, topic, stop, *member.split(":")) for member in members]
+        # A member that ended with an exception is a failure of the program.
+        for each in running:
+            each.result()
 
 
 main()

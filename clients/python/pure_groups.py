@@ -35,6 +35,13 @@ class Lost:
         pass
 
 
+def learn_partitions(consumer, topic):
+    """Before kafka-python's consumer joins: a leader that learns of partitions after it has assigned them joins once more, and if the
+    time of a poll is over in the middle of that, it never asks for what came out (3.0.12: nothing says then that it needs to). It
+    stays a member without partitions and heartbeats, which its group goes on without."""
+    consumer.partitions_for_topic(topic)
+
+
 class KafkaPythonMember:
     """kafka-python's consumer, in a thread of its own: it forgets what it is given if the time of a poll is over while it joins, so
     its polls are long."""
@@ -55,6 +62,7 @@ class KafkaPythonMember:
             group_instance_id=instance_id,
             partition_assignment_strategy=[assignor],
         )
+        learn_partitions(self.library, topic)
         self.library.subscribe([topic], listener=self.listener)
         self.records = queue.Queue()
         self.calls = queue.Queue()

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import os
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import aiokafka
 import kafka
-from pure_groups import OPTIONS, AioRange, RangePartitionAssignor
+from pure_groups import OPTIONS, AioRange, RangePartitionAssignor, learn_partitions
 
 SERVERS = os.environ["BOOTSTRAP"].split(",")
 COMMON = OPTIONS | {"bootstrap_servers": SERVERS, "request_timeout_ms": 10_000}
@@ -33,11 +33,12 @@ def kafka_python(topic, stop, group, path):
     consumer = kafka.KafkaConsumer(
         topic, **COMMON, group_id=group, partition_assignment_strategy=[RangePartitionAssignor], reconnect_backoff_max_ms=500
     )
+    learn_partitions(consumer, topic)
     with open(path, "w", encoding="utf-8") as out:
         while not os.path.exists(stop):
             try:
-                # It forgets what it is given if the time of a poll is over while it joins.
-                if write(out, consumer.poll(200)):
+                # It comes back with the first records; see `learn_partitions` for why it is not shorter.
+                if write(out, consumer.poll(2_000)):
                     consumer.commit()
             except kafka.errors.KafkaError as passing:
                 print(group, repr(passing), file=sys.stderr)
@@ -68,14 +69,14 @@ def main():
     # What the libraries log of nodes that are away is no news.
     logging.disable(logging.CRITICAL)
     topic, stop, *members = sys.argv[1:]
-    threads = []
-    for member in members:
-        library, group, path = member.split(":")
-        threads.append(threading.Thread(target=LIBRARIES[library], args=(topic, stop, group, path)))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(members)) as threads:
+        running = []
+        for member in members:
+            library, group, path = member.split(":")
+            running.append(threads.submit(LIBRARIES[library], topic, stop, group, path))
+        # A member that ended with an exception is a failure of the program.
+        for each in running:
+            each.result()
 
 
 main()
