@@ -38,6 +38,9 @@ pub trait Folder {
     /// What counts as acknowledged has to be on the platter.
     fn flushes_always(&self) -> bool;
 
+    /// Nobody will start a broker on it any more.
+    fn is_dead(&self) -> bool;
+
     /// The run of the broker that is up.
     fn run(&self) -> Option<RunId>;
 
@@ -158,6 +161,19 @@ pub fn is_owed(truth: &Truth, folders: &[impl Folder], partition: TopicPartition
     };
     let rots_alone = others.is_none() && last.is_some_and(has_rotted);
     !truth.may_stay_offline(partition, flush) && !rots_alone
+}
+
+/// A reader has to get to the end of the partition. Not where some replicas still start, but fewer than min.insync.replicas: the
+/// high watermark stays where the leader learned of it, and what was acknowledged behind it is held, and not shown (seed 12,033).
+pub fn is_readable(truth: &Truth, folders: &[impl Folder], partition: TopicPartition, flush: Flush) -> bool {
+    let Some(topic) = truth.image.topic(partition.topic_id) else { return false };
+    let Some(held) = truth.image.partition(partition) else { return false };
+    let starts =
+        |id: &&NodeId| folders.iter().any(|folder| folder.voter().node_id == **id && !folder.is_dead());
+    let starting = held.replicas().iter().filter(starts).count();
+    let is_too_few =
+        i32::try_from(starting).is_ok_and(|count| (1..topic.min_insync_replicas).contains(&count));
+    is_owed(truth, folders, partition, flush) && !is_too_few
 }
 
 /// S32: a follower acknowledges an end.

@@ -10,7 +10,8 @@ pub struct NodeLog {
     /// Its batches in order from offset 0 on: deleted ones stay, and what a log that begins anew above 0 never had is filled in
     /// with what is true, so that the n-th batch of all logs is the same one.
     pub batches: Vec<Held>,
-    /// Where it starts, and which entry said so; those before it as well. None for 0.
+    /// Where it starts, and which entry said so; those before it as well, and those of the log that a reset
+    /// took the place of. None yet: 0.
     pub starts: Vec<(Lsn, Offset)>,
     /// Leader epochs and where they begin, as the entries say.
     pub epochs: Vec<(LeaderEpoch, Offset)>,

@@ -183,11 +183,9 @@ fn follow(logs: &mut BTreeMap<TopicPartition, NodeLog>, lsn: Lsn, ghost: &Ghost)
         }
         Entry::Cut { partition, to } => logs.entry(*partition).or_default().cut(*to),
         Entry::Reset { partition, start, .. } => {
-            let mut log = NodeLog::default();
-            if *start > Offset::ZERO {
-                log.begin_at(lsn, *start, &ghost.front);
-            }
-            logs.insert(*partition, log);
+            let log = logs.entry(*partition).or_default();
+            *log = NodeLog { starts: std::mem::take(&mut log.starts), ..NodeLog::default() };
+            log.begin_at(lsn, *start, &ghost.front);
         }
         Entry::LogStart { partition, start } => {
             logs.entry(*partition).or_default().begin_at(lsn, *start, &ghost.front);
@@ -566,6 +564,27 @@ pub(crate) mod tests {
         let (log, truth) = (&other.logs[&partition()], &whole.logs[&partition()]);
         assert_eq!(log.batches[1].batch.whole, truth.batches[1].batch.whole);
         assert_eq!((log.batches[0].lsn, log.batches[1].lsn, log.batches[2].lsn), (Lsn(1), Lsn(4), Lsn(3)));
+    }
+
+    #[test]
+    fn a_reset_that_is_not_on_disk_yet_leaves_the_start_where_it_was() {
+        let mut oracle = oracle(3);
+        begin(&mut oracle, 3);
+        let before = oracle.logs[&partition()].clone();
+        let entry = |start| Entry::Reset {
+            partition: partition(),
+            start: Offset(start),
+            producers: Vec::new(),
+            tombstones_gone_to: Offset::ZERO,
+        };
+        oracle.on_start(Lsn(5), &entry(5), Vec::new());
+        oracle.on_start(Lsn(6), &entry(0), Vec::new());
+        let log = &oracle.logs[&partition()];
+        assert_eq!((before.start_at(Lsn(4)), log.start_at(Lsn(4))), (Offset(3), Offset(3)));
+        assert_eq!(
+            (log.start_at(Lsn(5)), log.start_at(Lsn(6)), log.end()),
+            (Offset(5), Offset(0), Offset(0))
+        );
     }
 
     #[test]

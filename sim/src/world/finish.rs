@@ -153,6 +153,10 @@ impl World {
         assembly::is_owed(&self.truth, &self.nodes, partition, self.plan.cluster.flush)
     }
 
+    fn is_readable(&self, partition: TopicPartition) -> bool {
+        assembly::is_readable(&self.truth, &self.nodes, partition, self.plan.cluster.flush)
+    }
+
     fn has_lost_quorum(&self) -> bool {
         let folders = self.nodes.iter().map(|node| {
             let standing = match &node.state {
@@ -209,7 +213,7 @@ impl World {
         match &held.actor {
             Actor::Reader(_) if client < self.plan.clients.len() => true,
             Actor::Reader(reader) => reader.is_at_the_end(|partition| {
-                self.is_owed(partition)
+                self.is_readable(partition)
                     .then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
             }),
             Actor::Producer(producer) => {
@@ -241,11 +245,11 @@ impl World {
             let Actor::Reader(reader) = &held.actor else { continue };
             let mut whole = Vec::new();
             for (partition, read_to, at_end) in reader.progress() {
-                let is_owed = self.is_owed(partition);
-                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| is_owed) {
+                let is_readable = self.is_readable(partition);
+                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| is_readable) {
                     said.push(s1::check_read(truth, partition, read_to));
                 }
-                whole.extend((at_end && is_owed).then_some(partition));
+                whole.extend((at_end && is_readable).then_some(partition));
             }
             let client = u32::try_from(client).unwrap_or(u32::MAX);
             self.bench.history.on_final(self.now_us, client, whole);

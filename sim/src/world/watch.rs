@@ -44,6 +44,10 @@ impl Folder for Node {
         Self::flushes_always(self)
     }
 
+    fn is_dead(&self) -> bool {
+        matches!(self.state, State::Dead)
+    }
+
     fn run(&self) -> Option<RunId> {
         match &self.state {
             State::Up(process) => Some(process.broker.run()),

@@ -173,6 +173,10 @@ impl World {
         assembly::is_owed(&self.truth, &self.machines, partition, self.plan.base.cluster.flush)
     }
 
+    fn is_readable(&self, partition: TopicPartition) -> bool {
+        assembly::is_readable(&self.truth, &self.machines, partition, self.plan.base.cluster.flush)
+    }
+
     fn has_lost_quorum(&self) -> bool {
         let folders = self.machines.iter().map(|machine| {
             let standing = match (machine.state, machine.view) {
@@ -206,7 +210,7 @@ impl World {
         match &client.actor {
             Actor::Reader(_) if index < self.plan.base.clients.len() => true,
             Actor::Reader(reader) => reader.is_at_the_end(|partition| {
-                self.is_owed(partition)
+                self.is_readable(partition)
                     .then(|| self.truth.logs.get(&partition).map_or(Offset::ZERO, TrueLog::end))
             }),
             Actor::Producer(producer) => {
@@ -243,11 +247,11 @@ impl World {
             let Actor::Reader(reader) = &client.actor else { continue };
             let mut whole = Vec::new();
             for (partition, read_to, at_end) in reader.progress() {
-                let is_owed = self.is_owed(partition);
-                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| is_owed) {
+                let is_readable = self.is_readable(partition);
+                if let Some(truth) = self.truth.logs.get(&partition).filter(|_| is_readable) {
                     said.push(s1::check_read(truth, partition, read_to));
                 }
-                whole.extend((at_end && is_owed).then_some(partition));
+                whole.extend((at_end && is_readable).then_some(partition));
             }
             self.bench.history.on_final(now_us(), number_of(index), whole);
         }

@@ -347,6 +347,10 @@ impl Folder for Machine {
         Self::flushes_always(self)
     }
 
+    fn is_dead(&self) -> bool {
+        self.state == State::Dead
+    }
+
     fn run(&self) -> Option<RunId> {
         self.view.map(|view| view.run)
     }
