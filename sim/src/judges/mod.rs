@@ -39,6 +39,7 @@ pub mod s6;
 pub mod s7;
 pub mod s8;
 pub mod s9;
+pub mod shadow;
 pub mod sight;
 pub mod truth;
 pub mod witness;

@@ -1,6 +1,6 @@
 //! One partition's log as a node's journal adds it up ([`super::oracle`]), beginning at whatever start.
 
-use super::oracle::ShadowBatch;
+use super::shadow::ShadowBatch;
 use seedlog_core::ids::{LeaderEpoch, Lsn, Offset};
 use std::sync::Arc;
 

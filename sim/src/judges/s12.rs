@@ -3,7 +3,7 @@
 //! cache.
 
 use super::node_log::NodeLog;
-use super::oracle::ShadowBatch;
+use super::shadow::ShadowBatch;
 use super::truth::Truth;
 use seedlog_core::broker::Broker;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};

@@ -1,7 +1,7 @@
 //! S14 topic identity (INVARIANTS.md 3a): no record of one topic is served as another topic's, whatever their names. What is served
 //! is held against the partition's own log by [`super::s24::check_served`]; this says so where it is another topic's record.
 
-use super::oracle::whole_hash;
+use super::shadow::whole_hash;
 use super::truth::TrueLog;
 use seedlog_core::ids::TopicPartition;
 use seedlog_core::records::BatchHeader;

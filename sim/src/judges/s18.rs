@@ -2,7 +2,8 @@
 //! durable, invents nothing; and a second recovery, from the platter alone, finds the same.
 
 use super::node_log::NodeLog;
-use super::oracle::{Oracle, Replayed, partition_of, whole_hash};
+use super::oracle::{Oracle, Replayed, partition_of};
+use super::shadow::whole_hash;
 use crate::disk::Disk;
 use crate::store::Reading;
 use seedlog_core::ids::{Lsn, Offset};

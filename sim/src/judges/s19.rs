@@ -37,7 +37,7 @@ pub fn check(groups: &Groups, log: Option<&NodeLog>) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::judges::node_log::Held;
-    use crate::judges::oracle::shadow_of;
+    use crate::judges::shadow::shadow_of;
     use seedlog_core::group::GroupSettings;
     use seedlog_core::group::records::{OffsetCommitKey, OffsetCommitValue};
     use seedlog_core::ids::{Lsn, Offset, Uuid};

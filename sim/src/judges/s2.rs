@@ -2,7 +2,7 @@
 //! ever, committed or not; and what is below any two nodes' high watermarks is the same on both.
 
 use super::node_log::NodeLog;
-use super::oracle::{ShadowBatch, hashes, shadow_of};
+use super::shadow::{ShadowBatch, hashes, shadow_of};
 use super::truth::TrueLog;
 use seedlog_core::ids::{LeaderEpoch, Offset};
 use seedlog_core::records::BatchHeader;

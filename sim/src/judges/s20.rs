@@ -4,7 +4,7 @@
 //! The other judges know of appended batches alone: a cleaned one is taken for those that it stands for ([`recognise`]).
 
 use super::Judge;
-use super::oracle::{ShadowBatch, ShadowRecord, content_of, whole_hash};
+use super::shadow::{ShadowBatch, ShadowRecord, content_of, whole_hash};
 use super::truth::TrueLog;
 use crate::hash::hash64;
 use seedlog_core::ids::{Offset, TopicPartition};

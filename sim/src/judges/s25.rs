@@ -2,7 +2,7 @@
 //! comes twice. They begin at 0 with an epoch; a partition that does not know a producer takes it at any sequence, as Kafka's
 //! does (KIP-360), so that a refused first batch leaves a gap before the second.
 
-use super::oracle::ShadowBatch;
+use super::shadow::ShadowBatch;
 use seedlog_core::ids::{ProducerEpoch, ProducerId};
 use seedlog_core::records::{BatchHeader, next_sequence};
 use std::collections::BTreeMap;
@@ -48,8 +48,8 @@ fn first(header: &BatchHeader) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judges::oracle::shadow_of;
     use crate::judges::oracle::tests::batch;
+    use crate::judges::shadow::shadow_of;
 
     fn check(sequences: &[i32]) -> Result<(), String> {
         let mut producers = BTreeMap::new();

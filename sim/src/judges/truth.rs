@@ -4,9 +4,9 @@
 
 use super::groups::Groups;
 use super::node_log::NodeLog;
-use super::oracle::ShadowBatch;
 use super::s2::Named;
 use super::s20::{LastOfKey, Patience};
+use super::shadow::ShadowBatch;
 use crate::hash::hash64;
 use crate::plan::Flush;
 use seedlog_core::cluster::image::Image;

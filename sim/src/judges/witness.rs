@@ -2,8 +2,9 @@
 //! its steps changed ([`super::sight`]). What takes a look at several nodes at once is the world's own.
 
 use super::node_log::NodeLog;
-use super::oracle::{Oracle, ShadowBatch, hashes, partition_of, shadow_of};
+use super::oracle::{Oracle, partition_of};
 use super::s24::Register;
+use super::shadow::{ShadowBatch, hashes, shadow_of};
 use super::sight::Sight;
 use super::truth::{Founding, Life, Truth};
 use super::{Judge, q1, s1, s2, s3, s4, s6, s7, s9, s11, s13, s15, s16, s19, s20, s25};

@@ -13,7 +13,7 @@ use seedlog_core::wire::{
 };
 use seedlog_sim::clients::{Actor, Context};
 use seedlog_sim::hash::hash64;
-use seedlog_sim::judges::oracle::ShadowBatch;
+use seedlog_sim::judges::shadow::ShadowBatch;
 use seedlog_sim::judges::truth::partition_of;
 use seedlog_sim::judges::{Judge, s14, s20, s24};
 use seedlog_sim::marks::Mark;
