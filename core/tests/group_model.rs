@@ -199,7 +199,7 @@ impl World {
                     member_id: member,
                     group_instance_id: instance(client),
                 };
-                let effects = self.groups.on_heartbeat(self.now, &request, ticket);
+                let effects = self.groups.on_heartbeat(self.now, &request, ticket, &NoTopics);
                 self.apply(effects);
             }
             Event::Leave { client } => {

@@ -131,15 +131,13 @@ impl Broker {
 
     /// The partition of a group whose log can take what may come of a request.
     fn groups_to_change(&self, group: &str, request: &GroupRequest) -> Result<TopicPartition, ErrorCode> {
-        // Offsets may be kept without a name, members may not.
-        let is_of_members = !matches!(
+        // Offsets may be committed without a name: that is all.
+        let needs_name = !matches!(
             request,
             // A heartbeat's own rules say so in words.
-            GroupRequest::OffsetCommit(_)
-                | GroupRequest::OffsetDelete(_)
-                | GroupRequest::ConsumerGroupHeartbeat(_)
+            GroupRequest::OffsetCommit(_) | GroupRequest::ConsumerGroupHeartbeat(_)
         );
-        if group.is_empty() && is_of_members {
+        if group.is_empty() && needs_name {
             return Err(ErrorCode::InvalidGroupId);
         }
         let partition = self.partition_of_group(group).ok_or(ErrorCode::NotCoordinator)?;
@@ -176,7 +174,7 @@ impl Broker {
                 groups.on_join(now, join, &caller, (self.random.uuid(), held_bytes), &known)
             }
             GroupRequest::SyncGroup(sync) => groups.on_sync(now, sync, ticket, &known),
-            GroupRequest::Heartbeat(heartbeat) => groups.on_heartbeat(now, heartbeat, ticket),
+            GroupRequest::Heartbeat(heartbeat) => groups.on_heartbeat(now, heartbeat, ticket, &known),
             GroupRequest::LeaveGroup(leave) => groups.on_leave(now, leave, (ticket, asked.version), &known),
             GroupRequest::OffsetCommit(commit) => {
                 groups.on_offset_commit(now, commit, &topics, (ticket, asked.version))

@@ -53,7 +53,7 @@ impl Groups {
     pub fn next_after(&self, after: Option<&Str>) -> Option<(&Str, usize)> {
         let from = after.map_or(Unbounded, Excluded);
         let (id, group) = self.groups.range::<Str, _>((from, Unbounded)).next()?;
-        Some((id, group.classic.members.len()))
+        Some((id, group.size()))
     }
 
     /// How many there are.
@@ -75,7 +75,7 @@ impl Groups {
             };
             return DescribedGroup {
                 error_code: code.code(),
-                error_message: is_error.then(|| why.into()),
+                error_message: is_error.then(|| Str::message(&why)),
                 group_id: id.detached(),
                 group_state: Str::from_static(DEAD),
                 ..DescribedGroup::default()
@@ -138,7 +138,7 @@ impl Groups {
                 let index = partition.partition_index;
                 let code = if !exists(&topic.name, index) {
                     ErrorCode::UnknownTopicOrPartition
-                } else if subscribed.contains(&topic.name) {
+                } else if subscribed.as_ref().is_none_or(|subscribed| subscribed.contains(&topic.name)) {
                     ErrorCode::GroupSubscribedToTopic
                 } else {
                     let held = group.offsets.get(&topic.name, index);
@@ -157,17 +157,18 @@ impl Groups {
         Effects { records, ..Effects::answer(id.clone(), ticket, response) }
     }
 
-    /// A group, and the topics whose offsets must stay because members read them.
-    fn offsets_to_delete_from(&self, id: &Str) -> Result<(&Group, BTreeSet<Str>), ErrorCode> {
+    /// A group, and the topics whose offsets must stay because members read them; `None`: they have not said yet, and it may be
+    /// any.
+    fn offsets_to_delete_from(&self, id: &Str) -> Result<(&Group, Option<BTreeSet<Str>>), ErrorCode> {
         let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound)?;
         let classic = &group.classic;
         let is_consumer = classic.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE);
         if group.consumer.is_there() {
-            Ok((group, group.consumer.subscribed_topics()))
+            Ok((group, Some(group.consumer.subscribed_topics())))
         } else if classic.phase == Phase::Empty {
-            Ok((group, BTreeSet::new()))
+            Ok((group, Some(BTreeSet::new())))
         } else if is_consumer {
-            Ok((group, classic.subscribed().ok_or(ErrorCode::NonEmptyGroup)?))
+            Ok((group, classic.subscribed()))
         } else {
             Err(ErrorCode::NonEmptyGroup)
         }

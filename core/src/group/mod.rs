@@ -346,7 +346,7 @@ impl Groups {
     /// Members of all groups.
     #[must_use]
     pub fn members(&self) -> usize {
-        self.groups.values().map(|group| group.classic.members.len() + group.consumer.size()).sum()
+        self.groups.values().map(Group::size).sum()
     }
 
     /// Bytes that members told of themselves.
@@ -387,6 +387,11 @@ impl Groups {
 }
 
 impl Group {
+    /// How many members it has, of either protocol.
+    fn size(&self) -> usize {
+        self.classic.members.len() + self.consumer.size()
+    }
+
     /// Nothing was ever written of it, and nobody is in it.
     fn is_blank(&self) -> bool {
         self.written.is_none()

@@ -268,8 +268,10 @@ impl Groups {
     ) -> Result<(), ErrorCode> {
         let index = usize::try_from(partition.partition_index).ok();
         index.filter(|index| *index < topic.partitions).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let kept = partition.committed_metadata.as_ref().map_or(0, |metadata| metadata.len());
-        if kept > self.settings.offset_metadata_bytes_max {
+        // Kafka counts what Java calls characters, whatever the setting's name says.
+        let kept =
+            partition.committed_metadata.as_ref().map_or(0, |metadata| metadata.encode_utf16().count());
+        if kept > self.settings.offset_metadata_units_max {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }
         match (committer, self.groups.get(id)) {

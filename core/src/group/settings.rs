@@ -20,8 +20,8 @@ pub struct GroupSettings {
     pub groups_max: usize,
     /// Bytes that the members of all groups of this broker may have told of themselves.
     pub member_bytes_max: usize,
-    /// `offset.metadata.max.bytes`: what a client may keep beside an offset.
-    pub offset_metadata_bytes_max: usize,
+    /// `offset.metadata.max.bytes`: what a client may keep beside an offset, in units of UTF-16.
+    pub offset_metadata_units_max: usize,
     /// `offsets.retention.minutes`, in ms: how long a group's offsets outlive its last member.
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
@@ -181,7 +181,7 @@ impl Default for GroupSettings {
             new_member_timeout_ms: 300_000,
             groups_max: 100_000,
             member_bytes_max: 64 << 20,
-            offset_metadata_bytes_max: 4_096,
+            offset_metadata_units_max: 4_096,
             offsets_retention_ms: 604_800_000,
             offsets_check_ms: 600_000,
             commit_timeout_ms: 5_000,

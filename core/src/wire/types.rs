@@ -1,6 +1,7 @@
 //! The types of the wire that are views of a frame: `Str` and `Records`. Both keep the frame they were cut from alive;
 //! what outlives a request is copied out first (`Str::detached`).
 
+use super::encoder::STRING_LEN_MAX;
 use alloc::string::String;
 use bytes::{Bytes, BytesMut};
 use core::{borrow::Borrow, fmt, hash, ops::Deref};
@@ -33,6 +34,18 @@ impl Str {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The beginning of a text: as many whole characters as take no more than so many bytes.
+    #[must_use]
+    pub fn beginning(text: &str, bytes_max: usize) -> Self {
+        Self::from(&text[..text.floor_char_boundary(bytes_max)])
+    }
+
+    /// Words for people, cut where a string of the protocol ends: they may quote what somebody sent.
+    #[must_use]
+    pub fn message(text: &str) -> Self {
+        Self::beginning(text, STRING_LEN_MAX)
     }
 
     /// A copy that does not keep the frame alive.

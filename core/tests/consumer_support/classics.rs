@@ -142,7 +142,8 @@ impl World {
             member_id: id,
             group_instance_id: None,
         };
-        let mut effects = self.groups.on_heartbeat(self.now, &request, ticket);
+        let cluster = self.cluster.clone();
+        let mut effects = self.groups.on_heartbeat(self.now, &request, ticket, &cluster);
         let Some((_, Response::Heartbeat(beaten))) = effects.answers.pop() else { panic!("it is answered") };
         let this = &mut self.classics[client];
         match ErrorCode::from_code(beaten.error_code) {

@@ -22,7 +22,7 @@ pub(super) fn read(
         session_timeout_ms_max: number(settings, "group.max.session.timeout.ms")?,
         members_max: number(settings, "group.max.size")?,
         member_bytes_max: usize::try_from(core_bytes / 2).unwrap_or(usize::MAX),
-        offset_metadata_bytes_max: number(settings, "offset.metadata.max.bytes")?,
+        offset_metadata_units_max: number(settings, "offset.metadata.max.bytes")?,
         offsets_retention_ms: minutes * MINUTE_MS,
         offsets_check_ms: number(settings, "offsets.retention.check.interval.ms")?,
         commit_timeout_ms: number(settings, "offsets.commit.timeout.ms")?,

@@ -1,6 +1,6 @@
 //! JoinGroup: who may come in, under which id, and what that means for the others.
 
-use super::member::{MEMBER_BYTES, kept};
+use super::member::{MEMBER_BYTES, kept, new_id};
 use super::{Begun, Classic, Member, Phase};
 use crate::errors::ErrorCode;
 use crate::group::records::GroupRecord;
@@ -10,7 +10,6 @@ use crate::replica::WaiterId;
 use crate::time::Now;
 use crate::wire::join_group::JoinGroupResponseMember;
 use crate::wire::{JoinGroupRequest, JoinGroupResponse, Str};
-use alloc::format;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -32,7 +31,7 @@ impl Groups {
     ) -> Effects {
         let id = request.group_id.detached();
         let settings = self.settings;
-        if let Some(code) = self.join_refusal(&id, request, held_bytes) {
+        if let Some(code) = self.join_refusal(&id, request, caller, held_bytes) {
             let member = if code == ErrorCode::UnknownMemberId { &*request.member_id } else { "" };
             return Effects::answer(id, caller.ticket, refused(member, code));
         }
@@ -59,11 +58,19 @@ impl Groups {
     }
 
     /// Why somebody is not let in, whatever the group is doing.
-    fn join_refusal(&self, id: &str, request: &JoinGroupRequest, held_bytes: usize) -> Option<ErrorCode> {
+    fn join_refusal(
+        &self,
+        id: &str,
+        request: &JoinGroupRequest,
+        caller: &Caller<'_>,
+        held_bytes: usize,
+    ) -> Option<ErrorCode> {
         let settings = &self.settings;
         let allowed = settings.session_timeout_ms_min..=settings.session_timeout_ms_max;
         let group = self.groups.get(id);
-        let bytes: usize = request.protocols.iter().map(|it| it.name.len() + it.metadata.len()).sum();
+        let protocols = request.protocols.iter().map(|it| it.name.len() + it.metadata.len());
+        let names = caller.client_id.len() + request.group_instance_id.as_ref().map_or(0, |name| name.len());
+        let bytes = protocols.sum::<usize>() + names + MEMBER_BYTES;
         if id.is_empty() {
             Some(ErrorCode::InvalidGroupId)
         } else if !allowed.contains(&request.session_timeout_ms) {
@@ -73,7 +80,7 @@ impl Groups {
         } else if group.is_none() && !request.member_id.is_empty() {
             Some(ErrorCode::UnknownMemberId)
         } else if (group.is_none() && self.groups.len() >= settings.groups_max)
-            || held_bytes + bytes + MEMBER_BYTES > settings.member_bytes_max
+            || held_bytes + bytes > settings.member_bytes_max
             || group.is_some_and(|group| !group.has_room_for(request, settings.members_max))
         {
             Some(ErrorCode::GroupMaxSizeReached)
@@ -121,7 +128,7 @@ impl<'a> Join<'a> {
         fresh: Uuid,
     ) -> Self {
         let instance_id = request.group_instance_id.as_ref().map(Str::detached);
-        let prefix = instance_id.as_deref().unwrap_or(caller.client_id);
+        let name = instance_id.as_deref().unwrap_or(caller.client_id);
         let rebalance_timeout_ms = match request.rebalance_timeout_ms {
             // Before version 1 a session is the time for both.
             -1 => request.session_timeout_ms,
@@ -140,7 +147,7 @@ impl<'a> Join<'a> {
             is_new: true,
             instance_id: instance_id.clone(),
         };
-        let new_id = format!("{prefix}-{}", fresh.hyphenated()).into();
+        let new_id = new_id(name, fresh);
         Self { request, ticket: caller.ticket, version: caller.version, new_id, member }
     }
 }
@@ -212,11 +219,10 @@ impl Classic {
         }
         self.arm_session(&new_id, turn);
         let protocol_stays = same_protocols || self.select_protocol() == self.protocol;
+        let assigned = |_: &Str, member: &Member| member.assignment.clone();
         match self.phase {
-            Phase::Stable if protocol_stays => {
+            Phase::Stable if protocol_stays && self.record_if_it_fits(turn, self.written(assigned)) => {
                 // Nobody else needs to know: it goes on with what its place had.
-                let value = self.written(|_, member| member.assignment.clone());
-                self.record(turn, value);
                 if let Some(member) = self.members.get_mut(&new_id) {
                     member.joining = None;
                 }

@@ -1,14 +1,24 @@
 //! A member of a classic group.
 
 use crate::group::records::MemberMetadata;
+use crate::ids::Uuid;
 use crate::replica::WaiterId;
 use crate::wire::Str;
 use crate::wire::join_group::JoinGroupRequestProtocol;
+use alloc::format;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// What a member takes besides what it says, about.
 pub(super) const MEMBER_BYTES: usize = 512;
+
+/// What of a name goes into an id that is given out, at most: ids are repeated wherever a member is named.
+const ID_NAME_BYTES_MAX: usize = 255;
+
+/// An id that was never given out. `name` is what the client, or its place, calls itself; it helps who looks at groups.
+pub(in crate::group) fn new_id(name: &str, fresh: Uuid) -> Str {
+    format!("{}-{}", Str::beginning(name, ID_NAME_BYTES_MAX).as_str(), fresh.hyphenated()).into()
+}
 
 /// A member.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +65,13 @@ impl Member {
     pub(super) fn bytes(&self) -> usize {
         let protocols: usize =
             self.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
-        protocols + MEMBER_BYTES
+        let names = self.client_id.len() + self.instance_id.as_ref().map_or(0, |name| name.len());
+        protocols + names + MEMBER_BYTES
+    }
+
+    /// Bytes that it takes in the group's record, at most: whichever of its protocols is agreed on.
+    pub(in crate::group) fn record_bytes_most(&self) -> usize {
+        self.bytes() + self.client_host.len() + self.assignment.len()
     }
 
     pub(super) fn session_ms(&self) -> u64 {
@@ -104,4 +120,20 @@ impl Member {
 pub(in crate::group) fn kept(protocols: &[JoinGroupRequestProtocol]) -> Vec<(Str, Bytes)> {
     let kept = protocols.iter().map(|it| (it.name.detached(), Bytes::copy_from_slice(&it.metadata)));
     kept.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client id or a place may take all that a string of the protocol may: its member's id would take more, in no record.
+    #[test]
+    fn an_id_begins_as_the_client_is_called_and_fits_wherever_members_are_named() {
+        let fresh = Uuid([7; 16]);
+        let tail = "-07070707-0707-0707-0707-070707070707";
+        assert_eq!(new_id("ann", fresh).as_str(), format!("ann{tail}"));
+        assert_eq!(new_id("", fresh).as_str(), tail);
+        let long = "é".repeat(16_383);
+        assert_eq!(new_id(&long, fresh).as_str(), format!("{}{tail}", "é".repeat(127)));
+    }
 }

@@ -19,7 +19,7 @@ mod rebalance;
 mod sync;
 
 pub(super) use join::{MEMBER_ID_FIRST_FROM, refused as refused_join};
-pub(super) use member::{Member, kept};
+pub(super) use member::{Member, kept, new_id};
 pub(super) use sync::heartbeat as refused_heartbeat;
 
 use member::MEMBER_BYTES;
@@ -165,6 +165,16 @@ impl Classic {
     fn record(&self, turn: &mut Turn<'_>, value: GroupMetadataValue) {
         let key = GroupMetadataKey { group: turn.id.clone() };
         turn.record(GroupRecord::Classic(key, Some(value)));
+    }
+
+    /// Writes it if it fits into one record. `false`: it does not, and nothing is written.
+    fn record_if_it_fits(&self, turn: &mut Turn<'_>, value: GroupMetadataValue) -> bool {
+        let record = GroupRecord::Classic(GroupMetadataKey { group: turn.id.clone() }, Some(value));
+        let fits = record.bytes() <= turn.settings.record_bytes_max;
+        if fits {
+            turn.record(record);
+        }
+        fits
     }
 
     fn enter(&mut self, phase: Phase, turn: &Turn<'_>) {

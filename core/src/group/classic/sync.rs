@@ -2,7 +2,6 @@
 
 use super::{Classic, Phase};
 use crate::errors::ErrorCode;
-use crate::group::records::{GroupMetadataKey, GroupRecord};
 use crate::group::{Effects, Groups, Topics, Turn};
 use crate::replica::WaiterId;
 use crate::time::Now;
@@ -41,10 +40,16 @@ impl Groups {
 
     /// Heartbeat.
     #[must_use]
-    pub fn on_heartbeat(&mut self, now: Now, request: &HeartbeatRequest, ticket: WaiterId) -> Effects {
+    pub fn on_heartbeat(
+        &mut self,
+        now: Now,
+        request: &HeartbeatRequest,
+        ticket: WaiterId,
+        topics: &dyn Topics,
+    ) -> Effects {
         let id = request.group_id.detached();
         if self.is_of_consumers(&id) {
-            return self.on_heartbeat_to_consumers(now, request, ticket);
+            return self.on_heartbeat_to_consumers(now, request, ticket, topics);
         }
         if !self.groups.contains_key(&id) {
             return Effects::answer(id, ticket, heartbeat(ErrorCode::UnknownMemberId));
@@ -147,15 +152,12 @@ impl Classic {
             request.assignments.iter().map(|it| (&it.member_id, &it.assignment)).collect();
         let part = |id: &Str| given.get(id).map(|bytes| Bytes::copy_from_slice(bytes)).unwrap_or_default();
         let value = self.written(|id, _| part(id));
-        let key = GroupMetadataKey { group: turn.id.clone() };
-        let record = GroupRecord::Classic(key, Some(value));
-        if record.bytes() > turn.settings.record_bytes_max {
+        if !self.record_if_it_fits(turn, value) {
             // As in Kafka, whose log takes no such record either.
             self.drop_assignments(ErrorCode::UnknownServerError, turn);
             self.rebalance_or_complete(turn);
             return;
         }
-        turn.record(record);
         for (id, member) in &mut self.members {
             member.assignment = part(id);
         }

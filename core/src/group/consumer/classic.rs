@@ -10,11 +10,11 @@ use super::state::Consumer;
 use super::word::{Speaker, Word};
 use super::{Refusal, Watch};
 use crate::errors::ErrorCode;
-use crate::group::classic::{MEMBER_ID_FIRST_FROM, kept, refused_heartbeat, refused_join};
+use crate::group::classic::{MEMBER_ID_FIRST_FROM, kept, new_id, refused_heartbeat, refused_join};
 use crate::group::settings::MigrationPolicy;
 use crate::group::subscription::{CONSUMER_PROTOCOL_TYPE, Subscription, subscription};
 use crate::group::topics::Topics;
-use crate::group::{Caller, Deadline, Effects, Groups};
+use crate::group::{Caller, Deadline, Effects, Group, Groups};
 use crate::ids::Uuid;
 use crate::replica::WaiterId;
 use crate::time::Now;
@@ -24,7 +24,6 @@ use crate::wire::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, Str, SyncGroupRequest, SyncGroupResponse,
 };
 use alloc::collections::BTreeSet;
-use alloc::format;
 use alloc::vec::Vec;
 
 impl Consumer {
@@ -68,6 +67,21 @@ impl Consumer {
     }
 }
 
+impl Watch {
+    /// There is something to assign: somebody came or went, or the topics are not what they were.
+    fn is_behind(&mut self, id: &Str, group: &Consumer, (now, topics): (Now, &dyn Topics)) -> bool {
+        let mut decision = Decision::new(id, group, topics, now.wall);
+        if self.seen != Some(topics.version()) {
+            decision.update_epoch(false);
+        }
+        let is_behind = decision.epoch() > group.target_epoch();
+        if !is_behind {
+            self.seen = Some(topics.version());
+        }
+        is_behind
+    }
+}
+
 impl Groups {
     /// A JoinGroup to a consumer group that has members; `None`: it is one no more, and goes on as a classic group's.
     pub(in crate::group) fn on_join_to_consumers(
@@ -100,7 +114,7 @@ impl Groups {
         }
         let old = consumer.is_held_by_consumer(request.group_instance_id.as_ref())?.clone();
         let removed = BTreeSet::from([old]);
-        self.can_downgrade(consumer, &removed).then(|| self.downgrade(id, &removed, now, topics))
+        self.downgrade(id, &removed, now, topics)
     }
 
     fn join_consumers(
@@ -115,9 +129,8 @@ impl Groups {
         let base = &group.consumer;
         let place = request.group_instance_id.as_ref().map(Str::detached);
         let is_unknown = request.member_id.is_empty();
-        let prefix = place.as_deref().unwrap_or(caller.client_id);
-        let new_id = || Str::from(format!("{prefix}-{}", fresh.hyphenated()));
-        let member = if is_unknown { new_id() } else { request.member_id.detached() };
+        let name = place.as_deref().unwrap_or(caller.client_id);
+        let member = if is_unknown { new_id(name, fresh) } else { request.member_id.detached() };
         let subscription = self.check_join(base, request, &member, place.as_ref())?;
         if is_unknown && place.is_none() && caller.version >= MEMBER_ID_FIRST_FROM {
             let response = refused_join(&member, ErrorCode::MemberIdRequired);
@@ -190,9 +203,13 @@ impl Groups {
         now: Now,
         request: &HeartbeatRequest,
         ticket: WaiterId,
+        topics: &dyn Topics,
     ) -> Effects {
         let (id, member) = (request.group_id.detached(), request.member_id.detached());
-        let code = self.beat_classic(&id, &member, request, now).err().map_or(ErrorCode::None, |it| it.code);
+        let code = self
+            .beat_classic(&id, &member, request, (now, topics))
+            .err()
+            .map_or(ErrorCode::None, |it| it.code);
         Effects::answer(id, ticket, refused_heartbeat(code))
     }
 
@@ -201,21 +218,24 @@ impl Groups {
         id: &Str,
         member: &Str,
         request: &HeartbeatRequest,
-        now: Now,
+        (now, topics): (Now, &dyn Topics),
     ) -> Result<(), Refusal> {
-        let Some(group) = self.groups.get(id).map(|group| &group.consumer) else {
+        let settings = self.settings_of(id, topics).consumer;
+        let Some(Group { consumer: group, watch, .. }) = self.groups.get_mut(id) else {
             return Err(unknown(id, member));
         };
         let (said, current) = group.classic(id, member, request.group_instance_id.as_ref())?;
         if current.epoch != request.generation_id {
             return Err(Refusal::new(ErrorCode::IllegalGeneration, "It is in another epoch."));
         }
-        // As long as the group stays with its targets (KIP-1263) there is nothing to join again for.
+        // As long as the group stays with its targets (KIP-1263) there is nothing to join again for. Then it is up to the classic
+        // members to come, if they are among themselves: new targets are made when somebody says something.
         let is_behind = current.epoch < group.target_epoch()
+            || (group.may_assign(now.wall, &settings) && watch.is_behind(id, group, (now, topics)))
             || current.state == State::Unrevoked
             || (current.state == State::Unreleased && !group.waits_for_others(member, &current));
         let (session_ms, patience_ms) =
-            (said.session_ms(&self.settings.consumer), u64::try_from(said.rebalance_timeout_ms).unwrap_or(0));
+            (said.session_ms(&settings), u64::try_from(said.rebalance_timeout_ms).unwrap_or(0));
         self.deadlines.arm(now.mono + session_ms, Deadline::Session(id.clone(), member.clone()));
         if is_behind {
             self.deadlines.arm_by(now.mono + patience_ms, Deadline::Rejoin(id.clone(), member.clone()));
@@ -340,15 +360,13 @@ impl Groups {
         topics: &dyn Topics,
     ) -> Effects {
         let mut effects = Effects { group: id.clone(), ..Effects::default() };
-        let Some(group) = self.groups.get(id) else { return effects };
-        if members.is_empty() {
+        if members.is_empty() || !self.groups.contains_key(id) {
             return effects;
         }
-        let has_spoken =
-            |member: &Str| group.consumer.members.get(member).is_some_and(|said| !said.is_classic());
-        if members.iter().any(has_spoken) && self.can_downgrade(&group.consumer, members) {
-            return self.downgrade(id, members, now, topics);
+        if let Some(effects) = self.downgrade(id, members, now, topics) {
+            return effects;
         }
+        let Some(group) = self.groups.get(id) else { return effects };
         let mut decision = Decision::new(id, &group.consumer, topics, now.wall);
         members.iter().for_each(|member| decision.remove(member));
         decision.forget_patterns();

@@ -98,7 +98,7 @@ impl Groups {
         };
         DescribedConsumerGroup {
             error_code: ErrorCode::GroupIdNotFound.code(),
-            error_message: Some(why.into()),
+            error_message: Some(Str::message(&why)),
             group_id: id.detached(),
             ..DescribedConsumerGroup::default()
         }

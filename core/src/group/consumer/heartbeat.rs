@@ -114,7 +114,8 @@ impl Groups {
             return full(format!("The consumer group has reached its maximum capacity of {max} members."));
         }
         let said = said(known.cloned().unwrap_or_default(), heard);
-        let more = said.bytes().saturating_sub(known.map_or(0, Said::bytes));
+        let bytes = heard.member.len() + said.bytes();
+        let more = bytes.saturating_sub(known.map_or(0, |known| heard.member.len() + known.bytes()));
         if more > 0 && held_bytes + more > self.settings.member_bytes_max {
             return full("Members of all groups take all the memory that they may.".into());
         }
@@ -144,7 +145,7 @@ fn answer_to(heard: &Heard<'_>, beat: &Step, heartbeat_interval_ms: i32) -> Cons
 pub(super) fn refused(refusal: &Refusal) -> ConsumerGroupHeartbeatResponse {
     ConsumerGroupHeartbeatResponse {
         error_code: refusal.code.code(),
-        error_message: Some(Str::from(&*refusal.why)),
+        error_message: Some(Str::message(&refusal.why)),
         ..ConsumerGroupHeartbeatResponse::default()
     }
 }

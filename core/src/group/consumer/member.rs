@@ -39,8 +39,9 @@ impl Said {
             self.subscribed_topic_names.iter().map(|name| name.len() + size_of::<Str>()).sum();
         let classic = self.classic_member_metadata.iter().flat_map(|classic| &classic.supported_protocols);
         let protocols: usize = classic.map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
-        let pattern = self.pattern().map_or(0, |pattern| pattern.len());
-        MEMBER_BYTES + topics + protocols + pattern
+        let names = [self.pattern(), self.instance_id.as_ref(), self.rack_id.as_ref(), Some(&self.client_id)];
+        let names: usize = names.into_iter().flatten().map(|name| name.len()).sum();
+        MEMBER_BYTES + topics + protocols + names
     }
 }
 

@@ -93,7 +93,7 @@ impl Groups {
     }
 
     /// A group of which some members go may become a classic one: nobody is left who speaks the consumer protocol.
-    pub(super) fn can_downgrade(&self, group: &Consumer, removed: &BTreeSet<Str>) -> bool {
+    fn can_downgrade(&self, group: &Consumer, removed: &BTreeSet<Str>) -> bool {
         let mut left = group.members.iter().filter(|(id, _)| !removed.contains(*id)).map(|(_, said)| said);
         let count = group.members.len() - removed.iter().filter(|id| group.members.contains_key(*id)).count();
         self.settings.consumer.migration.downgrades()
@@ -101,16 +101,19 @@ impl Groups {
             && left.all(Said::is_classic)
     }
 
-    /// A classic group takes the place of a consumer group, without those who go. Its members are called together.
+    /// A classic group takes the place of a consumer group, without those who go, and its members are called together. `None`: it
+    /// stays what it is.
     pub(super) fn downgrade(
         &mut self,
         id: &Str,
         removed: &BTreeSet<Str>,
         now: Now,
         topics: &dyn Topics,
-    ) -> Effects {
-        let Some(group) = self.groups.get(id) else { return Effects::default() };
-        let consumer = &group.consumer;
+    ) -> Option<Effects> {
+        let consumer = &self.groups.get(id)?.consumer;
+        if !self.can_downgrade(consumer, removed) {
+            return None;
+        }
         let tombstones = consumer.tombstones(id).into_iter().map(GroupRecord::Consumer);
         let mut records: Vec<GroupRecord> = tombstones.collect();
         let epoch = consumer.epoch();
@@ -122,6 +125,11 @@ impl Groups {
                 Some((member.clone(), classic_member(consumer, member, said, topics)?))
             })
             .collect();
+        // All that is known of a classic group is one record.
+        let bytes: usize = members.iter().map(|(member, said)| member.len() + said.record_bytes_most()).sum();
+        if bytes > self.settings.record_bytes_max {
+            return None;
+        }
         for member in consumer.members.keys().cloned().collect::<Vec<Str>>() {
             self.disarm_member(id, &member);
         }
@@ -130,7 +138,7 @@ impl Groups {
         let mut effects = self.at(id, now, |classic, turn| classic.take_over(epoch, members, turn));
         records.append(&mut effects.records);
         effects.records = records;
-        effects
+        Some(effects)
     }
 }
 

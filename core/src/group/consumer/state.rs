@@ -7,7 +7,9 @@ use crate::group::records::consumer::{
     PatternKey, RegularExpressionValue, TargetAssignmentMemberValue, TargetAssignmentMetadataValue,
     TargetPartitions,
 };
+use crate::group::settings::ConsumerSettings;
 use crate::ids::Uuid;
+use crate::time::WallMs;
 use crate::wire::Str;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -94,6 +96,13 @@ impl Consumer {
         self.subscribers.get(pattern).copied().unwrap_or(0)
     }
 
+    /// Its targets are old enough for new ones (KIP-1263).
+    pub(super) fn may_assign(&self, now: WallMs, settings: &ConsumerSettings) -> bool {
+        let at = self.assigned_at();
+        // A clock that was set back is no reason to wait.
+        at == 0 || now.0 < at || now.0 - at >= settings.assignment_interval_ms
+    }
+
     /// Somebody subscribed to a pattern.
     pub(super) fn has_subscribed_patterns(&self) -> bool {
         !self.subscribers.is_empty()
@@ -144,7 +153,7 @@ impl Consumer {
 
     fn replay_member(&mut self, id: &Str, value: Option<&Said>) {
         let old = self.members.remove(id);
-        self.bytes -= old.as_ref().map_or(0, Said::bytes);
+        self.bytes -= old.as_ref().map_or(0, |old| id.len() + old.bytes());
         if let Some(pattern) = old.as_ref().and_then(Said::pattern)
             && let Some(count) = self.subscribers.get_mut(pattern)
         {
@@ -163,7 +172,7 @@ impl Consumer {
         let mut said = value.clone();
         said.subscribed_topic_names.sort_unstable();
         said.subscribed_topic_names.dedup();
-        self.bytes += said.bytes();
+        self.bytes += id.len() + said.bytes();
         if let Some(pattern) = said.pattern() {
             *self.subscribers.entry(pattern.clone()).or_default() += 1;
         }

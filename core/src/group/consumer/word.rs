@@ -156,10 +156,7 @@ impl Decision<'_> {
         settings: &GroupSettings,
     ) -> (i32, Partitions) {
         let base = self.base;
-        let (at, now) = (base.assigned_at(), self.now.0);
-        // A clock that was set back is no reason to wait.
-        let may_assign = at == 0 || now < at || now - at >= settings.consumer.assignment_interval_ms;
-        if self.epoch() > base.target_epoch() && may_assign {
+        if self.epoch() > base.target_epoch() && base.may_assign(self.now, &settings.consumer) {
             let mut targets = self.retarget(settings.consumer.assignors, successor);
             return (self.epoch(), targets.remove(member).unwrap_or_default());
         }
