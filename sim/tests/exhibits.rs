@@ -42,7 +42,7 @@ const KEPT_OF_ALL: [(Exhibit, u64); 9] = [
     (Exhibit::G2, 578),
     (Exhibit::G3, 34),
     (Exhibit::G4, 88),
-    (Exhibit::G6, 873),
+    (Exhibit::G6, 982),
     (Exhibit::G7, 16),
 ];
 
