@@ -11,6 +11,8 @@ mod cold_reads;
 mod compaction;
 #[path = "store_suite/compaction_faults.rs"]
 mod compaction_faults;
+#[path = "store_suite/compaction_recovery.rs"]
+mod compaction_recovery;
 #[path = "store_suite/cuts.rs"]
 mod cuts;
 #[path = "store_suite/faults.rs"]

@@ -14,7 +14,7 @@ pub const BLOCK_BYTES: usize = 4096;
 /// A file begins with its header and a copy of it, each in a block of its own.
 pub const FILE_HEADER_BYTES: usize = 2 * BLOCK_BYTES;
 /// Version of everything in this module. A reader refuses a newer one.
-pub const FORMAT: u16 = 4;
+pub const FORMAT: u16 = 5;
 /// Size of a group's prefix.
 pub const PREFIX_BYTES: usize = 64;
 

@@ -102,7 +102,6 @@ impl<D: Disk> Store<D> {
         let stop = Arc::new(AtomicBool::new(false));
         self.cleaning.now = Some((order.partition, Arc::clone(&stop)));
         let is_tidy = !self.cleaning.tidied.insert(order.partition);
-        let known = self.segments.get(&order.partition).into_iter().flatten().map(Segment::name).collect();
         let pass = Pass {
             disk: self.disk.clone(),
             log_dir: self.options.log_dir.clone(),
@@ -111,7 +110,7 @@ impl<D: Disk> Store<D> {
             decompressed_bytes_max: self.options.decompressed_bytes_max,
             pace: Pace::new(self.options.cleaner_bytes_per_second_max),
             leftovers: self.cleaning.unswapped.take(),
-            untidy: (!is_tidy).then_some(known),
+            untidy: (!is_tidy).then(|| self.cuts.files_of(order.partition, &self.segments)),
             stop,
             segments,
             order,
@@ -206,7 +205,7 @@ struct Pass<D: Disk> {
     decompressed_bytes_max: usize,
     pace: Pace,
     leftovers: Option<(TopicPartition, Lsn, Vec<SegmentName>)>,
-    /// The segments that the log has, if files of an earlier run may be beside them.
+    /// The segments that the log may have, if files of an earlier run may be beside them.
     untidy: Option<BTreeSet<SegmentName>>,
     stop: Arc<AtomicBool>,
     /// All of the log up to where the pass may go.

@@ -18,9 +18,9 @@
 use super::Store;
 use super::disk::{Disk, Lane, Open};
 use super::duties::Done;
-use super::index::Index;
 use super::reader::SegmentRead;
 use super::removals::{Removals, remove};
+use super::replay::TakenTable;
 use super::segment::{
     LINE_BYTES, Segment, SegmentName, SegmentTable, Tail, cut, partition_dir, segment_path, side_path, swap,
 };
@@ -103,9 +103,9 @@ pub(super) fn cut_of(entry: &Entry) -> Option<(TopicPartition, Offset)> {
 }
 
 impl Cuts {
-    /// What is left to do to the segments of a folder.
-    pub(super) fn found(table: &SegmentTable) -> Self {
-        let mut cuts = Self::default();
+    /// What is left to do to the segments of a folder, whose table shows every cut up to `shows`.
+    pub(super) fn found(table: &SegmentTable, shows: Lsn) -> Self {
+        let mut cuts = Self { through: shows, ..Self::default() };
         for (&partition, segments) in table {
             for segment in segments {
                 match segment.tail {
@@ -118,26 +118,26 @@ impl Cuts {
         cuts
     }
 
-    /// A swap that the journal holds is done again. What it made holds what the index has of the log up to there.
-    pub(super) fn replay_swap<F>(
+    /// A swap that the table does not show is done again.
+    pub(super) fn replay_swap(
         &mut self,
+        lsn: Lsn,
         (partition, compaction): (TopicPartition, &Compaction),
-        index: &mut Index<F>,
         table: &mut SegmentTable,
     ) {
-        index.take_front(partition, compaction.to);
+        self.through = self.through.max(lsn);
         self.swap(partition, compaction, table);
         self.of(partition).sweep = true;
     }
 
-    /// A cut that the journal holds is done again: it may have been done in part.
-    pub(super) fn replay<F>(
+    /// A cut that the table does not show is done again.
+    pub(super) fn replay(
         &mut self,
+        lsn: Lsn,
         (partition, to): (TopicPartition, Offset),
-        index: &mut Index<F>,
         table: &mut SegmentTable,
     ) {
-        index.cut(partition, to);
+        self.through = self.through.max(lsn);
         self.cut_table(partition, to, table);
     }
 
@@ -176,9 +176,16 @@ impl Cuts {
         self.removals.round_ended(table);
     }
 
-    /// What a snapshot says of the segments.
-    pub(super) fn segments_of_snapshot(&self, table: &SegmentTable) -> Vec<(TopicPartition, Vec<Segment>)> {
-        self.removals.with_table(table)
+    /// Segments whose files are there for a reason: the log has them, or a crash may give them back to it (SAFETY J8).
+    pub(super) fn files_of(&self, partition: TopicPartition, table: &SegmentTable) -> BTreeSet<SegmentName> {
+        let held = table.get(&partition).into_iter().flatten().map(Segment::name);
+        let gone = self.pending.get(&partition).into_iter().flat_map(|pending| &pending.gone).copied();
+        held.chain(gone).chain(self.removals.names_of(partition)).collect()
+    }
+
+    /// What a snapshot says of the segments, once the cuts are settled.
+    pub(super) fn taken(&self, table: &SegmentTable) -> TakenTable {
+        TakenTable { segments: self.removals.with_table(table), shows: self.through }
     }
 
     /// Segments that a log's start has passed, and that can be removed now. Until [`Cuts::removed`] there are no others.
@@ -351,7 +358,7 @@ impl<D: Disk> Store<D> {
                     ..SegmentRead::take(&self.files, partition, segment)
                 }),
                 shorten: pending.shorten.into_iter().filter_map(find).collect(),
-                known: pending.sweep.then(|| segments.iter().map(Segment::name).collect()),
+                known: pending.sweep.then(|| self.cuts.files_of(partition, &self.segments)),
             });
         }
         jobs

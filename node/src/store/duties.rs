@@ -189,8 +189,7 @@ impl<D: Disk> Store<D> {
         }
         let (op, snapshot) = self.duties.snapshot.take().expect("it was looked at above");
         self.duties.writing_snapshot = true;
-        let file =
-            StoreSnapshot { core: *snapshot, segments: self.cuts.segments_of_snapshot(&self.segments) };
+        let file = StoreSnapshot { core: *snapshot, table: self.cuts.taken(&self.segments) };
         let (disk, dir) = (self.disk.clone(), self.options.log_dir.clone());
         self.tasks.push(Box::pin(async move {
             let result = write_snapshot(&disk, &dir, file).await;

@@ -3,7 +3,7 @@
 
 mod segments;
 
-use super::cuts::{Cuts, cut_of};
+use super::cuts::cut_of;
 use super::disk::{Disk, Lane};
 use super::error::StoreError;
 use super::folder::{LOCK, META, SNAPSHOT, parse_meta};
@@ -11,7 +11,8 @@ use super::index::Index;
 use super::journal::{journal_path, parse_journal_name};
 use super::options::Identity;
 use super::recovery::{Source, check_segments, read_snapshot};
-use super::segment::{SegmentName, SegmentTable, end_of, parse_partition_dir, partition_dir};
+use super::replay::{Replay, TakenTable};
+use super::segment::{SegmentName, parse_partition_dir, partition_dir};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use seedlog_core::ids::{Lsn, Offset, TopicPartition};
@@ -258,11 +259,11 @@ pub async fn inspect<D: Disk>(disk: &D, dir: &Path, done: Done<'_>) -> Result<In
         }
         return Ok(found);
     }
-    let (snapshot, segments) = match read_snapshot(disk, dir) {
+    let (snapshot, table) = match read_snapshot(disk, dir) {
         Ok(read) => read,
         Err(StoreError::BadSnapshot { path, what }) => {
             found.damage(path, None, what, FOLDER_LOST);
-            (None, SegmentTable::new())
+            (None, TakenTable::default())
         }
         Err(error) => return Err(error),
     };
@@ -278,7 +279,7 @@ pub async fn inspect<D: Disk>(disk: &D, dir: &Path, done: Done<'_>) -> Result<In
     let plan = plan(&scans, found.snapshot.unwrap_or(Lsn::ZERO));
     judge_journal(&plan, &scans, dir, &mut found);
     judge_entries(&mut source, &plan, &scans, dir, &mut found)?;
-    let mut logs = Logs { cuts: Cuts::found(&segments), segments, behind: BTreeMap::new() };
+    let mut logs = Logs { replay: Replay::new(table), behind: BTreeMap::new() };
     let mut visit = |_: u64, _: u64, located: &Located| logs.visit::<D::File>(located);
     match replay(&mut source, &plan, snapshot, &mut visit) {
         Ok(recovered) => judge_logs((disk, dir, done), logs, &recovered, &mut found).await?,
@@ -440,8 +441,7 @@ fn damaged_entries(scan: &FileScan, file: &[u8]) -> Vec<(u64, Lsn, String)> {
 
 /// The logs as the journal leaves them.
 struct Logs {
-    cuts: Cuts,
-    segments: SegmentTable,
+    replay: Replay,
     /// Batches that no segment has: where each ends, and its size.
     behind: BTreeMap<TopicPartition, Vec<(Offset, u32)>>,
 }
@@ -449,26 +449,22 @@ struct Logs {
 impl Logs {
     /// As a node's index does when it starts.
     fn visit<F>(&mut self, located: &Located) {
-        if let Some((partition, to)) = cut_of(&located.entry) {
-            self.cuts.replay((partition, to), &mut Index::<F>::new(), &mut self.segments);
-            if let Some(behind) = self.behind.get_mut(&partition) {
-                behind.retain(|&(next, _)| next <= to);
-            }
+        self.replay.visit(located, &mut Index::<F>::new());
+        if let Some((partition, to)) = cut_of(&located.entry)
+            && let Some(behind) = self.behind.get_mut(&partition)
+        {
+            behind.retain(|&(next, _)| next <= to);
         }
-        if let Entry::Compacted { partition, compaction } = &located.entry {
-            let swap = (*partition, &**compaction);
-            self.cuts.replay_swap(swap, &mut Index::<F>::new(), &mut self.segments);
-            if let Some(behind) = self.behind.get_mut(partition) {
-                behind.retain(|&(next, _)| next > compaction.to);
-            }
+        if let Entry::Compacted { partition, compaction } = &located.entry
+            && let Some(behind) = self.behind.get_mut(partition)
+        {
+            behind.retain(|&(next, _)| next > compaction.to);
         }
         if let Entry::Dropping { topic_id, .. } = &located.entry {
-            self.segments.retain(|partition, _| partition.topic_id != *topic_id);
             self.behind.retain(|partition, _| partition.topic_id != *topic_id);
         }
         let Entry::Append(append) = &located.entry else { return };
-        let end = self.segments.get(&append.partition).map_or(Offset::ZERO, |segments| end_of(segments));
-        if append.next_offset() > end {
+        if append.next_offset() > self.replay.end_of(append.partition) {
             let behind = self.behind.entry(append.partition).or_default();
             behind.push((append.next_offset(), append.batch_bytes));
         }
@@ -477,15 +473,16 @@ impl Logs {
 
 async fn judge_logs<D: Disk>(
     (disk, dir, done): (&D, &Path, Done<'_>),
-    mut logs: Logs,
+    logs: Logs,
     recovered: &Recovered,
     found: &mut Inspection,
 ) -> Result<(), StoreError> {
-    logs.segments.retain(|partition, _| recovered.partitions.contains_key(partition));
+    let Logs { replay: Replay { mut table, mut cuts, .. }, behind } = logs;
+    table.retain(|partition, _| recovered.partitions.contains_key(partition));
     for (&partition, held) in &recovered.partitions {
-        logs.cuts.set_start(partition, held.log.start(), &mut logs.segments);
+        cuts.set_start(partition, held.log.start(), &mut table);
     }
-    if let Err(error) = check_segments(&logs.segments, recovered) {
+    if let Err(error) = check_segments(&table, recovered) {
         found.damage(dir.to_owned(), None, error.to_string(), FOLDER_LOST);
     }
     for (partition, lost) in lost_offsets(recovered) {
@@ -494,7 +491,7 @@ async fn judge_logs<D: Disk>(
         found.damage(partition_dir(dir, partition), None, what, RECORDS_LOST);
     }
     for (&partition, held) in &recovered.partitions {
-        let segments = logs.segments.get(&partition).map_or(&[][..], Vec::as_slice);
+        let segments = table.get(&partition).map_or(&[][..], Vec::as_slice);
         let mut segment_batches = 0;
         for segment in segments {
             match segments::check((disk, dir, done), partition, segment).await {
@@ -504,7 +501,7 @@ async fn judge_logs<D: Disk>(
                 }
             }
         }
-        let behind = logs.behind.get(&partition).map_or(&[][..], Vec::as_slice);
+        let behind = behind.get(&partition).map_or(&[][..], Vec::as_slice);
         found.partitions.push(PartitionSeen {
             partition,
             topic: recovered.topic_name(partition.topic_id),

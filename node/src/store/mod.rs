@@ -40,6 +40,7 @@ mod reader;
 pub mod real_disk;
 mod recovery;
 mod removals;
+mod replay;
 mod rot;
 mod segment;
 mod segments;

@@ -1,16 +1,17 @@
 //! Opening a data folder: snapshot, journal, the fresh file that recovery itself writes (SAFETY J2), and the index.
 
 use super::buffers::aligned_copy;
-use super::cuts::{Cuts, cut_of};
+use super::cuts::Cuts;
 use super::disk::{DirEntry, Disk, Lane, Open, Then};
 use super::error::StoreError;
 use super::folder::SNAPSHOT;
 use super::index::{Home, Index, JournalFile};
 use super::journal::{Current, Old, Start, journal_path, parse_journal_name};
 use super::options::{Identity, StoreOptions};
-use super::segment::{Segment, SegmentTable, end_of, parse_partition_dir};
+use super::replay::{Replay, TakenTable};
+use super::segment::{SegmentTable, end_of, parse_partition_dir};
 use seedlog_core::cluster::snapshot::Snapshot;
-use seedlog_core::ids::{Lsn, TopicPartition, Uuid};
+use seedlog_core::ids::{Lsn, Uuid};
 use seedlog_core::journal::entry::Located;
 use seedlog_core::journal::format::{GroupPlace, rewrite_group, unseal};
 use seedlog_core::journal::recovery::{JournalSource, recover};
@@ -33,7 +34,7 @@ pub(super) const SNAPSHOT_MAGIC: [u8; 8] = *b"SEEDSNAP";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoreSnapshot {
     pub(super) core: Snapshot,
-    pub(super) segments: Vec<(TopicPartition, Vec<Segment>)>,
+    pub(super) table: TakenTable,
 }
 
 /// What opening a folder found and did.
@@ -78,7 +79,7 @@ pub(super) async fn open<D: Disk>(
     salt: u64,
 ) -> Result<Opened<D::File>, StoreError> {
     let dir = &options.log_dir;
-    let (snapshot, segments) = read_snapshot(disk, dir)?;
+    let (snapshot, table) = read_snapshot(disk, dir)?;
     let through = snapshot.as_ref().map_or(Lsn::ZERO, |snapshot| snapshot.through);
     let entries = disk.list(Lane::Background, dir).await;
     let entries = entries.map_err(StoreError::disk("cannot list", dir))?;
@@ -101,9 +102,9 @@ pub(super) async fn open<D: Disk>(
         let file = file.map_err(StoreError::disk("cannot open", path))?;
         handles.insert(seq, Arc::new(JournalFile { seq, file }));
     }
-    let mut indexer = Indexer::new(&plan, segments, &handles, &fresh);
+    let mut indexer = Indexer::new(&plan, table, &handles, &fresh);
     let recovered = index_journal(disk, options, &files, &plan, snapshot, &mut indexer)?;
-    let (mut index, mut segments, mut cuts) = indexer.finish();
+    let (mut index, Replay { table: mut segments, mut cuts, .. }) = indexer.finish();
     let is_held = |partition| recovered.partitions.contains_key(&partition);
     index.retain(is_held);
     cuts.retain(is_held);
@@ -133,19 +134,19 @@ pub(super) async fn open<D: Disk>(
 pub(super) fn read_snapshot<D: Disk>(
     disk: &D,
     dir: &Path,
-) -> Result<(Option<Snapshot>, SegmentTable), StoreError> {
+) -> Result<(Option<Snapshot>, TakenTable), StoreError> {
     let path = dir.join(SNAPSHOT);
     let mut bytes = Vec::new();
     match disk.read_now(&path, &mut bytes) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Ok((None, SegmentTable::new()));
+            return Ok((None, TakenTable::default()));
         }
         Err(error) => return Err(StoreError::disk("cannot read", path)(error)),
     }
     let snapshot: StoreSnapshot = unseal(SNAPSHOT_MAGIC, &bytes)
         .map_err(|error| StoreError::BadSnapshot { path, what: error.to_string() })?;
-    Ok((Some(snapshot.core), snapshot.segments.into_iter().collect()))
+    Ok((Some(snapshot.core), snapshot.table))
 }
 
 /// Journal files, one in memory at a time.
@@ -261,8 +262,7 @@ fn moved_group<D: Disk>(
 /// Collects the batches of the journal that are not in segments.
 struct Indexer<'a, F> {
     index: Index<F>,
-    segments: SegmentTable,
-    cuts: Cuts,
+    replay: Replay,
     handles: &'a BTreeMap<u64, Arc<JournalFile<F>>>,
     fresh: &'a Fresh<F>,
     last_lsns: BTreeMap<(u64, u64), Lsn>,
@@ -272,31 +272,18 @@ struct Indexer<'a, F> {
 impl<'a, F> Indexer<'a, F> {
     fn new(
         plan: &Plan,
-        segments: SegmentTable,
+        table: TakenTable,
         handles: &'a BTreeMap<u64, Arc<JournalFile<F>>>,
         fresh: &'a Fresh<F>,
     ) -> Self {
         let last_lsns = plan.groups.iter().map(|g| ((g.seq, g.position), g.prefix.last_lsn())).collect();
-        let cuts = Cuts::found(&segments);
-        Self { index: Index::new(), segments, cuts, handles, fresh, last_lsns, group: None }
+        Self { index: Index::new(), replay: Replay::new(table), handles, fresh, last_lsns, group: None }
     }
 
     fn visit(&mut self, place: (u64, u64), located: &Located, file: &[u8]) {
-        if let Some(cut) = cut_of(&located.entry) {
-            // The table may show it already, and what was appended since: all of that is in the journal as well.
-            self.cuts.replay(cut, &mut self.index, &mut self.segments);
-        }
-        if let Entry::Compacted { partition, compaction } = &located.entry {
-            self.cuts.replay_swap((*partition, compaction), &mut self.index, &mut self.segments);
-        }
-        if let Entry::Dropping { topic_id, .. } = &located.entry {
-            // The topic may come back to this node: nothing of its former life belongs to the next one.
-            self.index.drop_topic(*topic_id);
-            self.segments.retain(|partition, _| partition.topic_id != *topic_id);
-            self.cuts.retain(|partition| partition.topic_id != *topic_id);
-        }
+        self.replay.visit(located, &mut self.index);
         let Entry::Append(append) = &located.entry else { return };
-        let end = self.segments.get(&append.partition).map_or(seedlog_core::ids::Offset::ZERO, |s| end_of(s));
+        let end = self.replay.end_of(append.partition);
         let indexed = self.index.end(append.partition).unwrap_or(end);
         if append.next_offset() <= end || append.base_offset < indexed {
             return;
@@ -330,9 +317,9 @@ impl<'a, F> Indexer<'a, F> {
         self.index.complete(number, last_lsn, home, None);
     }
 
-    fn finish(mut self) -> (Index<F>, SegmentTable, Cuts) {
+    fn finish(mut self) -> (Index<F>, Replay) {
         self.complete();
-        (self.index, self.segments, self.cuts)
+        (self.index, self.replay)
     }
 }
 

@@ -119,6 +119,12 @@ impl Removals {
         self.under_way.clear();
     }
 
+    /// A log's segments that are here.
+    pub(super) fn names_of(&self, partition: TopicPartition) -> impl Iterator<Item = SegmentName> {
+        let passed = self.under_way.iter().chain(&self.waiting).chain(&self.held);
+        passed.filter(move |it| it.partition == partition).flat_map(|it| &it.segments).map(Segment::name)
+    }
+
     /// The table with what is yet to be removed in front.
     pub(super) fn with_table(&self, table: &SegmentTable) -> Vec<(TopicPartition, Vec<Segment>)> {
         let mut whole: BTreeMap<TopicPartition, Vec<Segment>> = BTreeMap::new();
