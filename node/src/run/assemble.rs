@@ -312,6 +312,7 @@ fn store_options(config: &NodeConfig, random: &mut Random) -> StoreOptions {
         index_interval_bytes: config.index_interval_bytes,
         cleaner_keys_bytes_max: usize::try_from(config.cleaner.keys_bytes_max).unwrap_or(usize::MAX),
         cleaner_bytes_per_second_max: config.cleaner.bytes_per_second_max,
+        free_bytes_min: config.disk_free_bytes_min,
         ..defaults
     }
 }

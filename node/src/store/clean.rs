@@ -11,23 +11,24 @@
 //! writes in that of write-behind, and neither holds a place while the other is waited for. Memory: the table of keys
 //! ([`super::StoreOptions::cleaner_keys_bytes_max`]), one piece read and one written, one batch decompressed.
 //!
+//! Until the swap the log is there twice, as it was and as it is left. A pass begins no new segment that could leave less room on
+//! the disk than [`super::StoreOptions::free_bytes_min`].
+//!
 //! What a pass wrote and nobody swapped in is removed when the next one begins; after a crash, when the partition's next one
 //! does.
 
 use super::Store;
 use super::StoreEvent;
-use super::buffers::Stage;
-use super::disk::{Disk, Lane, Open, Then, is_out_of_space};
+use super::disk::{Disk, Lane, is_out_of_space};
 use super::duties::Done;
+use super::new_segments::{NewSegments, Place};
 use super::pieces::{PIECE_BYTES, Piece};
 use super::reader::{ReadError, SegmentRead};
-use super::segment::{
-    LINE_BYTES, LineMaker, Segment, SegmentName, Tail, partition_dir, segment_path, side_path,
-};
+use super::segment::{Segment, SegmentName, Tail, partition_dir, segment_path, side_path};
 use crate::codec;
 use bytes::Bytes;
 use seedlog_core::ids::{Lsn, Offset, OpId, TopicPartition, Uuid};
-use seedlog_core::log::{CompactedSegment, Compaction, CompactionOrder, CompactionResult, SegmentAge};
+use seedlog_core::log::{Compaction, CompactionOrder, CompactionResult, SegmentAge};
 use seedlog_core::records::{
     BATCH_HEADER_BYTES, BatchHeader, Cleaner, Cleaning, KeyOffsets, Payload, RecordIter,
 };
@@ -106,6 +107,7 @@ impl<D: Disk> Store<D> {
             disk: self.disk.clone(),
             log_dir: self.options.log_dir.clone(),
             interval_bytes: self.options.index_interval_bytes,
+            free_bytes_min: self.options.free_bytes_min,
             keys_bytes_max: self.options.cleaner_keys_bytes_max,
             decompressed_bytes_max: self.options.decompressed_bytes_max,
             pace: Pace::new(self.options.cleaner_bytes_per_second_max),
@@ -201,6 +203,7 @@ struct Pass<D: Disk> {
     disk: D,
     log_dir: PathBuf,
     interval_bytes: u32,
+    free_bytes_min: u64,
     keys_bytes_max: usize,
     decompressed_bytes_max: usize,
     pace: Pace,
@@ -223,46 +226,21 @@ struct Rules {
     producers_last: BTreeSet<Offset>,
 }
 
-/// New segments.
-struct Written<F> {
-    made: Lsn,
-    /// All of which files may be there.
-    names: Vec<SegmentName>,
-    done: Vec<Segment>,
-    current: Option<Current<F>>,
-    stage: Stage,
-    bytes: u64,
-}
-
-struct Current<F> {
-    segment: Segment,
-    data: F,
-    side: F,
-}
-
 impl<D: Disk> Pass<D> {
     async fn run(mut self) -> Outcome {
         if let Err(error) = self.tidy().await {
             return Outcome::DiskFailed(error);
         }
-        let mut written = Written {
-            made: self.order.made,
-            names: Vec::new(),
-            done: Vec::new(),
-            current: None,
-            stage: Stage::default(),
-            bytes: 0,
-        };
-        let result = self.make(&mut written).await;
-        let names = std::mem::take(&mut written.names);
+        let mut new =
+            NewSegments::new(self.place(), self.segments.iter().map(|read| read.segment.bytes).sum());
+        let result = self.make(&mut new).await;
+        let (bytes_written, names) = (new.bytes(), new.into_names());
         let stop = match result {
             Ok((compaction, bytes_read)) => {
-                return Outcome::Done { compaction, names, bytes_read, bytes_written: written.bytes };
+                return Outcome::Done { compaction, names, bytes_read, bytes_written };
             }
             Err(stop) => stop,
         };
-        // Room may be what is missing.
-        drop(written);
         if let Err(error) = self.remove(self.order.partition, &names).await {
             return Outcome::DiskFailed(error);
         }
@@ -300,6 +278,18 @@ impl<D: Disk> Pass<D> {
         self.remove(self.order.partition, &left.into_iter().collect::<Vec<_>>()).await
     }
 
+    fn place(&self) -> Place<D> {
+        Place {
+            disk: self.disk.clone(),
+            log_dir: self.log_dir.clone(),
+            partition: self.order.partition,
+            made: self.order.made,
+            segment_bytes: self.order.segment_bytes,
+            interval_bytes: self.interval_bytes,
+            free_bytes_min: self.free_bytes_min,
+        }
+    }
+
     async fn remove(&self, partition: TopicPartition, names: &[SegmentName]) -> io::Result<()> {
         for &name in names {
             self.disk.remove(Lane::Background, &segment_path(&self.log_dir, partition, name)).await?;
@@ -308,7 +298,7 @@ impl<D: Disk> Pass<D> {
         Ok(())
     }
 
-    async fn make(&mut self, written: &mut Written<D::File>) -> Result<(Compaction, u64), Stop> {
+    async fn make(&mut self, new: &mut NewSegments<D>) -> Result<(Compaction, u64), Stop> {
         let (keys, mapped_to) = self.note_keys().await?;
         let rules = Arc::new(Rules {
             keys,
@@ -340,28 +330,20 @@ impl<D: Disk> Pass<D> {
                 bytes_read += bytes as u64;
                 let cleaned = self.clean(cleaner, piece, (segment.next, is_last), &rules).await?;
                 cleaner = cleaned.cleaner;
-                write(self, written, cleaned.batches).await?;
+                new.write(&cleaned.batches).await?;
                 if is_last {
                     break;
                 }
                 self.pace.spend(bytes).await;
             }
         }
-        finish(self, written).await?;
-        let segments = written.done.iter().map(|segment| CompactedSegment {
-            base: segment.base,
-            next: segment.next,
-            bytes: segment.bytes,
-            lines: segment.lines,
-            max_timestamp: segment.max_timestamp,
-        });
         let compaction = Compaction {
             made: self.order.made,
             from,
             to,
             cleaned_to: mapped_to.min(to),
             tombstones_gone_to: cleaner.tombstones_gone_to(),
-            segments: segments.collect(),
+            segments: new.finish().await?,
         };
         Ok((compaction, bytes_read))
     }
@@ -497,103 +479,4 @@ fn clean_batch(
     if let Err(error) = cleaner.add(cleaning, header, &whole, records, put) {
         tracing::warn!("the batch at offset {} stays as it is: {error}", header.base_offset);
     }
-}
-
-/// Adds batches to the new segments.
-async fn write<D: Disk>(
-    pass: &Pass<D>,
-    written: &mut Written<D::File>,
-    batches: Vec<(BatchHeader, Bytes)>,
-) -> Result<(), Stop> {
-    let mut rest = batches.as_slice();
-    while let Some((first, _)) = rest.first() {
-        if written.current.is_none() {
-            written.current = Some(begin(pass, written, first.base_offset).await?);
-        }
-        let current = written.current.as_mut().expect("it was begun");
-        let (base, limit) = (current.segment.base, pass.order.segment_bytes);
-        let mut bytes = current.segment.bytes;
-        let fits = rest.iter().take_while(|(header, _)| {
-            let is_near = header.next_offset().0 - base.0 <= i64::from(i32::MAX);
-            let fits = bytes == 0 || is_near && bytes + u64::from(header.batch_bytes) <= limit;
-            bytes += u64::from(header.batch_bytes);
-            fits
-        });
-        let (now, later) = rest.split_at(fits.count());
-        if !now.is_empty() {
-            append(pass, written, now, !later.is_empty()).await?;
-        }
-        rest = later;
-        if !later.is_empty() {
-            end(pass, written).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn begin<D: Disk>(
-    pass: &Pass<D>,
-    written: &mut Written<D::File>,
-    base: Offset,
-) -> Result<Current<D::File>, Stop> {
-    let segment = Segment { made: written.made, tail: Tail::Short, ..Segment::new(base) };
-    written.names.push(segment.name());
-    let path = |path: PathBuf, how| pass.disk.open(Lane::Background, &path, how);
-    let data = path(segment_path(&pass.log_dir, pass.order.partition, segment.name()), Open::Direct).await?;
-    let side = path(side_path(&pass.log_dir, pass.order.partition, segment.name()), Open::Write).await?;
-    // A pass of this number may have been here before a crash.
-    pass.disk.set_length(Lane::Background, &data, 0).await?;
-    pass.disk.set_length(Lane::Background, &side, 0).await?;
-    Ok(Current { segment, data, side })
-}
-
-async fn append<D: Disk>(
-    pass: &Pass<D>,
-    written: &mut Written<D::File>,
-    batches: &[(BatchHeader, Bytes)],
-    ends: bool,
-) -> Result<(), Stop> {
-    let Written { current: Some(current), stage, bytes: total, .. } = written else {
-        unreachable!("a segment was begun")
-    };
-    let mut maker = LineMaker::new(pass.order.partition, current.segment, pass.interval_bytes);
-    let side_position = current.segment.lines * LINE_BYTES as u64;
-    stage.begin(maker.position(), batches.iter().map(|(_, bytes)| bytes.len()).sum());
-    for (header, bytes) in batches {
-        maker.add(bytes, header.next_offset(), header.max_timestamp);
-        stage.extend(bytes);
-    }
-    let (segment, lines) = maker.finish();
-    *total += segment.bytes - current.segment.bytes;
-    current.segment = segment;
-    let (position, bytes) = stage.finish(ends);
-    let lane = Lane::Background;
-    if !bytes.is_empty() {
-        pass.disk.write_at(lane, &current.data, position, vec![bytes], Then::Nothing).await?;
-    }
-    pass.disk.write_at(lane, &current.side, side_position, vec![lines.into()], Then::Nothing).await?;
-    Ok(())
-}
-
-/// The current segment is whole: it goes to the disk.
-async fn end<D: Disk>(pass: &Pass<D>, written: &mut Written<D::File>) -> Result<(), Stop> {
-    let Some(current) = written.current.as_ref() else { return Ok(()) };
-    let position = current.segment.bytes;
-    // What did not fill a block.
-    written.stage.begin(position, 0);
-    let (position, bytes) = written.stage.finish(true);
-    let lane = Lane::Background;
-    if !bytes.is_empty() {
-        pass.disk.write_at(lane, &current.data, position, vec![bytes], Then::Nothing).await?;
-    }
-    pass.disk.sync(lane, &current.data).await?;
-    pass.disk.sync(lane, &current.side).await?;
-    written.done.extend(written.current.take().map(|current| current.segment));
-    Ok(())
-}
-
-async fn finish<D: Disk>(pass: &Pass<D>, written: &mut Written<D::File>) -> Result<(), Stop> {
-    end(pass, written).await?;
-    pass.disk.sync_dir(Lane::Background, &partition_dir(&pass.log_dir, pass.order.partition)).await?;
-    Ok(())
 }

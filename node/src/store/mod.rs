@@ -32,6 +32,7 @@ mod journal;
 mod lease;
 mod look;
 mod metrics;
+mod new_segments;
 mod options;
 mod pieces;
 mod read_back;

@@ -42,6 +42,8 @@ pub struct StoreOptions {
     pub cleaner_keys_bytes_max: usize,
     /// Bytes that a cleaning pass may read in a second.
     pub cleaner_bytes_per_second_max: Option<u64>,
+    /// A cleaning pass ends rather than leave less than this on the disk.
+    pub free_bytes_min: u64,
     /// Memory that one batch may take when it is decompressed for a look-up or a cleaning pass.
     pub decompressed_bytes_max: usize,
     /// Batches are kept as they came until their group is complete, to be read by followers at once.
@@ -70,6 +72,7 @@ impl StoreOptions {
             open_segments_max: 256,
             cleaner_keys_bytes_max: 128 << 20,
             cleaner_bytes_per_second_max: None,
+            free_bytes_min: 0,
             decompressed_bytes_max: 64 << 20,
             reads_ahead: false,
         }

@@ -4,7 +4,7 @@ use crate::compaction::*;
 use crate::faults::copy_dir;
 use crate::faulty::FaultyDisk;
 use crate::support::*;
-use seedlog::store::disk::Disk;
+use seedlog::store::disk::{Disk, Lane};
 use seedlog::store::{StoreEvent, StoreOptions};
 use seedlog_core::ids::{Offset, OpId, TopicPartition};
 use seedlog_core::log::{CompactionOrder, CompactionResult};
@@ -116,6 +116,27 @@ fn a_pass_for_which_there_is_no_room_leaves_nothing_behind() {
         }
         assert!(failures > 6, "{failures}");
         assert_clean(&check(&node, log()).await, Offset(0), sealed_to);
+    });
+}
+
+#[test]
+fn a_pass_ends_rather_than_take_the_room_that_is_to_stay_free() {
+    run(async {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut options, _, node, sealed_to) = filled(dir.path(), 4, true).await;
+        let model = node.model.clone();
+        drop(node);
+        let free_bytes =
+            real_disk(true).room(Lane::Background, dir.path()).await.expect("it is known").free_bytes;
+        for (free_bytes_min, fits) in [(free_bytes * 2, false), (free_bytes / 2, true)] {
+            options.free_bytes_min = free_bytes_min;
+            let mut node = open_when_free(&options, real_disk(true), model.clone()).await;
+            let old_files = files(dir.path(), log());
+            let order = order(&node, log(), sealed_to);
+            let result = compact(&mut node, &order).await;
+            assert_eq!(matches!(result, CompactionResult::Done(_)), fits, "{result:?}");
+            assert_eq!(files(dir.path(), log()) == old_files, !fits);
+        }
     });
 }
 
