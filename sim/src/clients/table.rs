@@ -8,9 +8,10 @@ use super::{Behaviour, Context};
 use crate::hash::hash64;
 use crate::judges::Judge;
 use crate::judges::s20::Table;
+use crate::judges::truth::Truth;
 use crate::marks::Mark;
 use crate::plan::TopicPlan;
-use seedlog_core::ids::{Offset, PartitionIndex, TopicPartition};
+use seedlog_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicPartition};
 use seedlog_core::records::{BATCH_HEADER_BYTES, BatchBuilder, Batches, verify_crc};
 use seedlog_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use seedlog_core::wire::fetch::{FetchPartition, FetchTopic};
@@ -43,6 +44,10 @@ pub struct Keeper {
 struct LastRead {
     from: Offset,
     next: Offset,
+    /// When it began, and in which term of a leader.
+    began: (u64, LeaderEpoch),
+    /// Answers with records in them.
+    answers: u32,
     table: Table,
     is_done: bool,
 }
@@ -160,9 +165,10 @@ impl Keeper {
         let Some(topic_id) = ctx.truth.topic_named(NAME) else { return };
         for index in 0..PARTITIONS {
             let partition = TopicPartition { topic_id, partition: PartitionIndex(index) };
+            let began = (ctx.now_us, term(ctx.truth, partition));
             let log = ctx.truth.log_mut(partition);
-            let from = log.asked;
-            let fresh = LastRead { from, next: from, table: Table::default(), is_done: from > log.end() };
+            let (from, table) = (log.asked, Table::default());
+            let fresh = LastRead { from, next: from, began, answers: 0, table, is_done: from > log.end() };
             let read = self.last.entry(partition).or_insert(fresh);
             if read.is_done {
                 continue;
@@ -180,6 +186,7 @@ impl Keeper {
         let data = response.responses.first().and_then(|topic| topic.partitions.first());
         if let Some(data) = data.filter(|data| data.error_code == 0) {
             let bytes = data.records.as_ref().map(|records| records.to_bytes()).unwrap_or_default();
+            read.answers += u32::from(!bytes.is_empty());
             for (header, range) in Batches::new(&bytes) {
                 let batch = &bytes[range];
                 if !verify_crc(batch) {
@@ -190,12 +197,15 @@ impl Keeper {
                 read.table.on_read(&header, batch, read.next);
                 read.next = header.next_offset();
             }
-            let patience = ctx.truth.patience;
+            let stays_us = ctx.truth.patience.tombstones_us.unwrap_or(0);
+            let (began_us, began_in) = read.began;
+            let is_slow = ctx.now_us >= began_us + stays_us || term(ctx.truth, partition) != began_in;
+            let may_miss_tombstones = read.answers > 1 && is_slow;
             let log = ctx.truth.log_mut(partition);
             if read.next >= log.end() || log.is_beyond {
                 read.is_done = true;
                 if !log.is_beyond {
-                    let said = read.table.check(log, patience, read.from);
+                    let said = read.table.check(log, may_miss_tombstones, read.from);
                     ctx.hear(Judge::S20, said.map_err(|says| format!("{partition}: {says}")));
                     ctx.mark(Mark::TableRead);
                 }
@@ -203,6 +213,11 @@ impl Keeper {
         }
         ctx.wake_in_ms(50);
     }
+}
+
+/// The term of a partition's leader.
+fn term(truth: &Truth, partition: TopicPartition) -> LeaderEpoch {
+    truth.image.partition(partition).map_or(LeaderEpoch(-1), |held| held.state.leader_epoch)
 }
 
 /// Reads a partition.
