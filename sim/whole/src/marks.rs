@@ -57,6 +57,7 @@ marks! {
     DeadPeerWritten "bytes were sent to a machine that had lost power";
     WriteCutByKill "a kill fell into a write of the disk";
     WriteCutByPower "a power cut fell into a write of the disk";
+    PassCutByPower "a power cut fell into a cleaning pass";
     NameLost "a power cut undid the creation, renaming or removal of a name";
     NoSpace "the disk refused to allocate";
     BackgroundSyncFailed "a sync of segments or snapshots failed";

@@ -48,6 +48,13 @@ pub(super) fn name_of(path: &Path) -> String {
     path.to_string_lossy().trim_matches('/').to_owned()
 }
 
+/// A segment's file that a cleaning pass made: `<base>-<number>.log` in a partition's folder.
+fn is_of_pass(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let stem = name.rsplit('/').next().and_then(|file| file.strip_suffix(".log"));
+    stem.and_then(|stem| stem.split_once('-')).is_some_and(|(base, made)| is_number(base) && is_number(made))
+}
+
 fn not_found() -> io::Error {
     ErrorKind::NotFound.into()
 }
@@ -172,6 +179,15 @@ impl Files {
             self.disk.sync(inode);
         }
         self.disk.sync_dir();
+    }
+
+    /// A cleaning pass is writing segments, or has written what is not all on the disk.
+    #[must_use]
+    pub fn has_unsynced_pass(&self) -> bool {
+        self.disk.seen().names().filter(|(name, _)| is_of_pass(name)).any(|(name, inode)| {
+            self.disk.on_platter().lookup(name) != Some(inode)
+                || self.disk.platter(inode) != self.disk.content(inode)
+        })
     }
 
     /// The machine loses its power and has it again. Says what became of sectors, and how many names are others than before.

@@ -223,6 +223,7 @@ impl World {
         machine.lost.clear();
         machine.killed |= !blow.power && was_running && !blow.orderly;
         let (writes, reads) = machine.lanes.crash(&mut machine.files, &mut machine.disk_rng);
+        let in_pass = machine.files.has_unsynced_pass();
         let power_cut = blow.power.then(|| machine.files.power_cut(&mut machine.disk_rng));
         let (interval, boots) = (!machine.flushes_always(), machine.boots);
         machine.files.disk.forget_unnamed(|_| false);
@@ -235,6 +236,9 @@ impl World {
         }
         if reads > 0 {
             self.mark_own(Own::ColdReadPartial);
+        }
+        if blow.power && in_pass {
+            self.mark_own(Own::PassCutByPower);
         }
         if let Some((cut, names)) = power_cut {
             self.machines[at].killed = false;
