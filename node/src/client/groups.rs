@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use seedlog_core::errors::ErrorCode;
+use seedlog_core::wire::consumer_group_describe::DescribedConsumerGroup;
 use seedlog_core::wire::describe_groups::DescribedGroup;
 use seedlog_core::wire::list_groups::ListedGroup;
 use seedlog_core::wire::offset_commit::{
@@ -14,8 +15,8 @@ use seedlog_core::wire::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
 };
 use seedlog_core::wire::{
-    ApiKey, DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, ListGroupsRequest,
-    OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse, Request, Response, Str,
+    ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest,
+    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse, Request, Response, Str,
 };
 
 use super::admin::left_out;
@@ -188,6 +189,34 @@ pub async fn describe_group(
         if described.group_state == DEAD {
             ClientError::check(ErrorCode::GroupIdNotFound.code(), None, what)?;
         }
+        Ok((described, coordinator.clone()))
+    })
+    .await
+}
+
+/// A group of the consumer protocol (KIP-848) with its members, and who keeps it.
+///
+/// # Errors
+/// GROUP_ID_NOT_FOUND among others; also if it is of another protocol.
+pub async fn describe_consumer_group(
+    cluster: &Cluster,
+    group: &str,
+    patience: Duration,
+) -> Result<(DescribedConsumerGroup, Coordinator)> {
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec![Str::from(group)],
+        include_authorized_operations: false,
+    };
+    retry_at_coordinator(cluster, group, patience, async |coordinator, connection| {
+        let Response::ConsumerGroupDescribe(response) = connection.call(request.clone()).await? else {
+            return Err(unexpected(connection.address(), ApiKey::ConsumerGroupDescribe));
+        };
+        let Some(described) = response.groups.into_iter().find(|found| *found.group_id == *group) else {
+            return Err(left_out(connection.address(), ApiKey::ConsumerGroupDescribe));
+        };
+        ClientError::check(described.error_code, described.error_message.as_deref(), || {
+            format!("group {group}")
+        })?;
         Ok((described, coordinator.clone()))
     })
     .await

@@ -5,8 +5,13 @@ use super::metrics::three;
 use super::support::{Node, PATIENCE, Place, read_lines, wait_for, wait_for_exit};
 use rustix::process::{Pid, Signal, kill_process};
 use seedlog::client::{Cluster, ConnectionOptions};
+use seedlog_core::errors::ErrorCode;
+use seedlog_core::wire::consumer_group_heartbeat::OwnedPartitions;
 use seedlog_core::wire::create_partitions::CreatePartitionsTopic;
-use seedlog_core::wire::{CreatePartitionsRequest, Response, Str};
+use seedlog_core::wire::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreatePartitionsRequest, Request,
+    Response, Str,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -270,17 +275,90 @@ fn members_share_partitions_and_take_over_from_who_ends() {
     node.stop();
 }
 
+/// Asks the node, which is every group's coordinator.
+fn ask(node: &Node, request: impl Into<Request>) -> Response {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cluster = Cluster::new(vec![node.address().to_owned()], ConnectionOptions::default());
+        cluster.any().await.unwrap().call(request).await.unwrap()
+    })
+}
+
+/// What a member of a consumer group (KIP-848) says, and is told. `None`: the coordinator is not ready.
+fn heartbeat(
+    node: &Node,
+    member: &str,
+    epoch: i32,
+    topics: &[OwnedPartitions],
+) -> Option<ConsumerGroupHeartbeatResponse> {
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: Str::from("g"),
+        member_id: Str::from(member),
+        member_epoch: epoch,
+        instance_id: Some(Str::from(format!("instance-{member}"))),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec![Str::from("t")]),
+        server_assignor: Some(Str::from("range")),
+        topic_partitions: Some(topics.to_vec()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let Response::ConsumerGroupHeartbeat(told) = ask(node, request) else { panic!("it is told nothing") };
+    let is_ready = told.error_code != ErrorCode::NotCoordinator.code();
+    assert!(told.error_code == 0 || !is_ready, "{told:?}");
+    is_ready.then_some(told)
+}
+
+#[test]
+fn a_group_that_the_coordinator_assigns_is_described_with_its_members() {
+    let place = place();
+    let node = place.start();
+    node.ok(&["topic", "create", "--topic", "t", "--partitions", "3"]);
+    node.produce(&["--topic", "t", "--partition", "2"], b"a\nb\n");
+    // Whoever asks for the coordinator has one made.
+    assert_eq!(node.run(&["group", "describe", "--group", "g"]).status.code(), Some(1));
+    let mut epochs = BTreeMap::from([("one", 0), ("two", 0)]);
+    let mut owned: BTreeMap<&str, Vec<OwnedPartitions>> = BTreeMap::new();
+    wait_for("partitions of all members", || {
+        for (member, epoch) in &mut epochs {
+            let held = owned.entry(member).or_default();
+            let told = heartbeat(&node, member, *epoch, held)?;
+            *epoch = told.member_epoch;
+            if let Some(assignment) = told.assignment {
+                let assigned = assignment.topic_partitions.into_iter();
+                *held = assigned
+                    .map(|of| OwnedPartitions { topic_id: of.topic_id, partitions: of.partitions })
+                    .collect();
+            }
+        }
+        let counts = owned.values().map(|held| held.iter().map(|of| of.partitions.len()).sum::<usize>());
+        (counts.collect::<Vec<_>>() == [2, 1]).then_some(())
+    });
+    node.ok(&["group", "list"]);
+    let group = wait_for("stable group", || Some(described(&node, "g")).filter(|it| it["state"] == "Stable"));
+    assert_eq!((&group["type"], &group["protocol"]), (&json!("consumer"), &json!("range")), "{group}");
+    let members: Vec<(&Value, &Value, &Value)> = group["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (&it["member"], &it["group_instance_id"], &it["assignment"]))
+        .collect();
+    let (one, two) = (json!({"t": [0, 1]}), json!({"t": [2]}));
+    let expected =
+        [(&json!("one"), &json!("instance-one"), &one), (&json!("two"), &json!("instance-two"), &two)];
+    assert_eq!(members, expected);
+    let last = &group["partitions"][2];
+    assert_eq!((&last["log_end_offset"], &last["member"]), (&json!(2), &json!("two")), "{group}");
+    let text = node.ok(&["group", "describe", "--group", "g"]);
+    assert!(text.contains("type consumer") && text.contains("t:0,1") && text.contains("members 2"), "{text}");
+    node.stop();
+}
+
 /// Gives the topic `t` more partitions.
 fn widen(node: &Node, partitions: i32) {
     let topic =
         CreatePartitionsTopic { name: Str::from("t"), count: partitions, ..CreatePartitionsTopic::default() };
     let request = CreatePartitionsRequest { topics: vec![topic], timeout_ms: 10_000, validate_only: false };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let answer = runtime.block_on(async {
-        let cluster = Cluster::new(vec![node.address().to_owned()], ConnectionOptions::default());
-        cluster.any().await.unwrap().call(request).await.unwrap()
-    });
-    let Response::CreatePartitions(answer) = answer else { panic!("{answer:?}") };
+    let Response::CreatePartitions(answer) = ask(node, request) else { panic!("it is no answer") };
     assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
 }
 

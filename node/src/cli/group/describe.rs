@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use seedlog_core::errors::ErrorCode;
+use seedlog_core::wire::consumer_group_describe::DescribedConsumer;
 use seedlog_core::wire::describe_groups::{DescribedGroup, DescribedGroupMember};
+use seedlog_core::wire::list_groups::ListedGroup;
 use serde::Serialize;
 
 use super::super::output::{CliError, CliResult, Output};
@@ -20,6 +22,8 @@ use crate::client::{ClientError, Cluster, PartitionName};
 const OFFSETS_PATIENCE: Duration = Duration::from_secs(2);
 /// The type of groups whose members assign.
 const CLASSIC: &str = "classic";
+/// The type of groups whose coordinator assigns (KIP-848).
+const CONSUMER: &str = "consumer";
 const UNKNOWN: &str = "unknown";
 
 #[derive(Debug, Args)]
@@ -41,11 +45,11 @@ struct Described {
     kind: String,
     state: String,
     protocol_type: String,
-    /// `null` while the members agreed on none.
+    /// The assignor; `null` while the members agreed on none.
     protocol: Option<String>,
     coordinator: i32,
     coordinator_address: String,
-    /// `null` for a group of another protocol than the classic one.
+    /// `null` for a group of another type than `classic` and `consumer`.
     members: Option<Vec<DescribedMember>>,
     partitions: Vec<DescribedPartition>,
     /// Of the partitions whose lag is known; `null` if it is known of none.
@@ -147,14 +151,7 @@ async fn look(cluster: &Cluster, name: &str, patience: Duration) -> Result<Descr
         Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => {
             // It may be there, with a protocol of which that question knows nothing.
             let listed = groups::listed_group(cluster, name, patience).await?.ok_or(error)?;
-            let coordinator = groups::coordinator_within(cluster, name, patience).await?;
-            return Ok(Described {
-                kind: super::kind(&listed).unwrap_or_else(|| UNKNOWN.to_owned()),
-                state: listed.group_state.to_string(),
-                protocol_type: listed.protocol_type.to_string(),
-                members: None,
-                ..Described::at(name, coordinator)
-            });
+            return look_as_listed(cluster, &listed, patience).await;
         }
         Err(error) => return Err(error),
     };
@@ -167,6 +164,30 @@ async fn look(cluster: &Cluster, name: &str, patience: Duration) -> Result<Descr
         members: Some(members.collect()),
         ..Described::at(name, coordinator)
     })
+}
+
+/// The same for a group that DescribeGroups knows nothing of.
+async fn look_as_listed(
+    cluster: &Cluster,
+    listed: &ListedGroup,
+    patience: Duration,
+) -> Result<Described, ClientError> {
+    let (name, kind) = (&*listed.group_id, super::kind(listed).unwrap_or_else(|| UNKNOWN.to_owned()));
+    let protocol_type = listed.protocol_type.to_string();
+    if kind == CONSUMER {
+        let (group, coordinator) = groups::describe_consumer_group(cluster, name, patience).await?;
+        return Ok(Described {
+            kind,
+            state: group.group_state.to_string(),
+            protocol_type,
+            protocol: Some(group.assignor_name.to_string()).filter(|assignor| !assignor.is_empty()),
+            members: Some(group.members.iter().map(described_consumer).collect()),
+            ..Described::at(name, coordinator)
+        });
+    }
+    let coordinator = groups::coordinator_within(cluster, name, patience).await?;
+    let state = listed.group_state.to_string();
+    Ok(Described { kind, state, protocol_type, members: None, ..Described::at(name, coordinator) })
 }
 
 impl Described {
@@ -194,6 +215,17 @@ fn described_member(group: &DescribedGroup, member: &DescribedGroupMember) -> De
         client_id: member.client_id.to_string(),
         host: member.client_host.to_string(),
         assignment: is_consumer.then(|| decode_assignment(&member.member_assignment)).flatten(),
+    }
+}
+
+fn described_consumer(member: &DescribedConsumer) -> DescribedMember {
+    let topics = member.assignment.topic_partitions.iter();
+    DescribedMember {
+        member: member.member_id.to_string(),
+        group_instance_id: member.instance_id.as_ref().map(ToString::to_string),
+        client_id: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        assignment: Some(topics.map(|of| (of.topic_name.to_string(), of.partitions.clone())).collect()),
     }
 }
 
