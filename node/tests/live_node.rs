@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper fails as its test does")]
 
+#[path = "live_node/compaction.rs"]
+mod compaction;
 #[path = "live_node/crash.rs"]
 mod crash;
 #[path = "live_node/crowd.rs"]

@@ -294,7 +294,7 @@ pub(super) const USED: &[Entry] = &[
         "log.cleaner.dedupe.buffer.size",
         Kind::Long(i64::MIN, i64::MAX),
         Some("134217728"),
-        "Memory for the keys of one cleaning pass, taken as they come, some 48 bytes for each. A log with more new          keys is cleaned in several passes.",
+        "Memory for the keys of one cleaning pass, taken as they come, some 48 bytes for each. A log with more new keys is cleaned in several passes.",
     ),
     used(
         "log.cleaner.delete.retention.ms",
@@ -312,7 +312,7 @@ pub(super) const USED: &[Entry] = &[
         "log.cleaner.io.max.bytes.per.second",
         Kind::Double,
         Some("1.7976931348623157E308"),
-        "Bytes that the cleaner reads in a second, on average over a pass.",
+        "Bytes that the cleaner reads and writes in a second, on average over a pass.",
     ),
     used(
         "log.cleaner.max.compaction.lag.ms",

@@ -179,7 +179,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Holds a pass back to so many bytes a second.
+/// Holds a pass back to so many bytes a second, read and written together.
 struct Pace {
     bytes_per_second_max: Option<u64>,
     begun: Instant,
@@ -191,11 +191,17 @@ impl Pace {
         Self { bytes_per_second_max, begun: Instant::now(), bytes: 0 }
     }
 
-    async fn spend(&mut self, bytes: usize) {
-        let Some(rate) = self.bytes_per_second_max else { return };
-        self.bytes += bytes as u64;
-        let due_ms = self.bytes.saturating_mul(1_000) / rate.max(1);
-        sleep_until(self.begun + Duration::from_millis(due_ms)).await;
+    async fn spend(&mut self, bytes: u64) {
+        if let Some(due) = self.due_after(bytes) {
+            sleep_until(self.begun + due).await;
+        }
+    }
+
+    /// How long after it began a pass may go on that has read and written so much more.
+    fn due_after(&mut self, bytes: u64) -> Option<Duration> {
+        let rate = self.bytes_per_second_max?;
+        self.bytes += bytes;
+        Some(Duration::from_millis(self.bytes.saturating_mul(1_000) / rate.max(1)))
     }
 }
 
@@ -330,11 +336,12 @@ impl<D: Disk> Pass<D> {
                 bytes_read += bytes as u64;
                 let cleaned = self.clean(cleaner, piece, (segment.next, is_last), &rules).await?;
                 cleaner = cleaned.cleaner;
+                let before = new.bytes();
                 new.write(&cleaned.batches).await?;
                 if is_last {
                     break;
                 }
-                self.pace.spend(bytes).await;
+                self.pace.spend(bytes as u64 + new.bytes() - before).await;
             }
         }
         let compaction = Compaction {
@@ -386,7 +393,7 @@ impl<D: Disk> Pass<D> {
                         Err(Stop::TooManyKeys)
                     };
                 }
-                self.pace.spend(bytes).await;
+                self.pace.spend(bytes as u64).await;
             }
         }
         Ok((keys, mapped_to))
@@ -478,5 +485,18 @@ fn clean_batch(
         Payload { records: &payload, compress: |records: &[u8]| codec::compress(codec, records).ok() };
     if let Err(error) = cleaner.add(cleaning, header, &whole, records, put) {
         tracing::warn!("the batch at offset {} stays as it is: {error}", header.base_offset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_goes_on_when_its_rate_allows_for_all_that_it_has_done() {
+        let mut pace = Pace::new(Some(1_000));
+        assert_eq!(pace.due_after(500), Some(Duration::from_millis(500)));
+        assert_eq!(pace.due_after(2_000), Some(Duration::from_millis(2_500)));
+        assert_eq!(Pace::new(None).due_after(u64::MAX), None);
     }
 }

@@ -40,7 +40,7 @@ pub struct StoreOptions {
     pub open_segments_max: usize,
     /// Memory of the table of keys of a cleaning pass.
     pub cleaner_keys_bytes_max: usize,
-    /// Bytes that a cleaning pass may read in a second.
+    /// Bytes that a cleaning pass may read and write in a second.
     pub cleaner_bytes_per_second_max: Option<u64>,
     /// A cleaning pass ends rather than leave less than this on the disk.
     pub free_bytes_min: u64,

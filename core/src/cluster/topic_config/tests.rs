@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::AdvertisedListener;
-use crate::ids::{NodeId, Uuid};
+use crate::ids::{NodeId, PartitionIndex, TopicPartition, Uuid};
 use crate::settings::{BrokerSetting, SettingType};
 
 fn config() -> Config {
@@ -163,6 +163,19 @@ fn what_is_not_set_follows_the_broker() {
             ("log.segment.bytes", "1073741824".into(), SettingSource::Default)
         ]
     );
+}
+
+#[test]
+fn what_must_be_cleaned_in_time_leaves_the_segment_that_takes_appends() {
+    let partition = TopicPartition { topic_id: Uuid([1; 16]), partition: PartitionIndex(0) };
+    let segment_ms = |settings: &[(&str, &str)]| {
+        own(settings).unwrap().resolve(&config().topic).segment_limits(partition).segment_ms
+    };
+    let (lag, long) = (("max.compaction.lag.ms", "5000"), ("segment.ms", "9000"));
+    assert_eq!(segment_ms(&[lag, long]), 9_000, "nobody cleans it");
+    assert_eq!(segment_ms(&[lag, long, ("cleanup.policy", "compact")]), 5_000);
+    assert_eq!(segment_ms(&[lag, long, ("cleanup.policy", "compact,delete")]), 5_000);
+    assert_eq!(segment_ms(&[lag, ("segment.ms", "3000"), ("cleanup.policy", "compact")]), 3_000);
 }
 
 #[test]
