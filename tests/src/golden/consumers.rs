@@ -53,10 +53,7 @@ impl World {
         let mut owned: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
         for part in text.split(',').filter(|part| *part != "none") {
             let (topic, index) = part.rsplit_once('-').ok_or_else(|| format!("{part}: not a partition"))?;
-            let known = self.names.iter().filter(|(_, name)| **name == *topic).map(|(topic_id, _)| *topic_id);
-            let named = self.broker().and_then(|broker| broker.image().topic_named(topic));
-            let topic_id = named.map(|(topic_id, _)| topic_id).or_else(|| known.max());
-            owned.entry(topic_id.unwrap_or_default()).or_default().push(super::words::number(index)?);
+            owned.entry(self.topic_id(topic)).or_default().push(super::words::number(index)?);
         }
         Ok(owned.into_iter().map(|(topic_id, partitions)| OwnedPartitions { topic_id, partitions }).collect())
     }

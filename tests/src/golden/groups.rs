@@ -465,12 +465,17 @@ pub(super) fn forgotten(deleted: &OffsetDeleteResponse) -> Vec<String> {
 }
 
 impl World {
+    /// The id of a topic; of one that is gone, what it was; none of one that never was.
+    pub(super) fn topic_id(&mut self, name: &str) -> Uuid {
+        let known =
+            self.names.iter().filter(|(_, known)| **known == *name).map(|(topic_id, _)| *topic_id).max();
+        let named = self.broker().and_then(|broker| broker.image().topic_named(name));
+        named.map(|(topic_id, _)| topic_id).or(known).unwrap_or_default()
+    }
+
     /// A request that names topics by their ids from some version on.
     pub(super) fn with_ids(&mut self, mut request: Request) -> Request {
-        let topics = |name: &str| {
-            let named = self.broker().and_then(|broker| broker.image().topic_named(name));
-            named.map(|(topic_id, _)| topic_id).unwrap_or_default()
-        };
+        let mut topics = |name: &str| self.topic_id(name);
         if let Request::OffsetCommit(commit) = &mut request {
             commit.topics.iter_mut().for_each(|topic| topic.topic_id = topics(&topic.name));
         } else if let Request::OffsetFetch(fetch) = &mut request {
