@@ -77,6 +77,15 @@ impl NodeLog {
         }
     }
 
+    /// A batch comes that reaches over the start: what is filled in before that, and never was in one log with it, is in its way.
+    pub(super) fn make_way_for(&mut self, base: Offset) {
+        let start = self.start();
+        while self.batches.pop_if(|last| (base..start).contains(&last.batch.header.last_offset())).is_some() {
+        }
+        self.matched = self.matched.min(self.batches.len());
+        self.agreed.1 = self.agreed.1.min(self.batches.len());
+    }
+
     /// What is before `start` is gone; `front` is what is true there. Records that never were true go too.
     pub(super) fn begin_at(&mut self, lsn: Lsn, start: Offset, front: &[Arc<ShadowBatch>]) {
         let kept = self.batches.split_off(self.count_below(start));

@@ -133,6 +133,7 @@ fn follow(logs: &mut BTreeMap<TopicPartition, NodeLog>, lsn: Lsn, ghost: &Ghost)
             let log = logs.entry(append.partition).or_default();
             // The first batch of an empty log may reach over its start.
             log.begin_epoch(append.epoch, append.base_offset.max(log.end()));
+            log.make_way_for(append.base_offset);
             for batch in &ghost.batches {
                 log.batches.push(Held { batch: Arc::clone(batch), lsn });
             }
@@ -510,6 +511,19 @@ pub(crate) mod tests {
             (log.start_at(Lsn(5)), log.start_at(Lsn(6)), log.end()),
             (Offset(5), Offset(0), Offset(0))
         );
+    }
+
+    /// Seed 15,202: a leader alone had a record that nobody else got, and the log that it got instead begins within a batch there.
+    #[test]
+    fn what_was_filled_in_makes_way_for_a_batch_that_reaches_over_the_start() {
+        let mut oracle = reset(&oracle(2), 4);
+        append(&mut oracle, 2, 3);
+        let bases = |oracle: &Oracle| -> Vec<i64> {
+            oracle.logs[&partition()].batches.iter().map(|held| held.batch.header.base_offset.0).collect()
+        };
+        assert_eq!(bases(&oracle), [0, 3]);
+        append(&mut oracle, 2, 5);
+        assert_eq!(bases(&oracle), [0, 3, 5]);
     }
 
     #[test]
