@@ -118,14 +118,14 @@ impl CompactionOrder {
         };
         let clean = segments.iter().take_while(is_clean);
         let behind = &segments[clean.clone().count()..];
-        // As producers date records, the last clean one may be younger than those behind it.
-        let first_dirty = behind.first().map_or(i64::MIN, |segment| segment.max_timestamp);
         let dirty = behind.iter().take_while(is_old_enough);
         let end = dirty.clone().last()?.next;
         let clean_bytes: u64 = clean.clone().map(|segment| segment.bytes).sum();
         let dirty_bytes: u64 = dirty.map(|segment| segment.bytes).sum();
-        // Nobody wrote into the first dirty segment before the last clean one ended, so that this errs towards early.
-        let since = clean.last().map_or(i64::MIN, |segment| segment.max_timestamp).min(first_dirty);
+        // Nobody wrote into the first dirty segment before the last clean one ended, so that this errs towards early. But as
+        // producers date records, the clean ones may be younger.
+        let latest = |segment: Option<&SegmentAge>| segment.map_or(i64::MIN, |segment| segment.max_timestamp);
+        let since = latest(clean.last()).min(latest(behind.first()));
         let is_overdue =
             self.rules.lag_ms_max < i64::MAX && since <= self.now.0.saturating_sub(self.rules.lag_ms_max);
         let all = u128::from(clean_bytes) + u128::from(dirty_bytes);

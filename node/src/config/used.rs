@@ -116,7 +116,7 @@ pub(super) const USED: &[Entry] = &[
         "disk.free.bytes.min",
         Kind::Long(0, i64::MAX),
         Some("268435456"),
-        "Records are refused while the disk has less free than this.",
+        "Records are refused while the disk has less free than this, and no log is cleaned at the cost of it.",
     ),
     used(
         "fetch.max.bytes",

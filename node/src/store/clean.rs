@@ -35,7 +35,6 @@ use seedlog_core::records::{
 use seedlog_core::time::WallMs;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -104,10 +103,15 @@ impl<D: Disk> Store<D> {
         self.cleaning.now = Some((order.partition, Arc::clone(&stop)));
         let is_tidy = !self.cleaning.tidied.insert(order.partition);
         let pass = Pass {
-            disk: self.disk.clone(),
-            log_dir: self.options.log_dir.clone(),
-            interval_bytes: self.options.index_interval_bytes,
-            free_bytes_min: self.options.free_bytes_min,
+            place: Place {
+                disk: self.disk.clone(),
+                log_dir: self.options.log_dir.clone(),
+                partition: order.partition,
+                made: order.made,
+                segment_bytes: order.segment_bytes,
+                interval_bytes: self.options.index_interval_bytes,
+                free_bytes_min: self.options.free_bytes_min,
+            },
             keys_bytes_max: self.options.cleaner_keys_bytes_max,
             decompressed_bytes_max: self.options.decompressed_bytes_max,
             pace: Pace::new(self.options.cleaner_bytes_per_second_max),
@@ -206,10 +210,7 @@ impl Pace {
 }
 
 struct Pass<D: Disk> {
-    disk: D,
-    log_dir: PathBuf,
-    interval_bytes: u32,
-    free_bytes_min: u64,
+    place: Place<D>,
     keys_bytes_max: usize,
     decompressed_bytes_max: usize,
     pace: Pace,
@@ -238,7 +239,7 @@ impl<D: Disk> Pass<D> {
             return Outcome::DiskFailed(error);
         }
         let mut new =
-            NewSegments::new(self.place(), self.segments.iter().map(|read| read.segment.bytes).sum());
+            NewSegments::new(self.place.clone(), self.segments.iter().map(|read| read.segment.bytes).sum());
         let result = self.make(&mut new).await;
         let (bytes_written, names) = (new.bytes(), new.into_names());
         let stop = match result {
@@ -272,8 +273,8 @@ impl<D: Disk> Pass<D> {
             self.remove(partition, &names).await?;
         }
         let Some(known) = self.untidy.take() else { return Ok(()) };
-        let dir = partition_dir(&self.log_dir, self.order.partition);
-        let entries = match self.disk.list(Lane::Background, &dir).await {
+        let dir = partition_dir(&self.place.log_dir, self.order.partition);
+        let entries = match self.place.disk.list(Lane::Background, &dir).await {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -284,22 +285,16 @@ impl<D: Disk> Pass<D> {
         self.remove(self.order.partition, &left.into_iter().collect::<Vec<_>>()).await
     }
 
-    fn place(&self) -> Place<D> {
-        Place {
-            disk: self.disk.clone(),
-            log_dir: self.log_dir.clone(),
-            partition: self.order.partition,
-            made: self.order.made,
-            segment_bytes: self.order.segment_bytes,
-            interval_bytes: self.interval_bytes,
-            free_bytes_min: self.free_bytes_min,
-        }
-    }
-
     async fn remove(&self, partition: TopicPartition, names: &[SegmentName]) -> io::Result<()> {
         for &name in names {
-            self.disk.remove(Lane::Background, &segment_path(&self.log_dir, partition, name)).await?;
-            self.disk.remove(Lane::Background, &side_path(&self.log_dir, partition, name)).await?;
+            self.place
+                .disk
+                .remove(Lane::Background, &segment_path(&self.place.log_dir, partition, name))
+                .await?;
+            self.place
+                .disk
+                .remove(Lane::Background, &side_path(&self.place.log_dir, partition, name))
+                .await?;
         }
         Ok(())
     }
@@ -384,7 +379,7 @@ impl<D: Disk> Pass<D> {
                     }
                     (keys, to, is_full)
                 };
-                let (noted, to, is_full) = self.disk.run(Lane::Cold, work).await?;
+                let (noted, to, is_full) = self.place.disk.run(Lane::Cold, work).await?;
                 (keys, mapped_to) = (noted, to);
                 if is_full {
                     return if mapped_to > self.order.dirty_from {
@@ -430,7 +425,7 @@ impl<D: Disk> Pass<D> {
             }
             Cleaned { cleaner, batches: left }
         };
-        Ok(self.disk.run(Lane::Cold, work).await?)
+        Ok(self.place.disk.run(Lane::Cold, work).await?)
     }
 }
 

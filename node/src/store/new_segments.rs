@@ -13,6 +13,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// Where they go, and how large they may get.
+#[derive(Clone)]
 pub(super) struct Place<D> {
     pub(super) disk: D,
     pub(super) log_dir: PathBuf,

@@ -333,7 +333,7 @@ fn a_group_that_the_coordinator_assigns_is_described_with_its_members() {
         let counts = owned.values().map(|held| held.iter().map(|of| of.partitions.len()).sum::<usize>());
         (counts.collect::<Vec<_>>() == [2, 1]).then_some(())
     });
-    node.ok(&["group", "list"]);
+    assert_eq!(node.ok(&["group", "list", "--type", "consumer"]), "g\n");
     let group = wait_for("stable group", || Some(described(&node, "g")).filter(|it| it["state"] == "Stable"));
     assert_eq!((&group["type"], &group["protocol"]), (&json!("consumer"), &json!("range")), "{group}");
     let members: Vec<(&Value, &Value, &Value)> = group["members"]

@@ -91,7 +91,7 @@ fn a_snapshot_whose_table_is_later_than_its_state_loses_nothing() {
     });
 }
 
-/// A log of two segments that a pass made, two that were written behind, and one that takes appends; where the third begins.
+/// A log, what a pass over its first segments made and nobody has swapped in yet, and where the segment that takes appends begins.
 async fn half_cleaned(dir: &Path, disk: &FaultyDisk) -> (Node<FaultyDisk>, Compaction, Offset) {
     let mut node = Node::open(cold(dir), disk.clone(), Model::default()).await.expect("it opens");
     node.create_topic(1, 1);
